@@ -20,6 +20,8 @@ ROUNDS ?= 1000
 FUZZTIME ?= 10s
 FUZZ ?=
 GOVULNDB ?=
+VERSION ?=
+KEY ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
 HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|Decide|BatchPredict|Publish|FitMillionRows)$$
@@ -28,7 +30,7 @@ HOT_PACKAGES := ./pkg/feature ./pkg/featurelog ./pkg/drift ./pkg/model ./pkg/tre
 
 # What buf generates, and by which templates.
 TEMPLATES := buf.gen.yaml pkg/oip/buf.gen.yaml
-GENERATED := proto/gen pkg/oip/gen
+GENERATED := proto/gen pkg/oip/gen docs/reference/contract
 
 BIN := bin
 TOOLS := $(BIN)/tools
@@ -144,9 +146,11 @@ lint-go: $(TOOLS)/golangci-lint
 	cd deploy/linkcheck && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 	cd deploy/check && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 	cd deploy/interop && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
+	cd deploy/tools/protoc && GOWORK=off $(CURDIR)/$(TOOLS)/golangci-lint run ./...
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
+	GOWORK=off go -C proto build ./... # with the oldest Go and gRPC that proto/go.mod allows
 	$(TOOLS)/buf lint
 	$(TOOLS)/buf format --diff --exit-code
 
@@ -162,7 +166,7 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 	promtool test rules deploy/prometheus/tests/*.yml
 
 .PHONY: node-client
-node-client: ## Install what the example client for Node needs; with it, make test runs the client
+node-client: ## Install what the example clients for Node need; with it, make test runs them
 	npm ci --prefix deploy/nodeclient --ignore-scripts --no-audit --no-fund
 
 .PHONY: vuln
@@ -180,6 +184,10 @@ sbom: build $(TOOLS)/cyclonedx-gomod ## List the modules of each program in sbom
 		echo "sbom/$$program.cdx.json"; \
 	done
 
+.PHONY: release
+release: $(TOOLS)/cyclonedx-gomod ## Tag VERSION=v1.2.3 and build its archives in var/release; KEY=private.pem signs them
+	@deploy/tools/release $(if $(KEY),--key '$(KEY)') $(TOOLS)/cyclonedx-gomod '$(VERSION)'
+
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch
 	@deploy/tools/breaking $(TOOLS)/buf
@@ -194,7 +202,7 @@ tidy-check: ## Check that every go.mod is tidy
 # Changes to the tree.
 
 .PHONY: generate
-generate: generators ## Generate the Go of the contract, and of the Open Inference Protocol
+generate: generators ## Generate the Go and the reference of the contract, and the Go of the Open Inference Protocol
 	for template in $(TEMPLATES); do $(TOOLS)/buf generate --template "$$template" --clean; done
 
 .PHONY: generate-deploy
@@ -208,7 +216,7 @@ reference: ## Generate docs/reference from the running programs
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint $(TOOLS)/buf ## Format Go and protos
-	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/interop deploy/docker/healthprobe
+	$(TOOLS)/golangci-lint fmt $(WORKSPACE) deploy/linkcheck deploy/check deploy/interop deploy/tools/protoc deploy/docker/healthprobe
 	$(TOOLS)/buf format --write
 
 .PHONY: clean
@@ -219,13 +227,14 @@ clean: ## Remove what was built, except the tools
 
 .PHONY: tools generators
 tools: generators $(TOOLS)/golangci-lint $(TOOLS)/grpcurl $(TOOLS)/benchstat ## Build the pinned tools into bin/tools/
-generators: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+generators: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc $(TOOLS)/protoc-gen-pages
 
 $(TOOLS)/buf:                package := github.com/bufbuild/buf/cmd/buf
 $(TOOLS)/grpcurl:            package := github.com/fullstorydev/grpcurl/cmd/grpcurl
 $(TOOLS)/benchstat:          package := golang.org/x/perf/cmd/benchstat
 $(TOOLS)/protoc-gen-go:      package := google.golang.org/protobuf/cmd/protoc-gen-go
 $(TOOLS)/protoc-gen-go-grpc: package := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+$(TOOLS)/protoc-gen-pages:   package := ./protoc-gen-pages
 $(TOOLS)/govulncheck:        package := golang.org/x/vuln/cmd/govulncheck
 $(TOOLS)/cyclonedx-gomod:    package := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 $(TOOLS)/golangci-lint:      package := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -238,6 +247,8 @@ endef
 $(TOOLS)/buf $(TOOLS)/grpcurl $(TOOLS)/benchstat: deploy/tools/go.mod
 	$(build-tool)
 $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc: deploy/tools/protoc/go.mod
+	$(build-tool)
+$(TOOLS)/protoc-gen-pages: deploy/tools/protoc/go.mod deploy/tools/protoc/protoc-gen-pages/main.go
 	$(build-tool)
 $(TOOLS)/golangci-lint: deploy/tools/lint/go.mod
 	$(build-tool)

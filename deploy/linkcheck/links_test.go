@@ -1,6 +1,7 @@
 package main
 
 import (
+	gover "go/version"
 	"os"
 	"os/exec"
 	"regexp"
@@ -53,6 +54,23 @@ func TestContractRequiresGRPCAndProtobuf(t *testing.T) {
 	}
 	if edges == 0 {
 		t.Error("the contract requires nothing: the graph cannot be trusted")
+	}
+}
+
+// The contract asks for no newer Go than what it requires asks for, so that its reader can stay on an older one.
+func TestContractAsksForTheOldestGo(t *testing.T) {
+	var asked, oldest string
+	for line := range strings.Lines(goList(t, "-C", "../../proto", "list", "-m", "-f", "{{.Path}} go{{.GoVersion}}", "all")) {
+		path, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case path == contract:
+			asked = version
+		case allowed.MatchString(path) && gover.Compare(version, oldest) > 0:
+			oldest = version
+		}
+	}
+	if asked != oldest || !gover.IsValid(asked) {
+		t.Errorf("the contract asks for %q, what it requires for %q", asked, oldest)
 	}
 }
 

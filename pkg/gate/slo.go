@@ -75,6 +75,13 @@ func Offline() []Rule {
 	}
 }
 
+const (
+	// MaxFallbacks is the largest share of the selected requests that the baseline decides while a model may: more is a warning.
+	MaxFallbacks = 0.10
+	// BudgetWarning is the share of the changes that a model may make in an hour above which there is a warning.
+	BudgetWarning = 0.80
+)
+
 // BaselineMS is the time within which the baseline answers, in milliseconds: see [Baseline].
 const BaselineMS = 1
 

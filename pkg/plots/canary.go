@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -43,12 +44,7 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 	if len(phases) == 0 {
 		return fmt.Errorf("a canary without a phase: %w", ErrNothing)
 	}
-	end := 1.0
-	for _, p := range phases {
-		end = max(end, p.End)
-	}
-	unit, by := timeUnit(end)
-	c := canaryFigure{phases: phases, scale: by, right: end / by}
+	c := canaryFigure{phases: phases, time: newTimeline(phases)}
 	share, err := c.shares()
 	if err != nil {
 		return err
@@ -66,49 +62,54 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 	if err != nil {
 		return err
 	}
-	failed.X.Label.Text = "Time since the run began (" + unit + ")"
+	failed.X.Label.Text = "Time since the run began (" + c.time.unit + ")"
+	if len(c.time.cuts()) > 0 {
+		failed.X.Label.Text += "; waits are cut short at //"
+	}
 	return figure{
 		title: "Canary: " + title, subtitle: subtitle,
-		width: 800, height: 620, panels: []*plot.Plot{share, p95, match, failed}, shares: []float64{0.22, 0.25, 0.25, 0.28}, side: 170,
+		width: 800, height: 620, panels: []*plot.Plot{share, p95, match, failed}, shares: []float64{0.22, 0.25, 0.25, 0.28}, side: true,
 	}.write(w)
 }
 
-// timeUnit returns a readable unit for the seconds, and its length in seconds.
-func timeUnit(seconds float64) (string, float64) {
-	switch {
-	case seconds > 3*3600:
-		return "hours", 3600
-	case seconds > 3*60:
-		return "minutes", 60
-	}
-	return "seconds", 1
-}
+// fewSamples is the largest number of samples of a phase that are marked with dots. More are readable as a line alone.
+const fewSamples = 40
 
 type canaryFigure struct {
-	phases       []CanaryPhase
-	scale, right float64
+	phases []CanaryPhase
+	time   timeline
 }
 
-// ground returns a panel over the whole time, with a coloured background for phases that did not pass.
+// ground returns a panel over the whole time, with a coloured background for phases that did not pass and breaks where the
+// time is cut.
 func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
 	p := panel("", y)
-	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, c.right, low, high
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(niceTicks), plot.TickerFunc(niceTicks)
-	named := false
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, c.time.end(), low, high
+	p.X.Tick.Marker, p.Y.Tick.Marker = c.time.ticks(), plot.TickerFunc(niceTicks)
+	for _, at := range c.time.cuts() {
+		p.Add(cut(at))
+	}
+	var failed *plotter.Polygon
+	var decisions []string
 	for i, phase := range c.phases {
 		shade := color.NRGBA{grey.R, grey.G, grey.B, uint8(0x10 * (i % 2))}
 		if !phase.Passed {
 			shade = color.NRGBA{orange.R, orange.G, orange.B, 0x30}
 		}
-		b, err := box(phase.Begin/c.scale, phase.End/c.scale, low, high, shade)
+		b, err := box(c.time.phases[i].left, c.time.phases[i].right, low, high, shade)
 		if err != nil {
 			return nil, fmt.Errorf("phase %d: %w", i+1, err)
 		}
 		p.Add(b)
-		if !phase.Passed && !named && y == "share (%)" {
-			p.Legend.Add("did not pass: "+phase.Decision, b)
-			named = true
+		if !phase.Passed {
+			failed = b
+			if !slices.Contains(decisions, phase.Decision) {
+				decisions = append(decisions, phase.Decision)
+			}
 		}
+	}
+	if failed != nil && y == "share (%)" {
+		p.Legend.Add("did not pass: "+strings.Join(decisions, ", "), failed)
 	}
 	return p, nil
 }
@@ -120,12 +121,16 @@ func (c canaryFigure) shares() (*plot.Plot, error) {
 		return nil, err
 	}
 	p.Y.Tick.Marker = steps(0, 100, 25, 0)
-	at := plotter.XYs{{X: 0, Y: 0}}
-	for _, phase := range c.phases {
-		at = append(at, plotter.XY{X: phase.Begin / c.scale, Y: at[len(at)-1].Y}, plotter.XY{X: phase.Begin / c.scale, Y: phase.Percent},
-			plotter.XY{X: phase.End / c.scale, Y: phase.Percent})
+	at, level := plotter.XYs{{X: 0, Y: 0}}, 0.0
+	for i, of := range c.time.phases {
+		if of.afterCut { // the lease has lapsed
+			at, level = append(at, plotter.XY{X: at[len(at)-1].X, Y: 0}), 0
+		}
+		share := c.phases[i].Percent
+		at = append(at, plotter.XY{X: of.left, Y: level}, plotter.XY{X: of.left, Y: share}, plotter.XY{X: of.right, Y: share})
+		level = share
 	}
-	at = append(at, plotter.XY{X: at[len(at)-1].X, Y: 0})
+	at = append(at, plotter.XY{X: c.time.end(), Y: 0})
 	l, err := line(at, blue, 1.6)
 	if err != nil {
 		return nil, fmt.Errorf("share: %w", err)
@@ -165,7 +170,7 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 			if math.IsNaN(v) {
 				continue
 			}
-			x := sample.Seconds / c.scale
+			x := c.time.at(sample.Seconds)
 			points = append(points, plotter.XY{X: x, Y: v})
 			if bounds != nil {
 				from, _ := bounds(sample)
@@ -175,7 +180,7 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 		if bounds != nil && len(band) > 1 {
 			for _, sample := range slices.Backward(phase.Samples) {
 				if _, to := bounds(sample); !math.IsNaN(to) {
-					band = append(band, plotter.XY{X: sample.Seconds / c.scale, Y: min(high, to)})
+					band = append(band, plotter.XY{X: c.time.at(sample.Seconds), Y: min(high, to)})
 				}
 			}
 			area, err := plotter.NewPolygon(band)
@@ -194,7 +199,10 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 		}
 		drawn.Color, drawn.Width = blue, 1.4
 		dots.Color, dots.Radius = blue, 1.2
-		p.Add(drawn, dots)
+		p.Add(drawn)
+		if len(points) <= fewSamples {
+			p.Add(dots)
+		}
 	}
 	for _, level := range []struct {
 		name   string
@@ -205,7 +213,7 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 		if math.IsNaN(level.at) {
 			continue
 		}
-		l, err := line(plotter.XYs{{X: 0, Y: level.at}, {X: c.right, Y: level.at}}, level.colour, 1.1, level.dashes...)
+		l, err := line(plotter.XYs{{X: 0, Y: level.at}, {X: c.time.end(), Y: level.at}}, level.colour, 1.1, level.dashes...)
 		if err != nil {
 			return nil, err
 		}

@@ -53,7 +53,7 @@ type PSITimes struct {
 }
 
 // PSIHistory draws indices over time with the thresholds as lines: the model's inputs and score above, and raw inputs,
-// which move far more, below.
+// which move far more, below. A single window is drawn as bars.
 func PSIHistory(w io.Writer, title string, t PSITimes) error {
 	if len(t.At) == 0 || len(t.Overall) != len(t.At) {
 		return fmt.Errorf("PSI over time: %d times and %d overall: %w", len(t.At), len(t.Overall), ErrNothing)
@@ -82,9 +82,15 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 	f := figure{
 		title:    "Drift over time: " + title,
 		subtitle: fmt.Sprintf("PSI against the reference, of windows that end at the time shown; %d of them", len(t.At)),
-		width:    800, height: 330, panels: []*plot.Plot{model.plot}, shares: []float64{1}, side: 190,
+		width:    800, height: 330, panels: []*plot.Plot{model.plot}, shares: []float64{1}, side: true,
 	}
-	bottom := model
+	bottom, axis := model, "End of the window (UTC)"
+	if len(t.At) == 1 {
+		axis, f.subtitle = "", "PSI against the reference, of the window to "+t.At[0].UTC().Format("2006-01-02 15:04 UTC")
+		if t.Filling > 0 {
+			f.subtitle += ", which is not full yet"
+		}
+	}
 	if inputs.drawn > 0 {
 		if err := inputs.finish(t); err != nil {
 			return err
@@ -95,7 +101,7 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 	if model.drawn+inputs.drawn == 0 {
 		return fmt.Errorf("the history of PSI has no values: %w", ErrNothing)
 	}
-	bottom.plot.X.Label.Text = "End of the window (UTC)"
+	bottom.plot.X.Label.Text = axis
 	return f.write(w)
 }
 
@@ -104,7 +110,9 @@ type history struct {
 	plot *plot.Plot
 	// styled counts the lines with a style, drawn the lines with a value.
 	styled, drawn int
-	highest       float64
+	// names are the names under the bars of a single window.
+	names   plot.ConstantTicks
+	highest float64
 }
 
 func newHistory(y string) *history {
@@ -135,6 +143,9 @@ func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, das
 		shown, run = true, nil
 		return nil
 	}
+	if len(t.At) == 1 {
+		return h.bar(l, c)
+	}
 	for i, v := range l.Values {
 		if math.IsNaN(v) {
 			if err := end(); err != nil {
@@ -148,6 +159,27 @@ func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, das
 		}
 	}
 	return end()
+}
+
+// bar draws the only value of a line as a bar over its name.
+func (h *history) bar(l PSILine, c color.Color) error {
+	v := l.Values[0]
+	if math.IsNaN(v) {
+		return nil
+	}
+	at := float64(len(h.names))
+	h.names = append(h.names, plot.Tick{Value: at, Label: l.Name})
+	if role, ok := roles[l.Role]; ok { // the names tell the features apart
+		c = role.colour
+	}
+	drawn, err := box(at-0.3, at+0.3, 0, v, c)
+	if err != nil {
+		return fmt.Errorf("PSI of %s: %w", l.Name, err)
+	}
+	h.plot.Add(drawn)
+	h.drawn++
+	h.highest = max(h.highest, v)
+	return label(h.plot, at, v, fmt.Sprintf("%.3f", v))
 }
 
 // threshold is a named level.
@@ -182,6 +214,10 @@ func (h *history) finish(t PSITimes) error {
 	first, last := days(t.At[0]), days(t.At[len(t.At)-1])
 	spare := max(0.5, (last-first)/40)
 	left, right := first-spare, last+spare
+	one := len(t.At) == 1
+	if one {
+		left, right = bars(len(h.names))
+	}
 	for _, level := range psiLevels() {
 		l, err := line(plotter.XYs{{X: left, Y: level.level}, {X: right, Y: level.level}}, level.colour, 0.9, level.dashes...)
 		if err != nil {
@@ -192,6 +228,11 @@ func (h *history) finish(t PSITimes) error {
 		h.highest = max(h.highest, level.level)
 	}
 	h.plot.X.Min, h.plot.X.Max, h.plot.Y.Min, h.plot.Y.Max = left, right, 0, 1.12*h.highest
+	if one {
+		h.plot.X.Tick.Marker = h.names
+		slanted(h.plot)
+		return nil
+	}
 	h.plot.X.Tick.Marker = dates(left, right)
 	if t.Filling <= 0 {
 		return nil

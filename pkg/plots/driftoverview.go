@@ -33,12 +33,8 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 			return err
 		}
 	}
-	kinds := map[drift.Role]struct {
-		name   string
-		colour color.Color
-	}{drift.ModelFeature: {"feature of the model", blue}, drift.Score: {"score of the model", green}, drift.RawInput: {"raw input", orange}}
 	for _, f := range features {
-		kind := kinds[f.Role]
+		kind := roles[f.Role]
 		if err := o.add(f.Feature, f.Reading, kind.name, kind.colour); err != nil {
 			return err
 		}
@@ -54,9 +50,15 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 	return figure{
 		title:    "Drift at a glance: " + title,
 		subtitle: "points: PSI against the reference; bands: what it stays below 99 times in a hundred without drift",
-		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*plot.Plot{p}, shares: []float64{1}, side: 190,
+		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*plot.Plot{p}, shares: []float64{1}, side: true,
 	}.write(w)
 }
+
+// roles are the names and colours of indices by their role.
+var roles = map[drift.Role]struct {
+	name   string
+	colour color.Color
+}{drift.ModelFeature: {"feature of the model", blue}, drift.Score: {"score of the model", green}, drift.RawInput: {"raw input", orange}}
 
 // overview has a row per index, from the top.
 type overview struct {

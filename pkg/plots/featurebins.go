@@ -50,16 +50,12 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	if len(ticks) == 0 || math.IsNaN(highest) {
 		return fmt.Errorf("PSI of %s without rows: %w", f.Feature, ErrNothing)
 	}
-	// A few bins keep their width and are centred.
-	spare := max(0, 6-float64(len(ticks))) / 2
-	p.X.Min, p.X.Max, p.Y.Max = -0.6-spare, float64(len(ticks))-0.4+spare, 1.3*highest
+	p.X.Min, p.X.Max = bars(len(ticks))
+	p.Y.Max = 1.3 * highest
 	p.X.Tick.Marker = ticks
 	// The legend needs space above the bars, but no tick is above 100 %.
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return niceTicks(low, min(high, 100)) })
-	p.X.Tick.Label.Rotation = math.Pi / 6
-	// The labels start a little below the axis: otherwise the end of a rising label would cover the bars.
-	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop-0.5
-	p.X.Tick.Length = 3
+	slanted(p)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.XOffs, p.Legend.YOffs = 8, -6
 	noise := "noise not known"
@@ -72,4 +68,18 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 			f.PSI, f.Status, f.Threshold, noise, f.Verdict, grouped(f.Samples)),
 		width: 620, height: 380, panels: []*plot.Plot{p}, shares: []float64{1},
 	}.write(w)
+}
+
+// slanted turns the labels of the horizontal axis, so that long ones have room.
+func slanted(p *plot.Plot) {
+	p.X.Tick.Label.Rotation = math.Pi / 6
+	// The labels start a little below the axis: otherwise the end of a rising label would cover the bars.
+	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop-0.5
+	p.X.Tick.Length = 3
+}
+
+// bars returns the ends of an axis with n bars at 0, 1, and so on. A few bars keep their width and are centred.
+func bars(n int) (left, right float64) {
+	spare := max(0, 6-float64(n)) / 2
+	return -0.6 - spare, float64(n) - 0.4 + spare
 }

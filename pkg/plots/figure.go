@@ -44,8 +44,8 @@ type figure struct {
 	panels          []*plot.Plot
 	// shares divide the height among the panels.
 	shares []float64
-	// side is the width of a column for legends, right of the panels; 0 leaves the legends in the panels.
-	side vg.Length
+	// side puts the legends in a column right of the panels, as wide as the widest of them.
+	side bool
 }
 
 const (
@@ -56,7 +56,7 @@ const (
 
 // write draws the figure.
 func (f figure) write(w io.Writer) error {
-	canvas := vgsvg.New(f.width, f.height)
+	canvas := &measured{Canvas: vgsvg.New(f.width, f.height)}
 	page := draw.New(canvas)
 	page.SetColor(color.White)
 	page.Fill(page.Rectangle.Path())
@@ -75,24 +75,35 @@ func (f figure) write(w io.Writer) error {
 	}
 	area.Max.Y -= margin
 
+	for i, p := range f.panels { // a long label of the vertical axis is set smaller
+		style := &p.Y.Label.TextStyle
+		if room, width := vg.Length(f.shares[i])*area.Size().Y-gap, style.Width(p.Y.Label.Text); width > room {
+			style.Font.Size *= room / width
+		}
+	}
 	// The data areas of all panels start and end at the same place.
 	canvases := make([]draw.Canvas, len(f.panels))
 	top, height := area.Max.Y, area.Max.Y-area.Min.Y
-	left, right := area.Min.X, area.Max.X-f.side
+	column := area.Max.X - f.legends(area)
+	edge := column
+	if f.side {
+		edge -= margin
+	}
+	left, right := area.Min.X, edge
 	for i, p := range f.panels {
 		c := area
-		c.Max.X = right
+		c.Max.X = edge
 		c.Max.Y = top
 		top -= vg.Length(f.shares[i]) * height
 		c.Min.Y = top
 		if i < len(f.panels)-1 {
 			c.Min.Y += gap
 		}
-		if f.side > 0 {
+		if f.side {
 			p.Legend.Top, p.Legend.Left = true, true
 			p.Legend.XOffs, p.Legend.YOffs = 0, 0
 			legend := c
-			legend.Min.X, legend.Max.X = area.Max.X-f.side+margin, area.Max.X
+			legend.Min.X, legend.Max.X = column, area.Max.X
 			p.Legend.Draw(legend)
 			p.Legend = plot.NewLegend()
 		}
@@ -107,16 +118,74 @@ func (f figure) write(w io.Writer) error {
 		p.Draw(canvases[i])
 	}
 
-	var drawn bytes.Buffer
-	if _, err := canvas.WriteTo(&drawn); err != nil {
+	drawn, err := canvas.svg()
+	if err != nil {
 		return fmt.Errorf("draw %q: %w", f.title, err)
 	}
-	// The texts are laid out in Liberation Sans, which few readers have; Arial and Helvetica have the same widths.
-	out := bytes.ReplaceAll(drawn.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
-	if _, err := w.Write(out); err != nil {
+	if _, err := w.Write(drawn); err != nil {
 		return fmt.Errorf("write %q: %w", f.title, err)
 	}
 	return nil
+}
+
+// legends returns the width of the column for legends. Legends that need more than two fifths of the area are set smaller.
+func (f figure) legends(area draw.Canvas) vg.Length {
+	if !f.side {
+		return 0
+	}
+	var widest vg.Length
+	for _, p := range f.panels {
+		widest = max(widest, p.Legend.Rectangle(area).Size().X)
+	}
+	room := 0.4 * area.Size().X
+	if widest > room {
+		for _, p := range f.panels {
+			swatch := p.Legend.ThumbnailWidth
+			p.Legend.TextStyle.Font.Size *= (room - swatch) / (widest - swatch)
+		}
+	}
+	return min(widest, room)
+}
+
+// measured is a canvas that states the width of every text. The layout is measured in Liberation Sans. A viewer without it
+// uses another font and fits the text into the stated width, so that nothing runs into its neighbour or is clipped.
+//
+// The alternatives are larger: glyph outlines make files about ten times as large and the text unsearchable, and an
+// embedded font adds 500 KB to each file.
+type measured struct {
+	*vgsvg.Canvas
+
+	// widths are those of the texts, in the order of drawing.
+	widths []vg.Length
+}
+
+// FillString implements [vg.Canvas].
+func (m *measured) FillString(f font.Face, at vg.Point, s string) {
+	m.widths = append(m.widths, f.Width(s))
+	m.Canvas.FillString(f, at, s)
+}
+
+var (
+	textTag    = []byte("<text ")
+	fontFamily = []byte("font-family:Liberation Sans;")
+)
+
+// svg returns the drawing. Arial and Helvetica have the widths of Liberation Sans.
+func (m *measured) svg() ([]byte, error) {
+	var drawn bytes.Buffer
+	if _, err := m.WriteTo(&drawn); err != nil {
+		return nil, err
+	}
+	parts := bytes.Split(drawn.Bytes(), textTag)
+	if len(parts) != len(m.widths)+1 {
+		return nil, fmt.Errorf("%d texts were measured and %d drawn", len(m.widths), len(parts)-1)
+	}
+	for i, width := range m.widths {
+		if width > 0 {
+			parts[i+1] = fmt.Appendf(nil, `textLength="%.5g" lengthAdjust="spacingAndGlyphs" %s`, width.Points(), parts[i+1])
+		}
+	}
+	return bytes.ReplaceAll(bytes.Join(parts, textTag), fontFamily, []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
 }
 
 // panel returns an empty plot in the common style.

@@ -105,7 +105,7 @@ func Folds(w io.Writer, title string, r *eval.Report) error {
 	return figure{
 		title:    "Out of time, fold by fold: " + title,
 		subtitle: fmt.Sprintf("n = %s rows in %d folds, base rate %.3f; %s", grouped(r.N), len(r.Folds), r.BaseRate, bars),
-		width:    800, height: 520, panels: []*plot.Plot{auc, precision}, shares: []float64{0.48, 0.52}, side: 190,
+		width:    800, height: 520, panels: []*plot.Plot{auc, precision}, shares: []float64{0.48, 0.52}, side: true,
 	}.write(w)
 }
 

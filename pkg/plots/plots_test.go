@@ -121,6 +121,26 @@ func judged(hours int) *outcome.Judgment {
 	return outcome.Judge(p, j.Closed())
 }
 
+// phases returns four attempts at phases of half an hour: the third is interrupted after a minute, and resumed a night later.
+func phases() []plots.CanaryPhase {
+	var all []plots.CanaryPhase
+	for i, p := range []plots.CanaryPhase{
+		{Percent: 5, Begin: 2, End: 1800, Passed: true},
+		{Percent: 10, Begin: 1801, End: 3600, Passed: true},
+		{Percent: 25, Begin: 3601, End: 3661, Decision: "INTERRUPTED"},
+		{Percent: 25, Begin: 52_200, End: 54_000, Decision: "ABORTED"},
+	} {
+		for n := 1; n <= 40; n++ {
+			v := float64(n)
+			s := plots.CanarySample{Seconds: p.Begin + v/40*(p.End-p.Begin), P95MS: 4 + math.Sin(v), MatchRate: 0.99 - 0.02*float64(i), ErrorRate: 0.004 + 0.001*math.Cos(v)}
+			s.MatchLow, s.MatchHigh = s.MatchRate-0.2/v, min(1, s.MatchRate+0.2/v)
+			p.Samples = append(p.Samples, s)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
 // figures returns one figure of each kind, with texts that it must contain.
 func figures(t *testing.T) []struct {
 	name  string
@@ -172,6 +192,25 @@ func figures(t *testing.T) []struct {
 				return plots.PSIHistory(w, "x on y", t)
 			},
 			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
+		},
+		{
+			"psi_history_of_one",
+			func(w io.Writer) error {
+				t := weeks(1)
+				t.Filling = 1
+				for i := range t.Lines { // each index has a value from the start
+					t.Lines[i].Values[0] = features()[i].PSI
+				}
+				return plots.PSIHistory(w, "x on y", t)
+			},
+			[]string{"of the window to 2026-09-01 00:00 UTC, which is not full yet", ">overall<", ">0.100<", ">mid_logret_1m_rel<", ">0.310<", ">mid<", ">5.100<"},
+		},
+		{
+			"canary",
+			func(w io.Writer) error {
+				return plots.Canary(w, "x against y: ABORTED", "run 1", phases(), plots.CanaryLimits{P95MS: 80, MatchRate: 0.95, ErrorRate: 0.01}, plots.CanaryLimits{P95MS: 120, MatchRate: 0.9, ErrorRate: 0.02})
+			},
+			[]string{"Canary: x against y: ABORTED", "Time since the run began (hours); waits are cut short at //", "did not pass: INTERRUPTED, ABORTED", "share (%)", "p95 (ms)", "match rate", "error rate", "target, 80", "aborts, 0.02", ">0.5<", ">14.5<"},
 		},
 		{
 			"psi_overview",
@@ -236,6 +275,230 @@ func TestFigures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// helvetica are advance widths in thousandths of the font size, from the font metrics that Adobe published for Helvetica, which
+// Liberation Sans has too.
+var helvetica = map[rune]float64{
+	'0': 556, '1': 556, '2': 556, '3': 556, '5': 556, '.': 278, ',': 278, ' ': 278, '(': 333, ')': 333, '%': 889, '_': 556, 'A': 667, 'C': 722, 'P': 667, 'U': 722,
+	'a': 556, 'c': 500, 'd': 556, 'e': 556, 'h': 556, 'i': 222, 'l': 222, 'm': 833, 'n': 556, 'o': 556, 'p': 556, 'r': 333, 's': 500, 't': 278, 'v': 500, 'w': 722,
+}
+
+// drawnText is a text of a figure; upright reports whether its position is in the coordinates of the figure.
+type drawnText struct {
+	text              string
+	x, y, width, size float64
+	upright           bool
+}
+
+// textsOf returns the texts of a figure, and its width and height.
+func textsOf(t *testing.T, svg []byte) (texts []drawnText, width, height float64) {
+	t.Helper()
+	number := func(s string) float64 {
+		v, err := strconv.ParseFloat(strings.TrimSuffix(s, "pt"), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	size := regexp.MustCompile(`font-size:([0-9.]+)px`)
+	d := xml.NewDecoder(bytes.NewReader(svg))
+	turned := 0 // how many of the open groups turn what is in them
+	var groups []bool
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return texts, width, height
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		switch e := token.(type) {
+		case xml.StartElement:
+			at := map[string]string{}
+			for _, a := range e.Attr {
+				at[a.Name.Local] = a.Value
+			}
+			switch e.Name.Local {
+			case "svg":
+				width, height = number(at["width"]), number(at["height"])
+			case "g":
+				groups = append(groups, strings.Contains(at["transform"], "rotate"))
+				if groups[len(groups)-1] {
+					turned++
+				}
+			case "text":
+				if at["lengthAdjust"] != "spacingAndGlyphs" || at["textLength"] == "" || !strings.Contains(at["style"], "sans-serif") {
+					t.Fatalf("a text without a width: %v", at)
+				}
+				var text string
+				if err := d.DecodeElement(&text, &e); err != nil {
+					t.Fatal(err)
+				}
+				texts = append(texts, drawnText{text, number(at["x"]), -number(at["y"]), number(at["textLength"]), number(size.FindStringSubmatch(at["style"])[1]), turned == 0})
+			}
+		case xml.EndElement:
+			if e.Name.Local == "g" {
+				if groups[len(groups)-1] {
+					turned--
+				}
+				groups = groups[:len(groups)-1]
+			}
+		}
+	}
+}
+
+// Every text has the width that the layout was made for, so that a viewer with another font keeps the layout, and is within
+// the figure.
+func TestTextsKeepTheirWidth(t *testing.T) {
+	known := 0
+	for _, f := range figures(t) {
+		var svg bytes.Buffer
+		if err := f.write(&svg); err != nil {
+			t.Fatal(err)
+		}
+		texts, width, _ := textsOf(t, svg.Bytes())
+		if len(texts) < 10 {
+			t.Errorf("%s has %d texts", f.name, len(texts))
+		}
+		for _, one := range texts {
+			if one.upright && (one.x < 0 || one.x+one.width > width) {
+				t.Errorf("%s: %q is from %v to %v of %v", f.name, one.text, one.x, one.x+one.width, width)
+			}
+			want := 0.0
+			for _, r := range one.text {
+				w, ok := helvetica[r]
+				if !ok {
+					want = math.NaN()
+				}
+				want += w / 1000 * one.size
+			}
+			if math.IsNaN(want) || one.size > 12 { // titles are bold
+				continue
+			}
+			known++
+			if math.Abs(one.width-want) > 0.03*want { // kerning
+				t.Errorf("%s: %q of %v px has the width %v, want %v", f.name, one.text, one.size, one.width, want)
+			}
+		}
+	}
+	if known < 100 {
+		t.Errorf("%d texts were compared", known)
+	}
+}
+
+// Names as long as a registry allows leave room for the panels.
+func TestLongNames(t *testing.T) {
+	times := weeks(3)
+	for i := range times.Lines {
+		times.Lines[i].Name = strings.Repeat("a_long_name_", 20)
+	}
+	var svg bytes.Buffer
+	if err := plots.PSIHistory(&svg, "", times); err != nil {
+		t.Fatal(err)
+	}
+	texts, width, _ := textsOf(t, svg.Bytes())
+	for _, one := range texts {
+		if strings.HasPrefix(one.text, "a_long_name") && (one.x < width/2 || one.x+one.width > width) {
+			t.Errorf("a name is from %v to %v of %v", one.x, one.x+one.width, width)
+		}
+	}
+}
+
+// The panels of a figure are as wide as the figure, however many there are.
+func TestManyPanels(t *testing.T) {
+	c := plots.Curve{X: "rows", Y: "us", Sizes: []float64{1, 1024}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
+	var svg bytes.Buffer
+	if err := plots.Curves(&svg, "x", "y", []plots.Curve{c, c, c, c, c, c, c, c, c, c}); err != nil {
+		t.Fatal(err)
+	}
+	texts, width, _ := textsOf(t, svg.Bytes())
+	for _, one := range texts {
+		if one.text == "1,024" && one.x+one.width < width-12 {
+			t.Errorf("the last label of an axis ends at %v of %v", one.x+one.width, width)
+		}
+	}
+}
+
+// A long label of a vertical axis is not longer than its panel, so that it does not cover that of the next one.
+func TestLongLabelsOfPanels(t *testing.T) {
+	const label = "CPU of all of them per prediction, in microseconds"
+	c := plots.Curve{X: "rows", Y: label, Sizes: []float64{1, 2}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
+	var svg bytes.Buffer
+	if err := plots.Curves(&svg, "x", "y", []plots.Curve{c, c, c}); err != nil {
+		t.Fatal(err)
+	}
+	texts, _, height := textsOf(t, svg.Bytes())
+	n := 0
+	for _, one := range texts {
+		if one.text == label {
+			n++
+			if one.upright || one.width > height/3-20 {
+				t.Errorf("a label of %v points, upright %v, in a panel of a third of %v", one.width, one.upright, height)
+			}
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d labels, want 3", n)
+	}
+}
+
+// filled returns the widths and heights of the rectangles whose style matches, in order.
+func filled(t *testing.T, svg []byte, style string) (widths, heights []float64) {
+	t.Helper()
+	corners := regexp.MustCompile(`d="M([0-9.]+),([0-9.]+)L([0-9.]+),([0-9.]+)L([0-9.]+),([0-9.]+)L[^"]*"\s+style="` + style)
+	for _, m := range corners.FindAllSubmatch(svg, -1) {
+		var v [6]float64
+		for i := range v {
+			var err error
+			if v[i], err = strconv.ParseFloat(string(m[i+1]), 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		widths, heights = append(widths, v[2]-v[0]), append(heights, v[5]-v[3])
+	}
+	return widths, heights
+}
+
+// A night between two attempts does not squeeze the phases, and an attempt of a minute is readable.
+func TestCanaryGivesEachPhaseRoom(t *testing.T) {
+	var svg bytes.Buffer
+	if err := plots.Canary(&svg, "x", "y", phases(), plots.CanaryLimits{}, plots.CanaryLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	widths, _ := filled(t, svg.Bytes(), `fill:#[0-9A-F]{6};fill-opacity:0.188`) // the legend, and two attempts in four panels
+	if len(widths) != 9 {
+		t.Fatalf("got the widths %v of attempts that did not pass, want 9", widths)
+	}
+	minute, half := widths[1], widths[2] // the first is that of the legend
+	if minute < 25 || half < 150 || half > 250 {
+		t.Errorf("an attempt of a minute has %v points and one of half an hour %v, of about 550", minute, half)
+	}
+}
+
+// One window is drawn as bars, whose heights are in proportion to the indices, without a grey ground.
+func TestOneWindowHasBars(t *testing.T) {
+	one := weeks(1)
+	one.Filling, one.Overall[0] = 1, 0.1
+	for i := range one.Lines {
+		one.Lines[i].Values[0] = []float64{0.05, 0.3, 0.2, 0.15, 4}[i]
+	}
+	var svg bytes.Buffer
+	if err := plots.PSIHistory(&svg, "", one); err != nil {
+		t.Fatal(err)
+	}
+	_, overall := filled(t, svg.Bytes(), "fill:#222222")
+	_, features := filled(t, svg.Bytes(), "fill:#0072B2")
+	if len(overall) != 1 || len(features) != 3 {
+		t.Fatalf("got %d bars of the overall index and %d of features, want 1 and 3", len(overall), len(features))
+	}
+	for i, want := range []float64{0.5, 3, 2} {
+		if got := features[i] / overall[0]; math.Abs(got-want) > 0.01 {
+			t.Errorf("bar %d is %v times the overall one, want %v", i, got, want)
+		}
+	}
+	if strings.Contains(svg.String(), "window not full yet") || strings.Contains(svg.String(), "End of the window") {
+		t.Error("one window has a time axis")
 	}
 }
 

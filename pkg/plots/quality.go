@@ -105,6 +105,6 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 		title: "Is it better? " + title,
 		subtitle: fmt.Sprintf("%s; bounds at every time at once, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, grouped(v.Counted),
 			v.Plan.Width(), v.Plan.DisagreementCap),
-		width: 800, height: 380, panels: []*plot.Plot{p}, shares: []float64{1}, side: 190,
+		width: 800, height: 380, panels: []*plot.Plot{p}, shares: []float64{1}, side: true,
 	}.write(w)
 }

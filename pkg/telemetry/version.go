@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -23,13 +24,18 @@ type Build struct {
 
 // BuildOf returns the build of this program.
 var BuildOf = sync.OnceValue(func() Build {
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(info, version, commit)
+})
+
+// buildOf returns the build of what Go recorded, which may be nil; version and commit take precedence unless empty.
+func buildOf(info *debug.BuildInfo, version, commit string) Build {
 	b := Build{Version: "devel", Commit: "unknown", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		b.Version = info.Main.Version
-	}
-	changes := ""
-	if ok {
+	if info != nil {
+		if info.Main.Version != "" && info.Main.Version != "(devel)" {
+			b.Version = info.Main.Version
+		}
+		changes := ""
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -38,16 +44,11 @@ var BuildOf = sync.OnceValue(func() Build {
 				changes = "+changes"
 			}
 		}
+		b.Commit += changes
 	}
-	b.Commit += changes
-	if version != "" {
-		b.Version = version
-	}
-	if commit != "" {
-		b.Commit = commit
-	}
+	b.Version, b.Commit = cmp.Or(version, b.Version), cmp.Or(commit, b.Commit)
 	return b
-})
+}
 
 // String returns "devel, commit 143e40f..., go1.26.8".
 func (b Build) String() string { return fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go) }

@@ -1,11 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
 // TestFoundFaults finds every test that docs/found.md names, in some package of the tree.
@@ -59,6 +66,83 @@ func TestWhereIsWhat(t *testing.T) {
 			t.Error(err)
 		} else if !regexp.MustCompile(`(?m)^(?:(?:func (?:\(.*?\) )?|var |\t)` + row[2] + `\b)`).Match(source) {
 			t.Errorf("%s declares no %s", row[1], row[2])
+		}
+	}
+}
+
+// TestNoColour finds no escape sequence that sets a colour in the programs: the operator's page promises that there is none, so
+// that NO_COLOR has nothing to turn off.
+func TestNoColour(t *testing.T) {
+	colour := regexp.MustCompile(`\\(x1b|033|u001b|e)\[[0-9;]*m`)
+	files := 0
+	for _, folder := range []string{"pkg", "services"} {
+		if err := filepath.WalkDir(filepath.Join("..", "..", folder), func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			source, err := os.ReadFile(path)
+			if found := colour.Find(source); found != nil {
+				t.Errorf("%s prints %s: read NO_COLOR (https://no-color.org), and say so in docs/operator.md", path, found)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 100 {
+		t.Errorf("%d files were read", files)
+	}
+}
+
+// TestContractPages finds every service of the contract in docs/reference/contract, with its methods and the fields of what they
+// take and return, and follows the links of the pages.
+func TestContractPages(t *testing.T) {
+	folder := filepath.Join("..", "..", "docs", "reference", "contract")
+	services := 0
+	for _, pkg := range []protoreflect.FullName{executorv1.File_greenlight_executor_v1_decision_proto.Package(), mlenginev1.File_greenlight_mlengine_v1_scoring_proto.Package()} {
+		protoregistry.GlobalFiles.RangeFilesByPackage(pkg, func(file protoreflect.FileDescriptor) bool {
+			for i := range file.Services().Len() {
+				services++
+				checkContractPage(t, folder, file.Services().Get(i))
+			}
+			return true
+		})
+	}
+	if services < 8 {
+		t.Errorf("%d services were found", services)
+	}
+}
+
+func checkContractPage(t *testing.T, folder string, service protoreflect.ServiceDescriptor) {
+	t.Helper()
+	path := filepath.Join(folder, strings.TrimPrefix(string(service.FullName()), "greenlight.")+".md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	checkLinks(t, path, string(page))
+	want := []string{"# " + string(service.Name())}
+	for i := range service.Methods().Len() {
+		method := service.Methods().Get(i)
+		want = append(want, "### "+string(method.Name()))
+		for _, message := range []protoreflect.MessageDescriptor{method.Input(), method.Output()} {
+			want = append(want, "### "+string(message.Name()))
+			for k := range message.Fields().Len() {
+				field := message.Fields().Get(k)
+				want = append(want, fmt.Sprintf("| %#q = %d |", field.Name(), field.Number()))
+			}
+		}
+	}
+	for _, text := range want {
+		if !strings.Contains(string(page), "\n"+text) && !strings.HasPrefix(string(page), text) {
+			t.Errorf("%s lacks %q", path, text)
+		}
+	}
+	for _, m := range regexp.MustCompile(`\]\(#([a-z]+)\)`).FindAllStringSubmatch(string(page), -1) {
+		if !regexp.MustCompile(`(?mi)^### ` + m[1] + `$`).Match(page) {
+			t.Errorf("%s links to #%s, which it lacks", path, m[1])
 		}
 	}
 }

@@ -38,7 +38,7 @@ func greenlight() {
 
 // TestScripts runs the files of testdata/script: commands as a user types them, with the expected output. $BIN has the
 // programs, $TREES models of LightGBM and XGBoost, and $DATA market data, if available. $HASTY is a policy of short phases
-// that tolerates a busy machine, $NODECLIENT the example client for Node. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
+// that tolerates a busy machine, $ROOT the repository, $PYTHON a Python that has gRPC. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodeClient, err := filepath.Abs(filepath.Join("..", "..", "deploy", "nodeclient"))
+	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TREES", trees)
 			env.Setenv("HASTY", policy)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
-			env.Setenv("NODECLIENT", nodeClient)
+			env.Setenv("ROOT", root)
+			env.Setenv("PYTHON", python())
 			return nil
 		},
 		Condition: condition,
@@ -83,25 +84,40 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition reports whether scripts can use something: market data, grpcurl (make tools), the client for Node (make
-// node-client). With GREENLIGHT_STRICT=1 there must be grpcurl.
+// condition reports whether scripts can use something: market data, grpcurl (make tools), the clients for Node (make
+// node-client), and what the client for Python needs. With GREENLIGHT_STRICT=1 there must be grpcurl and Python.
 func condition(cond string) (bool, error) {
 	switch cond {
 	case "data":
 		return os.Getenv("GREENLIGHT_DATA") != "", nil
 	case "grpcurl":
-		if findGrpcurl(filepath.Join("..", "..")) {
-			return true, nil
-		}
-		if os.Getenv("GREENLIGHT_STRICT") == "1" {
-			return false, errors.New("grpcurl is not installed: run make tools")
-		}
-		return false, nil
+		return found(findGrpcurl(filepath.Join("..", "..")), "grpcurl is not installed: run make tools")
+	case "python":
+		_, err := exec.LookPath("grpc_python_plugin")
+		return found(err == nil && python() != "", "gRPC for Python is not installed (Debian: apt-get install python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)")
 	case "nodeclient":
 		_, err := os.Stat(filepath.Join("..", "..", "deploy", "nodeclient", "node_modules"))
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// found returns whether something is there. With GREENLIGHT_STRICT=1 it must be.
+func found(is bool, missing string) (bool, error) {
+	if !is && os.Getenv("GREENLIGHT_STRICT") == "1" {
+		return false, errors.New(missing)
+	}
+	return is, nil
+}
+
+// python returns a Python that has gRPC and Protocol Buffers, or an empty string. The first in the path need not be Debian's.
+func python() string {
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(context.Background(), name, "-c", "import grpc, google.protobuf").Run() == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // status runs a command and compares its exit code, for example: status 3 greenlight eval.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,14 +27,14 @@ type pairs struct {
 
 	train sync.Once
 	err   error
-	// running has the process of each service.
+	// running has the last run of each service.
 	running sync.Map
 }
 
 // commands returns the commands that scripts have in addition to greenlight.
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "promotable": promotable,
+		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "converse": p.converse, "promotable": promotable,
 	}
 }
 
@@ -53,6 +54,12 @@ func (p *pairs) trained(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(p.dir)))
 }
 
+// running is a process, and how another one is started in its place.
+type running struct {
+	*process.Process
+	again func() *process.Process
+}
+
 // service is a service of a script.
 type service struct {
 	script *testscript.TestScript
@@ -63,7 +70,7 @@ type service struct {
 // pair [model=NAME/VERSION] [flag of executor]... ENGINE in a flag becomes the address of ml-engine. $EXECUTOR_HTTP is the address
 // of executor's HTTP. The executor waits long for shadows, because the scripts run on busy machines.
 func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
-	p.run(ts, []string{"--insecure-control"}, args)
+	p.startWith(ts, []string{"--insecure-control"}, args)
 }
 
 // secured is like start, with mutual TLS and a token for the control services. It copies certs/ into the script's folder:
@@ -71,7 +78,7 @@ func (p *pairs) start(ts *testscript.TestScript, _ bool, args []string) {
 func (p *pairs) secured(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.CopyFS(ts.MkAbs("certs"), os.DirFS(p.certs)))
 	at := func(name string) string { return ts.MkAbs(filepath.Join("certs", name)) }
-	p.run(ts, []string{
+	p.startWith(ts, []string{
 		"--tls-cert", at("server.pem"), "--tls-key", at("server.key"), "--tls-client-ca", at("ca.pem"), "--control-token-file", at("token"),
 	}, append([]string{
 		"--engine-tls-ca", at("ca.pem"), "--engine-tls-cert", at("operator.pem"), "--engine-tls-key", at("operator.key"),
@@ -92,16 +99,17 @@ func issue(t *testing.T) string {
 	return dir
 }
 
-// run starts the pair. Both services get the flags in both, and executor those in args too.
-func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
+// startWith starts the pair. Both services get the flags in both, and executor those in args too.
+func (p *pairs) startWith(ts *testscript.TestScript, both, args []string) {
 	listen := append([]string{"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"}, both...)
-	run := func(name string, args ...string) *process.Process {
+	var start func(name string, args ...string) *process.Process
+	start = func(name string, args ...string) *process.Process {
 		dir := ts.MkAbs("logs")
 		ts.Check(os.MkdirAll(dir, 0o755))
-		started, err := process.Start(context.Background(), filepath.Join(p.bin, name), dir, append(args, listen...)...)
+		started, err := process.Start(context.Background(), filepath.Join(p.bin, name), dir, slices.Concat(listen, args)...)
 		ts.Check(err)
 		ts.Defer(func() { _ = started.Stop(5 * time.Second) })
-		p.running.Store(service{ts, name}, started)
+		p.running.Store(service{ts, name}, running{started, func() *process.Process { return start(name, args...) }})
 		return started
 	}
 	models, model := ts.MkAbs("models"), "simulated/v1.8.1-rc1"
@@ -110,11 +118,11 @@ func (p *pairs) run(ts *testscript.TestScript, both, args []string) {
 			model, args = named, args[1:]
 		}
 	}
-	engine := run("ml-engine", "--models", models, "--model", model, "--drift-clock", "event")
+	engine := start("ml-engine", "--models", models, "--model", model, "--drift-clock", "event")
 	for i, arg := range args {
 		args[i] = strings.ReplaceAll(arg, "ENGINE", engine.Addr("grpc"))
 	}
-	executor := run("executor", append([]string{
+	executor := start("executor", append([]string{
 		"--baseline", "heuristic=" + filepath.Join(models, filepath.FromSlash(model), "baseline.json"), "--engine-addr", engine.Addr("grpc"),
 		"--shadow-timeout", "2s", "--breaker-error-rate", "0.9",
 	}, args...)...)
@@ -132,7 +140,7 @@ func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("%s is not running", args[0])
 	}
-	ts.Check(started.(*process.Process).Kill())
+	ts.Check(started.(running).Kill())
 }
 
 // promotable writes made-up evidence to evidence/ml that does not block the promotion of v1.8.1-rc1.

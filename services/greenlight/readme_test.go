@@ -39,6 +39,13 @@ func TestREADME(t *testing.T) {
 
 	work := t.TempDir()
 	bin := programs(t, root, work, "ml-engine", "executor", "greenlight", "greenlight-lab")
+	for _, name := range []string{"ml-engine", "executor", "greenlight", "greenlight-lab"} {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "--version").Output()
+		want := regexp.MustCompile(`^` + name + ` (devel|v\d\S*), commit ([0-9a-f]{40}|unknown)(\+changes)?, go1\.\d+\S*\n$`)
+		if err != nil || !want.Match(out) {
+			t.Errorf("%s --version prints %q (%v), want %s", name, out, err, want)
+		}
+	}
 	pair := startPair(t, work, bin)
 
 	pair.runAll(t, root, work, shell, 0)

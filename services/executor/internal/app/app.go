@@ -278,7 +278,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	host, _ := os.Hostname() // without a name the page shows the address
 	status := page.New(page.Options{
 		Host: host, ShadowTimeout: opts.Shadow.Timeout,
-		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Drift: p.drift,
+		Report: reports.GetShadowReport, Rollout: p.rollouts.Report, Gate: p.gate.Status, Drift: p.drift,
 		Quality: func() (v *executorv1.QualityJudgment, bounds []page.Bound) {
 			v = p.outcomes.Bounds(page.MaxBounds, func(at time.Time, lower, upper float64) {
 				bounds = append(bounds, page.Bound{Time: at, Lower: lower, Upper: upper})

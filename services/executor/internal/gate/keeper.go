@@ -202,7 +202,11 @@ func (k *Keeper) standing(at time.Time) Standing {
 	if k.rollout == nil || !k.opts.Allowed {
 		return Standing{}
 	}
-	return k.rollout.Gate(at)
+	s := k.rollout.Gate(at)
+	if s.Phase == Demoted && !k.latched.Load().any() { // a person has cleared what demoted it, so nothing is left of it
+		return Standing{}
+	}
+	return s
 }
 
 // state returns what the decision depends on, whatever the request is.

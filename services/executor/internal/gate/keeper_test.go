@@ -312,8 +312,8 @@ func TestLatches(t *testing.T) {
 		t.Error(err)
 	}
 	k.rollout.(*standing).now.Phase = Demoted
-	if d := k.ask(t, 0.5, 0.7); d.Reason != decide.LeaseLapsed {
-		t.Errorf("%v", d)
+	if p := k.Begin(t.Context(), &Case{ID: "x", Arrival: time.Now(), Baseline: 0.5}); p != nil {
+		t.Error("all latches of a demoted gate are cleared, and it is still set")
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Answer is one of the five questions with its answer in a word.
+// Answer is one of the questions with its answer in a word.
 type Answer struct {
 	Question string `json:"question"`
-	// Word is the answer: "yes", "no", "partly", "as far as seen", "not worse", "no, worse", "off", "too early", "not reported" or
-	// "not known".
+	// Word is the answer: "yes", "no", "partly", "as far as seen", "not worse", "no, worse", "off", "too early", "not reported",
+	// "not known", "the baseline", "the model" or "partly the model".
 	Word string `json:"word"`
 	// Tone colours the word; it adds no information.
 	Tone Tone `json:"tone"`

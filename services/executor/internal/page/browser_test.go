@@ -49,11 +49,11 @@ func browser(t *testing.T, url string, flags ...string) (console string) {
 	return console
 }
 
-// lookAt shows the page of a new world in the browser. It returns the content of the page, empty if it got no figures, and
+// lookAt shows the page of the world in the browser. It returns the content of the page, empty if it got no figures, and
 // the console output.
-func lookAt(t *testing.T, width int, flags []string) (body, console string) {
+func lookAt(t *testing.T, w *world, width int, flags []string) (body, console string) {
 	t.Helper()
-	p := newWorld(t).start()
+	p := w.start()
 	inner := p.mux()
 	s := newSightings(frame, width)
 	s.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(framed{w}, r) })
@@ -111,7 +111,7 @@ func TestPageInABrowser(t *testing.T) {
 		"narrow": {320, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			body, console := lookAt(t, tt.width, tt.flags)
+			body, console := lookAt(t, newWorld(t), tt.width, tt.flags)
 			if console != "" {
 				t.Errorf("the console has: %s", console)
 			}
@@ -137,6 +137,39 @@ func TestPageInABrowser(t *testing.T) {
 				if !strings.Contains(body, want) {
 					t.Errorf("the page lacks %q", want)
 				}
+			}
+			if !strings.Contains(body, `id="decider-card" aria-labelledby="h-decider" hidden=""`) {
+				t.Error("the page shows who decides without a gate")
+			}
+			if t.Failed() {
+				t.Log(body)
+			}
+		})
+	}
+}
+
+func TestWhoDecidesInABrowser(t *testing.T) {
+	for name, width := range map[string]int{"wide": 1200, "narrow": 320} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, console := lookAt(t, newWorld(t).gated().killed(), width, nil)
+			var scroll, client int
+			if _, err := fmt.Sscanf(body, "%d of %d", &scroll, &client); err != nil || scroll > client || console != "" {
+				t.Errorf("the page is %d wide in %d (%v), and the console has %q", scroll, client, err, console)
+			}
+			for _, want := range []string{
+				`<p class="word">the baseline</p>`, "killed by token:alice since Nov 30 03:04:05 UTC; the model decided 90.00&nbsp;%",
+				"<li><strong>KILLED</strong> by token:alice at 2026-11-30 03:04:05 UTC: &lt;i&gt;wild&lt;/i&gt; orders on port 4020</li>",
+				`<p class="big bad">model 90.0 %</p>`, `<th scope="row">model</th><td>900</td><td>90.0 %</td><td>900</td>`,
+				`<th scope="row">baseline: out of domain</th><td>30</td><td>3.0 %</td><td>30</td>`, `<th scope="row">n</th><td>1,000</td><td>100.0 %</td><td>1,000</td>`,
+				"<dd>shut</dd>", "95 % of all symbols", "120 of 5,000 requests in the last hour by more than 0.05; at most 500", "n = 900; at most 5 ms",
+			} {
+				if !strings.Contains(body, want) {
+					t.Errorf("the page lacks %q", want)
+				}
+			}
+			if strings.Contains(body, "baseline: shed") {
+				t.Error("the page has a reason without a decision")
 			}
 			if t.Failed() {
 				t.Log(body)

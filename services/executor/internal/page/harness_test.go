@@ -28,12 +28,13 @@ const (
 type world struct {
 	report  *executorv1.GetShadowReportResponse
 	rollout *executorv1.Rollout
+	gate    *executorv1.GateStatus
 	drift   func(context.Context) (*mlenginev1.GetDriftResponse, error)
 	quality *executorv1.QualityJudgment
 	bounds  []Bound
 	metrics *prometheus.Registry
 
-	baseline, shadow, delta prometheus.Histogram
+	baseline, shadow, delta, wait prometheus.Histogram
 }
 
 // outcomes lists every outcome, with the given counts.
@@ -80,6 +81,7 @@ func newWorld(t testing.TB) *world {
 		baseline: prometheus.NewHistogram(prometheus.HistogramOpts{Name: baselineLatency, Buckets: []float64{.01, .1, 1, 10}}),
 		shadow:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: shadowLatency, Buckets: []float64{.1, 1, 10, 60, 100}}),
 		delta:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: absDelta, Buckets: []float64{.01, .05, .1, 1}}),
+		wait:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: gateWait, Buckets: []float64{1, 2, 5, 10}}),
 	}
 	none, little := 0.0, 0.0019
 	w.report.Challengers = []*executorv1.Challenger{{
@@ -98,7 +100,7 @@ func newWorld(t testing.TB) *world {
 			},
 		}, nil
 	}
-	w.metrics.MustRegister(w.baseline, w.shadow, w.delta)
+	w.metrics.MustRegister(w.baseline, w.shadow, w.delta, w.wait)
 	for range 990 {
 		w.baseline.Observe(.005)
 		w.shadow.Observe(.8)
@@ -112,6 +114,38 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// gated sets a gate behind which the model decided 900 of 1,000 requests.
+func (w *world) gated() *world {
+	w.rollout.Percent, w.rollout.Mode = 95, executorv1.RolloutMode_ROLLOUT_MODE_GATED
+	w.rollout.Gate = &executorv1.Gate{ModelDigest: shadowDigest, AllSymbols: true, WaitBudget: durationpb.New(5 * time.Millisecond)}
+	w.gate = &executorv1.GateStatus{Allowed: true, Open: true, HourRequests: 5000, HourChanged: 120, HourChangedLimit: 500}
+	counts := map[executorv1.FallbackReason]uint64{
+		executorv1.FallbackReason_FALLBACK_REASON_UNSPECIFIED: 900, executorv1.FallbackReason_FALLBACK_REASON_NOT_SELECTED: 50,
+		executorv1.FallbackReason_FALLBACK_REASON_OUT_OF_DOMAIN: 30, executorv1.FallbackReason_FALLBACK_REASON_DEADLINE: 20,
+	}
+	for r := range executorv1.FallbackReason(len(executorv1.FallbackReason_name)) {
+		by := executorv1.Decider_DECIDER_BASELINE
+		if r == executorv1.FallbackReason_FALLBACK_REASON_UNSPECIFIED {
+			by = executorv1.Decider_DECIDER_MODEL
+		}
+		w.gate.Decisions = append(w.gate.Decisions, &executorv1.GateDecisionCount{DecidedBy: by, FallbackReason: r, Count: counts[r]})
+	}
+	for range 900 {
+		w.wait.Observe(1.5)
+	}
+	return w
+}
+
+// killed sets a latch.
+func (w *world) killed() *world {
+	w.rollout.Mode, w.gate.Open = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, false
+	w.gate.Latches = []*executorv1.GateLatchState{{
+		Latch: executorv1.GateLatch_GATE_LATCH_KILLED, SetBy: "token:alice", Reason: "<i>wild</i> orders on port 4020",
+		SetTime: timestamppb.New(time.Date(2026, 11, 30, 3, 4, 5, 0, time.UTC)),
+	}}
+	return w
+}
+
 // start returns a page of the world. The caller must stop it.
 func (w *world) start() *Page {
 	return New(Options{
@@ -119,6 +153,7 @@ func (w *world) start() *Page {
 			return w.report, nil
 		},
 		Rollout: func() *executorv1.Rollout { return w.rollout },
+		Gate:    func() *executorv1.GateStatus { return w.gate },
 		Quality: func() (*executorv1.QualityJudgment, []Bound) { return w.quality, w.bounds },
 		Drift: func(ctx context.Context, _ *mlenginev1.GetDriftRequest, _ ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
 			return w.drift(ctx)

@@ -14,6 +14,7 @@ const (
 	baselineLatency = "ml_baseline_latency_ms"
 	shadowLatency   = "ml_shadow_latency_ms"
 	absDelta        = "ml_shadow_abs_delta"
+	gateWait        = "ml_gate_wait_ms"
 )
 
 // gather reads the histograms since the start of the process.
@@ -24,7 +25,9 @@ func gather(metrics prometheus.Gatherer) (map[string]Histogram, error) {
 	}
 	found := map[string]Histogram{}
 	for _, f := range families {
-		if name := f.GetName(); name != baselineLatency && name != shadowLatency && name != absDelta {
+		switch f.GetName() {
+		case baselineLatency, shadowLatency, absDelta, gateWait:
+		default:
 			continue
 		}
 		m := f.GetMetric()[0].GetHistogram()

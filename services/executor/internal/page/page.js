@@ -37,6 +37,7 @@
   // answers: screen readers announce a changed word, but not every changed figure.
   const answers = (s) => {
     const list = $("answers");
+    while (list.children.length > s.answers.length) list.lastElementChild.remove();
     s.answers.forEach((a, i) => {
       const li = list.children[i] || list.appendChild(el("li", {},
         el("h2", { class: "question" }, a.question + " ", el("span", { class: "period", "aria-live": "off" })),
@@ -191,6 +192,72 @@
       el("p", { class: "muted" }, "Bounds of the mean difference of the Brier losses; dashed: no difference; above it the model is better. " + a.why));
   };
 
+  // history draws a line for each figure over 24 hours. A gap is a time at which the figure was not known.
+  const day = 24 * 3600 * 1000, pointStep = 5 * 60 * 1000;
+  const history = (points) => {
+    const now = Date.now(), x = (p) => 1 - (now - Date.parse(p.time)) / day;
+    const rows = [
+      ["match rate", "match", (v) => percent(v, 2)], ["coverage", "coverage", (v) => percent(v, 2)], ["shadow p95", "p95", (v) => millis(v) + " ms"],
+      ["PSI, overall", "psi", (v) => v.toFixed(3)], ["better by", "quality", (v) => v.toFixed(4)],
+    ].map(([name, key, text]) => {
+      const known = points.filter((p) => p[key] != null && x(p) >= 0), values = known.map((p) => p[key]);
+      const low = Math.min(...values), high = Math.max(...values), y = (v) => (high === low ? 14 : 25 - 22 * (v - low) / (high - low));
+      const lines = known.slice(1).flatMap((p, i) => (Date.parse(p.time) - Date.parse(known[i].time) > 1.5 * pointStep ? [] :
+        [draw("line", { class: "mark", x1: at(x(known[i])), x2: at(x(p)), y1: y(known[i][key]), y2: y(p[key]) })]));
+      const last = known[known.length - 1];
+      return el("div", { class: "psi" },
+        el("span", { class: "name" }, name), el("span", { class: "verdict" }, last ? text(last[key]) : "not known"),
+        picture(28, last ? `${name}: ${text(low)} to ${text(high)}, last ${text(last[key])}` : `${name}: not known`,
+          draw("rect", { class: "track", x: 0, y: 0, width: "100%", height: 28, rx: 2 }), ...lines,
+          ...(last ? [draw("circle", { class: "mark", cx: at(x(last)), cy: y(last[key]), r: 2 })] : [])),
+        el("small", {}, known.length === 0 ? "no data yet" : `${text(low)} to ${text(high)}, ${plural(known.length, "point")}`));
+    });
+    $("history").replaceChildren(...rows);
+  };
+  const readHistory = async () => {
+    try {
+      const r = await fetch("status/history", { cache: "no-store" });
+      if (r.ok) history(await r.json());
+    } catch (e) { // the next reading tries again
+      console.warn(e);
+    }
+  };
+  setInterval(() => {
+    if (!document.hidden) readHistory();
+  }, pointStep / 5);
+  readHistory();
+
+  // decider shows who decides while a gate or a latch is set. Reasons without a decision since the start are left out.
+  const decider = (s) => {
+    $("decider-card").hidden = !s.gate;
+    if (!s.gate) return;
+    const d = s.decisions, g = s.gate, bounds = s.rollout.gate, a = s.answers[5], share = (n) => (d.n === 0 ? "–" : percent(n / d.n));
+    $("decider-period").textContent = $("decider-window").textContent = a.period;
+    $("latches").replaceChildren(...g.latches.map((l) => el("li", {}, el("strong", {}, words(l.latch, "GATE_LATCH_").toUpperCase()),
+      ` by ${l.setBy} at ${l.setTime.slice(0, 19).replace("T", " ")} UTC: ${l.reason || "no reason given"}`)));
+    $("decider").replaceChildren(el("p", { class: "big " + a.tone }, `model ${share(d.model)}`),
+      picture(16, `the model decided ${count(d.model)} of ${plural(d.n, "request")}`,
+        draw("rect", { class: "track", x: 0, y: 4, width: "100%", height: 8, rx: 2 }), ...(d.model === 0 ? [] : [bar("bar", 0, d.model / d.n, 4, 8)])));
+    const total = d.reasons.reduce((n, r) => n - r.total, g.decisions.reduce((n, c) => n + Number(c.count), 0));
+    const row = (name, n, all) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, count(n)), el("td", {}, share(n)), el("td", {}, count(all)));
+    $("reasons").replaceChildren(row("model", d.model, total),
+      ...d.reasons.filter((r) => r.total > 0).map((r) => row("baseline: " + r.reason.replaceAll("_", " "), r.count, r.total)));
+    $("reasons-sum").replaceChildren(row("n", d.n, total + d.reasons.reduce((n, r) => n + r.total, 0)));
+    const w = s.wait, most = Number(g.hourChangedLimit);
+    pairs("guard", [
+      ["gate", g.open ? "open" : "shut"],
+      ...(!bounds ? [] : [
+        ["may decide", `${s.rollout.percent} % of ${bounds.allSymbols ? "all symbols" : plural(bounds.symbols.length, "symbol")}`],
+        ["model", el("code", {}, bounds.modelDigest)],
+      ]),
+      ["changed", `${count(g.hourChanged)} of ${plural(g.hourRequests, "request")} in the last hour by more than 0.05; at most ${count(g.hourChangedLimit)}`,
+        picture(12, `${count(g.hourChanged)} of at most ${count(g.hourChangedLimit)} changes`, draw("rect", { class: "track", x: 0, y: 2, width: "100%", height: 8, rx: 2 }),
+          ...(Number(g.hourChanged) === 0 ? [] : [bar(g.hourChanged > s.budgetWarning * most ? "over" : "bar", 0, most === 0 ? 1 : g.hourChanged / most, 2, 8)]))],
+      ["wait", (w.n === 0 ? "no decision has waited" : `p50 ${millis(w.p50)}, p95 ${millis(w.p95)}, p99 ${millis(w.p99)} ms, n = ${count(w.n)}`) +
+        (bounds && bounds.waitBudget ? `; at most ${1000 * parseFloat(bounds.waitBudget)} ms` : "")],
+    ]);
+  };
+
   const rollout = (s) => {
     const r = s.rollout, now = Date.parse(s.time);
     const sampled = s.report.samplePercent;
@@ -199,7 +266,6 @@
       picture(12, `${sampled} % of the requests`, draw("rect", { class: "track", x: 0, y: 2, width: "100%", height: 8, rx: 2 }), bar("bar", 0, sampled / 100, 2, 8)));
     pairs("rollout", [
       ["set by", `${r.setBy}${r.setFrom ? " from " + r.setFrom : ""}, revision ${r.revision}`],
-      ...(r.gate ? [["gate", r.mode === "ROLLOUT_MODE_GATED" ? `the model may decide ${r.percent} %` : "set, and not in force"]] : []),
       ["reason", r.reason || "none given"],
       ["lease", r.leaseExpireTime ? `${span((Date.parse(r.leaseExpireTime) - now) / 1000)} left, held by ${r.holder}` : "none: for good"],
     ]);
@@ -283,7 +349,7 @@
     last = answered = Date.now();
     $("time").textContent = s.time.slice(11, 19) + " UTC";
     $("time").dateTime = s.time;
-    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, quality, rollout, breaker, models, challengers]) {
+    for (const part of [name, answers, periods, facts, match, latency, delta, outcomes, drift, quality, decider, rollout, breaker, models, challengers]) {
       try {
         part(s);
       } catch (e) { // an error in one part must not hide the others

@@ -53,6 +53,7 @@ func TestStatusNamesPeriodsAndHost(t *testing.T) {
 	defer d.stop()
 	s := &source{opts: Options{
 		Host: "trader-7", Metrics: w.metrics, Rollout: func() *executorv1.Rollout { return w.rollout },
+		Gate:    func() *executorv1.GateStatus { return nil },
 		Quality: func() (*executorv1.QualityJudgment, []Bound) { return nil, nil },
 		Report: func(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error) {
 			return w.report, nil

@@ -13,7 +13,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Status is the content of the page: the five answers, and the figures behind them in the contract's JSON.
+// Status is the content of the page: the answers, and the figures behind them in the contract's JSON.
 type Status struct {
 	Time time.Time `json:"time"`
 	// Host is the name of the executor's machine; Report has the id of the process.
@@ -32,9 +32,16 @@ type Status struct {
 	Delta    Distribution `json:"delta"`
 	// Bounds are those of the mean difference of the Brier losses over time, at most 200 points. Empty without a verdict.
 	Bounds []Bound `json:"bounds"`
+	// Gate is the state of the gate. It, Decisions and Wait, how long decisions waited for the model in milliseconds, are set only
+	// while a gate or a latch is. Then there is a sixth answer.
+	Gate      json.RawMessage `json:"gate,omitempty"`
+	Decisions *Decisions      `json:"decisions,omitempty"`
+	Wait      *Distribution   `json:"wait,omitempty"`
 	// MatchTarget is the promised match rate, in [0,1]. MatchTolerance is the largest difference of a match.
 	MatchTarget    float64 `json:"matchTarget"`
 	MatchTolerance float64 `json:"matchTolerance"`
+	// BudgetWarning is the share of the changes of an hour, in [0,1], above which the page warns.
+	BudgetWarning float64 `json:"budgetWarning"`
 	// BaselineLimit is the promised latency of the baseline, ShadowLimit how long a shadow may take; in milliseconds.
 	BaselineLimit float64 `json:"baselineLimit"`
 	ShadowLimit   float64 `json:"shadowLimit"`
@@ -70,7 +77,7 @@ func describe(h Histogram, length time.Duration) Distribution {
 	return d
 }
 
-// source makes statuses. Only the hub's goroutine uses it.
+// source makes statuses and points. Only the hub's goroutine makes statuses.
 type source struct {
 	opts   Options
 	drift  *drift
@@ -83,18 +90,19 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	rollout := s.opts.Rollout()
+	rollout, guard := s.opts.Rollout(), s.opts.Gate()
 	since, err := gather(s.opts.Metrics)
 	if err != nil {
 		return nil, err
 	}
+	since[deciders] = countsOf(guard)
 	recent, length := s.window.add(now, since)
 	quality, bounds := s.opts.Quality()
 	answer, raw, failed := s.drift.latest()
 	inHistograms, inWindow := period(length), periodOf(report)
 	st := &Status{
 		Time: now, Host: s.opts.Host, Drift: raw, MatchTarget: matchRule().Threshold, MatchTolerance: report.GetMatchTolerance(),
-		BaselineLimit: gate.BaselineMS, ShadowLimit: float64(s.opts.ShadowTimeout) / float64(time.Millisecond),
+		BudgetWarning: gate.BudgetWarning, BaselineLimit: gate.BaselineMS, ShadowLimit: float64(s.opts.ShadowTimeout) / float64(time.Millisecond),
 		Baseline: describe(recent[baselineLatency], length), Shadow: describe(recent[shadowLatency], length), Delta: describe(recent[absDelta], length),
 		Answers: []Answer{
 			affected(recent[baselineLatency]).over(inHistograms), seen(report).over(inWindow),
@@ -102,6 +110,14 @@ func (s *source) status(ctx context.Context) (*Status, error) {
 			better(quality).over("since the plan"),
 		},
 		Bounds: bounds,
+	}
+	if relevant(rollout, guard) {
+		wait := describe(recent[gateWait], length)
+		st.Wait, st.Decisions = &wait, decisionsOf(recent[deciders], since[deciders], length)
+		st.Answers = append(st.Answers, decider(rollout, guard, st.Decisions).over(inHistograms))
+		if st.Gate, err = message(guard); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case errors.Is(failed, errNotReported):

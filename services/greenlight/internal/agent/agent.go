@@ -34,6 +34,8 @@ type Options struct {
 	CriticalHours int
 	// Read samples the services. The sample lists what could not be read. The report is nil if there is no drift reading.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
+	// Raise raises alarms at the executors, as [Services.Raise] does.
+	Raise func(context.Context, []Alarm) []Raised
 	// Classify runs a classifier on the week that ends with the day, and returns the files that it read. It may be nil.
 	Classify func(report.Period) (*twosample.Result, []evidence.Input)
 
@@ -49,6 +51,8 @@ type Agent struct {
 	episode episode
 	// live is the newest verdict on live quality; nil without one.
 	live *report.Quality
+	// drifted is the alarm of the newest index, if that is critical; nil otherwise.
+	drifted *Alarm
 	// since is the start of the oldest period that may still have to be written. Older parts of the journal are not read.
 	// due is the time of the next report. Both are zero until a tick has written everything that was due.
 	since, due time.Time
@@ -80,18 +84,21 @@ func (a *Agent) Close() error { return a.journal.Close() }
 
 // Tick takes a sample as of now and writes all evidence that is due, including what earlier ticks failed to write. A
 // failure is counted and does not stop the rest. The next tick retries.
-func (a *Agent) Tick(ctx context.Context, now time.Time) error {
+func (a *Agent) Tick(ctx context.Context, now time.Time) (err error) {
 	now = now.UTC()
 	sample, fleet := a.Read(ctx, now)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	sample.Source = a.Source
+	a.watch(&sample)
+	a.watchDrift(&sample, fleet)
+	alarmed := a.raise(ctx, &sample)
+	defer func() { err = errors.Join(alarmed, err) }()
 	a.Metrics.missing.Set(float64(len(sample.Missing)))
 	for _, m := range sample.Missing {
 		a.Logger.Warn("no answer", "service", m.Service, "address", m.Address, "error", m.Reason)
 	}
-	a.watch(&sample)
 	if err := a.journal.Append(sample); err != nil {
 		return a.done("sample", "", false, now, err)
 	}
@@ -196,6 +203,9 @@ func (a *Agent) daily(store *evidence.Store, samples []report.Sample, now time.T
 				s.Classifier, h.Inputs = a.Classify(p)
 			}
 			wrote, err = report.WriteDaily(a.Evidence, store, h, s)
+		}
+		if wrote && s.Decisions != nil {
+			a.Logger.Info("who decided", "day", p.Name, "decisions", s.Decisions.String())
 		}
 		if wrote {
 			a.Logger.Info("live quality", "day", p.Name, "verdict", s.Quality.Line())

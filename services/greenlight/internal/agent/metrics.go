@@ -20,6 +20,7 @@ type Metrics struct {
 	bound         *prometheus.GaugeVec
 	daysNeeded    prometheus.Gauge
 	alarm         prometheus.Gauge
+	pending       prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -50,7 +51,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "ml_quality_alarm", Help: "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year.",
 		}),
 	}
-	reg.MustRegister(m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.bound, m.daysNeeded, m.alarm)
+	m.pending = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "ml_gate_alarms_pending", Help: "Alarms that stand and could not be raised at an executor, which may have a gate for the model.",
+	})
+	reg.MustRegister(m.pending, m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.bound, m.daysNeeded, m.alarm)
 	m.quality(nil)
 	return m
 }

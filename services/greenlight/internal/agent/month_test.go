@@ -67,7 +67,7 @@ func readPair(_ context.Context, now time.Time) (report.Sample, *driftfleet.Repo
 func newAgent(t *testing.T, state, folder string) *Agent {
 	t.Helper()
 	a, err := New(Options{
-		State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Read: readPair,
+		State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Raise: noGates, Read: readPair,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -60,6 +60,9 @@ func served(t *testing.T, s executorv1.ShadowServiceServer) string {
 	}
 	server := grpc.NewServer()
 	executorv1.RegisterShadowServiceServer(server, s)
+	if r, is := s.(executorv1.RolloutServiceServer); is {
+		executorv1.RegisterRolloutServiceServer(server, r)
+	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -166,7 +169,7 @@ func TestAlarmStays(t *testing.T) {
 		a, err := New(Options{
 			State: state, Evidence: folder, Source: evidence.Simulated, CriticalHours: 24, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			Metrics: NewMetrics(registry),
-			Read: func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
+			Raise:   noGates, Read: func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 				s, drift := readPair(ctx, now)
 				if live != nil {
 					q := *live

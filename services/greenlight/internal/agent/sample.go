@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -82,7 +83,8 @@ func (s Services) drift(ctx context.Context) (*driftfleet.Report, error) {
 	return r, nil
 }
 
-// counters reads the counters of the executors that answer, and returns the error of each.
+// counters reads the counters of the executors that answer, and returns the error of each. Who decided is known of those that
+// also let the agent ask for their rollout, which takes the operator's token.
 func (s Services) counters(ctx context.Context) ([]fleet.Counters, []error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
@@ -91,6 +93,13 @@ func (s Services) counters(ctx context.Context) ([]fleet.Counters, []error) {
 		return nil, slices.Repeat([]error{err}, len(s.Executors))
 	}
 	all, errs := fleet.ReadCounters(ctx, services.Executors)
+	gates, unread := fleet.Each(services.Executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
+	for i := range all {
+		j := slices.Index(s.Executors, all[i].Executor)
+		if unread[j] == nil && gates[j].GetInstanceId() == all[i].Instance {
+			all[i].Decisions = fleet.DecisionsOf(gates[j].GetGate())
+		}
+	}
 	_ = services.Close() // the answers are there
 	return all, errs
 }

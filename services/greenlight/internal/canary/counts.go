@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -75,18 +76,23 @@ func countsOf(sum fleet.Sum, percent float64) counts {
 	if n := c.Of(shadow.NotSampled); percent == 100 && n > 0 {
 		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
 	}
-	timed, tried := c.Latency.Total(), c.phase.Tried()
-	untimed := tried - min(timed, tried)
-	if c.phase.P95Missing == "" && (!fleet.Accounted(timed, tried) || untimed > tried/maxUntimed) {
-		c.phase.P95Missing = fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
-	}
 	if c.phase.P95Missing == "" {
-		latency := c.Latency
-		latency.Counts = slices.Clone(latency.Counts)
-		if n := len(latency.Counts); n > 0 {
-			latency.Counts[n-1] += untimed // as if they were the slowest
-		}
-		c.phase.P95MS = latency.Quantile(0.95)
+		c.phase.P95MS, c.phase.P95Missing = P95(c.Latency, c.phase.Tried())
 	}
 	return c
+}
+
+// P95 returns the time within which 95 % of the tried shadows ended, in milliseconds; NaN without any. Those without a latency
+// count as if they were the slowest. If there are too many of them, missing is the reason why it is unknown.
+func P95(latency fleet.Histogram, tried uint64) (ms float64, missing string) {
+	timed := latency.Total()
+	untimed := tried - min(timed, tried)
+	if !fleet.Accounted(timed, tried) || untimed > tried/maxUntimed {
+		return math.NaN(), fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
+	}
+	latency.Counts = slices.Clone(latency.Counts)
+	if n := len(latency.Counts); n > 0 {
+		latency.Counts[n-1] += untimed
+	}
+	return latency.Quantile(0.95), ""
 }

@@ -31,7 +31,7 @@ func TestCrash(t *testing.T) {
 						e = Event{Kind: Finished, Decision: Stopped, Reason: fmt.Sprint(op)}
 					}
 					tell.Begin(op)
-					if err := run.journal.add(e); err != nil {
+					if err := run.journal.Add(e); err != nil {
 						return err
 					}
 					tell.Done(op)
@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 				} else if !errors.Is(err, errNotResumable) {
 					return nil, err
 				}
-				_, events, _, err := readJournal(state.run(id) + "/" + journalName)
+				events, err := state.Events(id)
 				if err != nil {
 					return nil, err
 				}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
@@ -70,6 +71,8 @@ type Poll struct {
 	Outcomes map[string]uint64 `json:"outcomes"`
 	// Sources are the requests by where they came from; nil if an executor does not say.
 	Sources evidence.Sources `json:"sources,omitempty"`
+	// Latency is the histogram that the p95 was computed from; nil without a p95, and in journals of older versions.
+	Latency *fleet.Histogram `json:"latency_ms,omitempty"`
 	// Card holds the judged SLOs. Its verdict is that of the sample.
 	Card gate.Scorecard `json:"card"`
 	// Quality is the verdict on live quality; nil without a plan.

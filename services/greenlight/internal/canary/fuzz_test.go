@@ -3,6 +3,7 @@ package canary
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
 // FuzzJournal reads whatever lines, with sums that fit or as they are: the journal is refused with its line, or it can be
@@ -17,7 +19,7 @@ import (
 func FuzzJournal(f *testing.F) {
 	dir := f.TempDir()
 	path := filepath.Join(dir, journalName)
-	j, err := createJournal(path, head{Schema: journalSchema, Run: "r", PlanSHA256: "0", Confirmation: "c"})
+	j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r", PlanSHA256: "0", Confirmation: "c"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -29,11 +31,11 @@ func FuzzJournal(f *testing.F) {
 		{Kind: PhaseEnded, Percent: 5, Decision: Passed, PSI: &psi},
 		{Kind: Finished, Decision: Passed},
 	} {
-		if err := j.add(e); err != nil {
+		if err := j.Add(e); err != nil {
 			f.Fatal(err)
 		}
 	}
-	if err := j.lines.Close(); err != nil {
+	if err := j.Close(); err != nil {
 		f.Fatal(err)
 	}
 	good, err := os.ReadFile(path)
@@ -42,33 +44,32 @@ func FuzzJournal(f *testing.F) {
 	}
 	f.Add(string(good), false)
 	f.Add(string(good[:len(good)-9]), false)
-	entries := `{"schema":"` + journalSchema + `","run":"r"}` + "\n"
-	f.Add(entries+`{"kind":"phase_begun","phase":-1}`+"\n"+`{"kind":"looked","phase":7,"look":{}}`+"\n", true)
-	f.Add(entries+`{"kind":"phase_ended","phase":3,"decision":"PASSED"}`+"\n"+`{"kind":"finished"}`+"\n", true)
-	f.Add(entries+"null\n"+entries, true)
+	f.Add(`{"kind":"phase_begun","phase":-1}`+"\n"+`{"kind":"looked","phase":7,"look":{}}`+"\n", true)
+	f.Add(`{"kind":"phase_ended","phase":3,"decision":"PASSED"}`+"\n"+`{"kind":"finished"}`+"\n", true)
+	f.Add("null\n", true)
 	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
 	f.Fuzz(func(t *testing.T, text string, seal bool) {
-		if seal { // the lines are entries, so that what is behind the sums is reached
-			var sealed bytes.Buffer
-			var last line
-			for entry := range strings.Lines(text) {
-				if !strings.HasSuffix(entry, "\n") || !json.Valid([]byte(entry)) {
-					return
-				}
-				n, raw, err := last.next(json.RawMessage(entry))
-				if err != nil {
-					return
-				}
-				sealed.Write(raw)
-				last = n
-			}
-			text = sealed.String()
-		}
 		path := filepath.Join(t.TempDir(), journalName)
+		if seal { // the lines are events, so that what is behind the sums is reached
+			j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for entry := range strings.Lines(text) {
+				if json.Valid([]byte(entry)) {
+					err = errors.Join(err, j.Add(json.RawMessage(entry)))
+				}
+			}
+			raw, read := os.ReadFile(path)
+			if err := errors.Join(err, j.Close(), read); err != nil {
+				t.Fatal(err)
+			}
+			text = string(raw)
+		}
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		j, h, events, err := openJournal(path)
+		j, h, events, err := journal.Open[Event](path, journalSchema)
 		if err != nil {
 			if !strings.Contains(err.Error(), path+", line ") {
 				t.Fatalf("got %v: it does not name the line", err)
@@ -78,7 +79,7 @@ func FuzzJournal(f *testing.F) {
 			}
 			return
 		}
-		defer j.lines.Close()
+		defer j.Close()
 		r := recordOf(plan, h)
 		for _, e := range events {
 			r.apply(e)
@@ -86,10 +87,10 @@ func FuzzJournal(f *testing.F) {
 		if _, err := json.Marshal(r); err != nil {
 			t.Fatalf("the record cannot be written: %v", err)
 		}
-		if err := j.add(Event{Kind: Finished}); err != nil {
+		if err := j.Add(Event{Kind: Finished}); err != nil {
 			t.Fatal(err)
 		}
-		_, after, _, err := readJournal(path)
+		_, after, err := journal.Read[Event](path, journalSchema)
 		if err != nil || len(after) != len(events)+1 {
 			t.Fatalf("went on to %d events from %d, %v", len(after), len(events), err)
 		}

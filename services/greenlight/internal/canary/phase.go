@@ -363,7 +363,7 @@ func (a *attempt) judge(c counts, q *quality.Summary) *Poll {
 		l.Reason = why(l.Card)
 	}
 	if p := c.phase.P95MS; c.phase.P95Missing == "" && !math.IsNaN(p) {
-		l.P95MS = &p
+		l.P95MS, l.Latency = &p, &c.Latency
 	}
 	if a.counting.IsZero() {
 		l.Left = a.policy.PhaseDuration

@@ -14,7 +14,7 @@ import (
 func TestNoDataIsNeverAPass(t *testing.T) {
 	t.Parallel()
 	const runs = 120
-	ended := map[Decision]int{}
+	ended, histograms := map[Decision]int{}, 0
 	for seed := range uint64(runs) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
@@ -30,6 +30,7 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 			r := tr.run(t.Context(), t)
 			ended[r.Decision]++
 			for i, p := range r.Phases {
+				histograms += keptLatencies(t, p)
 				if p.Decision != Passed {
 					continue
 				}
@@ -49,9 +50,43 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 			tr.atZero(t)
 		})
 	}
+	if histograms < runs {
+		t.Errorf("%d phases of %d runs have a histogram", histograms, runs)
+	}
 	if ended[Passed] < runs/20 || ended[Aborted] < runs/20 || ended[Stopped] < runs/20 {
 		t.Errorf("the runs ended as %v: too few of each to say anything", ended)
 	}
+}
+
+// keptLatencies checks that the histogram of a phase has its shadows and its p95, and returns the number of histograms. The
+// p95 must be in a bucket, by its edges, that has at most 95 % below it and at least 95 % up to its end; shadows without a
+// latency count as slowest.
+func keptLatencies(t *testing.T, p Phase) int {
+	t.Helper()
+	if (p.P95MS == nil) != (p.Latency == nil) {
+		t.Fatalf("a p95 %v and a histogram %v", p.P95MS, p.Latency)
+	}
+	if p.P95MS == nil {
+		return 0
+	}
+	last := p.Samples[len(p.Samples)-1]
+	tried := float64(last.Comparisons + last.Errors)
+	if timed := float64(p.Latency.Total()); timed < 0.97*tried || timed > tried+100 {
+		t.Errorf("the histogram has %v of %v shadows", timed, tried)
+	}
+	var below, upTo float64
+	for i, n := range p.Latency.Counts {
+		if i == len(p.Latency.Edges) || p.Latency.Edges[i] >= *p.P95MS {
+			upTo = below + float64(n)
+			break
+		}
+		below += float64(n)
+	}
+	all := max(tried, float64(p.Latency.Total()))
+	if below > 0.95*all+1e-6 || upTo < 0.95*all-1e-6 && *p.P95MS < p.Latency.Edges[len(p.Latency.Edges)-1] {
+		t.Errorf("a p95 of %v ms: %v of %v shadows are in lower buckets, %v up to its own", *p.P95MS, below, all, upTo)
+	}
+	return 1
 }
 
 // mishap does something to one of the executors, or repairs it.

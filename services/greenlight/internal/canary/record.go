@@ -6,6 +6,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
@@ -92,9 +93,12 @@ type Phase struct {
 	Sources evidence.Sources `json:"sources,omitempty"`
 	// P95MS is nil without tried shadows. ErrorRate is failures / (comparisons + failures), MatchRate is matches /
 	// comparisons. Both are in [0,1], and nil if they are undefined.
-	P95MS     *float64 `json:"p95_ms"`
-	ErrorRate *float64 `json:"error_rate"`
-	MatchRate *float64 `json:"match_rate"`
+	P95MS *float64 `json:"p95_ms"`
+	// Latency is the histogram that [P95] computed P95MS from, of the shadows whose latency is known. It is nil without a
+	// P95MS, and in files of older versions.
+	Latency   *fleet.Histogram `json:"latency_ms,omitempty"`
+	ErrorRate *float64         `json:"error_rate"`
+	MatchRate *float64         `json:"match_rate"`
 	// Coverage is comparisons / sampled shadows, in [0,1]; nil without a sampled shadow.
 	Coverage *float64 `json:"coverage"`
 	// PSI is the overall index of the last 7 days at the end of the phase. It is monitored, not judged. It is nil if unknown,

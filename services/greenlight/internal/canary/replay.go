@@ -93,6 +93,7 @@ func (p *Phase) end(e Event, d Decision, reason string) {
 
 func (p *Phase) sample(l *Poll) {
 	p.Requests, p.Outcomes, p.Sources, p.Verdicts, p.P95MS = l.Requests, l.Outcomes, l.Sources, l.Card.Results, l.P95MS
+	p.Latency = l.Latency
 	p.MatchRate, p.ErrorRate, p.Coverage = l.Rates()
 	p.Quality = l.Quality
 	if len(p.Samples) >= maxSamples {

@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
 // Run is a run that this process owns until it is closed.
@@ -27,7 +28,7 @@ type Run struct {
 	// Dir is the folder of the run.
 	Dir string
 
-	journal *journal
+	journal *journal.Journal
 	owner   io.Closer
 	// quality judges the live quality; nil without a plan.
 	quality *liveQuality
@@ -36,6 +37,8 @@ type Run struct {
 const (
 	planName    = "plan.json"
 	journalName = "journal.jsonl"
+	// journalSchema is the schema of a journal.
+	journalSchema = "greenlight/canary-journal/v1"
 )
 
 // Begin creates a run of a confirmed plan. It first uses up the phrase.
@@ -64,8 +67,8 @@ func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := head{Schema: journalSchema, Run: id, PlanSHA256: digest, Confirmation: phrase}
-	if r.journal, err = createJournal(filepath.Join(r.Dir, journalName), h); err != nil {
+	h := journal.Head{Schema: journalSchema, Run: id, PlanSHA256: digest, Confirmation: phrase}
+	if r.journal, err = journal.Create(filepath.Join(r.Dir, journalName), h); err != nil {
 		return nil, err
 	}
 	r.Record = recordOf(p, h)
@@ -75,7 +78,7 @@ func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
 func (s State) run(id string) string { return filepath.Join(string(s), "runs", id) }
 
 // recordOf returns the record of a run before its first event.
-func recordOf(p *Plan, h head) *Record {
+func recordOf(p *Plan, h journal.Head) *Record {
 	r := &Record{
 		ID: h.Run, DryRun: h.Confirmation == "", Executors: p.Executors, Metrics: "executor",
 		BaselineVersion: p.Baseline.Version, BaselineDigest: p.Baseline.Digest, Policy: p.Policy,
@@ -110,9 +113,9 @@ func (s State) Resume(id string) (_ *Run, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	var h head
+	var h journal.Head
 	var events []Event
-	if r.journal, h, events, err = openJournal(filepath.Join(r.Dir, journalName)); err != nil {
+	if r.journal, h, events, err = journal.Open[Event](filepath.Join(r.Dir, journalName), journalSchema); err != nil {
 		return nil, err
 	}
 	if r.Plan, r.Record, err = s.replay(h, events); err != nil {
@@ -131,7 +134,7 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, events, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	h, events, err := journal.Read[Event](filepath.Join(s.run(id), journalName), journalSchema)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,11 +147,11 @@ func (s State) Events(id string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, events, _, err := readJournal(filepath.Join(s.run(id), journalName))
+	_, events, err := journal.Read[Event](filepath.Join(s.run(id), journalName), journalSchema)
 	return events, err
 }
 
-func (s State) replay(h head, events []Event) (*Plan, *Record, error) {
+func (s State) replay(h journal.Head, events []Event) (*Plan, *Record, error) {
 	p, err := readPlan(filepath.Join(s.run(h.Run), planName), h.PlanSHA256)
 	if err != nil {
 		return nil, nil, err
@@ -270,7 +273,7 @@ func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection
 			return v, err
 		},
 		Interval: time.Duration(r.Plan.Interval),
-		Journal:  func(e Event) error { return r.journal.add(e) }, Observe: observe,
+		Journal:  func(e Event) error { return r.journal.Add(e) }, Observe: observe,
 	}
 	if q := r.Record.QualityPlan; q != nil {
 		r.quality = &liveQuality{records: fleet.NewRecords(services.Executors, r.Plan.Model.Digest, r.Plan.Baseline.Digest, *q), plan: *q}
@@ -308,7 +311,7 @@ func (r *Run) Inputs() ([]evidence.Input, error) {
 func (r *Run) Close() error {
 	var errs []error
 	if r.journal != nil {
-		errs = append(errs, r.journal.lines.Close())
+		errs = append(errs, r.journal.Close())
 	}
 	if r.owner != nil {
 		errs = append(errs, r.owner.Close())

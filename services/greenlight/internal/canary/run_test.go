@@ -27,6 +27,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
 // fakeEngine serves a model and knows no drift.
@@ -463,16 +464,16 @@ func TestJournalCutAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "journal.jsonl")
-	j, err := createJournal(path, head{Schema: journalSchema, Run: "r"})
+	j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		if err := j.add(Event{Kind: PhaseBegun, Phase: i, Reason: fmt.Sprint("ü", i)}); err != nil {
+		if err := j.Add(Event{Kind: PhaseBegun, Phase: i, Reason: fmt.Sprint("ü", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := j.lines.Close(); err != nil {
+	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -484,7 +485,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, _, err := openJournal(path); err == nil || !strings.Contains(err.Error(), "journal.jsonl, line 1: nothing was written") {
+		if _, _, _, err := journal.Open[Event](path, journalSchema); err == nil || !strings.Contains(err.Error(), "journal.jsonl, line 1: nothing was written") {
 			t.Fatalf("cut at %d: got %v, want that nothing was written", cut, err)
 		}
 	}
@@ -492,14 +493,14 @@ func TestJournalCutAnywhere(t *testing.T) {
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		j, _, events, err := openJournal(path)
+		j, _, events, err := journal.Open[Event](path, journalSchema)
 		if err != nil || len(events) != bytes.Count(whole[first:cut], []byte("\n")) {
 			t.Fatalf("cut at %d: %d events, %v", cut, len(events), err)
 		}
-		if err := errors.Join(j.add(Event{Kind: Finished}), j.lines.Close()); err != nil {
+		if err := errors.Join(j.Add(Event{Kind: Finished}), j.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if _, after, _, err := readJournal(path); err != nil || len(after) != len(events)+1 {
+		if _, after, err := journal.Read[Event](path, journalSchema); err != nil || len(after) != len(events)+1 {
 			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
 		}
 	}
@@ -535,7 +536,7 @@ func TestPlanKeepsNoPassword(t *testing.T) {
 	if _, err := p.write(path); err != nil {
 		t.Fatal(err)
 	}
-	if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(recordOf(p, head{}).Metrics, "s3cret") {
+	if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "s3cret") || strings.Contains(recordOf(p, journal.Head{}).Metrics, "s3cret") {
 		t.Errorf("it is in the plan or the record: %s, %v", raw, err)
 	}
 }

@@ -23,6 +23,12 @@ func Figure(r *canary.Record, model string) ([]byte, error) {
 		phase := plots.CanaryPhase{
 			Percent: p.Percent, Begin: at(p.StartTime), End: at(p.EndTime), Passed: p.Decision == canary.Passed, Decision: string(p.Decision),
 		}
+		// The attempt of a controller that was killed ends when another resumes the run, which may be a day later.
+		if n := len(p.Samples); p.Decision == canary.Interrupted && n > 0 {
+			phase.End = min(phase.End, at(p.Samples[n-1].Time))
+		} else if p.Decision == canary.Interrupted {
+			phase.End = phase.Begin
+		}
 		for _, s := range p.Samples {
 			phase.Samples = append(phase.Samples, sampleOf(at(s.Time), s))
 		}

@@ -150,3 +150,25 @@ func TestFigure(t *testing.T) {
 		t.Error("the figure draws NaN")
 	}
 }
+
+// A run whose controller was killed, and which was resumed the day after, shows both attempts with a break between them.
+func TestFigureOfANight(t *testing.T) {
+	t.Parallel()
+	r := aborted()
+	killed, resumed := r.Phases[len(r.Phases)-1], r.Phases[len(r.Phases)-1]
+	killed.Decision, killed.EndTime = canary.Interrupted, killed.StartTime.Add(20*time.Hour)
+	killed.Samples = []canary.Sample{{Time: killed.StartTime.Add(30 * time.Second)}}
+	resumed.StartTime = killed.EndTime
+	resumed.EndTime = resumed.StartTime.Add(time.Minute)
+	resumed.Samples = nil
+	r.Phases = append(r.Phases[:len(r.Phases)-1], killed, resumed)
+	svg, err := Figure(r, "v1.8.1-rc1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"waits are cut short at //", "did not pass: INTERRUPTED, ABORTED", ">20<"} {
+		if !bytes.Contains(svg, []byte(want)) {
+			t.Errorf("the figure lacks %q", want)
+		}
+	}
+}

@@ -45,6 +45,10 @@ Every hour it also adds up the records of all executors, and judges whether the 
 what really happened. After a promotion it watches for a change to a worse quality; that raises about one false alarm a year.
 Both are in the reports and in its metrics, and a new FAIL or alarm is logged as an error.
 
+If a model decides behind a gate, agent shuts the gate of every executor when the model has become worse since its promotion, or
+when its overall index is above 0.3 and above its noise. That needs the operator's token (--control-token-file). A gate stays
+shut until a person clears it. An alarm that could not be raised is in the report, and is raised again at the next sample.
+
 With --feature-log and --reference, a classifier runs every night. It measures whether the last 7 days can be distinguished
 from the reference by all features together. Its result is in the daily report and changes no verdict.
 
@@ -102,6 +106,7 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
 		Evidence: o.Evidence,
 	}
+	o.Raise = services.Raise
 	o.Read, o.Classify = services.Sample, f.nightly.Classifier(c.Quiet())
 	a, err := agent.New(*o)
 	if err != nil {

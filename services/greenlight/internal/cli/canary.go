@@ -151,24 +151,24 @@ rollback also restores the previous model.`,
 func canaryStatusCommand(c console.Console) *cobra.Command {
 	var state, run string
 	var access flags.Access
-	var print func(*canary.Record) error
+	var show func(*canary.Record) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the current or the last canary",
 		Long: `Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
 called while the canary runs. Without --run it shows the newest run and lists the others.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return refusedCanary(showCanary(cmd.Context(), c, print, canary.State(state), run, access))
+			return refusedCanary(showCanary(cmd.Context(), c, show, canary.State(state), run, access))
 		},
 	}
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; by default the newest")
 	access.Declare(cmd.Flags(), c)
-	print = console.Outputs[*canary.Record](c, cmd, "greenlight/canary_status/v1")
+	show = console.Outputs[*canary.Record](c, cmd, "greenlight/canary_status/v1")
 	return cmd
 }
 
-func showCanary(ctx context.Context, c console.Console, print func(*canary.Record) error, state canary.State, id string, access flags.Access) error {
+func showCanary(ctx context.Context, c console.Console, show func(*canary.Record) error, state canary.State, id string, access flags.Access) error {
 	plan, record, err := state.Read(id)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func showCanary(ctx context.Context, c console.Console, print func(*canary.Recor
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(canaryview.Status(c.Out, record, plan.Model.Version, running), print(record)); err != nil {
+	if err := errors.Join(canaryview.Status(c.Out, record, plan.Model.Version, running), show(record)); err != nil {
 		return err
 	}
 	if err := sayRollouts(ctx, c, plan, access); err != nil {

@@ -27,6 +27,7 @@ A day's work, in order:
   drift snapshot        how far the inputs have drifted
   canary                run a model's shadows on a growing share of the requests
   promote               what blocks the release of a model, and the release
+  gate                  let a promoted model decide a share of the requests
   rollback              the emergency brake
 
 Results go to standard output, everything else to standard error. All commands that call a service take these flags for TLS
@@ -39,7 +40,7 @@ Exit codes:
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
 	root.AddCommand(
-		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c), gateCommand(c),
 		smokeCommand(c), shadowSmokeCommand(c), shadowCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c),
 		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c), schemaCommand(c),
 	)

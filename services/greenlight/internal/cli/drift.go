@@ -71,7 +71,7 @@ func driftSnapshotCommand(c console.Console) *cobra.Command {
 	var e flags.Engines
 	var folder, source string
 	var check bool
-	var print func(*driftfleet.Report) error
+	var show func(*driftfleet.Report) error
 	cmd := &cobra.Command{
 		Use: "snapshot", Short: "Record the drift of the inputs that ml-engine has scored",
 		Long: `Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
@@ -99,7 +99,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 			for _, replica := range r.Replicas {
 				c.Say("engine    %s: %s, digest %.12s, %s", replica.Address, r.Model.Version, r.Model.Digest, text.Count(replica.Rows, "row"))
 			}
-			if err := errors.Join(sayDrift(c, &r.Report), print(r)); err != nil {
+			if err := errors.Join(sayDrift(c, &r.Report), show(r)); err != nil {
 				return err
 			}
 			header := evidence.Header{Schema: driftfleet.Schema, Source: evidence.Source(source), Model: &r.Model, Git: console.Revision()}
@@ -116,7 +116,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
 	declareCheck(fs, &check)
 	flags.Evidence(fs, &folder)
-	print = console.Outputs[*driftfleet.Report](c, cmd, driftfleet.Schema)
+	show = console.Outputs[*driftfleet.Report](c, cmd, driftfleet.Schema)
 	return cmd
 }
 

@@ -16,7 +16,7 @@ func driftCompareCommand(c console.Console) *cobra.Command {
 	f := flags.Compare{Options: driftcompare.DefaultOptions()}
 	var folder string
 	var check bool
-	var print func(*driftcompare.Report) error
+	var show func(*driftcompare.Report) error
 	cmd := &cobra.Command{
 		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
 		Long: `Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
@@ -35,19 +35,19 @@ is judged too and can fail --check: the index of a frozen feed says nothing abou
 			if err := f.Validate(); err != nil {
 				return console.Usage(err)
 			}
-			return compareDrift(c, print, &f, folder, check)
+			return compareDrift(c, show, &f, folder, check)
 		},
 	}
 	fs := cmd.Flags()
 	f.Declare(fs)
 	declareCheck(fs, &check)
 	flags.Evidence(fs, &folder)
-	print = console.Outputs[*driftcompare.Report](c, cmd, driftcompare.Schema)
+	show = console.Outputs[*driftcompare.Report](c, cmd, driftcompare.Schema)
 	return cmd
 }
 
 // compareDrift compares the sets, prints the report and writes it to the folder.
-func compareDrift(c console.Console, print func(*driftcompare.Report) error, f *flags.Compare, folder string, check bool) error {
+func compareDrift(c console.Console, show func(*driftcompare.Report) error, f *flags.Compare, folder string, check bool) error {
 	reference, current, m, err := f.Sets(c)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func compareDrift(c console.Console, print func(*driftcompare.Report) error, f *
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(sayDrift(c, &r.Report), print(r)); err != nil {
+	if err := errors.Join(sayDrift(c, &r.Report), show(r)); err != nil {
 		return err
 	}
 	for _, line := range []struct{ head, text string }{{"weeks", r.Rolling()}, {"apart", r.Apart()}} {

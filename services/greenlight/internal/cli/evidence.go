@@ -26,7 +26,7 @@ func evidenceCommand(c console.Console) *cobra.Command {
 
 func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head, trust string
-	var print func(evidence.Report) error
+	var show func(evidence.Report) error
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
 		Long: `Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
@@ -73,7 +73,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 			for _, s := range slices.Concat(report.Stale, report.Ignored) {
 				c.Say("note: %v", s)
 			}
-			if err := print(report); err != nil {
+			if err := show(report); err != nil {
 				return err
 			}
 			if !report.OK() {
@@ -90,7 +90,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 	}
 	flags.Evidence(cmd.Flags(), &folder)
 	flags.Head(cmd.Flags(), &head)
-	print = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
+	show = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
 	cmd.Flags().StringVar(&trust, "trust", "", "`file` with public keys, PEM: every line of the chain must be signed with one of them")
 	return cmd
 }
@@ -107,18 +107,22 @@ func withEvidence(c console.Console, folder string, write func(*evidence.Store) 
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := &cobra.Command{
-		Use: "render", Short: "Write GREEN_EVIDENCE.md from the files of the evidence folder",
-		Long: `Render writes the evidence folder as one document: a scorecard, the blockers of the model's promotion, the tables and plots of
-every part, all files, and what is missing. The same folder gives the same document. A folder that does not verify is refused
-with the first problem.
+		Use: "render", Short: "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",
+		Long: `Render writes the evidence folder as one document: whether the model may go live, the open requirements of its promotion and
+those that are met, a scorecard, the tables and plots of every part, all files, and what is missing. It writes the document as
+Markdown and as one HTML file with the plots inside, to send or to print. The same folder gives the same document. A folder
+that does not verify is refused with the first problem.
 
-The blockers are judged again, as promote --check does, as of the newest file, with the model from --models. Without the
+The requirements are judged again, as promote --check does, as of the newest file, with the model from --models. Without the
 model, those in promotion_check.json are shown.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := flags.ReadPolicy(policyFile)
 			if err != nil {
 				return err
+			}
+			if out != "" && evidencedoc.PageOf(out) == out {
+				return console.Usagef("--out %s: want the name of the Markdown file; the HTML file is written next to it", out)
 			}
 			if out == "" {
 				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), evidencedoc.File)
@@ -133,12 +137,13 @@ model, those in promotion_check.json are shown.`,
 				return err
 			}
 			c.Say("document  %s", out)
+			c.Say("page      %s", evidencedoc.PageOf(out))
 			return nil
 		},
 	}
 	flags.Evidence(cmd.Flags(), &folder)
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")
-	cmd.Flags().StringVar(&out, "out", "", "file to write; by default GREEN_EVIDENCE.md next to the evidence folder")
+	cmd.Flags().StringVar(&out, "out", "", "Markdown file to write, with the HTML file next to it; by default GREEN_EVIDENCE.md next to the evidence folder")
 	return cmd
 }

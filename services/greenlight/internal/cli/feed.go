@@ -27,7 +27,7 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var access flags.Access
 	var executors []string
 	var symbol, reason string
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
 		Long: `Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
@@ -43,7 +43,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 			if err := access.Open(); err != nil {
 				return err
 			}
-			return callAll(c, print, "executor", executors, func(addr string) string { return addr },
+			return callAll(c, show, "executor", executors, func(addr string) string { return addr },
 				func(addr string) (struct{}, error) {
 					return struct{}{}, resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
 				},
@@ -57,7 +57,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	return cmd
 }
 

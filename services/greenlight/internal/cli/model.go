@@ -32,7 +32,7 @@ type listed struct {
 }
 
 func modelList(c console.Console, folder *string) *cobra.Command {
-	var print func([]listed) error
+	var show func([]listed) error
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the models", Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -43,7 +43,7 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 			}
 			if len(entries) == 0 {
 				c.Say("%s has no models; greenlight train makes some", *folder)
-				return print([]listed{})
+				return show([]listed{})
 			}
 			t := table.New("model", "digest", "schema", "family", "AUC", "P@20", "trained to")
 			all := make([]listed, len(entries))
@@ -58,10 +58,10 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 				all[i].Manifest = m
 				t.Row(e, fmt.Sprintf("%.12s", m.Digest), m.Schema, m.Family, figure(m.Evaluation.AUC), figure(m.Evaluation.PrecisionAt20), day(m.Training.End))
 			}
-			return errors.Join(t.Text(c.Out), print(all))
+			return errors.Join(t.Text(c.Out), show(all))
 		},
 	}
-	print = console.Outputs[[]listed](c, cmd, "greenlight/models/v1")
+	show = console.Outputs[[]listed](c, cmd, "greenlight/models/v1")
 	return cmd
 }
 
@@ -89,7 +89,7 @@ func oneModel(_ *cobra.Command, args []string) error {
 }
 
 func modelShow(c console.Console, folder *string) *cobra.Command {
-	var print func(model.Manifest) error
+	var show func(model.Manifest) error
 	cmd := &cobra.Command{
 		Use: "show MODEL", Short: "Verify a model and show its manifest", Args: oneModel,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -102,10 +102,10 @@ func modelShow(c console.Console, folder *string) *cobra.Command {
 				return err
 			}
 			c.Say("%s", raw)
-			return print(a.Manifest)
+			return show(a.Manifest)
 		},
 	}
-	print = console.Outputs[model.Manifest](c, cmd, "greenlight/model/v1")
+	show = console.Outputs[model.Manifest](c, cmd, "greenlight/model/v1")
 	return cmd
 }
 
@@ -120,7 +120,7 @@ type verifiedModel struct {
 
 func modelVerify(c console.Console, folder *string) *cobra.Command {
 	var keyFile string
-	var print func([]verifiedModel) error
+	var show func([]verifiedModel) error
 	cmd := &cobra.Command{
 		Use: "verify [MODEL...]", Short: "Recompute digests, schema hashes and golden scores; all models when none is named",
 		RunE: func(_ *cobra.Command, refs []string) error {
@@ -158,13 +158,13 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
 				}
 			}
-			if err := print(all); err != nil || broken == 0 {
+			if err := show(all); err != nil || broken == 0 {
 				return err
 			}
 			return console.ErrGate
 		},
 	}
-	print = console.Outputs[[]verifiedModel](c, cmd, "greenlight/model_verify/v1")
+	show = console.Outputs[[]verifiedModel](c, cmd, "greenlight/model_verify/v1")
 	cmd.Flags().StringVar(&keyFile, "require-signature", "", "file with public keys, PEM: every model must be signed with one of them")
 	return cmd
 }

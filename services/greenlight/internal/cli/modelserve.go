@@ -21,7 +21,7 @@ var errNoEngine = console.Usagef("want at least one --engine")
 func modelActivate(c console.Console) *cobra.Command {
 	var e flags.Pair
 	var digest string
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "activate MODEL", Short: "Let every ml-engine serve a model of its registry", Args: oneModel,
 		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails because
@@ -35,7 +35,7 @@ It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
 			return e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
-				return callAll(c, print, "ml-engine", services.Engines, func(engine fleet.Engine) string { return engine.Addr },
+				return callAll(c, show, "ml-engine", services.Engines, func(engine fleet.Engine) string { return engine.Addr },
 					func(engine fleet.Engine) (*mlenginev1.ActivateModelResponse, error) {
 						return engine.Models.ActivateModel(ctx, req)
 					},
@@ -50,7 +50,7 @@ It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 	}
 	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
 	cmd.Flags().StringVar(&digest, "digest", "", "digest that the model must have, or its first 12 digits or more")
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	return cmd
 }
 

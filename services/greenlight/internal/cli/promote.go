@@ -27,8 +27,8 @@ type promoteFlags struct {
 	check                                                         bool
 	// given reports whether a flag was given.
 	given func(name string) bool
-	// print prints the check with --output json.
-	print func(*promote.Check) error
+	// show prints the check with --output json.
+	show func(*promote.Check) error
 }
 
 // promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
@@ -67,7 +67,7 @@ failed. The same command again finishes an interrupted promotion.`,
 		},
 	}
 	// The confirmation prints the check too, when something blocks.
-	p.print = console.Outputs[*promote.Check](c, cmd, promote.CheckSchema)
+	p.show = console.Outputs[*promote.Check](c, cmd, promote.CheckSchema)
 	p.declareAll(cmd.Flags(), c)
 	return cmd
 }
@@ -102,7 +102,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		if err != nil {
 			return console.WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
 		}
-		if err := errors.Join(sayCheck(c, check), p.print(check)); err != nil {
+		if err := errors.Join(sayCheck(c, check), p.show(check)); err != nil {
 			return err
 		}
 		head, err := check.Keep(p.evidence, console.Revision(), *c.Seal)
@@ -167,7 +167,7 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key, Seal: *c.Seal}
 		record, check, err := r.Confirm(ctx, pledge, used, services, activate)
 		if errors.Is(err, promote.ErrBlocked) && check != nil {
-			return errors.Join(sayCheck(c, check), p.print(check), console.ErrGate)
+			return errors.Join(sayCheck(c, check), p.show(check), console.ErrGate)
 		}
 		if used && record != nil {
 			c.Say("a promotion that was cut short is finished")

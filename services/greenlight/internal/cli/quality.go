@@ -29,8 +29,8 @@ type qualityFlags struct {
 	quality.Options
 
 	pair flags.Pair
-	// print prints the report with --output json.
-	print func(*quality.Report) error
+	// show prints the report with --output json.
+	show func(*quality.Report) error
 }
 
 func qualityCommand(c console.Console) *cobra.Command {
@@ -89,7 +89,7 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	console.Require(fs, "quality-margin", "0 to 1", func() bool { return f.Margin >= 0 && f.Margin < 1 })
 	f.pair.Declare(fs, c, nil, nil, qualityTimeout)
 	flags.Evidence(fs, &f.evidence)
-	f.print = console.Outputs[*quality.Report](c, cmd, quality.Schema)
+	f.show = console.Outputs[*quality.Report](c, cmd, quality.Schema)
 	return cmd
 }
 
@@ -162,7 +162,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 		c.Say("          %d rows left out: %s", r.Skipped[why], why)
 	}
 	c.Say("")
-	if err := errors.Join(r.Table(c.Out), f.print(r)); err != nil {
+	if err := errors.Join(r.Table(c.Out), f.show(r)); err != nil {
 		return err
 	}
 	var written string

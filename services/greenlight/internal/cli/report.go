@@ -19,8 +19,8 @@ type reportFlags struct {
 	state, date, evidence string
 	nightly               flags.Recent
 	check                 bool
-	// print prints the summary with --output json.
-	print func(report.Summary) error
+	// show prints the summary with --output json.
+	show func(report.Summary) error
 }
 
 // reportKind is a daily report or a weekly summary.
@@ -80,7 +80,7 @@ existing report is not replaced. A period that is not over is refused.`,
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
 	flags.Evidence(fs, &f.evidence)
-	f.print = console.Outputs[report.Summary](c, cmd, "greenlight/report/v1")
+	f.show = console.Outputs[report.Summary](c, cmd, "greenlight/report/v1")
 	return cmd
 }
 
@@ -119,10 +119,13 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 	for _, m := range s.Missing {
 		c.Say("missing   %s %s in %d of %s: %s", m.Service, m.Address, m.Samples, text.Count(s.Samples, "sample"), m.Reason)
 	}
+	if s.Decisions != nil {
+		c.Say("decided   %s", s.Decisions)
+	}
 	if s.Quality != nil {
 		c.Say("quality   %s", s.Quality.Line())
 	}
-	if err := errors.Join(s.Scorecard().Table(c.Out), f.print(s)); err != nil {
+	if err := errors.Join(s.Scorecard().Table(c.Out), f.show(s)); err != nil {
 		return err
 	}
 	if wrote {

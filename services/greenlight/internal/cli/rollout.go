@@ -35,12 +35,12 @@ func rolloutCommand(c console.Console) *cobra.Command {
 }
 
 // eachRollout calls every executor at once and prints its rollout.
-func eachRollout(ctx context.Context, c console.Console, print func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+func eachRollout(ctx context.Context, c console.Console, show func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if len(e.Executors) == 0 {
 		return console.Usagef("want at least one --executor")
 	}
 	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		return callAll(c, print, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
+		return callAll(c, show, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
 			func(x fleet.Executor) (*executorv1.Rollout, error) { return call(ctx, x) },
 			func(_ fleet.Executor, r *executorv1.Rollout) string { return canaryview.Rollout(r) })
 	})
@@ -69,7 +69,7 @@ func outputsReplies(c console.Console, cmd *cobra.Command) func([]reply) error {
 
 // callAll calls all services at once, and prints a line for each: its answer as text, or its error. The error names those
 // that failed.
-func callAll[T, R any](c console.Console, print func([]reply) error, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
+func callAll[T, R any](c console.Console, show func([]reply) error, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
 	answers, errs := fleet.Each(all, call)
 	fleet.Rethrow(errs...)
 	var failed error
@@ -92,24 +92,24 @@ func callAll[T, R any](c console.Console, print func([]reply) error, kind string
 		}
 		c.Say("%s %s", label, text(one, answers[i]))
 	}
-	return errors.Join(failed, print(replies))
+	return errors.Join(failed, show(replies))
 }
 
 func rolloutGet(c console.Console) *cobra.Command {
 	var e flags.Pair
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
 		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
 lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachRollout(cmd.Context(), c, print, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
 		},
 	}
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	return cmd
 }
@@ -122,7 +122,7 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var revision uint64
 	var quality flags.QualityPlan
 	var keep bool
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
@@ -166,7 +166,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 				return console.Usagef("give either --keep-plan or --quality-cap and --quality-margin")
 			}
 			req.Plan = fleet.PlanProto(plan)
-			return eachRollout(cmd.Context(), c, print, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+			return eachRollout(cmd.Context(), c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				req := proto.CloneOf(req)
 				if keep {
 					now, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
@@ -190,6 +190,6 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	quality.Declare(fs)
 	fs.BoolVar(&keep, "keep-plan", false, "keep the quality plan that the executor has")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	return cmd
 }

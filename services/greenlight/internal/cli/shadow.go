@@ -71,7 +71,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 
 func shadowReportCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
-	var print func([]reply) error
+	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "report", Short: "Compare the model under trial and its challengers",
 		Long: `Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
@@ -93,12 +93,12 @@ scoring, of which no match rate is free.`,
 					return err
 				}
 				raw, err := protoJSON(r)
-				return errors.Join(err, shadowview.Report(r, c.Out), print([]reply{{Address: at.Addr, Answer: raw}}))
+				return errors.Join(err, shadowview.Report(r, c.Out), show([]reply{{Address: at.Addr, Answer: raw}}))
 			})
 		},
 	}
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
-	print = outputsReplies(c, cmd)
+	show = outputsReplies(c, cmd)
 	return cmd
 }
 

@@ -111,7 +111,7 @@ func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags
 func replayCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var at flags.Endpoint
-	var loop, quotes bool
+	var loop, quotes, now bool
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Send a market to executor in the order of its minutes",
 		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
@@ -122,14 +122,17 @@ the quality of the model can be judged: see greenlight quality. Start executor w
 future.
 
 With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. Like a trader it then uses
-streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round.`,
+streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round. With --fresh the states
+go without their times, as those of now: behind a gate, no model decides on features that are more than two minutes old.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case loop && quotes:
 				return console.Usagef("--quotes goes without --loop: the quotes of a market can be sent once")
+			case now && !loop:
+				return console.Usagef("--fresh goes with --loop: a replay is in the order of its minutes")
 			case loop:
-				return loopReplay(cmd.Context(), c, &l, at)
+				return loopReplay(cmd.Context(), c, &l, at, now)
 			case quotes && l.Data.Table.Path != "":
 				return console.Usagef("--quotes needs a market: a table has no prices")
 			}
@@ -140,13 +143,14 @@ streams and does not wait for shadows. It writes no evidence, and prints the cou
 	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	cmd.Flags().BoolVar(&loop, "loop", false, "repeat until stopped")
+	cmd.Flags().BoolVar(&now, "fresh", false, "send the states without their times, as those of now; with --loop")
 	cmd.Flags().BoolVar(&quotes, "quotes", false, "send the quotes of the market too")
 	console.OutputsVerdict(c, cmd)
 	return cmd
 }
 
 // loopReplay replays until it is stopped. It waits for an executor that is not reached.
-func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint) error {
+func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, now bool) error {
 	t, states, err := l.States(c, func(a *model.Artifact) (traffic.Baseline, error) {
 		for {
 			b, err := l.DecidesAt(ctx, c, at)(a)
@@ -164,6 +168,11 @@ func loopReplay(ctx context.Context, c console.Console, l *flags.Load, at flags.
 	}
 	if err != nil {
 		return err
+	}
+	for i := range states {
+		if now {
+			states[i].Time = nil
+		}
 	}
 	return at.Dial(func(conn *grpc.ClientConn) error {
 		traffic.Loop(ctx, fleet.NewExecutor(conn.Target(), conn), states, l.Pace(nil), func(r traffic.Round, err error) {

@@ -24,7 +24,7 @@ var errUnreached = errors.New("a part of the status is missing: see above")
 func statusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var folder, state string
-	var print func(*status.Status) error
+	var show func(*status.Status) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
 		Long: `Status shows, for every ml-engine, its model and the drift of the last 7 days; for every executor, its shadow, its rollout and
@@ -35,7 +35,7 @@ machine shows too. A service that does not answer is shown with its error and wh
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
-				if err := errors.Join(s.Screen(c.Out), print(s)); err != nil {
+				if err := errors.Join(s.Screen(c.Out), show(s)); err != nil {
 					return err
 				}
 				if s.Reached() {
@@ -50,7 +50,7 @@ machine shows too. A service that does not answer is shown with its error and wh
 	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, statusTimeout)
-	print = console.Outputs[*status.Status](c, cmd, "greenlight/status/v1")
+	show = console.Outputs[*status.Status](c, cmd, "greenlight/status/v1")
 	flags.Evidence(fs, &folder)
 	declareCanaryState(fs, &state)
 	return cmd

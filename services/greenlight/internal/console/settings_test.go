@@ -124,12 +124,12 @@ func TestOutputForm(t *testing.T) {
 	newRoot := func(c Console) *cobra.Command {
 		root := &cobra.Command{Use: "tool"}
 		cmd := &cobra.Command{Use: "show"}
-		var print func(sample) error
+		var show func(sample) error
 		cmd.RunE = func(*cobra.Command, []string) error {
 			c.Say("text for people")
-			return print(sample{Name: "<n>", Inner: []struct{ X int }{{1}}, Maps: map[string]bool{"a": true}, skip: 1})
+			return show(sample{Name: "<n>", Inner: []struct{ X int }{{1}}, Maps: map[string]bool{"a": true}, skip: 1})
 		}
-		print = Outputs[sample](c, cmd, "tool/show/v1")
+		show = Outputs[sample](c, cmd, "tool/show/v1")
 		if schema, form, ok := Output(cmd); !ok || schema != "tool/show/v1" || form != "name  string\ninner[].X  number\nup  as above\nmaps{}  bool\ntime  time (RFC 3339)" {
 			t.Errorf("%s: %q", schema, form)
 		}

@@ -190,6 +190,9 @@ func TestDashboardOfTheDesign(t *testing.T) {
 		"model version":                   {"ml_model_info", "version, digest"},
 		"is the baseline affected":        {"ml_baseline_latency_ms_bucket", "grpc_server_handled_total"},
 		"coverage":                        {"ml_shadow_success_total", `outcome!=\"not_sampled\"`},
+		"who decides":                     {`ml_decisions_total{`, `decided_by=\"model\"`, "ml_gate_open", "ml_gate_latch"},
+		"budget of the gate":              {"ml_gate_hour_changed{", "ml_gate_hour_changed_limit"},
+		"wait for the model":              {"ml_gate_wait_ms_bucket"},
 		"breaker":                         {"ml_shadow_breaker_state", "ml_shadow_breaker_blind"},
 	} {
 		if !slices.ContainsFunc(d.Panels, func(p panel) bool {

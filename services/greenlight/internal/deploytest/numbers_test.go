@@ -81,6 +81,9 @@ func TestNamedAlerts(t *testing.T) {
 		"MLModelErrorsHigh":       {limit{above, policy.SLO.ErrorRate, gate.Ratio}, "5m", "warning"},
 		"MLBaselineSlow":          {limit{above, gate.BaselineMS, gate.Millis}, "10m", "critical"},
 
+		"MLGateFallbacks": {limit{above, gate.MaxFallbacks, gate.Ratio}, "10m", "warning"},
+		"MLGateBudget":    {limit{above, gate.BudgetWarning, gate.Ratio}, "1m", "warning"},
+
 		"MLCanaryPredictLatencyP95High": {limit{above, policy.Abort.P95MS, gate.Millis}, "1m", "critical"},
 		"MLCanaryShadowMatchLow":        {limit{below, policy.Abort.MatchRate, gate.Ratio}, "1m", "critical"},
 		"MLCanaryShadowErrorRateHigh":   {limit{above, policy.Abort.ErrorRate, gate.Ratio}, "1m", "critical"},
@@ -178,6 +181,9 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 			fmt.Sprintf("match rate >= %s", percent(policy.SLO.MatchRate)), fmt.Sprintf("error rate < %s", percent(policy.SLO.ErrorRate)),
 			fmt.Sprintf("p95 latency < %v ms", policy.SLO.P95MS), fmt.Sprintf("coverage >= %s", percent(policy.SLO.Coverage)),
 			fmt.Sprintf("PSI overall < %s", index(promotion.PSI)),
+			fmt.Sprintf("the baseline decides more than %s of what the model may", percent(gate.MaxFallbacks)),
+			fmt.Sprintf("more than %s of what it may change in an hour", percent(gate.BudgetWarning)),
+			fmt.Sprintf("the overall index is above %s and above its noise (`drift_alarm`)", critical),
 		},
 		"docs/quant.md": {fmt.Sprintf("AUC must be >= %v and P@20 >= %v", promotion.AUC, promotion.PrecisionAt20)},
 		"docs/reference/flags.md": {
@@ -227,8 +233,9 @@ func TestDashboardHasTheNumbersOfTheGate(t *testing.T) {
 		"Has the input drifted?": {"PSI", bands, []string{
 			fmt.Sprintf("Below %v stable, up to %v moderate, above %v warning, above %v critical", drift.ModerateFrom, drift.WarningAbove, drift.WarningAbove, drift.CriticalAbove),
 		}},
-		"PSI by feature": {"", bands, []string{fmt.Sprintf("warning above %v, critical above %v", drift.WarningAbove, drift.CriticalAbove)}},
-		"Delta":          {"", nil, []string{fmt.Sprintf("A match is at most %v", gate.MatchTolerance)}},
+		"PSI by feature":     {"", bands, []string{fmt.Sprintf("warning above %v, critical above %v", drift.WarningAbove, drift.CriticalAbove)}},
+		"Budget of the hour": {"", []float64{gate.BudgetWarning}, []string{"the line is at " + percent(gate.BudgetWarning)}},
+		"Delta":              {"", nil, []string{fmt.Sprintf("A match is at most %v", gate.MatchTolerance)}},
 	}
 	for _, p := range board(t).Panels {
 		w, found := want[p.Title]

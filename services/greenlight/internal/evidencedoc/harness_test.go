@@ -16,12 +16,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatedrill"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
@@ -61,6 +64,7 @@ func newWhole(t *testing.T) *whole {
 	w.quality()
 	w.periods()
 	w.promotion()
+	w.gate()
 	w.must(w.store.Close())
 	return w
 }
@@ -315,4 +319,37 @@ func (w *whole) found() string {
 		return strings.TrimPrefix(fmt.Sprint(err), evidence.ErrBroken.Error()+": ")
 	}
 	return ""
+}
+
+// gate writes a plan, a run and a drill of a gate.
+func (w *whole) gate() {
+	w.t.Helper()
+	promotion, err := evidence.InputOf(filepath.Join(w.dir, promote.PromotionName))
+	w.must(err)
+	promotion.Path = promote.PromotionName
+	plan := gatekeeper.Plan{
+		Terms: gatekeeper.Terms{
+			Percent: 5, ObservePercent: 100, AllSymbols: true, MaxScore: 1, WaitBudget: gate.Duration(5 * time.Millisecond), ChangedPercent: 10,
+			Lease: gate.Duration(30 * time.Second),
+		},
+		Entry: "test/v1.8.1-rc1", Model: evidence.Model{Version: "v1.8.1-rc1", Digest: w.artifact.Digest()}, Promotion: promotion, PromotionTime: now,
+		Quality: outcometest.Plan(), QualityDigest: outcometest.Plan().Digest(), Source: evidence.Live,
+	}
+	const name = "gate_plan_20260611T110000Z_aaaaaa.json"
+	w.write(name, gatekeeper.PlanSchema, evidence.Live, plan)
+	f, err := gatekeeper.ReadPlan(filepath.Join(w.dir, name))
+	w.must(err)
+	start, end := map[string]uint64{"off": 70}, map[string]uint64{"off": 70, "model": 5, "not_selected": 95}
+	decisions := map[string]uint64{"off": 0, "model": 5, "not_selected": 95}
+	w.write("gate_20260611T110500Z_bbbbbb.json", gatekeeper.RunSchema, evidence.Live, gatekeeper.Record{
+		ID: "gate-20260611T110500Z-bbbbbb", Plan: plan, PlanFile: f.Input, Promotion: promotion, Confirmation: f.Phrase("k3vq6xj2rw5pzt4m"),
+		StartTime: now, EndTime: now, Decision: gatekeeper.Stopped, Off: true, Decisions: decisions, Requests: 100,
+		Processes: []gatekeeper.Process{{Executor: "a:1", Instance: "one", FirstTime: now, LastTime: now, Start: start, End: end, Decisions: decisions, Requests: 100, Latches: []gatekeeper.Latch{}}},
+		Events:    []gatekeeper.Event{{Kind: gatekeeper.Started, Time: now}, {Kind: gatekeeper.Finished, Time: now, Decision: gatekeeper.Stopped}},
+	})
+	drill := gatedrill.Report{Requests: 20, Decisions: map[string]uint64{"killed": 20}, Exercises: []gatedrill.Exercise{{
+		Name: "kill by call", What: "KillGate", Expected: []string{"killed"}, Seen: map[string]uint64{"killed": 20}, Latch: "killed", Latches: []string{"killed"},
+	}}}
+	drill.Judge()
+	w.write(gatedrill.Name, gatedrill.Schema, evidence.Simulated, drill)
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatedrill"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -84,7 +86,7 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 // exact are the schemas whose verdicts depend only on a figure's value, threshold and number of samples.
 var exact = map[string]bool{
 	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, experiment.ScorecardSchema: true, canary.RunSchema: true,
-	canary.PreflightSchema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
+	canary.PreflightSchema: true, gatedrill.Schema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
 }
 
 // checks are the further checks of each known schema.
@@ -107,6 +109,9 @@ var checks = map[string]func(*checker) error{
 	retrain.ReportSchemaV1:  (*checker).retrain,
 	promote.CheckSchema:     (*checker).promotion,
 	promote.PromotionSchema: (*checker).promotion,
+	gatekeeper.PlanSchema:   (*checker).gatePlan,
+	gatekeeper.RunSchema:    (*checker).gateRun,
+	gatedrill.Schema:        (*checker).gateDrill,
 }
 
 func (c *checker) eval() error {
@@ -237,6 +242,47 @@ func (c *checker) retrain() error {
 	c.add(r.Result != verdict, "records %s, but its checks give %s", r.Result, verdict)
 	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !sameJudgment(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
 	return nil
+}
+
+// gatePlan checks that the plan can be, and that the promotion that it names is of its model.
+func (c *checker) gatePlan() error {
+	f, err := gatekeeper.ParsePlan(c.file.raw)
+	if err != nil {
+		c.add(true, "has a plan that cannot be: %v", err)
+		return nil
+	}
+	if source := c.current(f.Promotion); source != nil {
+		promoted, err := as[promote.Record](source)
+		if err != nil {
+			return err
+		}
+		c.add(promoted.Digest != f.Model.Digest, "lets %s decide, and %s is of a model with digest %.12s", f.Model, source.name, promoted.Digest)
+	}
+	return nil
+}
+
+// gateRun adds up the decisions of a gate again, and compares them with its plan and its phrase.
+func (c *checker) gateRun() error {
+	r, err := as[gatekeeper.Record](c.file)
+	if err != nil {
+		return err
+	}
+	var plan *gatekeeper.Plan
+	if source := c.current(r.PlanFile); source != nil {
+		if plan, err = gatekeeper.ParsePlan(source.raw); err != nil {
+			return fmt.Errorf("%s: %w", source.name, err)
+		}
+	}
+	c.all(r.Recheck(c.file.header.Source, plan))
+	return nil
+}
+
+func (c *checker) gateDrill() error {
+	r, err := as[gatedrill.Report](c.file)
+	if err == nil {
+		c.all(r.Recheck())
+	}
+	return err
 }
 
 func (c *checker) suggestion() error {

@@ -2,6 +2,7 @@ package evidencedoc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -24,9 +25,16 @@ type Options struct {
 	Judge func(model string, now time.Time) (*promote.Check, error)
 }
 
-// Render returns the folder as a Markdown document. The same folder always gives the same document, whose time is that
-// of the newest file. If the folder does not verify, the error names the first problem.
-func Render(dir string, o Options) ([]byte, error) {
+// Document is an evidence folder as a document for people.
+type Document struct {
+	Markdown []byte
+	// drawings are the drawings that the document shows, by their links.
+	drawings map[string][]byte
+}
+
+// Render returns the folder as a document. The same folder always gives the same document, whose time is that of the newest
+// file. If the folder does not verify, the error names the first problem.
+func Render(dir string, o Options) (*Document, error) {
 	report, err := Verify(dir)
 	if err != nil {
 		return nil, err
@@ -38,16 +46,16 @@ func Render(dir string, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := page{folder: f, link: o.Link, shown: map[string]bool{}}
+	p := page{folder: f, link: o.Link, drawings: map[string][]byte{}}
 	for _, section := range []func() error{
-		func() error { p.opening(report); return nil }, p.scorecard, func() error { return p.blockers(o.Judge) },
+		func() error { return p.opening(o.Judge, report) }, p.scorecard,
 		p.offline, p.quality, p.tests, p.drift, p.canaries, p.periods, p.retraining, p.others, p.listing, p.missing,
 	} {
 		if err := section(); err != nil {
 			return nil, err
 		}
 	}
-	return p.out.Bytes(), nil
+	return &Document{p.out.Bytes(), p.drawings}, nil
 }
 
 // page is the document that is being written.
@@ -56,9 +64,9 @@ type page struct {
 
 	link   string
 	out    bytes.Buffer
-	scores *table.Table
-	// shown are the drawings that a section has already shown.
-	shown map[string]bool
+	scores []score
+	// drawings are those that a section has already shown, by their links.
+	drawings map[string][]byte
 }
 
 func (p *page) line(format string, args ...any) { _, _ = fmt.Fprintf(&p.out, format+"\n", args...) }
@@ -75,11 +83,12 @@ func (p *page) to(name string) string { return fmt.Sprintf("[%s](%s)", name, pat
 // plots shows the drawings that match the pattern and that no section has shown yet.
 func (p *page) plots(pattern string) {
 	for _, f := range p.match(pattern) {
-		if p.shown[f.name] {
+		link := path.Join(p.link, f.name)
+		if _, shown := p.drawings[link]; shown {
 			continue
 		}
-		p.shown[f.name] = true
-		p.line("\n![%s](%s)", strings.TrimSuffix(path.Base(f.name), ".svg"), path.Join(p.link, f.name))
+		p.drawings[link] = f.raw
+		p.line("\n![%s](%s)", strings.TrimSuffix(path.Base(f.name), ".svg"), link)
 	}
 }
 
@@ -104,53 +113,30 @@ func (f *folder) model() *evidence.Model {
 	return nil
 }
 
-// sourcesOrder orders the sources by how much a figure says about production, least first.
-var sourcesOrder = []evidence.Source{evidence.Simulated, evidence.Replay, evidence.Live}
-
-func (p *page) opening(r evidence.Report) {
-	about := "no model"
-	if m := p.model(); m != nil {
-		about = fmt.Sprintf("model %s, digest `%.12s`", m.Version, m.Digest)
-	}
-	p.line("# Evidence\n")
-	p.line("About %s, as of %s UTC, the time of the newest file.\n", about, p.newest().UTC().Format(time.DateTime))
-	p.line("- %d files verify: every digest, every chain link and every verdict. The chain has %d lines and the head `%s`.", r.Files, r.Lines, r.Head)
-	counts := map[evidence.Source]int{}
-	for _, d := range p.documents() {
-		counts[d.header.Source]++
-	}
-	var parts []string
-	for _, s := range sourcesOrder {
-		if n := counts[s]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, s))
-		}
-	}
-	p.line("- Sources of the documents: %s.", strings.Join(parts, ", "))
-	if counts[evidence.Simulated] > 0 {
-		p.line("- Simulated figures show that the system works. They say nothing about any market.")
-	}
-	for _, s := range r.Stale {
-		p.line("- Note: %s.", s)
-	}
-}
-
 // File is the default name of the document.
 const File = "GREEN_EVIDENCE.md"
 
-// Write renders the folder to the file out. See [Options] for judge.
+// PageOf returns the name of the HTML file of a document.
+func PageOf(out string) string { return strings.TrimSuffix(out, filepath.Ext(out)) + ".html" }
+
+// Write renders the folder to the file out, and to [PageOf] it. See [Options] for judge.
 func Write(out, folder string, judge func(model string, now time.Time) (*promote.Check, error)) error {
 	link, err := relative(filepath.Dir(out), folder)
 	if err != nil {
 		return err
 	}
-	text, err := Render(folder, Options{Link: filepath.ToSlash(link), Judge: judge})
+	d, err := Render(folder, Options{Link: filepath.ToSlash(link), Judge: judge})
+	if err != nil {
+		return err
+	}
+	page, err := d.HTML()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(out, text, 0o644)
+	return errors.Join(durable.WriteFile(out, d.Markdown, 0o644), durable.WriteFile(PageOf(out), page, 0o644))
 }
 
 // relative returns the path of a file or folder relative to a folder.

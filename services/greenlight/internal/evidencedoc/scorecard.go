@@ -15,38 +15,43 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// scorecard shows the headline figures of the newest file of each kind.
+// scorecard shows the headline figures of the newest file of each kind, the open ones first.
 func (p *page) scorecard() error {
 	p.line("\n## Scorecard")
-	p.scores = table.New("figure", "target", "achieved", "n", "verdict", "source", "file")
 	for _, rows := range []func() error{p.scoreOffline, p.scoreTests, p.scoreDrift, p.scoreCanary, p.scoreDay} {
 		if err := rows(); err != nil {
 			return err
 		}
 	}
-	p.table(p.scores)
+	slices.SortStableFunc(p.scores, func(a, b score) int {
+		if a.verdict.OK() == b.verdict.OK() {
+			return 0
+		} else if b.verdict.OK() {
+			return -1
+		}
+		return 1
+	})
+	t := table.New("figure", "target", "achieved", "n", "verdict", "source", "file")
+	for _, s := range p.scores {
+		t.Row(s.name, s.target, s.achieved, s.n, bold(s.verdict), s.header.Source, p.to(s.file.name))
+	}
+	p.table(t)
 	return nil
+}
+
+// score is a row of the scorecard.
+type score struct {
+	*file
+
+	name, target, achieved string
+	n                      uint64
+	verdict                gate.Verdict
 }
 
 func (p *page) score(f *file, results ...gate.Result) {
 	for _, r := range results {
-		p.scores.Row(r.Name, target(r), r.Achieved(), r.N, bold(r.Verdict), f.header.Source, p.to(f.name))
+		p.scores = append(p.scores, score{f, r.Name, target(r), r.Achieved(), r.N, r.Verdict})
 	}
-}
-
-func target(r gate.Result) string {
-	if r.Op == "" {
-		return "-"
-	}
-	return gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
-}
-
-// bold makes every verdict but PASS stand out.
-func bold(v gate.Verdict) string {
-	if v == gate.Pass {
-		return string(v)
-	}
-	return "**" + string(v) + "**"
 }
 
 func (p *page) scoreOffline() error {
@@ -168,8 +173,7 @@ func (p *page) scoreCanary() error {
 		verdict = gate.Inconclusive
 	default:
 	}
-	p.scores.Row(name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), len(r.Phases), bold(verdict),
-		r.header.Source, p.to(r.name))
+	p.scores = append(p.scores, score{r.file, name, fmt.Sprintf(">= %d", len(r.Policy.Phases)), fmt.Sprintf("%d, %s", n, r.Decision), uint64(len(r.Phases)), verdict})
 	return nil
 }
 
@@ -182,8 +186,7 @@ func (p *page) scoreDay() error {
 	newest := slices.MaxFunc(days, func(a, b *file) int { return cmp.Compare(a.name, b.name) })
 	s, err := as[report.Summary](newest)
 	if err == nil {
-		p.scores.Row("day "+s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), s.Samples, bold(s.Verdict),
-			newest.header.Source, p.to(newest.name))
+		p.scores = append(p.scores, score{newest, "day " + s.Name, "all figures", fmt.Sprintf("%d requests", s.Requests), uint64(s.Samples), s.Verdict})
 	}
 	return err
 }

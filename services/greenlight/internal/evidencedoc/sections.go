@@ -224,7 +224,7 @@ func (p *page) retraining() error {
 func (p *page) others() error {
 	var left []*file
 	for _, f := range p.files {
-		if path.Ext(f.name) == ".svg" && !p.shown[f.name] {
+		if _, shown := p.drawings[path.Join(p.link, f.name)]; !shown && path.Ext(f.name) == ".svg" {
 			left = append(left, f)
 		}
 	}

@@ -16,11 +16,15 @@ func TestFolder(t *testing.T) {
 	}{
 		{"is whole", testWhole},
 		{"is rendered", testRender},
+		{"begins with the verdict", testVerdict},
+		{"as HTML", testHTML},
 		{"with an edited verdict", testEditedVerdicts},
 		{"tampered with", testTampering},
 		{"with files swapped and added", testSwappedAndAdded},
 		{"with a rebuilt chain", testNewChain},
 		{"with a changed count", testChangedCount},
+		{"with a changed latency", testChangedLatency},
+		{"with a changed decision", testChangedDecision},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t

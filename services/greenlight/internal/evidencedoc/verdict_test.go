@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -113,7 +114,7 @@ func testEditedVerdicts(t *testing.T, w *whole) {
 		}
 	}
 	for schema := range checks {
-		if seen[schema] == 0 && schema != promote.PromotionSchema {
+		if seen[schema] == 0 && schema != promote.PromotionSchema && schema != gatekeeper.PlanSchema {
 			t.Errorf("no verdict of %s was edited", schema)
 		}
 	}
@@ -194,6 +195,64 @@ func testChangedCount(t *testing.T, w *whole) {
 	}
 	if run == "" || !found[name] || !found[run] {
 		t.Errorf("found in %v, want %s and the run %q", slices.Sorted(maps.Keys(found)), name, run)
+	}
+}
+
+// testChangedDecision changes one count of a gate at a time, with all digests updated. Each is found in the run.
+func testChangedDecision(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := f.match("gate_2*.json")[0].name
+	for _, at := range [][]string{
+		{"decisions", "model"},
+		{"decisions", "not_selected"},
+		{"decisions_start", "off"},
+		{"decisions_end", "off"},
+		{"decisions_end", "model"},
+		{"decisions_end", "not_selected"},
+		{"requests"},
+	} {
+		forged := f.forge(t, name, func(root any) {
+			in := root.(map[string]any)["processes"].([]any)[0].(map[string]any)
+			for _, key := range at[:len(at)-1] {
+				in = in[key].(map[string]any)
+			}
+			last := at[len(at)-1]
+			in[last] = json.Number(in[last].(json.Number).String() + "1")
+		})
+		if problems, err := forged.recheckFile(forged.named[name]); err != nil || len(problems) == 0 {
+			t.Errorf("%v was changed, and nothing is found: %v", at, err)
+		}
+	}
+}
+
+// testChangedLatency changes the p95 of a canary phase or its histogram, with all digests updated. Recomputing the p95 finds it.
+// A phase without a histogram, as older versions wrote it, verifies.
+func testChangedLatency(t *testing.T, w *whole) {
+	f, err := open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		edit func(phase map[string]any)
+		want string
+	}{
+		"a lower p95":     {func(p map[string]any) { p["p95_ms"] = 2.9 }, "its histogram of latencies gives a p95 of 3.0 ms"},
+		"no p95":          {func(p map[string]any) { p["p95_ms"] = nil }, "its histogram of latencies gives a p95 of 3.0 ms"},
+		"a higher bucket": {func(p map[string]any) { p["latency_ms"].(map[string]any)["edges"] = []any{60} }, "its histogram of latencies gives a p95 of 57"},
+		"a lost shadow":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{10, 0} }, "there are 10 latencies of 5005 shadows"},
+		"a lost bucket":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{5005} }, "1 edges, which must ascend, and 1 counts"},
+		"no histogram":    {func(p map[string]any) { delete(p, "latency_ms") }, ""},
+	} {
+		for _, run := range []string{"canary_run_20260609T093000Z.json", "canary_dryrun_observe.json"} {
+			forged := f.forge(t, run, func(root any) { test.edit(root.(map[string]any)["phases"].([]any)[1].(map[string]any)) })
+			problems, err := forged.recheckFile(forged.named[run])
+			if err != nil || len(problems) > 0 != (test.want != "") || !strings.Contains(fmt.Sprint(problems), test.want) {
+				t.Errorf("%s of %s: found %v, %v: want %q", name, run, problems, err, test.want)
+			}
+		}
 	}
 }
 

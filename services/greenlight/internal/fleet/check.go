@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/oip"
@@ -123,7 +124,39 @@ func CheckSet(req *executorv1.SetRolloutRequest, resp *executorv1.SetRolloutResp
 	c.add(r.GetHolder() == req.GetHolder(), "a lease of %s was asked for, and one of %s is confirmed", shown(req.GetHolder()), shown(r.GetHolder()))
 	c.add(r.GetPlan().GetDigest() == req.GetPlan().GetDigest(), "the quality plan %s was asked for, and %s is confirmed: an older executor takes none",
 		shown(req.GetPlan().GetDigest()), shown(r.GetPlan().GetDigest()))
+	c.add(proto.Equal(r.GetGate(), req.GetGate()), "another gate is confirmed than was asked for")
 	return c.err()
+}
+
+// CheckGate returns an error if the state of an executor's gate is impossible: a decider, reason or latch that is not of the
+// contract, one that is given twice, or more changes than requests.
+func CheckGate(g *executorv1.GateStatus) error {
+	var c contradictions
+	c.add(g.GetHourChanged() <= g.GetHourRequests(), "%d of %d requests were changed", g.GetHourChanged(), g.GetHourRequests())
+	c.add(!g.GetOpen() || g.GetAllowed() && len(g.GetLatches()) == 0, "the gate is open, and not allowed or latched")
+	reasons := map[executorv1.FallbackReason]bool{}
+	for _, d := range g.GetDecisions() {
+		model, reason := d.GetDecidedBy() == executorv1.Decider_DECIDER_MODEL, d.GetFallbackReason()
+		_, known := executorv1.FallbackReason_name[int32(reason)]
+		none := reason == executorv1.FallbackReason_FALLBACK_REASON_UNSPECIFIED
+		c.add((model || d.GetDecidedBy() == executorv1.Decider_DECIDER_BASELINE) && model == none && known, "decisions by %d for reason %d", int32(d.GetDecidedBy()), int32(reason))
+		c.add(!reasons[reason], "the decisions for reason %s are counted twice", reason)
+		c.add(d.GetCount() <= maxCount, "%d decisions", d.GetCount())
+		reasons[reason] = true
+	}
+	latches := map[executorv1.GateLatch]bool{}
+	for _, l := range g.GetLatches() {
+		_, known := executorv1.GateLatch_name[int32(l.GetLatch())]
+		c.add(known && l.GetLatch() != executorv1.GateLatch_GATE_LATCH_UNSPECIFIED && !latches[l.GetLatch()], "latch %d", int32(l.GetLatch()))
+		c.add(l.GetSetTime() == nil || l.GetSetTime().IsValid(), "the time of a latch is not a time")
+		latches[l.GetLatch()] = true
+	}
+	return c.err()
+}
+
+// Latch returns the short name of a latch, for example "quality_alarm".
+func Latch(l executorv1.GateLatch) string {
+	return strings.ToLower(strings.TrimPrefix(l.String(), "GATE_LATCH_"))
 }
 
 // CheckDrift returns an error if an ml-engine's drift over the last hours contradicts itself. It does not compare the bins of

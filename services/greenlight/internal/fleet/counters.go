@@ -49,6 +49,8 @@ type Counts struct {
 	Outcomes map[string]uint64
 	// Sources are the requests by where they came from; nil if an executor does not say.
 	Sources evidence.Sources
+	// Decisions are who made the decisions; nil if the source does not know.
+	Decisions Decisions
 	// Latency is of the shadows that were tried.
 	Latency Histogram
 }
@@ -111,8 +113,8 @@ func (c Counts) Phase() gate.PhaseCounts {
 // Histogram counts shadows by the time until their end. A histogram without counts is unknown.
 type Histogram struct {
 	// Edges are the upper bounds of the buckets, in milliseconds. Counts has one bucket more, for all that is above.
-	Edges  []float64
-	Counts []uint64
+	Edges  []float64 `json:"edges"`
+	Counts []uint64  `json:"counts"`
 }
 
 // Known reports whether there is a histogram.
@@ -260,7 +262,7 @@ func Delta(before, after Counters, rule Rule) (Counts, error) {
 			return Counts{}, err
 		}
 	}
-	d := Counts{Requests: after.Requests - before.Requests, Outcomes: make(map[string]uint64), Latency: after.Latency.since(before.Latency)}
+	d := Counts{Requests: after.Requests - before.Requests, Outcomes: make(map[string]uint64), Decisions: after.Decisions.Since(before.Decisions), Latency: after.Latency.since(before.Latency)}
 	for word, n := range after.Outcomes {
 		d.Outcomes[word] = n - before.Outcomes[word]
 	}
@@ -306,6 +308,7 @@ func (s *Sum) Add(executor string, c Counts) {
 	for word, n := range c.Outcomes {
 		s.Outcomes[word] += n
 	}
+	s.Decisions = s.Decisions.Plus(c.Decisions)
 	if s.sourceless = s.sourceless || c.Sources == nil; s.sourceless {
 		s.Sources = nil
 	} else if s.Sources == nil {

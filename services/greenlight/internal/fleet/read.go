@@ -127,7 +127,11 @@ func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, 
 	if err != nil {
 		return nil, &CallError{"executor " + e.Addr, err}
 	}
-	if err := CheckRollout(got.GetInstanceId(), got.GetRollout()); err != nil {
+	err = CheckRollout(got.GetInstanceId(), got.GetRollout())
+	if err == nil {
+		err = CheckGate(got.GetGate())
+	}
+	if err != nil {
 		return got, contradiction("executor "+e.Addr+", GetRollout", err)
 	}
 	return got, nil

@@ -211,6 +211,24 @@ func reasons(card gate.Scorecard) string {
 	return strings.Join(why, "; ")
 }
 
+// recheckP95 returns an error if the p95 of a phase does not follow from its histogram. Files of older versions have none.
+func recheckP95(p *canary.Phase) error {
+	if p.Latency == nil {
+		return nil
+	}
+	tried := fleet.Counts{Requests: p.Requests, Outcomes: p.Outcomes}.Phase().Tried()
+	if h := p.Latency; !h.Known() || !slices.IsSorted(h.Edges) {
+		return fmt.Errorf("its histogram of latencies has %d edges, which must ascend, and %d counts", len(h.Edges), len(h.Counts))
+	}
+	switch p95, missing := canary.P95(*p.Latency, tried); {
+	case missing != "":
+		return errors.New(missing)
+	case p.P95MS == nil || !agree(*p.P95MS, p95):
+		return fmt.Errorf("its histogram of latencies gives a p95 of %s", gate.Millis.Format(p95))
+	}
+	return nil
+}
+
 // countsOf returns the counts behind the verdict of a phase. It returns an error if they contradict each other.
 func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	counts := fleet.Counts{Requests: p.Requests, Outcomes: p.Outcomes}
@@ -253,10 +271,13 @@ func contradictions(r *canary.Record) []string {
 	}
 	for i := range r.Phases {
 		p := &r.Phases[i]
+		name := fmt.Sprintf("phase %v %%", p.Percent)
+		if err := recheckP95(p); err != nil {
+			add(true, "%s: %v", name, err)
+		}
 		if p.Decision != canary.Passed {
 			continue
 		}
-		name := fmt.Sprintf("phase %v %%", p.Percent)
 		add(p.Index < 0 || p.Index >= len(r.Policy.Phases) || r.Policy.Phases[max(0, min(p.Index, len(r.Policy.Phases)-1))] != p.Percent,
 			"%s is not phase %d of its policy", name, p.Index)
 		add(p.StartTime.Before(r.StartTime) || p.EndTime.After(r.EndTime), "%s is not within the run", name)

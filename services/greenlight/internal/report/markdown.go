@@ -23,6 +23,9 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	if w.PSIMax != nil {
 		fmt.Fprintf(&out, "Largest PSI %s.\n", gate.Score.Format(*w.PSIMax))
 	}
+	if w.Decisions != nil {
+		fmt.Fprintf(&out, "Who decided: %s.\n", w.Decisions)
+	}
 	for _, m := range w.Missing {
 		fmt.Fprintf(&out, "- No answer from %s %s in %d of %d samples: %s\n", m.Service, m.Address, m.Samples, w.Samples, oneLine(m.Reason))
 	}

@@ -34,6 +34,8 @@ type Service string
 const (
 	Executor Service = "executor"
 	Engine   Service = "ml-engine"
+	// GateAlarm is an alarm about the model that an executor's gate is set for.
+	GateAlarm Service = "gate alarm"
 	// LiveQuality is the records of all executors, which are read as one.
 	LiveQuality Service = "live quality"
 )
@@ -62,6 +64,8 @@ type Counters struct {
 	Failed     uint64 `json:"failed"`
 	// Sources are the requests by where they came from; empty if the executor does not say.
 	Sources evidence.Sources `json:"sources,omitempty"`
+	// Decisions are who decided; empty if the agent may not ask.
+	Decisions fleet.Decisions `json:"decisions,omitempty"`
 	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
@@ -72,7 +76,7 @@ func CountersOf(c fleet.Counters) Counters {
 	return Counters{
 		Executor: c.Executor, Instance: c.Instance, Start: c.Start, Model: c.Model, Requests: c.Requests,
 		Matches: c.Of(shadow.Match), Mismatches: c.Of(shadow.Mismatch), Failed: c.Failed(),
-		Sources: c.Sources, Edges: c.Latency.Edges, Latency: c.Latency.Counts,
+		Sources: c.Sources, Decisions: c.Decisions, Edges: c.Latency.Edges, Latency: c.Latency.Counts,
 	}
 }
 
@@ -86,7 +90,7 @@ func (c Counters) counters() fleet.Counters {
 		Counts: fleet.Counts{
 			Requests: c.Requests,
 			Outcomes: map[string]uint64{shadow.Match.String(): c.Matches, shadow.Mismatch.String(): c.Mismatches, anyFailure: c.Failed},
-			Sources:  c.Sources, Latency: fleet.Histogram{Edges: c.Edges, Counts: c.Latency},
+			Sources:  c.Sources, Decisions: c.Decisions, Latency: fleet.Histogram{Edges: c.Edges, Counts: c.Latency},
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Rule names of a summary in addition to those of [gate.Shadow].
@@ -49,6 +50,8 @@ type Summary struct {
 	Models []evidence.Model `json:"models"`
 	// Counts are what the shadow's figures are computed from.
 	Counts Counts `json:"counts"`
+	// Decisions are who decided, of the executors that could be asked; nil if no gate was set.
+	Decisions fleet.Decisions `json:"decisions,omitempty"`
 	// Drift is the newest index, PSIMax the largest; nil without one.
 	Drift  *Drift   `json:"drift"`
 	PSIMax *float64 `json:"psi_max"`

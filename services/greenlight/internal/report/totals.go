@@ -27,6 +27,9 @@ func Summarize(p Period, samples []Sample) Summary {
 		Matches: t.sum.Of(shadow.Match), Mismatches: t.sum.Of(shadow.Mismatch), Failed: t.sum.Outcomes[anyFailure],
 		Edges: t.sum.Latency.Edges, Latency: t.sum.Latency.Counts, Unlike: t.sum.LatencyMissing,
 	}
+	if t.sum.Decisions.Gated() {
+		t.Decisions = t.sum.Decisions
+	}
 	t.Verdict, t.Figures = t.Judge()
 	return t.Summary
 }

@@ -371,7 +371,8 @@ func (x *Gate) GetMaxChangedPercent() float64 {
 }
 
 // GateDecision names who made a decision. It is set only while a gate is set, which it is from a SetRollout with mode GATED
-// until the next SetRollout of another mode or AbortRollout: also after a lapse, and after a latch has demoted the gate.
+// until the next SetRollout of another mode or AbortRollout: also after a lapse, and after a latch has demoted the gate, until
+// all latches are cleared.
 type GateDecision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whose score the answer is.

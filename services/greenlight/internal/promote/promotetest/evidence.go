@@ -22,6 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	outcomes "github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
@@ -223,4 +224,5 @@ func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
 	p.Requests = c.Sampled()
 	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 	p.P95MS, p.Verdicts = &c.P95MS, policy.JudgePhase(c).Results
+	p.Latency = &fleet.Histogram{Edges: []float64{c.P95MS / 0.95}, Counts: []uint64{c.Tried(), 0}} // its p95 is interpolated
 }

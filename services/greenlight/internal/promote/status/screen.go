@@ -42,6 +42,9 @@ func (s *Status) Screen(w io.Writer) error {
 			}
 		}
 		line("rollout", "%s", s.rollout(e.Rollout))
+		if g := e.Rollout.Gate; g != nil {
+			line("decides", "%s", g.text())
+		}
 	}
 	v := s.Evidence
 	switch {
@@ -110,7 +113,7 @@ func (s *Status) heldElsewhere() []string {
 	var texts, seen []string
 	for _, e := range s.Executors {
 		holder := e.Rollout.Holder
-		if e.Rollout.LeaseLeftS == nil || s.Run != nil && holder == s.Run.ID || slices.Contains(seen, holder) {
+		if e.Rollout.LeaseLeftS == nil || e.Rollout.Mode == "GATED" || s.Run != nil && holder == s.Run.ID || slices.Contains(seen, holder) {
 			continue
 		}
 		seen = append(seen, holder)
@@ -152,6 +155,19 @@ func (s *Status) rollout(r Rollout) string {
 		text += ": " + r.Reason
 	}
 	return text
+}
+
+// text describes who decides behind a gate.
+func (g *Gate) text() string {
+	who := "the baseline, since the gate is shut"
+	switch {
+	case g.Open:
+		who = "the model, behind an open gate"
+	case len(g.Latches) > 0:
+		who += ": " + strings.Join(g.Latches, "; ")
+	}
+	return fmt.Sprintf("%s; decisions since start: %s; changed %d of %s in the last hour, at most %d", who, g.Decisions, g.HourChanged,
+		text.Count(g.HourRequests, "request"), g.HourLimit)
 }
 
 func (d *Drift) text() string {

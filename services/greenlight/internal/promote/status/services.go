@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -120,6 +121,21 @@ type Rollout struct {
 	SetFrom    string     `json:"set_from"`
 	SetTime    *time.Time `json:"set_time"`
 	Reason     string     `json:"reason"`
+	// Gate is who decides; null unless a gate or one of its latches is set.
+	Gate *Gate `json:"gate,omitempty"`
+}
+
+// Gate is the gate of an executor, behind which a model decides Percent of the requests.
+type Gate struct {
+	// Open reports whether the model may decide now. Latches keep it shut until a person clears them.
+	Open    bool     `json:"open"`
+	Latches []string `json:"latches"`
+	// Decisions are who decided since the executor started.
+	Decisions fleet.Decisions `json:"decisions"`
+	// HourChanged of HourRequests were changed by the model; it may change HourLimit.
+	HourRequests uint64 `json:"hour_requests"`
+	HourChanged  uint64 `json:"hour_changed"`
+	HourLimit    uint64 `json:"hour_limit"`
 }
 
 // engineOf returns what an ml-engine answered. The drift is not asked for here.
@@ -232,5 +248,23 @@ func rolloutOf(r *fleet.ExecutorReading, asked time.Time) Rollout {
 		left := t.AsTime().Sub(asked).Seconds()
 		out.LeaseLeftS = &left
 	}
+	if g := r.Raw.Rollout.GetGate(); now.GetGate() != nil || len(g.GetLatches()) > 0 {
+		out.Gate = gateOf(g)
+	}
 	return out
 }
+
+func gateOf(g *executorv1.GateStatus) *Gate {
+	out := &Gate{
+		Open: g.GetOpen(), Latches: []string{}, Decisions: fleet.DecisionsOf(g),
+		HourRequests: g.GetHourRequests(), HourChanged: g.GetHourChanged(), HourLimit: g.GetHourChangedLimit(),
+	}
+	for _, l := range g.GetLatches() {
+		out.Latches = append(out.Latches, fmt.Sprintf("%s by %s at %s: %s", fleet.Latch(l.GetLatch()), text.Clean(l.GetSetBy(), maxBy),
+			l.GetSetTime().AsTime().Format("2006-01-02T15:04:05Z"), text.Clean(l.GetReason(), maxReason)))
+	}
+	return out
+}
+
+// maxBy and maxReason bound who set a latch and why, in bytes.
+const maxBy, maxReason = 200, 512

@@ -41,6 +41,7 @@ type services struct {
 	info, drift, report, rollout error
 	noDrift, noShadow, unleased  bool
 	noWindow, decides, ofServer  bool
+	gate                         *executorv1.GateStatus
 }
 
 func (s *services) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest, ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
@@ -97,7 +98,10 @@ func (s *services) GetRollout(context.Context, *executorv1.GetRolloutRequest, ..
 	if !s.unleased {
 		r.Holder, r.LeaseExpireTime = "run-1", timestamppb.New(s.now.Add(20*time.Second))
 	}
-	return &executorv1.GetRolloutResponse{Rollout: r}, s.rollout
+	if s.gate != nil {
+		r.Mode, r.Gate = executorv1.RolloutMode_ROLLOUT_MODE_GATED, &executorv1.Gate{ModelDigest: digest}
+	}
+	return &executorv1.GetRolloutResponse{Rollout: r, Gate: s.gate}, s.rollout
 }
 
 func (s *services) pair() *fleet.Services {
@@ -213,6 +217,8 @@ func TestParts(t *testing.T) {
 		"decisions":         {services: services{decides: true}, want: "match rate 98.7 % (97.8 % to 99.20 %) within 0.1 of 1000 in 10m, same decision at 0.6 in 96.0 % (kappa 0.900), coverage 5.0 %", reached: true},
 		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
+		"a gate":            {services: services{gate: gateStatus(true)}, want: "decides   the model, behind an open gate; decisions since start: model 240, baseline 760 (not_selected 750, deadline 10); changed 3 of 900 requests in the last hour, at most 100\n", reached: true},
+		"a latch":           {services: services{gate: gateStatus(false)}, want: "decides   the baseline, since the gate is shut: killed by token:alice at 2026-11-30T03:04:05Z: wild\ufffd orders; decisions since start: model 240", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
 		"evidence damaged":  {evidence: damaged, want: "DOES NOT VERIFY: ", reached: true},
 		"no canary":         {services: services{unleased: true}, evidence: empty, want: "canary    none yet", reached: true},
@@ -237,6 +243,22 @@ func TestParts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gateStatus is the state of a gate that was open; it is killed unless it is still.
+func gateStatus(open bool) *executorv1.GateStatus {
+	g := &executorv1.GateStatus{Allowed: true, Open: open, HourRequests: 900, HourChanged: 3, HourChangedLimit: 100, Decisions: []*executorv1.GateDecisionCount{
+		{DecidedBy: executorv1.Decider_DECIDER_MODEL, Count: 240},
+		{DecidedBy: executorv1.Decider_DECIDER_BASELINE, FallbackReason: executorv1.FallbackReason_FALLBACK_REASON_NOT_SELECTED, Count: 750},
+		{DecidedBy: executorv1.Decider_DECIDER_BASELINE, FallbackReason: executorv1.FallbackReason_FALLBACK_REASON_DEADLINE, Count: 10},
+	}}
+	if !open {
+		g.Latches = []*executorv1.GateLatchState{{
+			Latch: executorv1.GateLatch_GATE_LATCH_KILLED, SetBy: "token:alice", Reason: "wild\x1b orders",
+			SetTime: timestamppb.New(time.Date(2026, 11, 30, 3, 4, 5, 0, time.UTC)),
+		}}
+	}
+	return g
 }
 
 func damaged(t *testing.T) string {

@@ -58,14 +58,21 @@ func (t *callers) predict(kind string, decide faults.Decide) func(context.Contex
 		s := t.states[i%len(t.states)]
 		req := s.VectorRequest(feature.DefaultSchema)
 		req.RequestId = fmt.Sprintf("%s-%d", kind, i)
+		now(i, req)
 		resp, err := decide(ctx, req)
+		want, ok := s.decision(resp.GetGate(), t.baseline)
 		switch {
 		case err != nil:
 			t.book.lost(kind, err)
-		case !same(resp.GetScore(), s.Baseline) || resp.GetModelDigest() != t.baseline:
-			t.book.wrong(kind, "%v of %s: want %v", resp.GetScore(), resp.GetModelDigest(), s.Baseline)
+		case !ok || !same(resp.GetScore(), want.value) || resp.GetModelDigest() != want.digest:
+			t.book.wrong(kind, "%v of %s (%v): want %v", resp.GetScore(), resp.GetModelDigest(), resp.GetGate(), want.value)
 		default:
-			t.book.add(kind, func(c *Calls) { c.Answered++ })
+			t.book.add(kind, func(c *Calls) {
+				c.Answered++
+				if want.digest != t.baseline {
+					c.Model++
+				}
+			})
 		}
 	}
 }

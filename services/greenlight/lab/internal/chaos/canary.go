@@ -22,6 +22,9 @@ const (
 // canary sets the steady executor's rollout with a lease, renews the lease for the event's time, and ends it as the event
 // requires. Afterwards every request has a shadow again, without a lease.
 func (r *run) canary(ctx context.Context, e Event) error {
+	if e.What == Gated {
+		return r.gate(ctx, e)
+	}
 	rollouts := r.steady.Rollouts
 	holder := fmt.Sprintf("chaos-%v", e.At)
 	renew := func(ctx context.Context) (*executorv1.SetRolloutResponse, error) {
@@ -63,9 +66,6 @@ func (r *run) canary(ctx context.Context, e Event) error {
 			r.book.wrong(control, "a renewal after an abort: got %v, want ABORTED", err)
 		}
 	}
-	_, err = rollouts.SetRollout(ctx, &executorv1.SetRolloutRequest{
-		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Reason: "chaos goes on",
-	})
 	r.happened("canary, " + e.What)
-	return err
+	return r.observe(ctx)
 }

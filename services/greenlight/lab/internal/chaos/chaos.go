@@ -1,10 +1,10 @@
 // Package chaos runs the pair under mixed load with random events: faults between the services, activations of another model,
-// canaries, and restarts of an executor. A seed determines the events and their times.
+// canaries, gates behind which the model decides, and restarts of an executor. A seed determines the events and their times.
 //
 // Two executors are behind the faulty proxy. The steady one runs throughout, so that leaks show. The other one is drained and
-// restarted from its state folder. Every answer is checked bit for bit: decisions against the baseline, shadow scores against
-// the model with their digest, decisions on quotes against features that this package computes from the same quotes. At the
-// end, every request of every executor process must have had exactly one outcome.
+// restarted from its state folder. Every answer is checked bit for bit: decisions against the baseline, or the model that
+// decided, shadow scores against the model with their digest, decisions on quotes against features that this package computes
+// from the same quotes. At the end, every request of every executor process must have had exactly one outcome.
 package chaos
 
 import (
@@ -82,7 +82,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.stage.Close()) }()
-	if r.steady, err = r.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: "steady", Percent: 100}); err != nil {
+	if r.steady, err = r.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: "steady", Percent: 100, Gated: true}); err != nil {
 		return nil, err
 	}
 	if r.second, err = newSecond(ctx, r); err != nil {

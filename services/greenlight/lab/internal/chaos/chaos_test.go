@@ -11,7 +11,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
@@ -114,6 +116,30 @@ func TestDistance(t *testing.T) {
 	}{{5, 5, 0, 0}, {5, 4, 0, 1}, {5, 6, 2, 1}, {5, 4, 1, 0}, {5, 5, 1, 0}, {7, 4, 1, 2}} {
 		if got := distance(test.requests, test.answered, test.lost); got != test.want {
 			t.Errorf("%+v: got %d", test, got)
+		}
+	}
+}
+
+// A decision by a model is right only if it is the score of the gate's model, close to the baseline.
+func TestDecisionBehindAGate(t *testing.T) {
+	s := State{State: traffic.State{Baseline: 0.3}, Scores: map[string]float64{"near": 0.34, "far": 0.4}}
+	by := func(model string) *executorv1.GateDecision {
+		return &executorv1.GateDecision{DecidedBy: executorv1.Decider_DECIDER_MODEL, BaselineScore: 0.3, ModelDigest: model}
+	}
+	fallback := by("near")
+	fallback.DecidedBy = executorv1.Decider_DECIDER_BASELINE
+	another := by("near")
+	another.BaselineScore = 0.31
+	for name, test := range map[string]struct {
+		gate *executorv1.GateDecision
+		want score
+		ok   bool
+	}{
+		"no gate": {nil, score{0.3, "b"}, true}, "model": {by("near"), score{0.34, "near"}, true}, "baseline": {fallback, score{0.3, "b"}, true},
+		"too far": {by("far"), score{0.4, "far"}, false}, "unknown": {by("none"), score{0, "none"}, false}, "another baseline": {another, score{0.34, "near"}, false},
+	} {
+		if want, ok := s.decision(test.gate, "b"); want != test.want || ok != test.ok {
+			t.Errorf("%s: got %v, %v", name, want, ok)
 		}
 	}
 }

@@ -19,6 +19,8 @@ type Calls struct {
 	Refused  int64 `json:"refused"`
 	// Shadows are the answers with a right score of the shadow.
 	Shadows int64 `json:"shadows"`
+	// Model are the answers that a model decided.
+	Model int64 `json:"model,omitempty"`
 }
 
 // book keeps the counts.

@@ -128,10 +128,10 @@ func (res *Result) Missed() []string {
 
 // Table writes the summary.
 func (res *Result) Table(w io.Writer) error {
-	calls := table.New("calls", ">right", ">with a shadow's score", ">wrong", ">lost", ">refused by a drain")
+	calls := table.New("calls", ">right", ">with a shadow's score", ">by the model", ">wrong", ">lost", ">refused by a drain")
 	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
 		t := res.Calls[kind]
-		calls.Row(kind, t.Answered, t.Shadows, t.Wrong, t.Lost, t.Refused)
+		calls.Row(kind, t.Answered, t.Shadows, t.Model, t.Wrong, t.Lost, t.Refused)
 	}
 	held := table.New("steady executor", ">early", ">late", ">largest")
 	mb := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }

@@ -23,6 +23,8 @@ const (
 	Aborted  = "abort"
 	Lapsed   = "lapse"
 	Complete = "complete"
+	// Gated is a gate in place of a canary, which ends with a kill.
+	Gated = "gate"
 )
 
 // Event is one event of a run.
@@ -31,7 +33,7 @@ type Event struct {
 	At   time.Duration `json:"at"`
 	Kind Kind          `json:"kind"`
 	For  time.Duration `json:"for,omitempty"`
-	// What is the name of the fault, or the end of the canary.
+	// What is the name of the fault, or the end of the canary; a gate takes the place of a canary.
 	What string `json:"what,omitempty"`
 	// Percent is the canary's share of requests with a shadow.
 	Percent float64 `json:"percent,omitempty"`
@@ -44,7 +46,7 @@ var faultNames = []string{
 	"answers NaN", "answers infinity", "answers with a row too many",
 }
 
-var endings = []string{Aborted, Lapsed, Complete}
+var endings = []string{Aborted, Lapsed, Complete, Gated}
 
 // Schedule returns the events of a run of the given length. It depends only on the seed; a longer run starts with the same
 // events.

@@ -32,7 +32,7 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 			t.Errorf("%s: a longer run begins differently", kind)
 		}
 	}
-	for _, name := range faultNames {
+	for _, name := range slices.Concat(faultNames, endings) {
 		if !slices.ContainsFunc(Schedule(3, 100*length), func(e Event) bool { return e.What == name }) {
 			t.Errorf("%s never happens", name)
 		}

@@ -26,7 +26,7 @@ func chaosCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "chaos", Short: "Run the pair under mixed load with faults, swaps, canaries and restarts at random",
 		Long: `Chaos starts ml-engine and two executors as processes, and triggers events at times that --seed determines: faults between
-the services, activations of another model, canaries that end, abort or lapse, restarts of one executor. Decisions are
+the services, activations of another model, canaries that end, abort or lapse, gates that are killed, restarts of one executor. Decisions are
 requested by calls, over streams, over HTTP and on quotes, with and without waiting for the shadow. Every answer is checked
 bit for bit. At the end every request must have had exactly one outcome, and the executor that ran throughout must not use
 more resources than at the start.

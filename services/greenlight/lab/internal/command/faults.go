@@ -25,6 +25,7 @@ import (
 type faultFlags struct {
 	work           flags.Work
 	quick, resume  bool
+	gated          bool
 	requests       int
 	rounds         int
 	only           []string
@@ -41,6 +42,10 @@ a proxy in between. Then it injects faults one after another: ml-engine is kille
 sends wrong answers. Half of the decisions are requested by calls, half over streams. Every decision is compared bit for bit
 with the baseline. p99 is the ratio of the two executors, in alternating slices of 0.1 s, with an interval. Outcomes must add
 up. Goroutines, memory and file descriptors are read before and after. The time until shadows are compared again is measured.
+With --gated, the model of the executor with a shadow decides behind a gate. Every decision must then be the baseline's score or
+the model's, bit for bit, within the cap of the gate, and in time: within the wait budget and twice the slowest answer of the
+other executor. The decisions by reason must add up to the requests.
+
 A million decisions take about ten minutes, --quick about five; the hang comes on top.
 
 It exits 3 when a target is missed, and 1 when it could not be run.`,
@@ -51,6 +56,7 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	opts := faults.DefaultOptions()
 	fs.BoolVar(&f.quick, "quick", false, "about five minutes: fewer decisions and rounds, a short hang")
 	fs.BoolVar(&f.resume, "resume", false, "continue the result in --json: faults in it are not measured again")
+	fs.BoolVar(&f.gated, "gated", false, "put a gate on the executor with a shadow, so that its model decides; without the hang and the overload")
 	fs.IntVar(&f.requests, "requests", opts.Requests, "decisions in all, spread evenly over the faults")
 	fs.IntVar(&f.rounds, "rounds", opts.Rounds, "slices of 100 ms of each executor, in turn, for each fault")
 	fs.StringSliceVar(&f.only, "only", nil, "faults whose names contain one of these; all when it is not given")
@@ -141,6 +147,9 @@ func (f *faultFlags) options() (faults.Options, error) {
 	if f.overload != defaults.Overload {
 		opts.Overload = f.overload
 	}
+	if f.gated {
+		opts.Hang, opts.Overload = 0, 0
+	}
 	if len(f.only) > 0 {
 		opts.Faults = slices.DeleteFunc(opts.Faults, func(x faults.Fault) bool {
 			return !slices.ContainsFunc(f.only, func(part string) bool { return strings.Contains(x.Name, part) })
@@ -182,7 +191,7 @@ func (f *faultFlags) stage(ctx context.Context) (faults.StageOptions, error) {
 	if err != nil {
 		return faults.StageOptions{}, err
 	}
-	o := faults.StageOptions{Dir: dir, Bin: f.work.Programs, Models: filepath.Join(dir, "models")}
+	o := faults.StageOptions{Gated: f.gated, Dir: dir, Bin: f.work.Programs, Models: filepath.Join(dir, "models")}
 	o.Artifact, o.States, err = benchStates(ctx, o.Models)
 	return o, err
 }

@@ -2,7 +2,7 @@
 //
 // # What runs
 //
-// Both services run as processes. A proxy ([Proxy]) between them delays, throttles, drops or refuses connections, and can
+// Both services run as processes. A proxy ([netfault.Proxy]) between them delays, throttles, drops or refuses connections, and can
 // lead to a server that does not speak gRPC, or to a relay that changes ml-engine's answers. Signals kill and freeze
 // processes. Two executors are behind the proxy. Their flags differ in one: one gives every request a shadow, the other
 // gives none. What the first does worse than the second is the cost of the shadow.

@@ -40,6 +40,7 @@ type Executor struct {
 	requests []*executorv1.PredictRequest
 	want     []float64 // the scores that they must get
 	digest   string    // of the baseline
+	guard    *guard    // nil without a gate
 
 	calls calls
 }
@@ -73,7 +74,7 @@ type calls struct {
 	counts
 
 	streamed counts
-	// sum adds a hash of every answer and its request number, so it does not depend on the order of the answers.
+	// sum adds a hash of the baseline's score of every answer and its request number, so it does not depend on the order of the answers.
 	sum atomic.Uint64
 	why atomic.Pointer[string] // describes the first lost or changed decision
 }
@@ -88,6 +89,9 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	}
 	e.Streams = traffic.NewStreams(e.Decisions, underWay)
 	for _, s := range o.States {
+		if o.Gated {
+			s.Time = nil // the features are of now, as those of a trader
+		}
 		e.requests, e.want = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name)), append(e.want, s.Baseline)
 	}
 	return e, nil
@@ -137,12 +141,17 @@ func (e *Executor) ask(ctx context.Context, i int, n *counts, decide Decide) err
 	if time.Since(start) > lateAfter {
 		n.late.Add(1)
 	}
-	got, want := resp.GetScore(), e.want[k]
-	if math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != e.digest {
-		n.changed.Add(1)
-		e.calls.note("decision %d of %s is %v of %s: want %v of %s", i, e.Name, got, resp.GetModelDigest(), want, e.digest)
+	got, want, digest, ok := resp.GetScore(), e.want[k], e.digest, resp.GetGate() == nil
+	baseline := got
+	if e.guard != nil {
+		want, digest, ok = e.guard.check(k, want, resp, digest)
+		baseline = resp.GetGate().GetBaselineScore()
 	}
-	e.calls.sum.Add(mix(uint64(i) ^ math.Float64bits(got)))
+	if !ok || math.Float64bits(got) != math.Float64bits(want) || resp.GetRequestId() != e.states[k].ID || resp.GetModelDigest() != digest {
+		n.changed.Add(1)
+		e.calls.note("decision %d of %s is %v of %s (%v): want %v of %s", i, e.Name, got, resp.GetModelDigest(), resp.GetGate(), want, digest)
+	}
+	e.calls.sum.Add(mix(uint64(i) ^ math.Float64bits(baseline)))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
@@ -38,12 +39,13 @@ func Faults() []Fault {
 		{Name: "ml-engine restarted in a loop", begin: restarted},
 		latency(55, 5), latency(59, 5), latency(61, 5), latency(130, 20),
 		resets(0.01), resets(0.10),
-		{Name: "bandwidth 1 KB/s", begin: poisoned(poison{kind: "bandwidth", chance: 1, both: true, attrs: map[string]any{"rate": 1}})},
+		{Name: "bandwidth 1 KB/s", begin: poisoned(netfault.Poison{Kind: "bandwidth", Chance: 1, Both: true, Attrs: map[string]any{"rate": 1}})},
 		{Name: "half-open: packets vanish", begin: vanished},
 		{Name: "connection refused", begin: refused},
 		{Name: "garbage instead of HTTP/2", begin: garbage},
 		lying("answers NaN", relay.Scores(func(float64) float64 { return math.NaN() })),
 		lying("answers infinity", relay.Scores(func(float64) float64 { return math.Inf(1) })),
+		lying("answers 1", relay.Scores(func(float64) float64 { return 1 })),
 		lying("answers with a row too many", oneRowTooMany), lying("answers of another version", anotherVersion),
 		{Name: "name stops resolving, and refused", begin: unresolved, named: true},
 		{Name: "executor's CPU starved", begin: starved, both: true},
@@ -106,7 +108,7 @@ func repeat(ctx context.Context, fn func(context.Context) error) (stop func() er
 func latency(ms, jitter int) Fault {
 	return Fault{
 		Name:  fmt.Sprintf("latency %d ms +- %d", ms, jitter),
-		begin: poisoned(poison{kind: "latency", chance: 1, attrs: map[string]any{"latency": ms, "jitter": jitter}}),
+		begin: poisoned(netfault.Poison{Kind: "latency", Chance: 1, Attrs: map[string]any{"latency": ms, "jitter": jitter}}),
 	}
 }
 
@@ -114,8 +116,8 @@ func latency(ms, jitter int) Fault {
 // turns the close into a reset (RST).
 func resets(chance float64) Fault {
 	toxics := poisoned(
-		poison{kind: "reset_peer", chance: 0, both: true},
-		poison{kind: cutKind, chance: 1, attrs: map[string]any{"chance": chance}},
+		netfault.Poison{Kind: "reset_peer", Chance: 0, Both: true},
+		netfault.Poison{Kind: netfault.CutKind, Chance: 1, Attrs: map[string]any{"chance": chance}},
 	)
 	return Fault{Name: fmt.Sprintf("resets, %.0f %% of answers", 100*chance), begin: func(ctx context.Context, t *trial) (func(context.Context) error, error) {
 		end, err := toxics(ctx, t)
@@ -126,7 +128,7 @@ func resets(chance float64) Fault {
 	}}
 }
 
-func poisoned(toxics ...poison) func(context.Context, *trial) (func(context.Context) error, error) {
+func poisoned(toxics ...netfault.Poison) func(context.Context, *trial) (func(context.Context) error, error) {
 	return func(_ context.Context, t *trial) (func(context.Context) error, error) {
 		return t.stage.Proxy.Cure, t.stage.Proxy.Poison(toxics...)
 	}
@@ -134,11 +136,11 @@ func poisoned(toxics ...poison) func(context.Context, *trial) (func(context.Cont
 
 func vanished(_ context.Context, t *trial) (func(context.Context) error, error) {
 	p := t.stage.Proxy
-	err := p.Poison(poison{kind: vanishKind, chance: 1, both: true})
-	p.vanish.on.Store(true)
+	err := p.Poison(netfault.Poison{Kind: netfault.VanishKind, Chance: 1, Both: true})
+	p.Vanish(true)
 	return func(context.Context) error {
 		// The connections stay open: executor must detect the fault itself.
-		p.vanish.on.Store(false)
+		p.Vanish(false)
 		t.afterwards = p.Cure
 		return nil
 	}, err
@@ -151,10 +153,10 @@ func refused(_ context.Context, t *trial) (func(context.Context) error, error) {
 
 // unresolved stops resolving the name and refuses connections to the address that executor knew.
 func unresolved(_ context.Context, t *trial) (func(context.Context) error, error) {
-	t.names.silent.Store(true)
+	t.names.Silence(true)
 	t.stage.Proxy.Refuse()
 	return func(context.Context) error {
-		t.names.silent.Store(false)
+		t.names.Silence(false)
 		return t.stage.Proxy.Open()
 	}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/cpus"
 )
 
 // Overload is the result of two tests: more decisions are requested than the executor can make, and another client
@@ -97,7 +98,7 @@ const (
 func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
 	result = &Overload{}
 	var e *Executor
-	answers, asks, back, err := apart(func() (err error) {
+	answers, asks, back, err := cpus.Apart(func() (err error) {
 		e, err = s.StartExecutor(ctx, ExecutorOptions{Name: "overload", Engine: s.Engine.Addr(), Percent: 100})
 		return err
 	}, s.Engine.process.PID())

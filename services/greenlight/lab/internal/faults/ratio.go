@@ -48,6 +48,7 @@ type bar struct {
 type latencies struct {
 	bars []bar
 	of   []int64 // latencies per block
+	plus int64   // what is added to every one of them, in nanoseconds
 }
 
 // add adds the latencies of a slice to the block. Slices come in order.
@@ -73,7 +74,7 @@ func (l *latencies) p99(times []int64) float64 {
 	above /= 100
 	for _, b := range l.bars {
 		if above -= b.count * times[b.block]; above < 0 {
-			return float64(b.value)
+			return float64(b.value + l.plus)
 		}
 	}
 	return 0

@@ -61,7 +61,7 @@ func (r Row) Missed() []string {
 	add(r.P99.judge() == gate.Fail, "p99 %.2fx (%.2f..%.2f)", r.P99.Ratio, r.P99.Low, r.P99.High)
 	add(r.RecoveryS < 0, "no recovery")
 	add(r.RecoveryS > maxRecovery, "recovery took %.1f s", r.RecoveryS)
-	return append(missed, r.Before.Grew(r.After)...)
+	return slices.Concat(missed, r.Gate.missed(), r.Before.Grew(r.After))
 }
 
 // untested reports whether a fault that changes answers changed none.
@@ -193,15 +193,21 @@ func (res *Result) Markdown(w io.Writer) error {
 // notes returns the sentences below the table.
 func (res *Result) notes() []string {
 	all, streamed, unaccounted := res.sums()
+	right := "the baseline"
+	gated := res.gateNotes()
+	if gated != nil {
+		right = "the score of its decider"
+	}
 	notes := []string{
-		fmt.Sprintf("%d decisions in all: %d lost, %d changed; %d without exactly one outcome. Every answer was compared bit for bit with the baseline.",
-			all.Requests, all.Lost, all.Changed, unaccounted),
+		fmt.Sprintf("%d decisions in all: %d lost, %d changed; %d without exactly one outcome. Every answer was compared bit for bit with %s.",
+			all.Requests, all.Lost, all.Changed, unaccounted, right),
 		fmt.Sprintf("%d of them over streams: %d lost, %d changed. A decision without an answer within %v is lost. %d answers came after more than %v: on a busy machine both executors have such.",
 			streamed.Requests, streamed.Lost, streamed.Changed, CallTimeout, all.Late, lateAfter),
 		fmt.Sprintf("p99 covers all slices of a side: %d slices of %.0f ms, alternating between the sides. The load is an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can get. The ratio has its 99 %% interval, from a bootstrap of blocks of slices. The target is %.2fx: PASS if the ratio is not above it, FAIL if the whole interval is, otherwise INCONCLUSIVE. The row without a fault shows the noise of the machine.",
 			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
 		fmt.Sprintf("Recovery is the time from the end of the fault until the breaker is closed and shadows are compared as before. The target is %.0f s.", maxRecovery),
 	}
+	notes = append(notes, gated...)
 	notes = append(notes, res.Hang.notes()...)
 	notes = append(notes, res.Overload.notes()...)
 	missed := "No target was missed."

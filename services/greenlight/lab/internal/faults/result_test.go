@@ -4,8 +4,11 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func goodRow() Row {
@@ -20,16 +23,20 @@ func TestMissed(t *testing.T) {
 		t.Fatalf("a good row misses %v", m)
 	}
 	for want, change := range map[string]func(*Row){
-		"1 decisions lost":                  func(r *Row) { r.Lost = 1 },
-		"2 decisions changed":               func(r *Row) { r.Changed = 2 },
-		"answers differ":                    func(r *Row) { r.Identical = false },
-		"3 requests unaccounted":            func(r *Row) { r.Unaccounted = 3 },
-		"p99 1.30x (1.11..1.40)":            func(r *Row) { r.P99 = Ratio{Ratio: 1.3, Low: 1.11, High: 1.4} },
-		"p99 NaN":                           func(r *Row) { r.P99 = Ratio{Ratio: math.NaN(), Low: math.NaN()} },
-		"no recovery":                       func(r *Row) { r.RecoveryS = -1 },
-		"recovery took 31.0 s":              func(r *Row) { r.RecoveryS = 31 },
-		"file descriptors grew from 0 to 9": func(r *Row) { r.After.FDs = 9 },
-		"goroutines grew from 0 to 21":      func(r *Row) { r.After.Goroutines = 21 },
+		"1 decisions lost":                      func(r *Row) { r.Lost = 1 },
+		"2 decisions changed":                   func(r *Row) { r.Changed = 2 },
+		"answers differ":                        func(r *Row) { r.Identical = false },
+		"3 requests unaccounted":                func(r *Row) { r.Unaccounted = 3 },
+		"p99 1.30x (1.11..1.40)":                func(r *Row) { r.P99 = Ratio{Ratio: 1.3, Low: 1.11, High: 1.4} },
+		"p99 NaN":                               func(r *Row) { r.P99 = Ratio{Ratio: math.NaN(), Low: math.NaN()} },
+		"no recovery":                           func(r *Row) { r.RecoveryS = -1 },
+		"recovery took 31.0 s":                  func(r *Row) { r.RecoveryS = 31 },
+		"4 decisions further from the baseline": func(r *Row) { r.Gate = &Gate{Distant: 4} },
+		"5 decisions unaccounted for":           func(r *Row) { r.Gate = &Gate{Unaccounted: 5} },
+		"6 decisions later than 17.5 ms":        func(r *Row) { r.Gate = &Gate{Late: 6, BoundMS: 17.5} },
+		"the model decided nothing":             func(r *Row) { r.Gate = &Gate{Decisions: fleet.Decisions{"deadline": 9}} },
+		"file descriptors grew from 0 to 9":     func(r *Row) { r.After.FDs = 9 },
+		"goroutines grew from 0 to 21":          func(r *Row) { r.After.Goroutines = 21 },
 	} {
 		r := goodRow()
 		change(&r)
@@ -112,5 +119,76 @@ func TestWith(t *testing.T) {
 	sum := first.With(&Result{Schema: Schema, Rows: []Row{goodRow()}, Runs: []RunOf{{Git: "b"}}, Rounds: 4, Hang: &Hang{}})
 	if len(sum.Rows) != 2 || sum.Rows[0].Fault != "none" || len(sum.Runs) != 2 || sum.Rounds != 4 || sum.Hang == nil || !sum.Has("none") {
 		t.Errorf("got %+v", sum)
+	}
+}
+
+// Every way in which a decision behind a gate can be wrong is seen.
+func TestGuardSeesWrongDecisions(t *testing.T) {
+	const baseline, model = "baseline", "model"
+	right := func() *executorv1.PredictResponse {
+		return &executorv1.PredictResponse{Score: 0.31, Gate: &executorv1.GateDecision{
+			DecidedBy: executorv1.Decider_DECIDER_MODEL, BaselineScore: 0.3, BaselineDigest: baseline, ModelDigest: model,
+		}}
+	}
+	for name, test := range map[string]struct {
+		change  func(*executorv1.PredictResponse)
+		score   float64
+		of      string
+		ok      bool
+		distant int64
+	}{
+		"model": {func(*executorv1.PredictResponse) {}, 0.31, model, true, 0},
+		"baseline": {func(r *executorv1.PredictResponse) {
+			r.Score, r.Gate.DecidedBy, r.Gate.FallbackReason = 0.3, executorv1.Decider_DECIDER_BASELINE, executorv1.FallbackReason_FALLBACK_REASON_DEADLINE
+		}, 0.3, baseline, true, 0},
+		"too far":   {func(r *executorv1.PredictResponse) { r.Score = 0.36 }, 0.31, model, true, 1},
+		"no number": {func(r *executorv1.PredictResponse) { r.Score = math.NaN() }, 0.31, model, true, 1},
+		"nobody":    {func(r *executorv1.PredictResponse) { r.Gate = nil }, 0.3, baseline, false, 0},
+		"no reason": {func(r *executorv1.PredictResponse) { r.Gate.DecidedBy = executorv1.Decider_DECIDER_BASELINE }, 0.3, baseline, false, 0},
+		"a reason too many": {func(r *executorv1.PredictResponse) {
+			r.Gate.FallbackReason = executorv1.FallbackReason_FALLBACK_REASON_SHED
+		}, 0.31, model, false, 0},
+		"another baseline": {func(r *executorv1.PredictResponse) { r.Gate.BaselineScore = math.Nextafter(0.3, 1) }, 0.31, model, false, 0},
+		"another digest":   {func(r *executorv1.PredictResponse) { r.Gate.BaselineDigest = model }, 0.31, model, false, 0},
+		"another model":    {func(r *executorv1.PredictResponse) { r.Gate.ModelDigest = baseline }, 0.31, model, false, 0},
+	} {
+		g := &guard{model: model, scores: []float64{0.31}}
+		r := right()
+		test.change(r)
+		score, of, ok := g.check(0, 0.3, r, baseline)
+		if score != test.score || of != test.of || ok != test.ok || g.distant.Load() != test.distant {
+			t.Errorf("%s: got %v of %s, %v, %d too far", name, score, of, ok, g.distant.Load())
+		}
+	}
+}
+
+// Requests without exactly one decider are seen, and so are decisions that executor and client count differently.
+func TestGateAddsUp(t *testing.T) {
+	before := gateMark{counted: fleet.Decisions{"model": 10}, seen: fleet.Decisions{"model": 10}}
+	after := gateMark{counted: fleet.Decisions{"model": 15, "deadline": 2, "not_selected": 3}, seen: fleet.Decisions{"model": 15, "deadline": 2}}
+	for _, test := range []struct {
+		requests uint64
+		seen     uint64 // of the model
+		lost     int64
+		want     int64
+	}{{10, 15, 0, 0}, {11, 15, 0, 1}, {9, 15, 0, 1}, {10, 14, 0, 1}, {10, 14, 1, 0}} {
+		var g Gate
+		after.seen["model"] = test.seen
+		g.between(before, after, test.requests, test.lost)
+		if g.Unaccounted != test.want || g.Decisions["model"] != 5 || g.Decisions["deadline"] != 2 {
+			t.Errorf("%+v: got %+v", test, g)
+		}
+	}
+}
+
+// A decision is late if it took longer than the wait budget and twice the slowest answer of the baseline alone.
+func TestLate(t *testing.T) {
+	g := Gate{slices: &latencies{bars: []bar{{24e6, 7, 0}, {26e6, 3, 0}, {1e6, 90, 0}}}}
+	if g.judge(time.Millisecond); g.Late != 10 {
+		t.Errorf("so far: got %+v", g)
+	}
+	g.judge(10 * time.Millisecond)
+	if g.Late != 3 || g.BoundMS != 25 || g.SlowestMS != 26 {
+		t.Errorf("got %+v", g)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
 )
 
 // Options configures [Run].
@@ -100,6 +101,9 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 			opts.Progress(i+1, len(opts.Faults))
 		}
 	}
+	for _, row := range result.Rows {
+		row.Gate.judge(stage.alone)
+	}
 	if opts.Overload > 0 {
 		if result.Overload, err = stage.overload(ctx, rate, opts.Overload); err != nil {
 			return nil, fmt.Errorf("overload: %w", err)
@@ -119,10 +123,12 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	if off, err = s.StartExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
 		return nil, nil, err
 	}
-	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100}); err != nil {
+	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100, Gated: s.opts.Gated}); err != nil {
 		return nil, nil, err
 	}
-	err = on.AwaitShadow(ctx)
+	if err = on.AwaitShadow(ctx); err == nil {
+		err = on.OpenGate(ctx)
+	}
 	return off, on, err
 }
 
@@ -156,7 +162,7 @@ func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
 	if !f.named {
 		return t.run(ctx, f)
 	}
-	if t.names, err = startNameServer(ctx); err != nil {
+	if t.names, err = netfault.StartNameServer(ctx); err != nil {
 		return Row{}, err
 	}
 	defer func() { err = errors.Join(err, t.names.Close()) }()

@@ -14,9 +14,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// TestRun lets two faults loose on the real programs for next to no time: one from which there is nothing to recover, and
-// the name server's, whose executors are others. What the ratios are says nothing at this length.
-func TestRun(t *testing.T) {
+// quickly returns options for the real programs and for next to no time. What the ratios are says nothing at this length.
+func quickly(t *testing.T) Options {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("runs the programs as they are built")
 	}
@@ -42,10 +42,15 @@ func TestRun(t *testing.T) {
 	if opts.States, err = traffic.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
 		t.Fatal(err)
 	}
-	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })
 	opts.Flags = []string{"--breaker-open", "500ms"} // not to wait for it
 	opts.Requests, opts.Rounds, opts.Slice, opts.Hang, opts.Overload = 1000, 2, 50*time.Millisecond, time.Second, 0
+	return opts
+}
 
+// Two faults: one from which there is nothing to recover, and the name server's, whose executors are others.
+func TestRun(t *testing.T) {
+	opts := quickly(t)
+	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })
 	result, err := Run(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -60,5 +65,26 @@ func TestRun(t *testing.T) {
 	}
 	if named := result.Rows[1]; named.Outcomes["unavailable"]+named.Outcomes["breaker_open"] == 0 {
 		t.Errorf("%s: the fault does not show: %v", named.Fault, named.Outcomes)
+	}
+}
+
+// Behind a gate the model decides, and whatever ml-engine answers, no decision is further from the baseline than the cap. How long
+// decisions take says nothing at this length.
+func TestRunGated(t *testing.T) {
+	opts := quickly(t)
+	opts.Gated, opts.Hang = true, 0
+	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "none" && f.Name != "answers 1" })
+	result, err := Run(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Rows) != 2 {
+		t.Fatalf("got %+v", result)
+	}
+	for _, r := range result.Rows {
+		g := r.Gate
+		if r.Lost != 0 || r.Changed != 0 || !r.Identical || r.Unaccounted != 0 || g.Distant != 0 || g.Unaccounted != 0 || g.Decisions["model"] == 0 || !(g.BoundMS > 5) {
+			t.Errorf("got %+v, gate %+v (%s)", r, g, r.Why)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
@@ -24,6 +25,8 @@ type StageOptions struct {
 	Artifact         *model.Artifact
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
+	// Gated puts a gate on the executor with a shadow: its model decides.
+	Gated bool
 	// Flags are additional flags of the executors.
 	Flags []string
 }
@@ -46,11 +49,13 @@ func (o StageOptions) validate() error {
 type Stage struct {
 	opts    StageOptions
 	Engine  *Engine
-	Proxy   *Proxy
+	Proxy   *netfault.Proxy
 	relay   *relay.Relay // of faults that want one
 	closers []func() error
 	pastCPU time.Duration // CPU time of processes that have ended
 	running []*Executor
+	// alone is the slowest answer of the baseline alone in a slice.
+	alone time.Duration
 	// untidy, if set, is the clean-up of the last fault, to be done before the next.
 	untidy func(context.Context) error
 }
@@ -75,7 +80,7 @@ func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
 		return s, err
 	}
 	s.closers = append(s.closers, s.Engine.Stop)
-	if s.Proxy, err = NewProxy(s.Engine.Addr()); err != nil {
+	if s.Proxy, err = netfault.NewProxy(s.Engine.Addr()); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.Proxy.Close)
@@ -172,6 +177,8 @@ type ExecutorOptions struct {
 	Listen process.Listen
 	// Percent is the share of requests with a shadow, [0,100].
 	Percent int
+	// Gated lets its model decide.
+	Gated bool
 	// Flags are additional flags.
 	More []string
 }
@@ -186,6 +193,9 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 		return nil, err
 	}
 	flags := append([]string{"--sample-percent", fmt.Sprint(o.Percent), "--insecure-control"}, s.opts.Flags...)
+	if o.Gated {
+		flags = append(flags, s.gateFlags(o.Name)...)
+	}
 	p, err := s.opts.services().Executor(ctx, dir, o.Engine, o.Listen, append(flags, o.More...)...)
 	if err != nil {
 		return nil, err
@@ -193,6 +203,9 @@ func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor
 	e, err := newExecutor(o.Name, p, s.opts)
 	if err != nil {
 		return nil, errors.Join(err, p.Stop(process.StopGrace))
+	}
+	if o.Gated {
+		e.guard = newGuard(s.opts)
 	}
 	s.running = append(s.running, e)
 	s.closers = append(s.closers, func() error { return s.StopExecutor(e) })

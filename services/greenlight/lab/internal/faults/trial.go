@@ -14,13 +14,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
 )
 
 // trial is one fault being measured.
 type trial struct {
 	stage   *Stage
 	off, on *Executor
-	names   *NameServer // for the fault that needs one
+	names   *netfault.NameServer // for the fault that needs one
 	rate    float64
 	rounds  int
 	length  time.Duration // of a slice
@@ -56,7 +57,9 @@ type Row struct {
 	Outcomes map[string]uint64 `json:"outcomes"`
 	// Lies is the number of ml-engine's answers that the fault changed; nil for a fault that changes none.
 	Lies *int64 `json:"lies,omitempty"`
-	// P99 compares the p99 of decisions.
+	// Gate is what was decided behind the gate; nil without one.
+	Gate *Gate `json:"gate,omitempty"`
+	// P99 compares the p99 of decisions. Behind a gate, the wait budget is added to that of the executor without a shadow.
 	P99 Ratio `json:"p99"`
 	// FaultS is the length of the fault, in seconds; Breaker has the breaker's states since it started.
 	FaultS  float64  `json:"fault_s"`
@@ -76,12 +79,17 @@ type Row struct {
 type mark struct {
 	counters      fleet.Counters
 	all, streamed Asked
+	gate          gateMark
 }
 
 func (e *Executor) mark(ctx context.Context) (mark, error) {
 	c, err := e.Settle(ctx)
+	if err != nil {
+		return mark{}, err
+	}
 	all, streamed := e.asked()
-	return mark{c, all, streamed}, err
+	g, err := e.gateMark(ctx)
+	return mark{c, all, streamed, g}, err
 }
 
 // run injects the fault under load, ends it, and waits for recovery.
@@ -91,6 +99,13 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 	t.off.calls.why.Store(nil)
 	var before, after [2]mark
 	sides := []*Executor{t.off, t.on}
+	if t.on.guard != nil {
+		row.Gate = &Gate{}
+		t.on.guard.lies.Store(f.through)
+	}
+	if err := t.on.OpenGate(ctx); err != nil { // for another hour
+		return row, err
+	}
 	for i, e := range sides {
 		if before[i], err = e.mark(ctx); err != nil {
 			return row, err
@@ -144,6 +159,9 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 				return row, err
 			}
 			row.Outcomes = seen(d)
+			if row.Gate != nil {
+				row.Gate.between(before[i].gate, after[i].gate, d.Requests, all.Lost)
+			}
 		}
 		if why := e.calls.why.Load(); why != nil {
 			row.Why = *why
@@ -246,9 +264,15 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 				on.add(round/blockRounds, s.Latency)
 			} else {
 				off.add(round/blockRounds, s.Latency)
+				t.stage.alone = max(t.stage.alone, time.Duration(s.Latency.Max()))
 			}
 		}
 		row.Identical = row.Identical && sums[0] == sums[1]
+	}
+	if row.Gate != nil {
+		row.Gate.slices = &on
+		row.Gate.judge(t.stage.alone)
+		off.plus = int64(waitBudget)
 	}
 	var err error
 	row.P99, err = ratioOf(&on, &off, t.rounds)
@@ -278,6 +302,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		return err
 	}
 	for time.Since(ended) < recoveryLimit {
+		byModel := t.on.guard.byModel()
 		if !traffic.Pause(ctx, pollEvery) {
 			return ctx.Err()
 		}
@@ -296,7 +321,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 		}
 		row.MatchAfter = matchRate(d)
 		if now.Breaker == executorv1.BreakerState_BREAKER_STATE_CLOSED &&
-			float64(n) >= recoveredShare*float64(d.Ended()) && row.MatchAfter >= row.MatchBefore-0.05 {
+			float64(n) >= recoveredShare*float64(d.Ended()) && row.MatchAfter >= row.MatchBefore-0.05 && t.on.guard.decides(byModel) {
 			row.RecoveryS = time.Since(ended).Seconds()
 			return nil
 		}

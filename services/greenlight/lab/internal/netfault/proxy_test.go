@@ -1,4 +1,4 @@
-package faults
+package netfault
 
 import (
 	"context"
@@ -102,12 +102,12 @@ func TestProxyVanish(t *testing.T) {
 	p := newProxy(t)
 	conn := connect(t, p.Addr())
 	wantEcho(t, conn)
-	if err := p.Poison(poison{kind: vanishKind, chance: 1, both: true}); err != nil {
+	if err := p.Poison(Poison{Kind: VanishKind, Chance: 1, Both: true}); err != nil {
 		t.Fatal(err)
 	}
 	wantEcho(t, conn)
-	p.vanish.on.Store(true)
-	t.Cleanup(func() { p.vanish.on.Store(false) })
+	p.Vanish(true)
+	t.Cleanup(func() { p.Vanish(false) })
 	silent := func(what string) {
 		t.Helper()
 		var timeout net.Error
@@ -116,7 +116,7 @@ func TestProxyVanish(t *testing.T) {
 		}
 	}
 	silent("while packets vanish")
-	p.vanish.on.Store(false)
+	p.Vanish(false)
 	silent("afterwards")
 	wantEcho(t, connect(t, p.Addr()))
 	if err := p.Cure(context.WithoutCancel(t.Context())); err != nil {
@@ -126,7 +126,7 @@ func TestProxyVanish(t *testing.T) {
 
 func TestProxyCuts(t *testing.T) {
 	p := newProxy(t)
-	if err := p.Poison(poison{kind: cutKind, chance: 1, attrs: map[string]any{"chance": 0.5}}); err != nil {
+	if err := p.Poison(Poison{Kind: CutKind, Chance: 1, Attrs: map[string]any{"chance": 0.5}}); err != nil {
 		t.Fatal(err)
 	}
 	cut, answered := 0, 0
@@ -140,7 +140,7 @@ func TestProxyCuts(t *testing.T) {
 	if cut < 20 || answered < 20 {
 		t.Errorf("at a chance of 0.5: %d cut, %d answered", cut, answered)
 	}
-	if err := p.Poison(poison{kind: "no such toxic", chance: 1}); err == nil || !strings.Contains(err.Error(), "no such toxic") {
+	if err := p.Poison(Poison{Kind: "no such toxic", Chance: 1}); err == nil || !strings.Contains(err.Error(), "no such toxic") {
 		t.Errorf("an unknown toxic: got %v", err)
 	}
 }

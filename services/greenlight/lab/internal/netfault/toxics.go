@@ -1,4 +1,4 @@
-package faults
+package netfault
 
 import (
 	"math/rand/v2"
@@ -11,8 +11,8 @@ import (
 
 // Toxics that the library lacks.
 const (
-	cutKind    = "greenlight_cut"
-	vanishKind = "greenlight_vanish"
+	CutKind    = "greenlight_cut"
+	VanishKind = "greenlight_vanish"
 )
 
 var (
@@ -24,8 +24,8 @@ var (
 func registerToxics() *vanishing {
 	registerOnce.Do(func() {
 		zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
-		toxics.Register(cutKind, new(cutToxic))
-		toxics.Register(vanishKind, new(vanishToxic))
+		toxics.Register(CutKind, new(cutToxic))
+		toxics.Register(VanishKind, new(vanishToxic))
 	})
 	return &vanishState
 }

@@ -1,4 +1,6 @@
-package canary
+// Package journal keeps the events of a run in a file, so that a run that was killed can be continued or reported. Package
+// canary and package gatekeeper use it.
+package journal
 
 import (
 	"bytes"
@@ -13,14 +15,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxJournal bounds the file of a journal. A phase keeps at most [maxSamples] samples of 2 KB each.
-const maxJournal = 256 << 20
+// maxSize bounds the file of a journal.
+const maxSize = 256 << 20
 
-// journalSchema is the schema of a journal.
-const journalSchema = "greenlight/canary-journal/v1"
-
-// head is the first entry of a journal.
-type head struct {
+// Head is the first entry of a journal.
+type Head struct {
+	// Schema names the kind of the run.
 	Schema string `json:"schema"`
 	Run    string `json:"run"`
 	// PlanSHA256 is the digest of the run's plan.
@@ -45,14 +45,14 @@ func sumOf(before string, entry []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// journal is a file of entries. Each is on disk before the next is added.
-type journal struct {
+// Journal is a file of entries. Each is on disk before the next is added.
+type Journal struct {
 	lines *durable.Lines
 	last  line
 }
 
-// createJournal creates a journal with its head in one step. The file must not exist. A run without a journal never started.
-func createJournal(path string, h head) (*journal, error) {
+// Create creates a journal with its head in one step. The file must not exist. A run without a journal never started.
+func Create(path string, h Head) (*Journal, error) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(err, fmt.Errorf("journal %s: %w", path, fs.ErrExist))
 	}
@@ -63,27 +63,33 @@ func createJournal(path string, h head) (*journal, error) {
 	if err := durable.WriteFile(path, text, 0o644); err != nil {
 		return nil, err
 	}
-	j, _, _, err := openJournal(path)
+	j, _, _, err := Open[json.RawMessage](path, h.Schema)
 	return j, err
 }
 
-// openJournal reads a journal and opens it for appending after its last whole line.
-func openJournal(path string) (*journal, head, []Event, error) {
-	h, events, last, err := readJournal(path)
+// Open reads a journal of the schema and opens it for appending after its last whole line. E is the type of its events.
+func Open[E any](path, schema string) (*Journal, Head, []E, error) {
+	h, events, last, err := read[E](path, schema)
 	if err != nil {
-		return nil, head{}, nil, err
+		return nil, Head{}, nil, err
 	}
-	lines, err := durable.OpenLines(path, maxJournal)
+	lines, err := durable.OpenLines(path, maxSize)
 	if err != nil {
-		return nil, head{}, nil, err
+		return nil, Head{}, nil, err
 	}
-	return &journal{lines, last}, h, events, nil
+	return &Journal{lines, last}, h, events, nil
 }
 
-// readJournal returns the content of a journal and its last whole line. An unterminated line after it was being written when
-// the machine or the controller went down. Any other damage is an error that names the line.
-func readJournal(path string) (h head, events []Event, last line, err error) {
-	raw, err := durable.ReadFile(path, maxJournal)
+// Read returns the content of a journal of the schema. An unterminated line at its end was being written when the machine or
+// the controller went down. Any other damage is an error that names the line.
+func Read[E any](path, schema string) (Head, []E, error) {
+	h, events, _, err := read[E](path, schema)
+	return h, events, err
+}
+
+// read is [Read], and also returns the last whole line.
+func read[E any](path, schema string) (h Head, events []E, last line, err error) {
+	raw, err := durable.ReadFile(path, maxSize)
 	if err != nil {
 		return h, nil, last, err
 	}
@@ -103,11 +109,11 @@ func readJournal(path string) (h head, events []Event, last line, err error) {
 		}
 		if l.Seq == 1 {
 			err = json.Unmarshal(l.Entry, &h)
-			if err == nil && h.Schema != journalSchema {
-				err = fmt.Errorf("schema %q: want %q", h.Schema, journalSchema)
+			if err == nil && h.Schema != schema {
+				err = fmt.Errorf("schema %q: want %q", h.Schema, schema)
 			}
 		} else {
-			var e Event
+			var e E
 			err = json.Unmarshal(l.Entry, &e)
 			events = append(events, e)
 		}
@@ -133,8 +139,8 @@ func (l line) next(entry any) (line, []byte, error) {
 	return n, append(text, '\n'), err
 }
 
-// add writes an entry. When it returns, the entry is on disk; after an error, it is not in the file.
-func (j *journal) add(entry any) error {
+// Add writes an entry. When it returns, the entry is on disk; after an error, it is not in the file.
+func (j *Journal) Add(entry any) error {
 	next, text, err := j.last.next(entry)
 	if err != nil {
 		return err
@@ -145,3 +151,6 @@ func (j *journal) add(entry any) error {
 	j.last = next
 	return nil
 }
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.lines.Close() }

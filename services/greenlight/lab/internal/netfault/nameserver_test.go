@@ -1,4 +1,4 @@
-package faults
+package netfault
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestNameServer(t *testing.T) {
-	s, err := startNameServer(t.Context())
+	s, err := StartNameServer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package faults
+package netfault
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 // engineName is the name that the name server knows; the domain is reserved for tests (RFC 2606).
 const engineName = "ml-engine.greenlight.test."
 
-// NameServer is a DNS server on loopback that knows one name, and can stop answering.
+// NameServer is a DNS server on loopback that knows one name, and can stop answering: see [NameServer.Silence].
 type NameServer struct {
 	conn   net.PacketConn
 	silent atomic.Bool
 	done   chan struct{}
 }
 
-// startNameServer serves on a free port.
-func startNameServer(ctx context.Context) (*NameServer, error) {
+// StartNameServer serves on a free port.
+func StartNameServer(ctx context.Context) (*NameServer, error) {
 	var lc net.ListenConfig
 	conn, err := lc.ListenPacket(ctx, "udp", "127.0.0.1:0")
 	if err != nil {
@@ -40,6 +40,9 @@ func (s *NameServer) Target(addr string) (string, error) {
 	}
 	return fmt.Sprintf("dns://%s/%s:%s", s.conn.LocalAddr(), engineName, port), nil
 }
+
+// Silence stops answering, or answers again.
+func (s *NameServer) Silence(on bool) { s.silent.Store(on) }
 
 // Close ends the server.
 func (s *NameServer) Close() error {

@@ -1,4 +1,5 @@
-package faults
+// Package cpus starts a process on one half of the CPUs.
+package cpus
 
 import (
 	"errors"
@@ -55,9 +56,9 @@ func hold(pid int, on unix.CPUSet) error {
 	return nil
 }
 
-// apart starts a process on one half of the CPUs, pins this process and the others to the other half, and returns the size
+// Apart starts a process on one half of the CPUs, pins this process and the others to the other half, and returns the size
 // of each half; 0 if all share. back removes the pins of this process and the others.
-func apart(start func() error, others ...int) (answers, asks int, back func() error, err error) {
+func Apart(start func() error, others ...int) (answers, asks int, back func() error, err error) {
 	back = func() error { return nil }
 	first, second, ok := halves()
 	if !ok {

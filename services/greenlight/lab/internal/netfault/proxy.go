@@ -1,4 +1,5 @@
-package faults
+// Package netfault has the network faults of the lab: a TCP proxy that injects them, and a name server that stops answering.
+package netfault
 
 import (
 	"context"
@@ -37,37 +38,40 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// poison is a toxic of the library or of toxics.go: its type, and its attributes under the library's names.
-type poison struct {
-	kind string
-	// chance is the share of connections that get it, [0,1].
-	chance float64
-	attrs  map[string]any
-	// both adds the direction of the requests to that of the answers.
-	both bool
+// Poison is a toxic of the library or of toxics.go: its type, and its attributes under the library's names.
+type Poison struct {
+	Kind string
+	// Chance is the share of connections that get it, [0,1].
+	Chance float64
+	Attrs  map[string]any
+	// Both adds the direction of the requests to that of the answers.
+	Both bool
 }
 
 // Poison adds the toxics to all connections, present and future.
-func (p *Proxy) Poison(poisons ...poison) error {
+func (p *Proxy) Poison(poisons ...Poison) error {
 	for _, one := range poisons {
 		directions := []string{"downstream"}
-		if one.both {
+		if one.Both {
 			directions = append(directions, "upstream")
 		}
 		for _, direction := range directions {
 			raw, err := json.Marshal(map[string]any{
-				"type": one.kind, "stream": direction, "toxicity": one.chance, "attributes": one.attrs,
+				"type": one.Kind, "stream": direction, "toxicity": one.Chance, "attributes": one.Attrs,
 			})
 			if err != nil {
 				return err
 			}
 			if _, err := p.proxy.Toxics.AddToxicJson(strings.NewReader(string(raw))); err != nil {
-				return fmt.Errorf("proxy: %s: %w", one.kind, err)
+				return fmt.Errorf("proxy: %s: %w", one.Kind, err)
 			}
 		}
 	}
 	return nil
 }
+
+// Vanish makes the packets of connections with a [VanishKind] vanish, or lets those of new ones pass again.
+func (p *Proxy) Vanish(on bool) { p.vanish.on.Store(on) }
 
 // cureTime is how long connections may take to pass on the data that a toxic holds back.
 const cureTime = 15 * time.Second

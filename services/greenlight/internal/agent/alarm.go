@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+)
+
+// Alarm is why a model must not decide.
+type Alarm struct {
+	Latch executorv1.GateLatch
+	// Model is the digest of the model.
+	Model  string
+	Reason string
+}
+
+// Raised is an alarm at an executor.
+type Raised struct {
+	Alarm
+
+	Addr string
+	// Err is why it could not be raised; nil if it was, and the executor has confirmed it.
+	Err error
+	// Unasked is set if the executor did not let the agent ask whether it has a gate.
+	Unasked bool
+}
+
+// maxReason is how many bytes of a reason executors take.
+const maxReason = 512
+
+// watchDrift remembers whether the sample's index is critical. An index that is not known or inconclusive changes nothing.
+func (a *Agent) watchDrift(sample *report.Sample, fleet *driftfleet.Report) {
+	switch d := sample.Drift; {
+	case d == nil || fleet == nil:
+	case d.PSI <= drift.CriticalAbove:
+		a.drifted = nil
+	case d.Verdict == gate.Fail:
+		a.drifted = &Alarm{
+			executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM, fleet.Model.Digest,
+			fmt.Sprintf("overall PSI %.3f of 7 days is above %v and above its noise, on %s of %s", d.PSI, drift.CriticalAbove, text.Count(d.Rows, "row"), text.Count(d.Days, "day")),
+		}
+	}
+}
+
+// raise raises the alarms that stand at the executors that do not have them yet. What fails is in the sample and is raised again
+// at the next tick. An executor that does not let the agent ask is no error: it may be of a fleet without gates, whose agent
+// needs no token.
+func (a *Agent) raise(ctx context.Context, sample *report.Sample) error {
+	var standing []Alarm
+	if a.live.Alarmed() {
+		standing = append(standing, Alarm{executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM, a.live.Model, a.live.Line()})
+	}
+	if a.drifted != nil {
+		standing = append(standing, *a.drifted)
+	}
+	pending := 0
+	var errs []error
+	if len(standing) > 0 {
+		for _, r := range a.Raise(ctx, standing) {
+			name := fleet.Latch(r.Latch)
+			if r.Err == nil {
+				a.Logger.Error("the gate of an executor was shut: no model decides there until a person clears the alarm", "executor", r.Addr, "alarm", name,
+					"model", r.Model, "reason", r.Reason)
+				continue
+			}
+			pending++
+			sample.Missing = append(sample.Missing, report.Missing{Service: report.GateAlarm, Address: r.Addr, Reason: name + " could not be raised: " + fleet.Plain(r.Err).Error()})
+			if !r.Unasked {
+				errs = append(errs, fmt.Errorf("executor %s: %s could not be raised: %w", r.Addr, name, r.Err))
+			}
+		}
+	}
+	a.Metrics.pending.Set(float64(pending))
+	return errors.Join(errs...)
+}
+
+// Raise raises the alarms at all executors whose gate is set for their models. It returns those that it raised, and those that
+// it could not, or could not tell. An executor without such a gate, or with the latch, is left out.
+func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	services, err := fleet.Connect(s.Dial, nil, s.Executors)
+	if err != nil {
+		for _, addr := range s.Executors {
+			for _, alarm := range alarms {
+				done = append(done, Raised{Alarm: alarm, Addr: addr, Err: err})
+			}
+		}
+		return done
+	}
+	all, errs := fleet.Each(services.Executors, func(e fleet.Executor) ([]Raised, error) { return raiseAt(ctx, e, alarms), nil })
+	_ = services.Close() // the answers are there
+	fleet.Rethrow(errs...)
+	return slices.Concat(all...)
+}
+
+func raiseAt(ctx context.Context, e fleet.Executor, alarms []Alarm) (done []Raised) {
+	got, err := e.Rollout(ctx)
+	unasked := status.Code(err) == codes.Unauthenticated || status.Code(err) == codes.PermissionDenied
+	for _, alarm := range alarms {
+		r := Raised{Alarm: alarm, Addr: e.Addr, Err: err, Unasked: unasked}
+		if err == nil {
+			if got.GetRollout().GetGate().GetModelDigest() != alarm.Model || latched(got.GetGate(), alarm.Latch) {
+				continue
+			}
+			answer, err := e.Rollouts.RaiseGateAlarm(ctx, &executorv1.RaiseGateAlarmRequest{
+				Alarm: alarm.Latch, ModelDigest: alarm.Model, Reason: text.Cut(alarm.Reason, maxReason),
+			})
+			if r.Err = err; err == nil && !latched(answer.GetGate(), alarm.Latch) {
+				r.Err = errors.New("the answer does not confirm it")
+			}
+		}
+		done = append(done, r)
+	}
+	return done
+}
+
+// latched reports whether the latch keeps the gate shut.
+func latched(g *executorv1.GateStatus, which executorv1.GateLatch) bool {
+	return slices.ContainsFunc(g.GetLatches(), func(l *executorv1.GateLatchState) bool { return l.GetLatch() == which })
+}

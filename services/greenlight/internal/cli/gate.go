@@ -1,0 +1,426 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+)
+
+func gateCommand(c console.Console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "gate", Short: "Let a promoted model decide a share of the requests, behind a gate, and stop it",
+		Long: `Gate lets a promoted model decide a share of the requests, within bounds that a person confirms. The baseline decides all
+others, and whenever a check fails: a late answer, a score too far from the baseline, a state outside the training data.
+
+  greenlight gate plan     shows the worst that the gate can do, and prints the phrase that confirms it
+  greenlight gate start --plan FILE --confirm "<phrase>"   keeps the gate open until it is stopped
+  greenlight gate status   from anywhere, at any time
+  greenlight gate stop     no model decides; shadows go on
+  greenlight gate kill     the same at once, until a person clears it
+  greenlight gate clear    clears a kill, an alarm or a spent budget
+  greenlight gate drill    tries every way to switch the gate off, on a pair that it starts itself
+  greenlight gate replay   computes every decision of a feature log again
+
+A gate is open only while gate start renews its lease. If it dies, hangs or loses the network, the baseline decides everything
+within the lease. An executor without --allow-gated never lets a model decide.`,
+		Args: console.NoArgs,
+	}
+	cmd.AddCommand(gatePlanCommand(c), gateStartCommand(c), gateStatusCommand(c), gateStopCommand(c), gateKillCommand(c), gateClearCommand(c), gateDrillCommand(c), gateReplayCommand(c))
+	return cmd
+}
+
+// gateState is the default folder of the phrases and the journals of gates.
+var gateState = filepath.Join("var", "gate")
+
+func declareGateState(fs *pflag.FlagSet, state *string) {
+	fs.StringVar(state, "state", gateState, "folder of the phrases and the journals")
+}
+
+func gateStateFlag(state string) string {
+	if state == gateState {
+		return ""
+	}
+	return flags.Flagged("state", state)
+}
+
+// refusedGate adds to a refusal what to do about it.
+func refusedGate(err error) error {
+	if hint := gatekeeper.Hint(err); err != nil && hint != "" {
+		return console.WithHint(err, "%s", hint)
+	}
+	return err
+}
+
+// gatePlan is what a plan is made of.
+type gatePlan struct {
+	question              gatekeeper.Question
+	state, source         string
+	wait, lease, validity time.Duration
+}
+
+func gatePlanCommand(c console.Console) *cobra.Command {
+	var p gatePlan
+	cmd := &cobra.Command{
+		Use: "plan --model MODEL", Short: "Show the worst that a gate can do, and print the phrase that confirms it",
+		Long: `Plan reads the promotion of a model from the evidence, which must verify, and writes gate_plan_<time>.json: which share of the
+requests the model may decide, within which bounds. It prints the worst that this can do and the phrase that confirms exactly
+this plan. The phrase works once, within --expires. Plan calls no service and changes nothing.
+
+How far the model may be from the baseline (D) is the disagreement cap of the quality plan that the model was promoted under.
+A model whose reference profile lacks the 0.05 and 99.95 % quantiles of its features cannot be gated.`,
+		Args: console.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return refusedGate(p.run(c)) },
+	}
+	fs := cmd.Flags()
+	t := &p.question.Terms
+	fs.StringVar(&p.question.Model, "model", "", "the promoted model: name/version, or a version that only one name has")
+	fs.StringVar(&p.question.Models, "models", "models", "registry folder with the model")
+	flags.Evidence(fs, &p.question.Evidence)
+	declareGateState(fs, &p.state)
+	fs.Float64Var(&t.Percent, "percent", gatekeeper.DefaultPercent, "share of the requests that the model may decide, up to 100")
+	fs.Float64Var(&t.ObservePercent, "observe-percent", 100, "share of the requests that get a shadow, at least --percent")
+	fs.StringSliceVar(&t.Symbols, "symbols", nil, "the symbols that the model may decide")
+	fs.BoolVar(&t.AllSymbols, "all-symbols", false, "let the model decide every symbol, and requests without one")
+	fs.Float64Var(&t.MinScore, "min-score", 0, "the lowest score of the model that may decide")
+	fs.Float64Var(&t.MaxScore, "max-score", 1, "the highest score of the model that may decide")
+	fs.DurationVar(&p.wait, "wait-budget", gatekeeper.DefaultWaitBudget, "how long a request waits for the model")
+	fs.Float64Var(&t.ChangedPercent, "changed-percent", gatekeeper.DefaultChangedPercent, "share of the requests of an hour that the model may change by more than 0.05 (F)")
+	fs.DurationVar(&p.lease, "lease", gatekeeper.DefaultLease, "how long the gate stays open without greenlight gate start, 1s to 1h")
+	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
+	fs.DurationVar(&p.validity, "expires", phraseValidity, "how long the phrase works")
+	return cmd
+}
+
+func (p *gatePlan) run(c console.Console) error {
+	q := p.question
+	q.Terms.WaitBudget, q.Terms.Lease, q.Source, q.Verify = gate.Duration(p.wait), gate.Duration(p.lease), evidence.Source(p.source), evidencedoc.Verify
+	switch err := q.Terms.Validate(); {
+	case err != nil:
+		return console.Usage(err)
+	case q.Model == "":
+		return console.Usagef("give --model")
+	case !q.Source.Valid():
+		return console.Usagef("--source %s: want live, replay or simulated", p.source)
+	case p.validity < time.Minute:
+		return console.Usagef("--expires %s: want at least 1m", p.validity)
+	}
+	plan, err := gatekeeper.NewPlan(q)
+	if err != nil {
+		return err
+	}
+	var file *gatekeeper.PlanFile
+	if err := withEvidence(c, q.Evidence, func(store *evidence.Store) (err error) {
+		file, err = plan.Write(store, q.Evidence, console.Revision())
+		return err
+	}); err != nil {
+		return err
+	}
+	ticket, err := gatekeeper.State(p.state).Issue(file, p.validity)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(q.Evidence, file.Input.Path)
+	c.Say("model     %s, promoted at %s, quality plan %.12s", plan.Model, plan.PromotionTime.UTC().Format(time.RFC3339), plan.QualityDigest)
+	c.Say("worst     %s", strings.Join(plan.Worst(), "\n          "))
+	c.Say("plan      %s", path)
+	c.Say("\nNothing was changed. To start it, until %s, once (%s):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
+	c.Say("greenlight gate start --plan %s --confirm %s%s", path, quoted(ticket.Phrase), gateStateFlag(p.state))
+	return nil
+}
+
+// gateStart keeps a gate open.
+type gateStart struct {
+	flags.Pair
+
+	plan, phrase, state string
+}
+
+func gateStartCommand(c console.Console) *cobra.Command {
+	var s gateStart
+	cmd := &cobra.Command{
+		Use: "start --plan FILE --confirm PHRASE", Short: "Open the gate of all executors, and keep it open until it is stopped",
+		Long: `Start opens the gate of the plan on all executors. It refuses, and changes nothing, unless the evidence verifies with the plan
+and the promotion in it, the phrase confirms this plan, and every executor allows it (--allow-gated), has no latch, shadows
+this model, and is held by nobody.
+
+It renews the lease of every executor three times within its length, until it is stopped (Ctrl-C, SIGTERM). Then no model
+decides, and shadows go on at the observe percent. An executor that cannot be reached returns to the baseline when its lease
+lapses. When it can be reached again, and nothing but the lapse or a restart has happened, its gate is opened again. When one
+executor is killed, raises an alarm or has spent its budget, or when somebody else changes a rollout, the gate is stopped on
+all others too, and start ends.
+
+At the end it writes gate_<time>_<id>.json with all counts by reason to the folder of the plan. After a kill of this command,
+the next gate start or gate stop writes it.
+
+It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it was refused or an executor is not read back.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch err := flags.Distinct("executor", s.Executors); {
+			case err != nil:
+				return err
+			case s.plan == "":
+				return console.Usagef("give --plan: greenlight gate plan writes it")
+			case s.phrase == "":
+				return console.Usagef("give --confirm: greenlight gate plan printed the phrase")
+			}
+			return refusedGate(s.run(cmd.Context(), c))
+		},
+	}
+	fs := cmd.Flags()
+	s.DeclareExecutors(fs, c, controlTimeout)
+	fs.StringVar(&s.plan, "plan", "", "file of the plan, in an evidence folder")
+	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight gate plan printed")
+	declareGateState(fs, &s.state)
+	return cmd
+}
+
+// errGateNotOff is the error of a gate that may be open until its lease lapses.
+var errGateNotOff = errors.New("not every executor was read back: each lease lapses by itself")
+
+func (s *gateStart) run(ctx context.Context, c console.Console) error {
+	state := gatekeeper.State(s.state)
+	if err := settleGates(c, state); err != nil {
+		return err
+	}
+	file, err := gatekeeper.ReadPlan(s.plan)
+	if err != nil {
+		return err
+	}
+	services, err := fleet.Dial(fleet.Options{Access: s.Access.Access, Executors: s.Executors})
+	if err != nil {
+		return console.Usage(err)
+	}
+	asked, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	err = state.Start(asked, file, s.phrase, services.Executors, evidencedoc.Verify, func(run *gatekeeper.Run, in *gatekeeper.Inspection) error {
+		c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
+		view := gatekeeper.NewView(c.Out, c.Screen, file.Plan)
+		fault := gatekeeper.NewKeeper(run, in, view.Observe).Run(ctx)
+		view.Close()
+		return errors.Join(fault, gateEnded(c, run))
+	})
+	return errors.Join(err, services.Close())
+}
+
+// gateEnded writes and prints the record of a run that has ended.
+func gateEnded(c console.Console, run *gatekeeper.Run) error {
+	if err := writeGate(c, run); err != nil {
+		return err
+	}
+	r := run.Record
+	if err := r.Table(c.Out); err != nil {
+		return err
+	}
+	c.Say("gate      %s%s", r.Decision, because(r.Reason))
+	switch {
+	case !r.Off:
+		return errGateNotOff
+	case r.Decision != gatekeeper.Stopped:
+		return console.ErrGate
+	}
+	return nil
+}
+
+func writeGate(c console.Console, run *gatekeeper.Run) error {
+	return withEvidence(c, run.Record.Folder, func(store *evidence.Store) error {
+		name, err := run.Write(store, console.Revision())
+		if err == nil {
+			c.Say("evidence  %s", filepath.Join(run.Record.Folder, name))
+		}
+		return err
+	})
+}
+
+// settleGates writes the evidence of runs whose gate start was killed.
+func settleGates(c console.Console, state gatekeeper.State) error {
+	return state.Settle(func(run *gatekeeper.Run) error {
+		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, because(run.Record.Reason))
+		return writeGate(c, run)
+	})
+}
+
+func gateStatusCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
+	var show func([]reply) error
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the gate of every executor",
+		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
+the decisions of the process by reason, how many of the last hour the model has changed, and the remaining time of the lease.
+It exits 1 when an executor does not answer.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+				answers, errs := gatekeeper.Read(ctx, all)
+				replies, err := repliesOf(all, answers, errs)
+				if err = errors.Join(err, show(replies)); err != nil {
+					return err
+				}
+				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
+					return errUnreached
+				}
+				return nil
+			})
+		},
+	}
+	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	show = outputsReplies(c, cmd)
+	return cmd
+}
+
+// repliesOf returns the JSON of what executors answered.
+func repliesOf[M proto.Message](all []fleet.Executor, answers []M, errs []error) ([]reply, error) {
+	replies := make([]reply, len(all))
+	for i, x := range all {
+		replies[i].Address = x.Addr
+		if errs[i] != nil {
+			replies[i].Error = fleet.Plain(errs[i]).Error()
+			continue
+		}
+		raw, err := protoJSON(answers[i])
+		if err != nil {
+			return nil, err
+		}
+		replies[i].Answer = raw
+	}
+	return replies, nil
+}
+
+// useExecutors connects to the executors of the flags, at least one.
+func useExecutors(ctx context.Context, p *flags.Pair, use func(context.Context, []fleet.Executor) error) error {
+	if err := flags.Distinct("executor", p.Executors); err != nil {
+		return err
+	}
+	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error { return use(ctx, services.Executors) })
+}
+
+func gateStopCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
+	var reason, state string
+	var toOff bool
+	cmd := &cobra.Command{
+		Use: "stop", Short: "Let no model decide, and keep the shadows",
+		Long: `Stop ends the gate of every executor now, under any lease, and reads it back: the baseline decides everything. Shadows go
+on at the observe percent of the gate, so that the evidence goes on. With --to-off they stop too. It needs no confirmation. A
+running greenlight gate start ends at its next reading.
+
+It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+				if failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, toOff, reason)); failed != nil {
+					return console.WithHint(errGateNotOff, "greenlight gate kill, the file gate.kill in its state folder and SIGUSR1 stop it sooner")
+				}
+				return nil
+			})
+			return errors.Join(err, settleGates(c, gatekeeper.State(state)))
+		},
+	}
+	fs := cmd.Flags()
+	p.DeclareExecutors(fs, c, brakeTimeout)
+	fs.BoolVar(&toOff, "to-off", false, "stop the shadows too")
+	fs.StringVar(&reason, "reason", "greenlight gate stop", "why, for the audit log")
+	declareGateState(fs, &state)
+	return cmd
+}
+
+func gateKillCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
+	var reason string
+	cmd := &cobra.Command{
+		Use: "kill --reason TEXT", Short: "Let no model decide from the next request on, until a person clears it",
+		Long: `Kill calls all executors at once, and goes on when one fails. From its next request on, the baseline decides everything, also
+after a restart, until greenlight gate clear. It needs no confirmation.
+
+It exits 1 if an executor does not confirm the kill, and names it. Without this command, the file gate.kill in the state folder
+of executor and the signal SIGUSR1 do the same.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if strings.TrimSpace(reason) == "" {
+				return console.Usagef("give --reason: who clears the kill must know what it was for")
+			}
+			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
+					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),
+						"create the file gate.kill in the state folder of that executor, or send the process SIGUSR1; its lease lapses in any case")
+				}
+				return nil
+			})
+		},
+	}
+	p.DeclareExecutors(cmd.Flags(), c, brakeTimeout)
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for people and the audit log")
+	return cmd
+}
+
+func gateClearCommand(c console.Console) *cobra.Command {
+	var p flags.Pair
+	var reason, phrase, state string
+	var latches []string
+	cmd := &cobra.Command{
+		Use: "clear --latch LATCH --reason TEXT [--confirm PHRASE]", Short: "Clear a kill, an alarm or a spent budget",
+		Long: `Clear clears latches: killed, quality_alarm, drift_alarm, budget_spent. Without --confirm it shows who set them, when and why,
+and prints the phrase that clears exactly these. A kill cannot be cleared while the file gate.kill exists. The gate stays
+shut: greenlight gate plan and gate start open it again.
+
+It exits 1 if an executor does not clear them.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(latches) == 0 || strings.TrimSpace(reason) == "" {
+				return console.Usagef("give --latch, and --reason: what was found and done")
+			}
+			for _, l := range latches {
+				if _, err := gatekeeper.ParseLatch(l); err != nil {
+					return console.Usage(err)
+				}
+			}
+			return refusedGate(useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+				clearing, err := gatekeeper.NewClearing(ctx, all, latches, reason)
+				if err != nil {
+					return err
+				}
+				if phrase == "" {
+					ticket, err := gatekeeper.State(state).AskClear(clearing, phraseValidity)
+					if err != nil {
+						return err
+					}
+					for _, set := range clearing.Set {
+						c.Say("latch     %s: %s, at %s", set.Executor, set.Latch, set.Time.UTC().Format(time.RFC3339))
+					}
+					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), give the same command again with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), onay)
+					c.Say("--confirm %s", quoted(ticket.Phrase))
+					return nil
+				}
+				done, err := gatekeeper.State(state).Clear(ctx, all, clearing, phrase)
+				if err != nil {
+					return err
+				}
+				if failed := gatekeeper.Lines(c.Out, done); failed != nil {
+					return errors.New("not every executor has cleared them: see above")
+				}
+				return nil
+			}))
+		},
+	}
+	fs := cmd.Flags()
+	p.DeclareExecutors(fs, c, controlTimeout)
+	fs.StringSliceVar(&latches, "latch", nil, "what to clear: killed, quality_alarm, drift_alarm, budget_spent")
+	fs.StringVar(&reason, "reason", "", "what was found and done, for the audit log")
+	fs.StringVar(&phrase, "confirm", "", "the phrase that this command printed")
+	declareGateState(fs, &state)
+	return cmd
+}

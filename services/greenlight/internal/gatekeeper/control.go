@@ -1,0 +1,181 @@
+package gatekeeper
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Done is what was done at one executor.
+type Done struct {
+	Addr string
+	// Text says what is in force now, Took how long that took. Err is why it is not.
+	Text string
+	Took time.Duration
+	Err  error
+}
+
+// each does the same at all executors at once.
+func each(executors []fleet.Executor, do func(fleet.Executor) (string, error)) []Done {
+	start := time.Now()
+	done, errs := fleet.Each(executors, func(e fleet.Executor) (Done, error) {
+		text, err := do(e)
+		return Done{e.Addr, text, time.Since(start), err}, nil
+	})
+	fleet.Rethrow(errs...)
+	return done
+}
+
+// Stop stops the gates of all executors at once, regardless of leases, and reads that back. Shadows go on at the observe percent
+// of the gate, or stop too with toOff.
+func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason string) []Done {
+	return each(executors, func(e fleet.Executor) (string, error) {
+		got, err := e.Rollout(ctx)
+		if err != nil {
+			return "", err
+		}
+		r, percent := got.GetRollout(), 0.0
+		switch set := r.GetGate(); {
+		case toOff:
+		case set == nil:
+			return "no gate is set", nil
+		case set.ObservePercent == nil: //nolint:protogetter // presence
+			percent = 100
+		default:
+			percent = set.GetObservePercent()
+		}
+		if err := off(ctx, e, percent, r.GetPlan(), reason); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("no model decides, %s %% of the requests get a shadow", plain(percent)), nil
+	})
+}
+
+// Kill kills the gates of all executors at once. Each kill holds from the next request on, until a person clears it.
+func Kill(ctx context.Context, executors []fleet.Executor, reason string) []Done {
+	return each(executors, func(e fleet.Executor) (string, error) {
+		got, err := e.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: reason})
+		if err != nil {
+			return "", &fleet.CallError{Service: "executor " + e.Addr, Err: err}
+		}
+		killed := slices.ContainsFunc(got.GetGate().GetLatches(), func(l *executorv1.GateLatchState) bool {
+			return l.GetLatch() == executorv1.GateLatch_GATE_LATCH_KILLED
+		})
+		if got.GetGate().GetOpen() || !killed {
+			return "", fmt.Errorf("executor %s: its answer does not confirm the kill", e.Addr)
+		}
+		return "killed: the baseline decides from the next request on, until a person clears it", nil
+	})
+}
+
+// Clearing is a request to clear latches.
+type Clearing struct {
+	// Latches are their short names. Reason is what was found and done.
+	Latches []string `json:"latches"`
+	Reason  string   `json:"reason"`
+	// Set are the latches that are cleared, by executor.
+	Set []SetLatch `json:"set"`
+}
+
+// SetLatch is a latch of one executor.
+type SetLatch struct {
+	Executor string `json:"executor"`
+	Latch
+}
+
+// ErrOtherLatches is a phrase for other latches than those that are set now.
+var ErrOtherLatches = errors.New("the latches are not those that the phrase was printed for")
+
+// ParseLatch returns the latch of a short name.
+func ParseLatch(name string) (executorv1.GateLatch, error) {
+	l := executorv1.GateLatch(executorv1.GateLatch_value["GATE_LATCH_"+strings.ToUpper(name)])
+	if l == executorv1.GateLatch_GATE_LATCH_UNSPECIFIED {
+		return l, fmt.Errorf("latch %q: want killed, quality_alarm, drift_alarm or budget_spent", name)
+	}
+	return l, nil
+}
+
+// NewClearing reads the latches of all executors. Each of the named latches must be set at one of them at least. Without
+// names all are.
+func NewClearing(ctx context.Context, executors []fleet.Executor, latches []string, reason string) (*Clearing, error) {
+	c := &Clearing{Latches: latches, Reason: reason}
+	answers, errs := fleet.Each(executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
+	fleet.Rethrow(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, a := range answers {
+		for _, l := range a.GetGate().GetLatches() {
+			if set := latchOf(l); slices.Contains(latches, set.Name) {
+				c.Set = append(c.Set, SetLatch{executors[i].Addr, set})
+			}
+		}
+	}
+	for _, name := range latches {
+		if !slices.ContainsFunc(c.Set, func(s SetLatch) bool { return s.Name == name }) {
+			return nil, fmt.Errorf("%s is not set at any executor", name)
+		}
+	}
+	return c, nil
+}
+
+// Phrase returns what a person repeats to clear the latches. It names them and covers who set each, when and why.
+func (c *Clearing) Phrase(nonce string) string {
+	raw, _ := json.Marshal(c) // texts and times
+	executors := map[string]bool{}
+	for _, s := range c.Set {
+		executors[s.Executor] = true
+	}
+	return fmt.Sprintf("ONAY: Gate CLEAR %s executors=%d state=%.12s nonce=%s", strings.Join(c.Latches, ","), len(executors), digestOf(raw), nonce)
+}
+
+// AskClear returns the phrase that clears the latches.
+func (s State) AskClear(c *Clearing, validity time.Duration) (*confirmation.Ticket, error) {
+	return s.ledger().Issue(validity, func(nonce string, _ time.Time) (string, any, error) {
+		phrase := c.Phrase(nonce)
+		return phrase, c, nil
+	})
+}
+
+// Clear clears the latches, if the phrase was printed for exactly these, and uses it up. It does not open the gate.
+func (s State) Clear(ctx context.Context, executors []fleet.Executor, c *Clearing, phrase string) ([]Done, error) {
+	t, err := s.ledger().Find(phrase)
+	if err != nil {
+		return nil, err
+	}
+	if !confirmation.Equal(t.Phrase, c.Phrase(t.Nonce)) {
+		return nil, fmt.Errorf("%w: %s", ErrOtherLatches, c.Phrase("..."))
+	}
+	if err := s.ledger().Use(t); err != nil {
+		return nil, err
+	}
+	return each(executors, func(e fleet.Executor) (string, error) {
+		req := &executorv1.ClearGateLatchesRequest{Reason: c.Reason}
+		for _, set := range c.Set {
+			if l, err := ParseLatch(set.Name); err == nil && set.Executor == e.Addr {
+				req.Latches = append(req.Latches, l)
+			}
+		}
+		if len(req.GetLatches()) == 0 {
+			return "has none of them", nil
+		}
+		got, err := e.Rollouts.ClearGateLatches(ctx, req)
+		if err != nil {
+			return "", &fleet.CallError{Service: "executor " + e.Addr, Err: err}
+		}
+		left := make([]string, 0, len(got.GetGate().GetLatches()))
+		for _, l := range got.GetGate().GetLatches() {
+			left = append(left, fleet.Latch(l.GetLatch()))
+		}
+		return "cleared; left: " + cmp.Or(strings.Join(left, ", "), "none"), nil
+	}), nil
+}

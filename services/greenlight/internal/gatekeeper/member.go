@@ -1,0 +1,220 @@
+package gatekeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// endError is why the gate of an executor may not be opened again, except by a person. Kind is [Demoted] or [Taken].
+type endError struct {
+	kind   Kind
+	reason string
+}
+
+// Error implements error.
+func (e *endError) Error() string { return e.reason }
+
+// member is the gate of one executor, held by this keeper.
+type member struct {
+	fleet.Executor
+
+	plan   *Plan
+	holder string
+
+	// process and revision are those of the last answer; revision 0 is unknown.
+	process  string
+	revision uint64
+	// open reports whether the executor has confirmed the gate since the last lapse or restart. touched reports whether it may
+	// have been set at all.
+	open, touched bool
+	// unreached is set while the executor does not answer. renewed is when the gate was set or renewed last.
+	unreached bool
+	renewed   time.Time
+	// counters are those of the last reading.
+	counters fleet.Counters
+}
+
+const (
+	// setByExecutor is who set a rollout that executor has set itself: at its start, and after a lapse.
+	setByExecutor = "executor"
+	// maxText bounds a text of an executor in an event, in bytes.
+	maxText = 400
+)
+
+// renew sets or renews the gate, and returns what has happened to it since. The error is an [*endError], or that of a call
+// that failed, which may succeed later.
+func (m *member) renew(ctx context.Context, reason string) (events []Event, err error) {
+	resp, err := m.set(ctx, reason)
+	if m.refused(err) {
+		// The lease lapsed, an earlier call succeeded although its answer was lost, or another caller has changed the rollout.
+		got, err := m.Rollout(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if events, err = m.adopt(got); err != nil {
+			return nil, err
+		}
+		if resp, err = m.set(ctx, reason); err != nil {
+			return events, m.final(err)
+		}
+	} else if err != nil {
+		return nil, m.final(err)
+	}
+	kind, now := Resumed, resp.GetRollout()
+	switch before := m.process; {
+	case before == "":
+		kind = Opened
+	case before != resp.GetInstanceId():
+		events = append(events, m.event(Restarted, now.GetRevision(), "it is another process"))
+	case m.open:
+		kind = ""
+	}
+	m.process, m.revision, m.open, m.renewed = resp.GetInstanceId(), now.GetRevision(), true, time.Now()
+	if kind != "" {
+		events = append(events, m.event(kind, m.revision, ""))
+	}
+	return events, nil
+}
+
+// set makes one call. The first one takes any revision that [Inspect] has seen.
+func (m *member) set(ctx context.Context, reason string) (*executorv1.SetRolloutResponse, error) {
+	req := m.plan.request(m.holder, reason, fleet.PlanProto(m.plan.Quality))
+	req.ExpectedRevision = m.revision
+	m.touched = true // a call that fails may take effect anyway, now or later
+	return m.SetRollout(ctx, req)
+}
+
+// refused reports whether the rollout is not what this keeper expects.
+func (m *member) refused(err error) bool {
+	return slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, rpc.Reason(err))
+}
+
+// final returns the [*endError] of a refusal that trying again does not change, and other errors as they are.
+func (m *member) final(err error) error {
+	switch reason := rpc.Reason(err); {
+	case reason == "GATE_MODEL" && m.process != "": // ml-engine restarts, or has another model for now, which decides nothing
+		return err
+	case reason == "GATE_LATCHED":
+		return &endError{Demoted, oneLine(err)}
+	case reason != "" && reason != "STATE_NOT_WRITTEN", errors.Is(err, fleet.ErrContradicts):
+		return &endError{Taken, "the executor refuses the gate: " + oneLine(err)}
+	}
+	return err
+}
+
+// adopt takes the rollout that caused a refusal, if the gate may be set again: it is as this keeper left it, or nothing has
+// happened but a lapse.
+func (m *member) adopt(got *executorv1.GetRolloutResponse) (events []Event, err error) {
+	r := got.GetRollout()
+	if latches := got.GetGate().GetLatches(); len(latches) > 0 {
+		return nil, demoted(latches)
+	}
+	switch lapsed := r.GetSetBy() == setByExecutor && r.GetHolder() == "" && r.GetGate().GetModelDigest() == m.plan.Model.Digest; {
+	case m.revision == 0, r.GetHolder() == m.holder:
+	case lapsed && (r.GetRevision() == m.revision+1 || strings.Contains(r.GetReason(), m.holder)): // a call whose answer was lost may have lapsed too
+		events = append(events, m.event(Lapsed, r.GetRevision(), clean(r.GetReason())))
+		m.open = false
+	default:
+		return nil, &endError{Taken, describe(r)}
+	}
+	m.revision = r.GetRevision()
+	return events, nil
+}
+
+// read reads the gate. The error is an [*endError] if it has a latch or is no longer this keeper's, or that of the call.
+func (m *member) read(ctx context.Context) (*Reading, error) {
+	got, err := m.Rollout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reading := readingOf(m.Addr, got)
+	if now, err := m.Counters(ctx); err == nil {
+		recent, err := fleet.Delta(m.counters, now, fleet.Rebase)
+		if p99 := recent.Latency.Quantile(0.99); err == nil && recent.Latency.Total() > 0 && p99 <= math.MaxFloat64 {
+			reading.ShadowP99MS = &p99
+		}
+		m.counters, reading.Sources = now, now.Sources
+	}
+	if latches := got.GetGate().GetLatches(); len(latches) > 0 {
+		return &reading, demoted(latches)
+	}
+	if r := got.GetRollout(); m.open && r.GetHolder() != m.holder && (r.GetSetBy() != setByExecutor || r.GetHolder() != "") {
+		return &reading, &endError{Taken, describe(r)}
+	}
+	return &reading, nil
+}
+
+func (m *member) event(kind Kind, revision uint64, reason string) Event {
+	return Event{Kind: kind, Executor: m.Addr, Revision: revision, Reason: reason}
+}
+
+func demoted(latches []*executorv1.GateLatchState) error {
+	all := make([]string, len(latches))
+	for i, l := range latches {
+		all[i] = latchOf(l).String()
+	}
+	return &endError{Demoted, strings.Join(all, "; ")}
+}
+
+func latchOf(l *executorv1.GateLatchState) Latch {
+	return Latch{Name: fleet.Latch(l.GetLatch()), By: clean(l.GetSetBy()), Reason: clean(l.GetReason()), Time: l.GetSetTime().AsTime()}
+}
+
+// describe returns who has set a rollout, and to what.
+func describe(r *executorv1.Rollout) string {
+	line := fmt.Sprintf("its rollout was set to %g %%, %s, by %s", r.GetPercent(), fleet.Mode(r.GetMode()), clean(r.GetSetBy()))
+	if h := r.GetHolder(); h != "" {
+		line += ", held by " + clean(h)
+	}
+	return line + ": " + clean(r.GetReason())
+}
+
+func clean(s string) string { return text.Clean(s, maxText) }
+
+func oneLine(err error) string {
+	return clean(strings.ReplaceAll(fleet.Plain(err).Error(), "\n", "; "))
+}
+
+// off makes sure that no model decides at the executor, and reads that back: it aborts the rollout, which also ends the lease,
+// and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and is left at
+// its observe percent. plan, which may be nil, is that of the live quality.
+func off(ctx context.Context, e fleet.Executor, observe float64, plan *executorv1.QualityPlan, reason string) error {
+	got, err := e.Rollout(ctx)
+	if err != nil {
+		return err
+	}
+	if r := got.GetRollout(); r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED && !r.GetAwaitingRenewal() && r.GetHolder() == "" &&
+		r.GetPercent() == observe {
+		return nil
+	}
+	if err := e.AbortRollout(ctx, reason); err != nil {
+		return err
+	}
+	if got, err = e.Rollout(ctx); err != nil {
+		return err
+	}
+	if observe > 0 {
+		if _, err := e.SetRollout(ctx, &executorv1.SetRolloutRequest{
+			Percent: observe, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Reason: reason, Plan: plan, ExpectedRevision: got.GetRollout().GetRevision(),
+		}); err != nil {
+			return fmt.Errorf("no model decides, and shadows are at 0 %%: %w", err)
+		}
+		if got, err = e.Rollout(ctx); err != nil {
+			return err
+		}
+	}
+	if gatedPercent(got.GetRollout()) != 0 {
+		return &endError{Taken, describe(got.GetRollout())}
+	}
+	return nil
+}

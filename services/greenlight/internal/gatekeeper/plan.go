@@ -1,0 +1,297 @@
+// Package gatekeeper lets a promoted model decide behind a gate, for as long as it runs.
+//
+// A [Plan] says which model may decide what share of the requests, and within which bounds. [NewPlan] makes it from the
+// model's promotion and writes it to the evidence. A person confirms it with a phrase that names its numbers.
+//
+// A [Keeper] then sets the gate of every executor under a lease, and renews the lease three times within its length. If the
+// keeper dies, hangs or loses an executor, the lease lapses, and the baseline decides everything there. An executor that
+// returns after nothing but a lapse or a restart is gated again. If a latch demotes one executor (a kill, an alarm, a spent
+// budget), or anybody else changes its rollout, the keeper stops the gate on all others. Nothing but a person starts it again.
+//
+// Every event is on disk before it is shown. A [Record] is computed from the events, so that a kill of the keeper loses no more
+// than the counts of the last minute.
+package gatekeeper
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+)
+
+// PlanSchema is the schema of a plan in the evidence.
+const PlanSchema = "greenlight/gate_plan/v1"
+
+// maxPlan bounds the file of a plan: a thousand symbols of 64 bytes fit many times.
+const maxPlan = 1 << 20
+
+// Terms are the bounds of a gate.
+type Terms struct {
+	// Percent is the share of the requests that the model may decide, (0,100]. ObservePercent is the share that gets a shadow,
+	// and that goes on getting one after the gate has stopped, [Percent,100].
+	Percent        float64 `json:"percent"`
+	ObservePercent float64 `json:"observe_percent"`
+	// Symbols are those that the model may decide. AllSymbols is every symbol, and requests without one.
+	Symbols    []string `json:"symbols,omitempty"`
+	AllSymbols bool     `json:"all_symbols"`
+	// MinScore and MaxScore are the lowest and the highest score that may decide, in [0,1].
+	MinScore float64 `json:"min_score"`
+	MaxScore float64 `json:"max_score"`
+	// WaitBudget is how long a request waits for the model.
+	WaitBudget gate.Duration `json:"wait_budget"`
+	// ChangedPercent is the share of the requests of an hour that the model may change by more than 0.05, (0,100].
+	ChangedPercent float64 `json:"changed_percent"`
+	// Lease is how long the gate stays open without a renewal, 1 s to 1 h.
+	Lease gate.Duration `json:"lease"`
+}
+
+// The defaults and limits of [Terms]. Those of the contract's Gate are the same.
+const (
+	DefaultPercent        = 5
+	DefaultWaitBudget     = 5 * time.Millisecond
+	DefaultChangedPercent = 10
+	DefaultLease          = 30 * time.Second
+
+	minLease, maxLease = time.Second, time.Hour
+	maxSymbols         = 1000
+	maxSymbol          = 64
+)
+
+// Validate returns an error for the first value that is out of range.
+func (t Terms) Validate() error {
+	switch longest := shadow.DefaultOptions().Timeout; {
+	case !(t.Percent > 0 && t.Percent <= 100):
+		return fmt.Errorf("percent %v: want more than 0, at most 100", t.Percent)
+	case !(t.ObservePercent >= t.Percent && t.ObservePercent <= 100):
+		return fmt.Errorf("observe percent %v: want %v, which the model may decide, to 100", t.ObservePercent, t.Percent)
+	case t.AllSymbols == (len(t.Symbols) > 0):
+		return errors.New("give symbols, or all symbols, and not both")
+	case len(t.Symbols) > maxSymbols:
+		return fmt.Errorf("%d symbols: want at most %d, or all symbols", len(t.Symbols), maxSymbols)
+	case slices.ContainsFunc(t.Symbols, func(s string) bool { return s == "" || len(s) > maxSymbol }):
+		return fmt.Errorf("a symbol is empty, or longer than %d bytes", maxSymbol)
+	case !(t.MinScore >= 0 && t.MinScore <= t.MaxScore && t.MaxScore <= 1):
+		return fmt.Errorf("scores from %v to %v: want a range in [0,1]", t.MinScore, t.MaxScore)
+	case t.WaitBudget <= 0 || time.Duration(t.WaitBudget) > longest:
+		return fmt.Errorf("wait budget %s: want more than 0, at most the %s of a shadow", t.WaitBudget, longest)
+	case !(t.ChangedPercent > 0 && t.ChangedPercent <= 100):
+		return fmt.Errorf("changed percent %v: want more than 0, at most 100", t.ChangedPercent)
+	case time.Duration(t.Lease) < minLease || time.Duration(t.Lease) > maxLease:
+		return fmt.Errorf("lease %s: want %s to %s", t.Lease, minLease, maxLease)
+	}
+	return nil
+}
+
+// Plan is what a model may decide, and why it may.
+type Plan struct {
+	Terms
+
+	// Entry is the model in the registry, "name/version". Model is its version and digest.
+	Entry string         `json:"entry"`
+	Model evidence.Model `json:"decides"`
+	// Promotion is promotion.json, PromotionTime when the model was promoted.
+	Promotion     evidence.Input `json:"promotion"`
+	PromotionTime time.Time      `json:"promotion_time"`
+	// Quality is the plan that the model was promoted under. Its disagreement cap is D, the most that the model can change one
+	// decision by. QualityDigest is its digest.
+	Quality       outcome.Plan `json:"quality_plan"`
+	QualityDigest string       `json:"quality_plan_digest"`
+	// Source is where the requests come from.
+	Source evidence.Source `json:"requests"`
+
+	inputs []evidence.Input
+}
+
+// Question is what a plan is made from.
+type Question struct {
+	// Models is the registry folder, Model the entry: "name/version", or a version that only one name has.
+	Models, Model string
+	// Evidence is the folder of the evidence. Verify verifies it: evidencedoc.Verify.
+	Evidence string
+	Verify   func(folder string) (evidence.Report, error)
+	Terms    Terms
+	Source   evidence.Source
+}
+
+// ErrNoRanges is the error of a model whose training ranges are not known.
+var ErrNoRanges = errors.New("its reference profile has no 0.05 and 99.95 % quantiles")
+
+// NewPlan returns the plan for a promoted model. It returns an error if the evidence does not verify, if the model does not
+// verify or is not promoted, or if its profile lacks the quantiles that tell which states are outside its training data.
+func NewPlan(q Question) (*Plan, error) {
+	slices.Sort(q.Terms.Symbols)
+	q.Terms.Symbols = slices.Compact(q.Terms.Symbols)
+	if err := q.Terms.Validate(); err != nil {
+		return nil, err
+	}
+	artifact, err := model.OpenRegistry(q.Models).Load(q.Model)
+	if err != nil {
+		return nil, err
+	}
+	m := artifact.Manifest
+	if artifact.Ranges() == nil {
+		return nil, fmt.Errorf("%s/%s cannot decide behind a gate: %w", m.Name, m.Version, ErrNoRanges)
+	}
+	grant, err := granted(q.Evidence, m.Digest, q.Verify)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Terms: q.Terms, Entry: m.Name + "/" + m.Version, Model: evidence.Model{Version: m.Version, Digest: m.Digest},
+		Promotion: grant.Inputs[0], PromotionTime: grant.Time, Quality: grant.Plan, QualityDigest: grant.Plan.Digest(),
+		Source: q.Source, inputs: grant.Inputs,
+	}
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// granted returns the promotion of the model with the digest, from a folder that verifies.
+func granted(folder, digest string, verify func(string) (evidence.Report, error)) (*promote.Grant, error) {
+	report, err := verify(folder)
+	if err != nil {
+		return nil, err
+	}
+	if err := report.Err(); err != nil {
+		return nil, err
+	}
+	return promote.Granted(folder, digest)
+}
+
+func (p *Plan) validate() error {
+	if err := p.Terms.Validate(); err != nil {
+		return err
+	}
+	if err := p.Quality.Validate(); err != nil {
+		return err
+	}
+	if p.QualityDigest != p.Quality.Digest() {
+		return fmt.Errorf("the digest of the quality plan is %.12s: its values have %.12s", p.QualityDigest, p.Quality.Digest())
+	}
+	if !p.Source.Valid() {
+		return fmt.Errorf("source %q: want live, replay or simulated", p.Source)
+	}
+	return nil
+}
+
+// Write writes the plan to the evidence, and returns its file. git is the revision of the program.
+func (p *Plan) Write(store *evidence.Store, folder, git string) (*PlanFile, error) {
+	name := fmt.Sprintf("gate_plan_%s_%s.json", time.Now().UTC().Format("20060102T150405Z"), strings.ToLower(rand.Text()[:6]))
+	header := evidence.Header{Schema: PlanSchema, Source: p.Source, Model: &p.Model, Inputs: p.inputs, Git: git}
+	if err := store.WriteJSON(name, header, p); err != nil {
+		return nil, err
+	}
+	return ReadPlan(filepath.Join(folder, name))
+}
+
+// PlanFile is a plan in the evidence.
+type PlanFile struct {
+	*Plan
+
+	// Folder is the folder of the evidence, Input the name and digest of the file.
+	Folder string
+	Input  evidence.Input
+}
+
+// ReadPlan reads a plan in an evidence folder.
+func ReadPlan(path string) (*PlanFile, error) {
+	raw, err := durable.ReadFile(path, maxPlan)
+	if err != nil {
+		return nil, err
+	}
+	p, err := ParsePlan(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &PlanFile{p, filepath.Dir(path), evidence.Input{Path: filepath.Base(path), SHA256: digestOf(raw)}}, nil
+}
+
+// ParsePlan returns the plan of a file. It returns an error if a value is out of range, or does not agree with the others.
+func ParsePlan(raw []byte) (*Plan, error) {
+	var f struct {
+		evidence.Header
+		Plan
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, err
+	}
+	if f.Schema != PlanSchema {
+		return nil, fmt.Errorf("schema %q: want %q, which greenlight gate plan writes", f.Schema, PlanSchema)
+	}
+	return &f.Plan, f.Plan.validate()
+}
+
+// Verify returns an error unless the folder of the plan verifies, the plan is in its chain, and the model is promoted as it was
+// when the plan was made.
+func (f *PlanFile) Verify(verify func(folder string) (evidence.Report, error)) error {
+	grant, err := granted(f.Folder, f.Model.Digest, verify)
+	if err != nil {
+		return err
+	}
+	if grant.Inputs[0] != f.Promotion || grant.Plan != f.Quality {
+		return fmt.Errorf("%w: %s is not the promotion that the plan was made for", promote.ErrNotPromoted, f.Promotion.Path)
+	}
+	return nil
+}
+
+// Phrase returns what a person repeats to start the gate.
+func (f *PlanFile) Phrase(nonce string) string { return phrase(f.Plan, f.Input.SHA256, nonce) }
+
+func phrase(p *Plan, digest, nonce string) string {
+	symbols := "all"
+	if !p.AllSymbols {
+		symbols = strconv.Itoa(len(p.Symbols))
+	}
+	return fmt.Sprintf("ONAY: Gate START %s %s%% D=%s F=%s%% wait=%sms lease=%ss observe=%s%% symbols=%s score=%s-%s model=%.12s plan=%.12s nonce=%s",
+		p.Model.Version, plain(p.Percent), plain(p.Quality.DisagreementCap), plain(p.ChangedPercent), plain(time.Duration(p.WaitBudget).Seconds()*1e3),
+		plain(time.Duration(p.Lease).Seconds()), plain(p.ObservePercent), symbols, plain(p.MinScore), plain(p.MaxScore), p.Model.Digest, digest, nonce)
+}
+
+// plain returns a number without the noise of binary fractions.
+func plain(v float64) string { return strconv.FormatFloat(v, 'g', 12, 64) }
+
+// Worst returns the worst that the gate can do, one sentence a line.
+func (p *Plan) Worst() []string {
+	which := "any symbol"
+	if !p.AllSymbols {
+		which = fmt.Sprintf("%d symbols", len(p.Symbols))
+	}
+	return []string{
+		fmt.Sprintf("one order      its score differs from the baseline's by at most %s (D), and is in [%s, %s]", plain(p.Quality.DisagreementCap), plain(p.MinScore), plain(p.MaxScore)),
+		fmt.Sprintf("an hour        at most %s %% (F) of all requests change by more than 0.05, judged from 1,000 requests on; before that, at most 100 change", plain(p.ChangedPercent)),
+		fmt.Sprintf("which orders   %s %% of the requests of %s; the answer names who decided", plain(p.Percent), which),
+		fmt.Sprintf("how late       a request waits for the model for at most %s ms, and never into the caller's last 5 ms", plain(time.Duration(p.WaitBudget).Seconds()*1e3)),
+		fmt.Sprintf("how soon off   a kill holds from the next request on; without this command or its network, within %s (lease)", p.Lease),
+	}
+}
+
+// request returns the call that sets and renews the gate.
+func (p *Plan) request(holder, reason string, qualityPlan *executorv1.QualityPlan) *executorv1.SetRolloutRequest {
+	return &executorv1.SetRolloutRequest{
+		Percent: p.Percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Lease: durationpb.New(time.Duration(p.Lease)), Holder: holder,
+		Reason: reason, Plan: qualityPlan,
+		Gate: &executorv1.Gate{
+			ModelDigest: p.Model.Digest, ObservePercent: proto.Float64(p.ObservePercent), Symbols: p.Symbols, AllSymbols: p.AllSymbols,
+			MinScore: proto.Float64(p.MinScore), MaxScore: proto.Float64(p.MaxScore), WaitBudget: durationpb.New(time.Duration(p.WaitBudget)),
+			MaxChangedPercent: proto.Float64(p.ChangedPercent),
+		},
+	}
+}
