@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -33,8 +34,8 @@ type answer struct {
 }
 
 // answer scores the request with the baseline, or takes the caller's score. No shadow is involved: the decision is complete
-// before a shadow begins.
-func (s *Service) answer(req request) (answer, error) {
+// before a shadow begins. span is nil unless the trace of the request is sampled.
+func (s *Service) answer(req request, span trace.Span) (answer, error) {
 	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
 	if err := checkNames(req); err != nil {
 		return a, err
@@ -73,7 +74,7 @@ func (s *Service) answer(req request) (answer, error) {
 		}
 	}
 	a.took = time.Since(a.arrival)
-	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))
+	telemetry.ObserveMS(s.metrics.latency, a.took, span)
 	return a, nil
 }
 

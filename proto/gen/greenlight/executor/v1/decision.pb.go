@@ -333,7 +333,11 @@ type DecideRequest struct {
 	// with INVALID_ARGUMENT, DEADLINE_INVALID. Absent: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// The market state, with the caller's own score if that is the baseline. Required.
-	Request       *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	Request *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	// W3C trace context of the message, as the traceparent header of a call, for example
+	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. A longer or invalid one is ignored, and so is
+	// every one unless executor has --otlp-endpoint. The decision does not depend on it. Absent: the message begins a trace.
+	Traceparent   string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -387,6 +391,13 @@ func (x *DecideRequest) GetRequest() *PredictRequest {
 		return x.Request
 	}
 	return nil
+}
+
+func (x *DecideRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // DecideResponse is the answer to one message of a stream.
@@ -941,11 +952,12 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
 	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
 	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\x128\n" +
-	"\x04gate\x18\a \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"\xa5\x01\n" +
+	"\x04gate\x18\a \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"\xc7\x01\n" +
 	"\rDecideRequest\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12@\n" +
-	"\arequest\x18\x03 \x01(\v2&.greenlight.executor.v1.PredictRequestR\arequest\"\xba\x01\n" +
+	"\arequest\x18\x03 \x01(\v2&.greenlight.executor.v1.PredictRequestR\arequest\x12 \n" +
+	"\vtraceparent\x18\x04 \x01(\tR\vtraceparent\"\xba\x01\n" +
 	"\x0eDecideResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12E\n" +
 	"\bresponse\x18\x02 \x01(\v2'.greenlight.executor.v1.PredictResponseH\x00R\bresponse\x12;\n" +
