@@ -29,8 +29,11 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 const (
@@ -111,6 +114,8 @@ type ServerOptions struct {
 	Throttled []string
 	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
 	MaxMessage int
+	// Tracer, if set, starts a span for each unary call.
+	Tracer *telemetry.Tracer
 	// OnRefused, if set, is called for calls that gRPC refused before any handler saw them: RESOURCE_EXHAUSTED for a message
 	// over MaxMessage, INTERNAL for bytes that do not decode.
 	OnRefused func(method string, code codes.Code)
@@ -152,6 +157,9 @@ func NewServer(opts ServerOptions) *Server {
 		return status.Error(codes.Internal, "internal error")
 	})
 	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
+	if opts.Tracer != nil {
+		unary = append([]grpc.UnaryServerInterceptor{traceCalls(opts.Tracer)}, unary...)
+	}
 	c := newAdmission(opts.Throttled, opts.MaxMessage, opts.Registerer)
 	s := &Server{Health: health.NewServer(), metrics: metrics, onRefused: opts.OnRefused, admission: c, control: opts.Control, draining: make(chan struct{})}
 	stream := []grpc.StreamServerInterceptor{countStreams(metrics), s.endOnDrain}
@@ -260,6 +268,25 @@ func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerIntercept
 			}
 		}
 		return resp, err
+	}
+}
+
+// traceCalls starts a span for each call that is not of gRPC's own services. Streams are not traced: they may be open for hours, and
+// the services trace their messages.
+func traceCalls(t *telemetry.Tracer) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+		if strings.HasPrefix(info.FullMethod, "/grpc.") {
+			return handler(ctx, req)
+		}
+		parent := ""
+		if sent := metadata.ValueFromIncomingContext(ctx, telemetry.TraceHeader); len(sent) == 1 {
+			parent = sent[0]
+		}
+		ctx, span := t.Serve(ctx, info.FullMethod[1:], parent)
+		if span != nil {
+			defer func() { telemetry.EndSpan(span, err) }()
+		}
+		return handler(ctx, req)
 	}
 }
 

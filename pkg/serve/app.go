@@ -37,6 +37,8 @@ type App struct {
 	Pages    *http.ServeMux
 	// Limiter limits the call rate of clients; nil is no limit. A service counts the messages of its streams itself.
 	Limiter *rpc.Limiter
+	// Tracer starts the spans of messages; nil without traces.
+	Tracer *telemetry.Tracer
 	// State describes the state of the service for /readyz. Set it before Start.
 	State func() string
 
@@ -56,6 +58,9 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	}
 	a := &App{Registry: telemetry.NewRegistry(service.Name), opts: opts, logger: logger}
 	a.Keep(secured)
+	if err := a.trace(ctx, service.Name); err != nil {
+		return nil, errors.Join(err, a.Stop(ctx))
+	}
 	if err := a.listen(ctx, secured); err != nil {
 		return nil, errors.Join(err, a.Stop(ctx))
 	}
@@ -63,7 +68,7 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	a.Server = rpc.NewServer(rpc.ServerOptions{
 		Logger: logger, Registerer: a.Registry, Reflection: opts.Reflection, Credentials: secured.ServerCredentials(), Limiter: a.Limiter,
 		Throttled: service.Throttled, MaxMessage: service.MaxMessage, OnRefused: service.OnRefused,
-		Control: rpc.NewControl(opts.Control, logger, service.Control...),
+		Tracer: a.Tracer, Control: rpc.NewControl(opts.Control, logger, service.Control...),
 	})
 	a.OnStop("gRPC server", func(context.Context) error { // in case it never serves
 		a.Server.Stop()
@@ -73,7 +78,7 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	if opts.Profiles {
 		addProfiles(a.Pages)
 	}
-	a.web = NewHTTPServer(a.Limiter.LimitHTTP(facade.Guard(a.Pages, opts.HTTPAddr, opts.HTTPHosts)), logger)
+	a.web = NewHTTPServer(a.Limiter.LimitHTTP(facade.Guard(a.traced(a.Pages), opts.HTTPAddr, opts.HTTPHosts)), logger)
 	secured.SecureHTTP(a.web)
 	return a, nil
 }

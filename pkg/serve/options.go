@@ -29,6 +29,8 @@ type Options struct {
 	TLS certs.Server
 	// Control configures who may call the control services.
 	Control rpc.ControlOptions
+	// Tracing configures the export of traces.
+	Tracing Tracing
 	// MaxRequestRate limits the calls, and the messages of Decide, per second of each client address; 0 is no limit.
 	MaxRequestRate float64
 	// MaxConnections limits the open connections of each listener; 0 is no limit.
@@ -50,6 +52,7 @@ func (o *Options) Declare(fs *flag.FlagSet, grpcAddr, httpAddr, control string) 
 	fs.BoolVar(&o.Profiles, "profiles", false, "serve CPU and memory profiles at /debug/pprof/ of the HTTP address, without authentication")
 	o.TLS.Declare(fs)
 	o.Control.Declare(fs, control)
+	o.Tracing.Declare(fs)
 	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls, and messages of Decide, per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long open calls and other work may take to finish after a signal")
@@ -64,6 +67,9 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if err := checkListen(o.HTTPAddr, "--http-addr", false); err != nil {
+		return err
+	}
+	if err := o.Tracing.Validate(); err != nil {
 		return err
 	}
 	switch {

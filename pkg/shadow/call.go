@@ -5,7 +5,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/spans"
 )
 
 // Result is how one shadow ended.
@@ -42,6 +45,8 @@ type call struct {
 	values  []float64
 	allowed func(error) // from the breaker's Allow; must be called once with a verdict
 
+	span trace.Span // of the shadow; nil unless Request.Span is set
+
 	// sent is set once schema and values are final and go to ml-engine; then every goroutine may read them.
 	sent    atomic.Bool
 	settled atomic.Bool
@@ -75,6 +80,20 @@ func (c *call) awaited() int {
 		return 0
 	}
 	return 1
+}
+
+// endSpan ends the span of a call whose outcome is recorded.
+func (c *call) endSpan() {
+	r := &c.result
+	s := spans.Shadow{Outcome: r.Outcome.String(), Version: r.Version, Failed: r.Outcome.Failed()}
+	if r.Outcome.Compared() {
+		s.Delta = &r.Delta
+	}
+	if c.Gated != nil {
+		d, _ := c.Gated.Decision()
+		s.Gate = &d
+	}
+	spans.End(c.span, s)
 }
 
 // release hands the result to the waiting caller, if there is one.

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/spans"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -225,6 +226,7 @@ func (d *Dispatcher) busy(queue time.Duration) bool { return d.opts.Busy != nil 
 // submit puts the call into the queue, or settles it. A busy dispatcher sheds it.
 func (d *Dispatcher) submit(c *call, busy bool) {
 	d.recorder.begin(c.Source)
+	c.span = spans.Begin(c.Span, d.name)
 	if c.Fault != nil {
 		d.settle(c, Result{Outcome: Rejected, Err: c.Fault})
 		return
@@ -266,6 +268,9 @@ func (d *Dispatcher) settle(c *call, r Result) {
 	c.result = r
 	d.scored(c.pairs, &c.result)
 	d.record(&c.Request, r, c.sentRow()) // before the caller has its answer, so that every answered request is counted
+	if c.span != nil {
+		c.endSpan()
+	}
 	c.release()
 }
 
@@ -274,7 +279,7 @@ func (d *Dispatcher) record(req *Request, r Result, sent row) {
 	if req.Gated != nil {
 		req.Gated.Advise(r)
 	}
-	d.recorder.record(r, req.Baseline, req.BaselineLatency)
+	d.recorder.record(r, req)
 	d.watchers.publish(req, &r, sent)
 	if r.Outcome == Rejected && req.Fault == nil { // no other model would score a faulty state
 		d.model.rejected()

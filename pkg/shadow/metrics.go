@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -38,9 +37,8 @@ func newMetrics(reg prometheus.Registerer, tolerance float64) *metrics {
 		absDelta: histogram("abs_delta",
 			"Absolute difference of shadow and baseline score, per comparison. --match-tolerance is one of the edges.",
 			differences),
-		latency: histogram("latency_ms",
-			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.",
-			telemetry.LatencyBucketsMS),
+		latency: f.NewHistogram(telemetry.LatencyMS("latency_ms",
+			"Time from the arrival of a request to the end of its shadow, in milliseconds, per shadow that answered or failed.")),
 		latencyDelta: histogram("latency_delta_ms",
 			"Shadow latency minus baseline latency, in milliseconds, per comparison.",
 			telemetry.LatencyBucketsMS),
@@ -50,16 +48,16 @@ func newMetrics(reg prometheus.Registerer, tolerance float64) *metrics {
 	}
 }
 
-func (m *metrics) observe(r Result, baseline time.Duration) {
+func (m *metrics) observe(r Result, req *Request) {
 	if r.Outcome.Compared() || r.Outcome.Failed() {
 		// Failed shadows count too: most of them took longest, and quantiles without them would hide an unhealthy engine.
-		m.latency.Observe(telemetry.Milliseconds(r.Latency))
+		telemetry.ObserveMS(m.latency, r.Latency, req.Span)
 	}
 	if !r.Outcome.Compared() {
 		return
 	}
 	m.absDelta.Observe(math.Abs(r.Delta))
-	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - baseline))
+	m.latencyDelta.Observe(telemetry.Milliseconds(r.Latency - req.BaselineLatency))
 }
 
 // latencies returns the exported latency histogram since start, with non-cumulative buckets.

@@ -197,15 +197,14 @@ func (w *modelWatch) probe(ctx context.Context, p *peer.Peer) bool {
 		w.current.Store(&m)
 		return false
 	}
-	m := &activeModel{version: info.GetVersion(), digest: info.GetDigest(), reachable: true}
+	m := &activeModel{version: info.GetVersion(), digest: info.GetDigest(), reachable: true, domain: domainOf(info)}
 	if l := info.GetLabel(); l != nil {
 		m.label = Label{l.GetKind(), l.GetHorizon().AsDuration(), l.GetThreshold()}
 	}
 	if before != nil && before.version == m.version && before.version != "" && before.digest == m.digest {
-		m.schema, m.problem, m.domain = before.schema, before.problem, before.domain // a digest covers its schema
+		m.schema, m.problem = before.schema, before.problem // a digest covers its schema, but not the ranges
 	} else {
 		m.schema, m.problem = w.learn(info)
-		m.domain = domainOf(info)
 	}
 	if before == nil || !before.reachable || before.digest != m.digest {
 		w.logger.Info("ml-engine is reachable", "model", m.version, "digest", m.digest, "schema", info.GetSchema())

@@ -63,6 +63,27 @@ func TestEngineAbsentAtStart(t *testing.T) {
 	})
 }
 
+// The digest of a model does not cover the ranges of its features, so they may change under it.
+func TestRangesChangeUnderADigest(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		tr := newTrial(t, enginetest.Options{}, nil)
+		time.Sleep(modelPeriod)
+		if len(tr.Active().Domain) != tr.engine.Model().Schema.Len() {
+			t.Errorf("at first: %v", tr.Active())
+		}
+		tr.engine.Break(enginetest.Fault{Info: func(r *mlenginev1.GetModelInfoResponse) { r.Features[1].ProfileLow = nil }})
+		time.Sleep(2 * modelPeriod)
+		if tr.Active().Domain != nil {
+			t.Errorf("without a range: %v", tr.Active())
+		}
+		tr.engine.Break(enginetest.Fault{Info: func(r *mlenginev1.GetModelInfoResponse) { *r.Features[1].ProfileLow = -0.125 }})
+		time.Sleep(2 * modelPeriod)
+		if d := tr.Active().Domain; len(d) < 2 || d[1].Low != -0.125 {
+			t.Errorf("with another range: %v", d)
+		}
+	})
+}
+
 // An engine that restarts with the same model is used again at once.
 func TestEngineRestarts(t *testing.T) {
 	bothWays(t, func(t *testing.T) {

@@ -69,11 +69,11 @@ func (r *Recorder) begin(s Source) { r.requests[s].Add(1) }
 func (r *Recorder) Requests(s Source) uint64 { return r.requests[s].Load() }
 
 // record counts the outcome of a request.
-func (r *Recorder) record(res Result, baseline float64, baselineLatency time.Duration) {
+func (r *Recorder) record(res Result, req *Request) {
 	r.totals[res.Outcome].Add(1)
-	r.metrics.observe(res, baselineLatency)
+	r.metrics.observe(res, req)
 	decide := res.Outcome.Compared() && r.threshold > 0
-	d := decisionsOf(baseline >= r.threshold, res.Score >= r.threshold)
+	d := decisionsOf(req.Baseline >= r.threshold, res.Score >= r.threshold)
 	if decide {
 		r.decided[d].Add(1)
 	}

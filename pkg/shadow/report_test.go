@@ -12,7 +12,7 @@ import (
 // note records a request with the result.
 func (tr *trial) note(r Result) {
 	tr.recorder.begin(Live)
-	tr.recorder.record(r, 0, 0)
+	tr.recorder.record(r, &Request{})
 }
 
 func within(t *testing.T, what string, got *float64, want, tolerance float64) {
@@ -124,7 +124,7 @@ func TestReportRates(t *testing.T) {
 				t.Errorf("%s: got %v", list, got)
 			}
 		}
-		tr.recorder.record(Result{Outcome: Canceled}, 0, 0)
+		tr.recorder.record(Result{Outcome: Canceled}, &Request{})
 	})
 }
 

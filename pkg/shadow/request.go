@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -26,6 +27,8 @@ type Request struct {
 	BaselineLatency time.Duration
 	// Gated is set if a gate decides on the request.
 	Gated Gated
+	// Span is that of the decision, nil unless its trace is sampled.
+	Span trace.Span
 	// State is what to score. Fault is why it cannot be scored; the shadow is then [Rejected] with it.
 	State State
 	Fault error

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/spans"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
@@ -60,7 +64,10 @@ func (w *worker) send(ctx context.Context) {
 	w.metrics.batchSize.Observe(float64(len(w.batch)))
 	deadline := batchDeadline(w.batch)
 	callCtx, cancel := context.WithDeadline(ctx, deadline)
+	callCtx, span, traceparent := spans.Call(callCtx, len(w.batch), func(i int) trace.Span { return w.batch[i].span })
+	w.request.Traceparent = traceparent
 	response, err := w.d.opts.Engine.BatchPredict(callCtx, &w.request)
+	telemetry.EndSpan(span, err)
 	cancel()
 	w.failed = err != nil
 	if err != nil {

@@ -87,6 +87,14 @@ var LatencyBucketsMS = []float64{
 	500, 1000,
 }
 
+// LatencyMS returns the options of a latency histogram. A scraper that asks for native histograms also gets buckets of 10 %, at
+// most 160 of them: with more, neighbours are joined, and the counts stay.
+func LatencyMS(name, help string) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: LatencyBucketsMS, NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+	}
+}
+
 // Milliseconds returns d as a number of milliseconds.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 

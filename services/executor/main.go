@@ -31,6 +31,8 @@
 // --engine-tls-ca connects to ml-engine over TLS. RolloutService and FeedService are for operators (--control-san,
 // --control-token-file). See docs/security.md.
 //
+// --otlp-endpoint exports traces; the standard variables of OpenTelemetry apply.
+//
 // Every flag can be given as an environment variable: --grpc-addr as EXECUTOR_GRPC_ADDR.
 // Logs go to standard error. SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked,
 // 1 failed, 2 wrong usage.
@@ -53,7 +55,7 @@ func main() {
 	kill := make(chan os.Signal, 1)
 	signal.Notify(kill, syscall.SIGUSR1)
 	run := func(ctx context.Context, opts *app.Options, logger *slog.Logger) error {
-		opts.Kill = kill
+		opts.Kill, opts.Tracing.Getenv = kill, os.Getenv
 		return app.Run(ctx, opts, logger)
 	}
 	code := serve.Main(ctx, "executor", os.Args[1:], os.Stdout, os.Stderr, app.Flags, run)

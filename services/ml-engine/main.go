@@ -19,12 +19,15 @@
 // By default both listeners are on loopback. --tls-cert enables TLS, and --tls-client-ca requires client certificates.
 // ModelRegistryService is for operators (--control-san, --control-token-file). See docs/security.md.
 //
+// --otlp-endpoint exports traces; the standard variables of OpenTelemetry apply.
+//
 // Every flag can be given as an environment variable: --grpc-addr as ML_ENGINE_GRPC_ADDR. Logs go to standard error.
 // SIGTERM and SIGINT drain within --shutdown-grace. Exit codes: 0 stopped when asked, 1 failed, 2 wrong usage.
 package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,7 +39,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := serve.Main(ctx, "ml-engine", os.Args[1:], os.Stdout, os.Stderr, app.Flags, app.Run)
+	run := func(ctx context.Context, opts *app.Options, logger *slog.Logger) error {
+		opts.Tracing.Getenv = os.Getenv
+		return app.Run(ctx, opts, logger)
+	}
+	code := serve.Main(ctx, "ml-engine", os.Args[1:], os.Stdout, os.Stderr, app.Flags, run)
 	stop()
 	os.Exit(code)
 }

@@ -252,6 +252,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions := decision.New(p.baseline, p.rollouts, p.gate, p.dispatcher, p.book, decision.NewMetrics(shell.Registry))
 	decisions.LimitEventTimes(opts.MaxQuoteAhead)
 	decisions.LimitMessages(shell.Limiter.Check)
+	decisions.Trace(shell.Tracer)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
 	reports.SetOperators(shell.Server.AsOperator)
 	reports.SetQuality(p.outcomes.Report)

@@ -14,7 +14,8 @@ import (
 
 // PredictWithShadow implements DecisionService.
 func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.PredictWithShadowRequest) (*executorv1.PredictWithShadowResponse, error) {
-	a, err := s.answer(req)
+	span := s.tracer.Sampled(ctx)
+	a, err := s.answer(req, span)
 	if err != nil {
 		return nil, err
 	}
@@ -22,11 +23,14 @@ func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.Predict
 		RequestId: a.id, FeatureTime: a.featureTime(),
 		Baseline: &executorv1.Score{Score: a.score, ModelVersion: s.baseline.Version, ModelDigest: s.baseline.Digest},
 	}
-	shadowed := a.shadowRequest()
-	if p := s.consider(ctx, &a, time.Time{}, true); p != nil { // it is decided
+	shadowed, p := a.shadowRequest(), s.consider(ctx, &a, time.Time{}, true)
+	shadowed.Span = span
+	if p != nil { // it is decided
 		shadowed.Gated, resp.Gate = p, p.Proto(s.baseline.Digest)
 	}
-	if !s.rollout.Sampled(a.id, a.arrival) {
+	sampled := s.rollout.Sampled(a.id, a.arrival)
+	s.describe(span, a.id, sampled, p)
+	if !sampled {
 		s.shadow.Skip(shadowed)
 		resp.Outcome = executorv1.ShadowOutcome(shadow.NotSampled)
 		return resp, nil

@@ -21,11 +21,8 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
-		latency: f.NewHistogram(prometheus.HistogramOpts{
-			Name:    "ml_baseline_latency_ms",
-			Help:    "Time from the arrival of a request to its baseline score, in milliseconds.",
-			Buckets: telemetry.LatencyBucketsMS,
-		}),
+		latency: f.NewHistogram(telemetry.LatencyMS("ml_baseline_latency_ms",
+			"Time from the arrival of a request to its baseline score, in milliseconds.")),
 		notReady: f.NewCounter(prometheus.CounterOpts{
 			Name: "ml_feature_not_ready_total",
 			Help: "Requests with a quote for which the features of the symbol are undefined or too old. They are refused, unless the caller's own score is the baseline.",

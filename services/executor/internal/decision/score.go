@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -20,7 +22,9 @@ type answer struct {
 	id, symbol string
 	source     shadow.Source
 	event      time.Time
-	input      input
+	// undated is set if the event_time was ignored, so that nobody knows how old the state is.
+	undated bool
+	input   input
 	// fault is why the state cannot be scored; nil if it can. It is set only if the caller's score decides: otherwise such a
 	// request has no answer.
 	fault   error
@@ -30,8 +34,8 @@ type answer struct {
 }
 
 // answer scores the request with the baseline, or takes the caller's score. No shadow is involved: the decision is complete
-// before a shadow begins.
-func (s *Service) answer(req request) (answer, error) {
+// before a shadow begins. span is nil unless the trace of the request is sampled.
+func (s *Service) answer(req request, span trace.Span) (answer, error) {
 	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
 	if err := checkNames(req); err != nil {
 		return a, err
@@ -66,10 +70,11 @@ func (s *Service) answer(req request) (answer, error) {
 		var ok bool
 		if a.event, ok = rpc.EventTime(t, a.arrival, s.ahead); !ok {
 			s.metrics.eventIgnored.Inc()
+			a.undated = true
 		}
 	}
 	a.took = time.Since(a.arrival)
-	s.metrics.latency.Observe(telemetry.Milliseconds(a.took))
+	telemetry.ObserveMS(s.metrics.latency, a.took, span)
 	return a, nil
 }
 
@@ -90,7 +95,10 @@ func (s *Service) consider(ctx context.Context, a *answer, deadline time.Time, c
 	c := gate.Case{
 		ID: a.id, Symbol: a.symbol, Arrival: a.arrival, Baseline: a.score, State: a.input.State, Fault: a.fault, Compares: compares, Deadline: deadline,
 	}
-	if !a.event.IsZero() {
+	switch {
+	case a.undated:
+		c.Age = math.MaxInt64
+	case !a.event.IsZero():
 		c.Age = a.arrival.Sub(a.event)
 	}
 	return s.gate.Begin(ctx, &c)

@@ -4,14 +4,22 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/spans"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 )
+
+// maxSpanID limits the request id in a span, in bytes.
+const maxSpanID = 128
 
 // Rollout decides which requests get a shadow. It may change between requests.
 type Rollout interface {
@@ -34,6 +42,8 @@ type Service struct {
 	schemas  *feature.Known
 	book     *live.Book
 	metrics  *Metrics
+	// tracer starts the spans of messages; nil without traces.
+	tracer *telemetry.Tracer
 	// ahead is how far an event_time may be ahead of the clock; 0 is no limit.
 	ahead time.Duration
 	// limit limits the messages of streams; nil is no limit.
@@ -51,13 +61,17 @@ func New(b *Baseline, r Rollout, g *gate.Keeper, d *shadow.Dispatcher, book *liv
 // first request.
 func (s *Service) LimitEventTimes(ahead time.Duration) { s.ahead = ahead }
 
+// Trace makes the service start a span for each message of a stream, and describe the spans of calls. Call it before the first
+// request.
+func (s *Service) Trace(t *telemetry.Tracer) { s.tracer = t }
+
 // LimitMessages makes the service ask limit before each message of a stream but the first, which was counted when the stream
 // was opened. A message for which limit returns an error is answered with it. Call it before the first request.
 func (s *Service) LimitMessages(limit func(context.Context) error) { s.limit = limit }
 
 // Predict implements DecisionService.
 func (s *Service) Predict(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
-	d, err := s.predict(ctx, req, time.Time{})
+	d, err := s.predict(ctx, req, time.Time{}, s.tracer.Sampled(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -77,18 +91,21 @@ type decided struct {
 	featureTime *timestamppb.Timestamp
 	// gate is nil unless a gate is set.
 	gate *gate.Pending
+	// span is nil unless the trace of the request is sampled.
+	span trace.Span
 }
 
 // predict begins the decision on a request of Predict or Decide and hands it to the shadow. deadline is that of the message;
-// zero is none.
-func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, deadline time.Time) (decided, error) {
-	a, err := s.answer(req)
+// zero is none. span is nil unless the trace of the request is sampled.
+func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, deadline time.Time, span trace.Span) (decided, error) {
+	a, err := s.answer(req, span)
 	if err != nil {
 		return decided{}, err
 	}
-	d := decided{id: a.id, baseline: a.score, sampled: s.rollout.Sampled(a.id, a.arrival), featureTime: a.featureTime()}
+	d := decided{id: a.id, baseline: a.score, sampled: s.rollout.Sampled(a.id, a.arrival), featureTime: a.featureTime(), span: span}
 	d.gate = s.consider(ctx, &a, deadline, false)
 	r := a.shadowRequest()
+	r.Span = span
 	if d.gate != nil {
 		r.Gated = d.gate
 	}
@@ -107,12 +124,29 @@ func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, d
 func (s *Service) fill(resp *executorv1.PredictResponse, d *decided) {
 	resp.RequestId, resp.Score, resp.ShadowSampled, resp.FeatureTime = d.id, d.baseline, d.sampled, d.featureTime
 	resp.ModelVersion, resp.ModelDigest, resp.Gate = s.baseline.Version, s.baseline.Digest, nil
-	if d.gate == nil {
-		return
+	if d.gate != nil {
+		s.fillGated(resp, d)
 	}
+	s.describe(d.span, d.id, d.sampled, d.gate)
+}
+
+func (s *Service) fillGated(resp *executorv1.PredictResponse, d *decided) {
 	made, _ := d.gate.Decision()
 	resp.Score, resp.Gate = made.Score, d.gate.Proto(s.baseline.Digest)
 	if made.ByModel() {
 		resp.ModelVersion, resp.ModelDigest = d.gate.Model()
+	}
+}
+
+// describe sets the attributes of a decision's span. It does nothing without one.
+func (s *Service) describe(span trace.Span, id string, sampled bool, p *gate.Pending) {
+	if span == nil {
+		return
+	}
+	span.SetAttributes(attribute.String("greenlight.request_id", text.Cut(id, maxSpanID)), attribute.Bool("greenlight.shadow.sampled", sampled),
+		attribute.String("greenlight.baseline.version", s.baseline.Version))
+	if p != nil {
+		made, _ := p.Decision()
+		spans.Gate(span, made)
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -169,6 +171,7 @@ func (d *decider) answer(sequence uint64, made *decided, err error) error {
 		d.service.fill(d.decision.Response, made)
 		d.response.Result = &d.decision
 	}
+	telemetry.EndSpan(made.span, err)
 	return d.send(&d.response, code)
 }
 
@@ -188,6 +191,7 @@ func (d *decider) wait(ctx context.Context, sequence uint64, made decided) {
 		made.gate.Wait(ctx)
 		resp := &executorv1.PredictResponse{}
 		d.service.fill(resp, &made)
+		telemetry.EndSpan(made.span, nil)
 		answer := &executorv1.DecideResponse{Sequence: sequence, Result: &executorv1.DecideResponse_Response{Response: resp}}
 		if err := d.send(answer, codes.OK); err != nil {
 			d.end(ending{err: err})
@@ -203,8 +207,16 @@ func (d *decider) send(answer *executorv1.DecideResponse, code codes.Code) error
 	return d.stream.SendMsg(answer)
 }
 
-// decide begins the decision on the message.
+// decide begins the decision on the message, and its span if the trace is sampled.
 func (d *decider) decide(ctx context.Context) (decided, error) {
+	_, span := d.service.tracer.Serve(ctx, executorv1.DecisionService_Decide_FullMethodName[1:], d.request.GetTraceparent())
+	made, err := d.begin(ctx, span)
+	made.span = span
+	return made, err
+}
+
+// begin begins the decision on the message. span is nil unless its trace is sampled.
+func (d *decider) begin(ctx context.Context, span trace.Span) (decided, error) {
 	if limit := d.service.limit; limit != nil && d.paid {
 		if err := limit(ctx); err != nil {
 			return decided{}, err
@@ -222,7 +234,7 @@ func (d *decider) decide(ctx context.Context) (decided, error) {
 	if req == nil {
 		return decided{}, rpc.ExecutorError(codes.InvalidArgument, reasonInputMissing, "no request: send one in each message")
 	}
-	return d.service.predict(ctx, req, deadline)
+	return d.service.predict(ctx, req, deadline, span)
 }
 
 // checkDeadline returns an error if the deadline is invalid or before now.

@@ -13,9 +13,13 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// newest returns the latch with the largest number as its reason, and the number; 0 without one.
+// newest returns the latch with the largest number as its reason, and the number; 0 without one. It leaves out the kill that
+// executor sets for a latch that was not written: that one was not acknowledged.
 func newest(l *latches) (which executorv1.GateLatch, op int, err error) {
 	for _, w := range l.list() {
+		if l[w].By == byExecutor {
+			continue
+		}
 		n, e := strconv.Atoi(l[w].Reason)
 		if e != nil {
 			err = e

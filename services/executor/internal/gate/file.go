@@ -17,8 +17,8 @@ const (
 	fileSchema = "greenlight/gate/v1"
 	// killName is the file whose existence kills the gate.
 	killName = "gate.kill"
-	// counterName is the file of the counter of changes.
-	counterName = "gate.changes"
+	// counterName is the file of the counter of changes, setsName that of how often a latch was set.
+	counterName, setsName = "gate.changes", "gate.sets"
 
 	// writePeriod is the time between saves, and between retries of a failed one.
 	writePeriod = time.Second
@@ -30,6 +30,8 @@ const (
 type file struct {
 	Schema  string  `json:"schema"`
 	Latches []latch `json:"latches"`
+	// Sets is the counter of latches that Latches covers.
+	Sets uint64 `json:"sets"`
 	// Changes is the counter of changes that Hour covers.
 	Changes uint64   `json:"changes"`
 	Hour    []minute `json:"hour"`
@@ -50,8 +52,12 @@ func (k *Keeper) load(now time.Time) (err error) {
 	if k.budget.total, err = durable.OpenCounter(filepath.Join(k.opts.Dir, counterName)); err != nil {
 		return err
 	}
+	if k.sets, err = durable.OpenCounter(filepath.Join(k.opts.Dir, setsName)); err != nil {
+		return errors.Join(err, k.budget.total.Close())
+	}
 	var unusable *durable.UnusableError
 	var set latches
+	write := false
 	f, err := k.disk().Load(func(f *file) (err error) {
 		set, err = f.validate()
 		return err
@@ -65,7 +71,12 @@ func (k *Keeper) load(now time.Time) (err error) {
 		f = &file{}
 		set[killed] = &latch{Latch: word(killed), By: byExecutor, Reason: fileName + " could not be read", Time: now}
 	case err != nil:
-		return errors.Join(err, k.budget.total.Close())
+		return errors.Join(err, k.budget.total.Close(), k.sets.Close())
+	}
+	if k.sets.Load() > f.Sets && set[killed] == nil { // a full disk and a kill of the process came between
+		set[killed] = &latch{Latch: word(killed), By: byExecutor, Reason: "a latch was set before the restart, and could not be written", Time: now}
+		k.opts.Logger.Error("a latch of the gate was set before the restart, and could not be written: it is killed until a person clears it")
+		write = true
 	}
 	if n := k.budget.total.Load(); n > f.Changes { // a kill came between the changes and their save
 		latest := minute{Minute: now.Unix() / 60, Changed: n - f.Changes}
@@ -76,7 +87,7 @@ func (k *Keeper) load(now time.Time) (err error) {
 	}
 	k.latched.Store(&set)
 	k.budget.restore(now, f.Hour)
-	if err == nil {
+	if err == nil && !write {
 		k.written = written{&set, k.budget.now(now)}
 	}
 	return nil
@@ -113,13 +124,14 @@ const (
 func (k *Keeper) flush() error {
 	k.CheckKillFile()
 	for {
-		l, at := k.latched.Load(), time.Now()
+		l, sets := k.snapshot()
+		at := time.Now()
 		sum, was := k.budget.now(at), &k.written.sum
 		// The requests matter, and are worth a write every second, only while a gate is set.
 		if l == k.written.latched && sum.Changed == was.Changed && (sum.Requests == was.Requests || k.standing(at).Terms == nil) {
 			return nil
 		}
-		if err := k.save(l); err != nil {
+		if err := k.save(l, sets); err != nil {
 			return err
 		}
 		if l == k.latched.Load() {
@@ -128,13 +140,23 @@ func (k *Keeper) flush() error {
 	}
 }
 
-// save writes the latches with the counts. Without a folder it does nothing. The caller holds the saver.
-func (k *Keeper) save(l *latches) error {
+// snapshot returns the latches, and how often one was set until then; 0 without a folder.
+func (k *Keeper) snapshot() (l *latches, sets uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.sets != nil {
+		sets = k.sets.Load()
+	}
+	return k.latched.Load(), sets
+}
+
+// save writes the latches of a snapshot with the counts. Without a folder it does nothing. The caller holds the saver.
+func (k *Keeper) save(l *latches, sets uint64) error {
 	if k.opts.Dir == "" {
 		return nil
 	}
 	at := time.Now()
-	f := &file{Schema: fileSchema, Latches: []latch{}, Changes: k.budget.total.Load(), Hour: k.budget.copy(at)}
+	f := &file{Schema: fileSchema, Latches: []latch{}, Sets: sets, Changes: k.budget.total.Load(), Hour: k.budget.copy(at)}
 	for _, which := range l.list() {
 		f.Latches = append(f.Latches, *l[which])
 	}

@@ -80,7 +80,9 @@ type Keeper struct {
 	metrics *metrics
 	budget  budget
 	latched atomic.Pointer[latches]
-	mu      sync.Mutex // guards changes of latched; nobody waits for the disk under it
+	mu      sync.Mutex // guards changes of latched and sets; nobody waits for the disk under it
+	// sets counts how often a latch was set, even if no file can be written; nil without a folder.
+	sets *durable.Counter
 	// rollout and active are set before the first request.
 	rollout Rollout
 	active  func() shadow.Active
@@ -119,8 +121,9 @@ func (k *Keeper) Stop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
 	defer cancel()
-	_ = k.saver.Stop(ctx)      // logged and counted
-	_ = k.budget.total.Close() // it unmaps a file
+	if k.saver.Stop(ctx) == nil { // otherwise it may yet write, and is logged and counted
+		_, _ = k.budget.total.Close(), k.sets.Close() // they unmap files
+	}
 }
 
 // Allowed reports whether models may decide at all.
@@ -132,8 +135,9 @@ func (k *Keeper) Timeout() time.Duration { return k.opts.Timeout }
 // Govern makes the keeper follow the rollout, and demotes its gate if a latch is set. Call it before the first request.
 func (k *Keeper) Govern(r Rollout) {
 	k.rollout = r
-	for _, which := range k.latched.Load().list() {
-		k.demote(which)
+	l := k.latched.Load()
+	for _, which := range l.list() {
+		k.demote(l[which])
 	}
 }
 
@@ -168,7 +172,7 @@ func (k *Keeper) Unfit(t *Terms) error {
 		return rpc.ExecutorError(codes.FailedPrecondition, reason, "the schema of the model %s cannot be used here: see the log of executor", m.Version)
 	case m.Domain == nil:
 		return rpc.ExecutorError(codes.FailedPrecondition, reason,
-			"the reference profile of the model %s lacks the 0.05 and 99.95 %% quantiles of its features: train or import it again with this version", m.Version)
+			"the reference profile of the model %s lacks the 0.05 and 99.95 %% quantiles of its features: train or import it under a new version", m.Version)
 	}
 	return nil
 }

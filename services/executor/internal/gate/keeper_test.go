@@ -317,6 +317,39 @@ func TestLatches(t *testing.T) {
 	}
 }
 
+// A kill while an earlier one is being cleared stays.
+func TestKillDuringAClear(t *testing.T) {
+	dir := t.TempDir()
+	k, _, _ := open(t, dir, 10)
+	if err := k.Kill("x", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	first := k.latched.Load()[killed]
+	release := durabletest.Hang(t, dir)
+	cleared := make(chan error)
+	go func() { cleared <- k.Clear([]executorv1.GateLatch{killed}, "x", "", "why") }()
+	for k.saver.Hold(time.Millisecond) == nil { // until Clear holds it
+		k.saver.Release()
+	}
+	again := make(chan error)
+	go func() { again <- k.Kill("y", "", "second") }()
+	for k.latched.Load()[killed] == first {
+		time.Sleep(time.Millisecond)
+	}
+	release()
+	if got := refusal(t, <-cleared); got != "Aborted GATE_LATCHED" {
+		t.Error(got)
+	}
+	if err := <-again; err != nil {
+		t.Error(err)
+	}
+	k.Stop()
+	k, _, _ = open(t, dir, 10)
+	if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != "first" {
+		t.Errorf("after a restart: %v", l)
+	}
+}
+
 // The kill file is in force for the next decision and within a second for the status, and its latch stays.
 func TestKillFile(t *testing.T) {
 	dir := t.TempDir()
@@ -387,6 +420,51 @@ func TestUnreadableState(t *testing.T) {
 			t.Errorf("%s: set aside as %q", name, aside)
 		}
 		k.Stop()
+	}
+}
+
+// A latch that a full disk did not take is not forgotten by a kill of the process, nor with the file.
+func TestLatchThatIsNotWritten(t *testing.T) {
+	killing := func(k *Keeper) { _ = k.Kill("x", "", "why") }
+	alarm := func(k *Keeper) { _ = k.Alarm(drift, model, "x", "", "why") }
+	for name, tt := range map[string]struct {
+		before  func(k *Keeper)
+		lost    func(k *Keeper)
+		removed bool
+		want    int
+	}{
+		"kill":             {nil, killing, false, 1},
+		"alarm":            {nil, alarm, false, 1},
+		"alarm after kill": {killing, alarm, false, 1},
+		"none":             {nil, nil, false, 0},
+		"the file":         {killing, nil, true, 1},
+		"cleared":          {func(k *Keeper) { killing(k); _ = k.Clear([]executorv1.GateLatch{killed}, "x", "", "why") }, nil, false, 0},
+	} {
+		dir, after := t.TempDir(), t.TempDir()
+		k, _, _ := open(t, dir, 10)
+		if tt.before != nil {
+			tt.before(k)
+		}
+		repair := durabletest.FailFiles(t, dir)
+		if tt.lost != nil {
+			tt.lost(k)
+		}
+		if err := os.CopyFS(after, os.DirFS(dir)); err != nil { // as a kill of the process leaves it
+			t.Fatal(err)
+		}
+		repair()
+		if tt.removed {
+			if err := os.Remove(filepath.Join(after, fileName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			k, s, _ := open(t, after, 10)
+			if l := k.Status().GetLatches(); len(l) != tt.want || len(s.demoted) != tt.want || tt.want == 1 && l[0].GetLatch() != killed {
+				t.Errorf("%s: %v, demoted %q", name, l, s.demoted)
+			}
+			k.Stop()
+		}
 	}
 }
 

@@ -67,27 +67,28 @@ func (l *latches) String() string {
 
 // shut sets a latch, unless it is set already, and demotes the gate.
 func (k *Keeper) shut(which executorv1.GateLatch, by, from, reason string) {
-	k.set(which, by, from, reason)
-	k.demote(which)
+	k.demote(k.set(which, by, from, reason))
 }
 
-// set sets a latch, unless it is set already. It is in force for the next request.
-func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) {
+// set sets a latch, and returns it as it is set. Who set it first, why and when stays. It is in force for the next request.
+func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	next := *k.latched.Load()
-	if next[which] == nil {
-		next[which] = &latch{Latch: word(which), By: by, From: from, Reason: reason, Time: time.Now()}
-		k.latched.Store(&next)
+	l := latch{Latch: word(which), By: by, From: from, Reason: reason, Time: time.Now()}
+	if next[which] != nil {
+		l = *next[which] // a copy, so that a Clear which is under way keeps it
 	}
+	next[which] = &l
+	k.latched.Store(&next)
+	if k.sets != nil {
+		k.sets.Add()
+	}
+	return &l
 }
 
 // demote demotes a gate that is in force, because of the latch.
-func (k *Keeper) demote(which executorv1.GateLatch) {
-	l := k.latched.Load()[which]
-	if l == nil { // it was cleared meanwhile
-		return
-	}
+func (k *Keeper) demote(l *latch) {
 	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 	if k.rollout != nil {
 		k.rollout.Demote(l.By, l.From, strings.TrimSuffix(l.Latch+": "+l.Reason, ": "))
@@ -123,7 +124,7 @@ func (k *Keeper) Alarm(which executorv1.GateLatch, model, by, from, reason strin
 	return nil
 }
 
-// Clear clears latches, all or none. An error means that they are still set.
+// Clear clears latches. A wrong one or a failing disk clears none; one that is set again meanwhile stays set, which is an error.
 func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) error {
 	if len(which) == 0 || reason == "" {
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "want at least one latch, and a reason: what was found and done")
@@ -134,7 +135,7 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 		}
 		defer k.saver.Release()
 	}
-	before := k.latched.Load()
+	before, sets := k.snapshot()
 	for _, w := range which {
 		switch {
 		case w <= 0 || int(w) >= len(before):
@@ -153,16 +154,23 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 		}
 		return &from
 	}
-	if err := k.save(cleared(*before)); err != nil {
+	if err := k.save(cleared(*before), sets); err != nil {
 		return notCleared(err)
 	}
 	k.mu.Lock()
-	k.latched.Store(cleared(*k.latched.Load()))
+	left := cleared(*k.latched.Load())
+	k.latched.Store(left)
 	k.mu.Unlock()
+	var again error
 	for _, w := range which {
+		if left[w] != nil {
+			again = rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED,
+				"the latch %s was set again meanwhile, so it stays: find out why, and clear it again", word(w))
+			continue
+		}
 		k.opts.Logger.Warn("a latch of the gate was cleared: the gate stays shut until it is started again", "latch", word(w), "by", by, "from", from, "reason", reason)
 	}
-	return nil
+	return again
 }
 
 func notCleared(err error) error {

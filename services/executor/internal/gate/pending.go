@@ -188,14 +188,15 @@ func (p *Pending) decide(a decide.Advice, version string) {
 		p.verdict.version = version
 	}
 	k.metrics.count(d.Reason)
+	var shut *latch
 	if over {
 		sum := k.budget.now(now)
-		k.set(spent, byExecutor, "", fmt.Sprintf("the model has changed %d of the %d requests of the last hour: it may change %d",
+		shut = k.set(spent, byExecutor, "", fmt.Sprintf("the model has changed %d of the %d requests of the last hour: it may change %d",
 			sum.Changed, sum.Requests, limit(sum.Requests, s.Terms.MaxChanged)))
 	}
 	answered() // before the log is written
-	if over {
-		k.demote(spent)
+	if shut != nil {
+		k.demote(shut)
 	}
 }
 

@@ -354,9 +354,7 @@ func unknown(inForce *Rollout, err error) error {
 
 // abort sets 0 % at once, even if the folder cannot be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
-	if err := validReason(reason); err != nil {
-		return nil, err
-	}
+	reason = text.Cut(reason, maxReason) // a reason is no cause to refuse
 	k.mu.Lock()
 	now := time.Now()
 	k.settle(now)

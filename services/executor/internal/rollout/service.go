@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
@@ -89,10 +90,7 @@ func (s *Service) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
 // KillGate implements RolloutService.
 func (s *Service) KillGate(ctx context.Context, req *executorv1.KillGateRequest) (*executorv1.KillGateResponse, error) {
 	gates := s.keeper.opts.Gate
-	if err := validReason(req.GetReason()); err != nil {
-		return nil, err
-	}
-	if err := gates.Kill(rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+	if err := gates.Kill(rpc.Caller(ctx), from(ctx), text.Cut(req.GetReason(), maxReason)); err != nil {
 		return nil, err
 	}
 	return &executorv1.KillGateResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil
@@ -101,10 +99,7 @@ func (s *Service) KillGate(ctx context.Context, req *executorv1.KillGateRequest)
 // RaiseGateAlarm implements RolloutService.
 func (s *Service) RaiseGateAlarm(ctx context.Context, req *executorv1.RaiseGateAlarmRequest) (*executorv1.RaiseGateAlarmResponse, error) {
 	gates := s.keeper.opts.Gate
-	if err := validReason(req.GetReason()); err != nil {
-		return nil, err
-	}
-	if err := gates.Alarm(req.GetAlarm(), req.GetModelDigest(), rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+	if err := gates.Alarm(req.GetAlarm(), req.GetModelDigest(), rpc.Caller(ctx), from(ctx), text.Cut(req.GetReason(), maxReason)); err != nil {
 		return nil, err
 	}
 	return &executorv1.RaiseGateAlarmResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil

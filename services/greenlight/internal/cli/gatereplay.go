@@ -23,8 +23,9 @@ func gateReplayCommand(c console.Console) *cobra.Command {
 		Long: `Replay reads the rows of a feature log that were decided behind a gate, and computes each decision again from the row: from the
 scores, the request id, the symbol, the times, the features and the outcome of the shadow. A decision of the model must be its
 score bit for bit, with every check passed; a decision of the baseline must be the baseline's score, for the reason that the
-checks give. The state of the gate (its lease, latches and budget) is not in a row: such reasons are taken from the log, and
-counted. So are rows of PredictWithShadow, which never decides by the model.
+checks give. The model's score must be that of the features. What is not in a row is taken from the log, and counted: the state
+of the gate (its lease, latches and budget), an answer of the model that came too late or after the caller had left, an
+impossible event_time, and a PredictWithShadow, which never decides by the model.
 
 The model of the plan must be in --models, with its ranges. Rows of other gates are read with their own plans: --from and --to
 bound the time of arrival.

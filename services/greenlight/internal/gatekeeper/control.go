@@ -53,7 +53,7 @@ func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason st
 		default:
 			percent = set.GetObservePercent()
 		}
-		if err := off(ctx, e, percent, r.GetPlan(), reason); err != nil {
+		if err := off(ctx, e, percent, r.GetPlan(), clean(reason)); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("no model decides, %s %% of the requests get a shadow", plain(percent)), nil
@@ -63,7 +63,7 @@ func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason st
 // Kill kills the gates of all executors at once. Each kill holds from the next request on, until a person clears it.
 func Kill(ctx context.Context, executors []fleet.Executor, reason string) []Done {
 	return each(executors, func(e fleet.Executor) (string, error) {
-		got, err := e.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: reason})
+		got, err := e.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: clean(reason)})
 		if err != nil {
 			return "", &fleet.CallError{Service: "executor " + e.Addr, Err: err}
 		}

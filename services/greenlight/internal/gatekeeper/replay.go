@@ -29,8 +29,10 @@ type Replay struct {
 	plan    *Plan
 	limits  decide.Limits
 	sampler *shadow.Sampler
-	schema  string
-	domain  []decide.Range
+	// schema is the hash of the model's, with its domain and scorer; empty without a model.
+	schema string
+	domain []decide.Range
+	scorer model.Scorer
 }
 
 // Difference is a row that is not what package decide computes from it.
@@ -58,7 +60,7 @@ func NewReplay(p *Plan, salt string, a *model.Artifact) (*Replay, error) {
 		if a.Digest() != p.Model.Digest {
 			return nil, fmt.Errorf("%s/%s has the digest %.12s, and the plan is for %s", a.Manifest.Name, a.Manifest.Version, a.Digest(), p.Model)
 		}
-		r.schema = a.Schema.Hash()
+		r.schema, r.scorer = a.Schema.Hash(), a.Scorer
 		for _, f := range a.Ranges() {
 			r.domain = append(r.domain, decide.Range{Low: f.Low, High: f.High})
 		}
@@ -109,10 +111,16 @@ func (r *Replay) check(row *featurelog.Row) string {
 	case !d.Score.Present:
 		return "has no final score"
 	}
+	if what := r.rescore(row); what != "" {
+		return what
+	}
 	state := decide.State{Gated: true, Limits: r.limits}
 	if reason.OfState() { // the state of the gate is not in the row
 		r.Taken[reason.String()]++
 		return bits("the baseline's", d.Score.Value, row.BaselineScore)
+	}
+	if row.ShadowScore.Present && (reason == decide.Deadline || reason == decide.Canceled) { // nobody can tell when it came
+		r.Taken[reason.String()]++
 	}
 	got := decide.Decide(state, r.request(row, reason), advice(row, reason))
 	if got.Reason != reason {
@@ -127,7 +135,11 @@ func (r *Replay) request(row *featurelog.Row, reason decide.Reason) decide.Reque
 		Baseline: row.BaselineScore, Selected: r.sampler.Sampled(row.RequestID) && (r.plan.AllSymbols || slices.Contains(r.plan.Symbols, row.Symbol)),
 		Model: r.plan.Model.Digest,
 	}
-	if !row.EventTime.IsZero() {
+	switch {
+	case row.EventTime.IsZero() && reason == decide.FeaturesStale: // its event_time was impossible, and is not in the row
+		r.Taken[reason.String()]++
+		q.Age = decide.MaxAge + 1
+	case !row.EventTime.IsZero():
 		q.Age = row.ArrivalTime.Sub(row.EventTime)
 		if off := q.Age - decide.MaxAge; off.Abs() <= rounding { // the log has whole milliseconds
 			q.Age = decide.MaxAge
@@ -146,13 +158,32 @@ func (r *Replay) request(row *featurelog.Row, reason decide.Reason) decide.Reque
 		r.Taken[reason.String()]++
 		q.Model = ""
 	}
-	if row.Schema.Hash == r.schema && !slices.ContainsFunc(row.Features, math.IsNaN) {
+	switch {
+	case r.complete(row):
 		q.OutOfDomain = decide.Outside(row.Features, r.domain)
-	} else if reason == decide.OutOfDomain {
+	case reason == decide.OutOfDomain:
 		r.Taken[reason.String()]++
 		q.OutOfDomain = true
+	case reason == decide.None: // the row of a decision of the model has what the model scored
+		q.OutOfDomain = r.schema != ""
 	}
 	return q
+}
+
+// complete reports whether the row has all features of the model.
+func (r *Replay) complete(row *featurelog.Row) bool {
+	return row.Schema.Hash == r.schema && !slices.ContainsFunc(row.Features, math.IsNaN)
+}
+
+// rescore returns a difference between the score of the model in a row and that of its features.
+func (r *Replay) rescore(row *featurelog.Row) string {
+	if r.scorer == nil || !row.ShadowScore.Present || row.ModelDigest != r.plan.Model.Digest || !r.complete(row) {
+		return ""
+	}
+	if got, want := row.ShadowScore.Value, r.scorer.Score(row.Features); math.Float64bits(got) != math.Float64bits(want) {
+		return fmt.Sprintf("the model's score is %v, and its features give %v", got, want)
+	}
+	return ""
 }
 
 // rounding is more than the log rounds a time.

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
 // row is a row of the request "r" that the model decided, with changes.
@@ -82,6 +84,7 @@ func TestReplayHolds(t *testing.T) {
 		"model_changed, back":   baseline("model_changed", nil),
 		"features_stale":        baseline("features_stale", func(r *featurelog.Row) { r.EventTime = r.ArrivalTime.Add(-3 * time.Minute) }),
 		"out_of_domain":         baseline("out_of_domain", func(r *featurelog.Row) { r.Features[0] = 1.5 }),
+		"an impossible time":    baseline("features_stale", func(r *featurelog.Row) { r.EventTime = time.Time{} }),
 		"other schema":          baseline("out_of_domain", func(r *featurelog.Row) { r.Schema.Hash = "i" }),
 		"breaker_open":          baseline("breaker_open", failed("breaker_open")),
 		"shed":                  baseline("shed", failed("shed")),
@@ -118,6 +121,8 @@ func TestReplayFindsADifference(t *testing.T) {
 		"model, another symbol":     row(func(r *featurelog.Row) { r.Symbol = "B" }),
 		"model, stale":              row(func(r *featurelog.Row) { r.EventTime = r.ArrivalTime.Add(-121 * time.Second) }),
 		"model, out of domain":      row(func(r *featurelog.Row) { r.Features[0] = -0.5 }),
+		"model, no features":        row(func(r *featurelog.Row) { r.Features[0] = math.NaN() }),
+		"model, other schema":       row(func(r *featurelog.Row) { r.Schema.Hash = "i" }),
 		"baseline, another score":   baselineScored(baseline("killed", nil), 0.52),
 		"baseline for no reason":    baseline("disagreement", nil),
 		"baseline, not stale":       baseline("features_stale", nil),
@@ -138,6 +143,50 @@ func TestReplayFindsADifference(t *testing.T) {
 		var out bytes.Buffer
 		if err := replay.Text(&out); err != nil || !strings.Contains(out.String(), "2026-11-30T12:00:00Z r: ") || !strings.Contains(out.String(), "different 1 of 1") {
 			t.Errorf("%s: %v, %s", name, err, out.String())
+		}
+	}
+}
+
+// With the model, its score is that of the features. An answer that is in the row but came too late is taken from the log.
+func TestReplayScoresAgain(t *testing.T) {
+	t.Parallel()
+	a := enginetest.Artifact(t, "v1.8.1", "any")
+	g := a.Golden.Vectors[0]
+	for i, x := range g.X {
+		if r := a.Ranges()[i]; x < r.Low || x > r.High {
+			t.Fatalf("feature %d of the vector is out of domain", i)
+		}
+	}
+	p := *testPlan().Plan
+	p.Model.Digest, p.Percent, p.ObservePercent, p.AllSymbols, p.Symbols = a.Digest(), 100, 100, true, nil
+	of := func(change func(*featurelog.Row)) featurelog.Row {
+		return row(func(r *featurelog.Row) {
+			r.Schema, r.Features, r.ModelDigest = &featurelog.Schema{Hash: a.Schema.Hash()}, slices.Clone(g.X), a.Digest()
+			r.BaselineScore, r.ShadowScore.Value, r.Decision.Score.Value = g.Score, g.Score, g.Score
+			change(r)
+		})
+	}
+	late := of(func(r *featurelog.Row) { r.Decision.By, r.Decision.Reason = "baseline", "deadline" })
+	other := late
+	other.ShadowScore.Value = math.Nextafter(g.Score, 0)
+	for name, tt := range map[string]struct {
+		row              featurelog.Row
+		different, taken int
+	}{
+		"as it was":      {of(func(*featurelog.Row) {}), 0, 0},
+		"too late":       {late, 0, 1},
+		"another score":  {other, 1, 0},
+		"both scores":    {of(func(r *featurelog.Row) { r.ShadowScore.Value, r.Decision.Score.Value = 0.5, 0.5 }), 1, 0},
+		"a feature":      {of(func(r *featurelog.Row) { r.Features[1] /= 2 }), 1, 0},
+		"no feature":     {of(func(r *featurelog.Row) { r.Features[1] = math.NaN() }), 1, 0},
+		"another schema": {of(func(r *featurelog.Row) { r.Schema = &featurelog.Schema{Hash: "h"} }), 1, 0},
+	} {
+		replay, err := NewReplay(&p, "salt", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := replay.Read(one(tt.row, nil), nil); err != nil || replay.Different != tt.different || replay.Taken["deadline"] != uint64(tt.taken) {
+			t.Errorf("%s: %v, %+v, taken %v", name, err, replay.Differences, replay.Taken)
 		}
 	}
 }

@@ -61,6 +61,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	service = scoring.New(first.Active, scoring.NewMetrics(shell.Registry))
+	service.Trace(shell.Tracer)
 	watching.Activate(first.Active.Watch)
 
 	mlenginev1.RegisterScoringServiceServer(shell.Server, service)

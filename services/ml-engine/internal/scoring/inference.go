@@ -176,10 +176,10 @@ func (s *inferenceServer) ModelMetadata(_ context.Context, req *inference.ModelM
 
 // ModelInfer implements GRPCInferenceService. The protocol has no errors of single rows, so that one invalid value refuses the
 // request.
-func (s *inferenceServer) ModelInfer(_ context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
+func (s *inferenceServer) ModelInfer(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 	start := time.Now()
 	active := s.scoring.active.Load()
-	defer func() { active.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
+	defer func() { telemetry.ObserveMS(active.metrics.latency, time.Since(start), s.scoring.tracer.Sampled(ctx)) }()
 	m, err := s.model(req.GetModelName(), req.GetModelVersion())
 	if err != nil {
 		active.metrics.invalid.Inc()

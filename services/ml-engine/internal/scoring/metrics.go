@@ -30,11 +30,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "ml_predict_requests_total",
 			Help: "Requested predictions by status; each row of a batch counts as one.",
 		}, []string{"model_version", "status"}),
-		latency: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "ml_predict_latency_ms",
-			Help:    "Time in the handler of Predict, BatchPredict or ModelInfer, or of a message of StreamPredict, in milliseconds.",
-			Buckets: telemetry.LatencyBucketsMS,
-		}, []string{"model_version"}),
+		latency: f.NewHistogramVec(telemetry.LatencyMS("ml_predict_latency_ms",
+			"Time in the handler of Predict, BatchPredict or ModelInfer, or of a message of StreamPredict, in milliseconds.",
+		), []string{"model_version"}),
 		score: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ml_prediction_score",
 			Help:    "Scores in [0,1].",

@@ -30,6 +30,7 @@ type Service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
 	metrics  *Metrics
+	tracer   *telemetry.Tracer // nil without traces
 	active   atomic.Pointer[snapshot]
 	stopping chan struct{} // closed by EndStreams
 }
@@ -57,6 +58,9 @@ func New(l Loaded, m *Metrics) *Service {
 	s.active.Store(&snapshot{Loaded: l, metrics: s.metrics.of(l.Artifact)})
 	return s
 }
+
+// Trace makes the service start a span for each message of a stream that has a trace context. Call it before the first request.
+func (s *Service) Trace(t *telemetry.Tracer) { s.tracer = t }
 
 // Version returns the active model's version.
 func (s *Service) Version() string { return s.active.Load().Manifest.Version }
@@ -93,10 +97,10 @@ func (s *Service) Refused(method string, code codes.Code) {
 }
 
 // Predict implements ScoringService.
-func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
+func (s *Service) Predict(ctx context.Context, req *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {
 	start := time.Now()
 	m := s.active.Load()
-	defer func() { m.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
+	defer func() { telemetry.ObserveMS(m.metrics.latency, time.Since(start), s.tracer.Sampled(ctx)) }()
 
 	x, err := vectorOf(m.Schema, req)
 	var watched watchedInputs
@@ -126,10 +130,10 @@ func (s *Service) Predict(_ context.Context, req *mlenginev1.PredictRequest) (*m
 }
 
 // BatchPredict implements ScoringService.
-func (s *Service) BatchPredict(_ context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
+func (s *Service) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
 	start := time.Now()
 	m := s.active.Load()
-	defer func() { m.metrics.latency.Observe(telemetry.Milliseconds(time.Since(start))) }()
+	defer func() { telemetry.ObserveMS(m.metrics.latency, time.Since(start), s.tracer.Sampled(ctx)) }()
 
 	rows, err := shapeOf(m.Schema, req)
 	if err != nil {
@@ -183,12 +187,23 @@ func (m *snapshot) score(start time.Time, rows monitor.Rows) (errs []*mlenginev1
 
 // StreamPredict implements ScoringService: a BatchPredict for each message.
 func (s *Service) StreamPredict(stream batches.Stream) error {
-	err := batches.Answer(stream, s.stopping, s.BatchPredict)
+	err := batches.Answer(stream, s.stopping, s.message)
 	// Only gRPC ends a stream with these codes: for a message that is too large, and for one that does not decode.
 	if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Internal {
 		s.Refused(mlenginev1.ScoringService_StreamPredict_FullMethodName, code)
 	}
 	return err
+}
+
+// message answers a message of StreamPredict. Whether it is traced is its sender's decision.
+func (s *Service) message(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
+	if s.tracer == nil || req.GetTraceparent() == "" {
+		return s.BatchPredict(ctx, req)
+	}
+	ctx, span := s.tracer.Serve(ctx, mlenginev1.ScoringService_StreamPredict_FullMethodName[1:], req.GetTraceparent())
+	resp, err := s.BatchPredict(ctx, req)
+	telemetry.EndSpan(span, err)
+	return resp, err
 }
 
 // GetModelInfo implements ScoringService.

@@ -105,9 +105,10 @@ type PredictRequest struct {
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. It does not change the
-	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
-	// minute.
+	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. A time out of that range
+	// is ignored and counted. It changes no decision of the baseline. Behind a gate the model does not decide if it is more than
+	// 2 minutes old, or out of that range; without it, the age of the state is not checked. It is not used with a quote, whose
+	// features have their own minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name: at least the inputs of the baseline. A shadow also needs the inputs of the model under trial.
 	// Each is a finite number in its unit. "bias" may be omitted; it is 1. A name that no schema here has is refused, unless
@@ -332,7 +333,11 @@ type DecideRequest struct {
 	// with INVALID_ARGUMENT, DEADLINE_INVALID. Absent: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// The market state, with the caller's own score if that is the baseline. Required.
-	Request       *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	Request *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	// W3C trace context of the message, as the traceparent header of a call, for example
+	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. A longer or invalid one is ignored, and so is
+	// every one unless executor has --otlp-endpoint. The decision does not depend on it. Absent: the message begins a trace.
+	Traceparent   string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,6 +391,13 @@ func (x *DecideRequest) GetRequest() *PredictRequest {
 		return x.Request
 	}
 	return nil
+}
+
+func (x *DecideRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // DecideResponse is the answer to one message of a stream.
@@ -940,11 +952,12 @@ const file_greenlight_executor_v1_decision_proto_rawDesc = "" +
 	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\x12%\n" +
 	"\x0eshadow_sampled\x18\x05 \x01(\bR\rshadowSampled\x12=\n" +
 	"\ffeature_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vfeatureTime\x128\n" +
-	"\x04gate\x18\a \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"\xa5\x01\n" +
+	"\x04gate\x18\a \x01(\v2$.greenlight.executor.v1.GateDecisionR\x04gate\"\xc7\x01\n" +
 	"\rDecideRequest\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12@\n" +
-	"\arequest\x18\x03 \x01(\v2&.greenlight.executor.v1.PredictRequestR\arequest\"\xba\x01\n" +
+	"\arequest\x18\x03 \x01(\v2&.greenlight.executor.v1.PredictRequestR\arequest\x12 \n" +
+	"\vtraceparent\x18\x04 \x01(\tR\vtraceparent\"\xba\x01\n" +
 	"\x0eDecideResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12E\n" +
 	"\bresponse\x18\x02 \x01(\v2'.greenlight.executor.v1.PredictResponseH\x00R\bresponse\x12;\n" +

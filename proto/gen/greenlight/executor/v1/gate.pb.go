@@ -703,7 +703,7 @@ func (x *GateDecisionCount) GetCount() uint64 {
 // KillGateRequest switches the gate off.
 type KillGateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reason, for people and the audit log. At most 512 bytes.
+	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -808,7 +808,7 @@ type RaiseGateAlarmRequest struct {
 	Alarm GateLatch `protobuf:"varint,1,opt,name=alarm,proto3,enum=greenlight.executor.v1.GateLatch" json:"alarm,omitempty"`
 	// SHA-256 of the model that the alarm is about. If the gate was started for another model, nothing is changed.
 	ModelDigest string `protobuf:"bytes,2,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	// Reason, for people and the audit log. At most 512 bytes.
+	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -598,7 +598,7 @@ func (x *SetRolloutResponse) GetInstanceId() string {
 // AbortRolloutRequest stops all shadows.
 type AbortRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reason, for people and the audit log. At most 512 bytes.
+	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -375,7 +375,11 @@ type BatchPredictRequest struct {
 	// Sources of the rows, one per row. If empty, all are live.
 	Sources []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
 	// Caller's number of the message in a stream, repeated in its answer. BatchPredict ignores it.
-	Sequence      uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// W3C trace context of the message in a stream, as the traceparent header of a call. At most 128 bytes. A longer or invalid
+	// one is ignored, and so is every one unless ml-engine has --otlp-endpoint. Absent: the message is not traced. The scores do
+	// not depend on it, and BatchPredict ignores it.
+	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,6 +461,13 @@ func (x *BatchPredictRequest) GetSequence() uint64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *BatchPredictRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // BatchPredictResponse holds one score or one error per row.
@@ -1084,7 +1095,7 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\x12!\n" +
-	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\x82\x02\n" +
+	"\fmodel_digest\x18\x04 \x01(\tR\vmodelDigest\"\xa4\x02\n" +
 	"\x13BatchPredictRequest\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x01R\x06values\x12\x18\n" +
@@ -1092,7 +1103,8 @@ const file_greenlight_mlengine_v1_scoring_proto_rawDesc = "" +
 	"\x0ewatched_values\x18\x04 \x03(\x01R\rwatchedValues\x12$\n" +
 	"\x0eevent_times_ms\x18\x05 \x03(\x03R\feventTimesMs\x128\n" +
 	"\asources\x18\x06 \x03(\x0e2\x1e.greenlight.mlengine.v1.SourceR\asources\x12\x1a\n" +
-	"\bsequence\x18\a \x01(\x04R\bsequence\"\x86\x02\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\x12 \n" +
+	"\vtraceparent\x18\b \x01(\tR\vtraceparent\"\x86\x02\n" +
 	"\x14BatchPredictResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x01R\x06scores\x128\n" +
 	"\x06errors\x18\x02 \x03(\v2 .greenlight.mlengine.v1.RowErrorR\x06errors\x12#\n" +

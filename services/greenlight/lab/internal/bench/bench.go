@@ -78,7 +78,7 @@ var (
 	streamed    = []string{decideOff, decideOn}
 	closedSides = map[int][]string{
 		1:            slices.Concat(steady, []string{decideOneOff}),
-		manyUnderWay: slices.Concat(steady, streamed, []string{decideOneOff, pingPong}),
+		manyUnderWay: slices.Concat(steady, streamed, []string{tracedOff, decideOneOff, pingPong}),
 	}
 	calls    = failing("executor", shadowFresh)
 	streams  = failing("Decide", decideFresh)
@@ -152,7 +152,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := f.profile(ctx); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{shadowOff, shadowOn} { // the executors of all sides
+	for _, name := range []string{shadowOff, shadowOn, tracedOff} { // the executors of all sides
 		if _, err := f.sides[name].settle(ctx); err != nil {
 			return nil, err
 		}

@@ -63,6 +63,10 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	if err != nil {
 		return f, err
 	}
+	traced, err := f.startExecutor(ctx, "traced", f.engine, "0", "--otlp-endpoint", "127.0.0.1:1", "--trace-ratio", "0") // nothing is sent
+	if err != nil {
+		return f, err
+	}
 	echoed := func(traffic.State) float64 { return echoScore }
 	for _, d := range []struct {
 		name    string
@@ -76,6 +80,7 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		{echoDecision, echo, echoed, false, 0},
 		{shadowOff, off, baselineOf, false, 0},
 		{shadowOn, on, baselineOf, false, 0},
+		{tracedOff, traced, baselineOf, false, 0},
 		{decideOff, off, baselineOf, false, manyUnderWay},
 		{decideOn, on, baselineOf, false, manyUnderWay},
 		{decideOneOff, off, baselineOf, false, 1},

@@ -97,8 +97,11 @@ func (r *run) result() *Result {
 		}
 	}
 	failed(calls)
-	if cost := r.shadowCost(shadowOn, shadowOff); cost != nil {
+	if cost := r.moreCPU(shadowOn, shadowOff); cost != nil {
 		row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", cost)
+	}
+	if cost := r.moreCPU(tracedOff, shadowOff); cost != nil {
+		row("traces, not sampled, in executor", "CPU per request at saturation", "<=", 1, "us", cost)
 	}
 	r.streamRows(compared, row)
 	failed(streams)
@@ -138,7 +141,7 @@ func (r *run) streamRows(compared func(side, base, measure, op string, target fl
 	tail := fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare)
 	compared(decideOn, decideOff, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90, many, sample.throughput)
 	compared(decideOn, decideOff, tail, "<=", 1.10, calm, p99)
-	if cost := r.shadowCost(decideOn, decideOff); cost != nil {
+	if cost := r.moreCPU(decideOn, decideOff); cost != nil {
 		row("shadow of Decide, in executor", "CPU per decision at saturation", "<=", 5, "us", cost)
 	}
 	for i, times := range floodTimes {
@@ -153,9 +156,9 @@ func (r *run) streamRows(compared func(side, base, measure, op string, target fl
 	}
 }
 
-// shadowCost is the CPU time per request at saturation that executor takes more with a shadow than without, in microseconds;
+// moreCPU is the CPU time per request at saturation that executor takes more with a feature than without, in microseconds;
 // nil where the system does not tell.
-func (r *run) shadowCost(with, without string) []float64 {
+func (r *run) moreCPU(with, without string) []float64 {
 	on, off := r.samples[closedKey(with, manyUnderWay)], r.samples[closedKey(without, manyUnderWay)]
 	if cpuPerCall(on[0]) <= 0 {
 		return nil

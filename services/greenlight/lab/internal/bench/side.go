@@ -42,6 +42,7 @@ const (
 	echoDecision = "echo, executor's messages"
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
+	tracedOff    = "executor, traces on, not sampled"   // and shadow off
 	shadowFresh  = "executor, shadow off, just started" // the reference while ml-engine fails, which is just started as well
 
 	// Over streams: one decision in flight on each, or all on one.

@@ -1,0 +1,91 @@
+// Package spans has the spans of shadows and of the calls to ml-engine. They have no feature value.
+package spans
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/greenlight-ml/greenlight/pkg/decide"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+)
+
+// maxLinks is how many rows a call to ml-engine is linked to. The rest of a batch has no link.
+const maxLinks = 64
+
+// Shadow is how a shadow ended.
+type Shadow struct {
+	Outcome, Version string
+	// Delta is set if the shadow was compared.
+	Delta *float64
+	// Gate is the decision of the gate; nil if none is set.
+	Gate *decide.Decision
+	// Failed is set if the outcome is a failure.
+	Failed bool
+}
+
+// Begin starts the span of a shadow, a child of its decision's, which may end first. challenger is empty for the model under
+// trial. A decision that is not sampled is nil, and so is the span.
+func Begin(decision trace.Span, challenger string) trace.Span {
+	if decision == nil {
+		return nil
+	}
+	_, span := telemetry.SpanTracer(decision).Start(trace.ContextWithSpan(context.Background(), decision), "shadow")
+	if challenger != "" {
+		span.SetAttributes(attribute.String("greenlight.challenger", challenger))
+	}
+	return span
+}
+
+// End ends the span of a shadow.
+func End(span trace.Span, s Shadow) {
+	span.SetAttributes(attribute.String("greenlight.shadow.outcome", s.Outcome))
+	if s.Version != "" {
+		span.SetAttributes(attribute.String("greenlight.model.version", s.Version))
+	}
+	if s.Delta != nil {
+		span.SetAttributes(attribute.Float64("greenlight.shadow.delta", *s.Delta))
+	}
+	if s.Gate != nil {
+		Gate(span, *s.Gate)
+	}
+	if s.Failed {
+		span.SetStatus(codes.Error, s.Outcome)
+	}
+	span.End()
+}
+
+// Gate sets the decision of a gate.
+func Gate(span trace.Span, d decide.Decision) {
+	by := "baseline"
+	if d.ByModel() {
+		by = "model"
+	}
+	span.SetAttributes(attribute.String("greenlight.gate.decided_by", by), attribute.String("greenlight.gate.reason", d.Reason.String()))
+}
+
+// Call starts the span of a call to ml-engine with the rows, whose spans are those of their shadows; nil is none. It begins a
+// trace of its own, which is linked to the rows: they may be of many traces. It returns the context of a unary call and the
+// traceparent of a message. Without a sampled row the span is nil.
+func Call(ctx context.Context, rows int, row func(int) trace.Span) (_ context.Context, span trace.Span, traceparent string) {
+	var links []trace.Link
+	var first trace.Span
+	for i := range rows {
+		if s := row(i); s != nil && len(links) < maxLinks {
+			if first == nil {
+				first = s
+			}
+			links = append(links, trace.Link{SpanContext: s.SpanContext()})
+		}
+	}
+	if first == nil {
+		return ctx, nil, ""
+	}
+	ctx, span = telemetry.SpanTracer(first).Start(ctx, "ml-engine batch", trace.WithNewRoot(), trace.WithLinks(links...),
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int("greenlight.rows", rows)))
+	traceparent = telemetry.TraceParent(span)
+	return metadata.AppendToOutgoingContext(ctx, telemetry.TraceHeader, traceparent), span, traceparent
+}
