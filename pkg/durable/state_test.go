@@ -48,7 +48,7 @@ func TestUnusableState(t *testing.T) {
 		`{"schema":"number/v1","n":-1}`:  "n is negative",
 		`{"schema":"number/v1","n":"7"}`: "cannot unmarshal",
 		`{"schema":"number/v1",`:         "unexpected end",
-		strings.Repeat(" ", 1<<20+1):    "file is too large",
+		strings.Repeat(" ", 1<<20+1):     "file is too large",
 	} {
 		path := filepath.Join(t.TempDir(), "state.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -335,8 +335,8 @@ type DecideRequest struct {
 	// The market state, with the caller's own score if that is the baseline. Required.
 	Request *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
 	// W3C trace context of the message, as the traceparent header of a call, for example
-	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. A longer or invalid one is ignored, and so is
-	// every one unless executor has --otlp-endpoint. The decision does not depend on it. Absent: the message begins a trace.
+	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. The message begins a trace if it is absent,
+	// longer or invalid. It is ignored unless executor has --otlp-endpoint. The decision does not depend on it.
 	Traceparent   string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

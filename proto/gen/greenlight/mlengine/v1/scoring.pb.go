@@ -377,8 +377,8 @@ type BatchPredictRequest struct {
 	// Caller's number of the message in a stream, repeated in its answer. BatchPredict ignores it.
 	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// W3C trace context of the message in a stream, as the traceparent header of a call. At most 128 bytes. A longer or invalid
-	// one is ignored, and so is every one unless ml-engine has --otlp-endpoint. Absent: the message is not traced. The scores do
-	// not depend on it, and BatchPredict ignores it.
+	// one begins a trace; every one is ignored unless ml-engine has --otlp-endpoint. Absent: the message is not traced. The scores
+	// do not depend on it, and BatchPredict ignores it.
 	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
