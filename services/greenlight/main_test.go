@@ -96,7 +96,7 @@ func condition(cond string) (bool, error) {
 		_, err := exec.LookPath("grpc_python_plugin")
 		return found(err == nil && python() != "", "gRPC for Python is not installed (Debian: apt-get install python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)")
 	case "nodeclient":
-		_, err := os.Stat(filepath.Join("..", "..", "deploy", "nodeclient", "node_modules"))
+		_, err := os.Stat(filepath.Join("..", "..", "deploy", "nodeclient", "node_modules", ".bin", "tsc"))
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)

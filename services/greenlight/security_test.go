@@ -28,8 +28,8 @@ func TestSecurityGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	shell := snippets(string(guide), "sh")
-	if len(shell) != 5 {
-		t.Fatalf("the guide has %d shell snippets: want those for certificates, model, services, calls and refusals", len(shell))
+	if len(shell) != 6 {
+		t.Fatalf("the guide has %d shell snippets: want those for certificates, model, services, calls, refusals and evidence", len(shell))
 	}
 	work := t.TempDir()
 	programs(t, root, work, "ml-engine", "executor", "greenlight")

@@ -190,6 +190,8 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 			fmt.Sprintf("when the overall index stays above %s and", critical), fmt.Sprintf("hours in a row above %s after which", critical),
 			fmt.Sprintf("threshold (%s overall, %s for a feature)", index(limits.Overall), index(limits.Feature)),
 			fmt.Sprintf("fewer than %d rows or %d days", limits.MinRows, limits.MinDays), offline,
+		},
+		"docs/reference/lab.md": {
 			fmt.Sprintf("PSI > %s", index(limits.Overall)),
 			fmt.Sprintf("A true rate of %s matches, or of %s errors", percent(policy.SLO.MatchRate), percent(abort.ErrorRate)),
 			fmt.Sprintf("since the SLO is %s", percent(policy.SLO.ErrorRate)), fmt.Sprintf("once it has %d shadows", policy.MinComparisons),
