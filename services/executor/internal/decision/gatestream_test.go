@@ -327,7 +327,7 @@ func TestGateStreamCanceled(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		e := behindGate(t, dir, enginetest.Options{}, onlySymbol)
-		e.engine.Break(enginetest.Delay(40 * time.Millisecond))
+		e.engine.Break(enginetest.Delay(25 * time.Millisecond)) // two calls one after the other fit into the 60 ms of a shadow
 		ctx, cancel := context.WithCancel(t.Context())
 		stream := e.decides(ctx)
 		e.send(stream, 0, 20, "S")
