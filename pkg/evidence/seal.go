@@ -69,7 +69,7 @@ func (s seals) close() error {
 
 // Trust adds a problem for the first line of the chain that none of the keys has signed. A signature covers all lines before
 // it, so a folder whose signing began late is trusted from its first line on; but from the first signature on, every line has
-// one. Whoever rebuilds the folder without a key is detected; lines removed from the end are not, see [Report.Pin].
+// one. A folder that was rebuilt without a key is detected; lines removed from the end are not, see [Report.Pin].
 func (r *Report) Trust(keys dsse.Keys) error {
 	root, err := durable.OpenRoot(r.Dir)
 	if err != nil {

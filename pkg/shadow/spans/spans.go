@@ -68,7 +68,7 @@ func Gate(span trace.Span, d decide.Decision) {
 }
 
 // Call starts the span of a call to ml-engine with the rows, whose spans are those of their shadows; nil is none. It begins a
-// trace of its own, which is linked to the rows: they may be of many traces. It returns the context of a unary call and the
+// separate trace, which is linked to the rows: they may be of many traces. It returns the context of a unary call and the
 // traceparent of a message. Without a sampled row the span is nil.
 func Call(ctx context.Context, rows int, row func(int) trace.Span) (_ context.Context, span trace.Span, traceparent string) {
 	var links []trace.Link

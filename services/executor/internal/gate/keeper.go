@@ -56,7 +56,7 @@ type Standing struct {
 	Phase  Phase
 }
 
-// Phase is what became of a gate that was set.
+// Phase is the state of a gate that was set.
 type Phase uint8
 
 // The phases.

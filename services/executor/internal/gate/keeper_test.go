@@ -297,7 +297,7 @@ func TestLatches(t *testing.T) {
 	if got := refusal(t, k.Refused()); got != "FailedPrecondition GATE_LATCHED" {
 		t.Error(got)
 	}
-	if err := k.Clear([]executorv1.GateLatch{killed, quality}, "x", "", "found and mended"); err != nil {
+	if err := k.Clear([]executorv1.GateLatch{killed, quality}, "x", "", "found and fixed"); err != nil {
 		t.Fatal(err)
 	}
 	k.Stop()
