@@ -27,10 +27,8 @@ type Report struct {
 	// evidence, and nothing reads them. This is not a problem.
 	Ignored []Problem `json:"ignored"`
 
-	// hashes are the hashes of all lines, oldest first.
-	hashes []string
-	// chain are all lines, oldest first, without their line ends.
-	chain [][]byte
+	// entries are all valid lines, oldest first.
+	entries []entry
 }
 
 // minHead is the fewest digits that identify a head.
@@ -54,9 +52,9 @@ func (r *Report) Pin(head string) {
 	if strings.HasPrefix(r.Head, head) {
 		return
 	}
-	for i, hash := range r.hashes {
-		if strings.HasPrefix(hash, head) {
-			r.problem(chainName, i+1, "has the requested head %s: %s written since", short(head), lines(len(r.hashes)-i-1))
+	for i, e := range r.entries {
+		if strings.HasPrefix(e.Hash, head) {
+			r.problem(chainName, i+1, "has the requested head %s: %s written since", short(head), lines(len(r.entries)-i-1))
 			return
 		}
 	}

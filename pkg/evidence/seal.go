@@ -48,7 +48,7 @@ func (s seals) sign(line []byte) error {
 	if s.signer == nil {
 		return nil
 	}
-	envelope, err := s.signer.Sign(lineType, bytes.TrimSuffix(line, []byte("\n")))
+	envelope, err := s.signer.Sign(lineType, payloadOf(line))
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,9 @@ func (s seals) sign(line []byte) error {
 	}
 	return s.lines.Append(append(data, '\n'))
 }
+
+// payloadOf returns what is signed of a line: all but its line end.
+func payloadOf(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\n")) }
 
 func (s seals) close() error {
 	if s.lines == nil {
@@ -107,8 +110,12 @@ func (r *Report) Trust(keys dsse.Keys) error {
 		signed[string(payload)] = true
 	}
 	first := 0
-	for i, line := range r.chain {
-		has := signed[string(line)]
+	for i, e := range r.entries {
+		line, err := e.line() // an entry has only one valid form
+		if err != nil {
+			return err
+		}
+		has := signed[string(payloadOf(line))]
 		switch {
 		case has && first == 0:
 			first = i + 1

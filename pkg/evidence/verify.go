@@ -58,11 +58,7 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.chain, err = parseChain(data)
-	v.Lines, v.Head = len(v.chain.entries), v.chain.last().Hash
-	for _, e := range v.chain.entries {
-		v.hashes = append(v.hashes, e.Hash)
-	}
-	v.Report.chain = bytes.Split(bytes.TrimSuffix(data[:len(data)-len(v.chain.tail)], []byte("\n")), []byte("\n"))[:v.Lines]
+	v.entries, v.Lines, v.Head = v.chain.entries, len(v.chain.entries), v.chain.last().Hash
 	var broken *lineError
 	if errors.As(err, &broken) {
 		// Lines after a break cannot be trusted, so the files are not judged.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -266,8 +265,14 @@ It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
 				answers, errs := gatekeeper.Read(ctx, all)
-				replies, err := repliesOf(all, answers, errs)
-				if err = errors.Join(err, show(replies)); err != nil {
+				replies := make([]reply, len(all))
+				for i, x := range all {
+					var err error
+					if replies[i], err = newReply(x.Addr, answers[i], errs[i]); err != nil {
+						return err
+					}
+				}
+				if err := show(replies); err != nil {
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
@@ -280,24 +285,6 @@ It exits 1 when an executor does not answer.`,
 	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	show = outputsReplies(c, cmd)
 	return cmd
-}
-
-// repliesOf returns the JSON of what executors answered.
-func repliesOf[M proto.Message](all []fleet.Executor, answers []M, errs []error) ([]reply, error) {
-	replies := make([]reply, len(all))
-	for i, x := range all {
-		replies[i].Address = x.Addr
-		if errs[i] != nil {
-			replies[i].Error = fleet.Plain(errs[i]).Error()
-			continue
-		}
-		raw, err := protoJSON(answers[i])
-		if err != nil {
-			return nil, err
-		}
-		replies[i].Answer = raw
-	}
-	return replies, nil
 }
 
 // useExecutors connects to the executors of the flags, at least one.

@@ -51,13 +51,21 @@ type reply struct {
 	Address string `json:"address"`
 	// Error is why there is no answer.
 	Error string `json:"error,omitempty"`
-	// Answer is the answer of the contract, in its JSON form.
+	// Answer is the answer of the contract in its JSON form, with all fields. It is absent if the call has none.
 	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
-// protoJSON returns a message of the contract in its JSON form, with all fields.
-func protoJSON(m proto.Message) (json.RawMessage, error) {
-	return protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
+// newReply returns the JSON of an answer of the service at addr, or of its error.
+func newReply(addr string, answer any, err error) (reply, error) {
+	r := reply{Address: addr}
+	if err != nil {
+		r.Error = fleet.Plain(err).Error()
+		return r, nil
+	}
+	if m, ok := answer.(proto.Message); ok {
+		r.Answer, err = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
+	}
+	return r, err
 }
 
 // repliesSchema is the schema of a list of replies.
@@ -75,20 +83,15 @@ func callAll[T, R any](c console.Console, show func([]reply) error, kind string,
 	var failed error
 	replies := make([]reply, len(all))
 	for i, one := range all {
-		replies[i].Address = addr(one)
+		var err error
+		if replies[i], err = newReply(addr(one), answers[i], errs[i]); err != nil {
+			return err
+		}
 		label := fmt.Sprintf("%-9s %s", strings.TrimPrefix(kind, "ml-"), addr(one))
 		if errs[i] != nil {
 			c.Say("%s FAILED: %s", label, canaryview.Line(fleet.Plain(errs[i]).Error()))
 			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", kind, addr(one), fleet.Plain(errs[i])))
-			replies[i].Error = fleet.Plain(errs[i]).Error()
 			continue
-		}
-		if m, ok := any(answers[i]).(proto.Message); ok {
-			raw, err := protoJSON(m)
-			if err != nil {
-				return err
-			}
-			replies[i].Answer = raw
 		}
 		c.Say("%s %s", label, text(one, answers[i]))
 	}

@@ -92,8 +92,8 @@ scoring, of which no match rate is free.`,
 				if err != nil {
 					return err
 				}
-				raw, err := protoJSON(r)
-				return errors.Join(err, shadowview.Report(r, c.Out), show([]reply{{Address: at.Addr, Answer: raw}}))
+				one, err := newReply(at.Addr, r, nil)
+				return errors.Join(err, shadowview.Report(r, c.Out), show([]reply{one}))
 			})
 		},
 	}
