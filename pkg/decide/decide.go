@@ -23,7 +23,7 @@ const (
 	Off
 	// LeaseLapsed is that the lease of the gate has lapsed.
 	LeaseLapsed
-	// Killed is that somebody has killed the gate.
+	// Killed is that the gate was killed.
 	Killed
 	// QualityAlarm is that the model's quality is worse.
 	QualityAlarm

@@ -73,12 +73,12 @@ func (k *Keeper) load(now time.Time) (err error) {
 	case err != nil:
 		return errors.Join(err, k.budget.total.Close(), k.sets.Close())
 	}
-	if k.sets.Load() > f.Sets && set[killed] == nil { // a full disk and a kill of the process came between
+	if k.sets.Load() > f.Sets && set[killed] == nil { // the disk was full, and the process was killed
 		set[killed] = &latch{Latch: word(killed), By: byExecutor, Reason: "a latch was set before the restart, and could not be written", Time: now}
 		k.opts.Logger.Error("a latch of the gate was set before the restart, and could not be written: it is killed until a person clears it")
 		write = true
 	}
-	if n := k.budget.total.Load(); n > f.Changes { // a kill came between the changes and their save
+	if n := k.budget.total.Load(); n > f.Changes { // the process was killed before it saved the latest changes
 		latest := minute{Minute: now.Unix() / 60, Changed: n - f.Changes}
 		for _, m := range f.Hour {
 			latest.Minute = max(latest.Minute, m.Minute)

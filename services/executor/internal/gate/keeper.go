@@ -194,7 +194,7 @@ func (k *Keeper) killFile() string {
 		return k.killPath() + " exists"
 	case errors.Is(err, fs.ErrNotExist):
 		return ""
-	default: // nobody can tell
+	default: // the file may exist
 		return fmt.Sprintf("%s cannot be read: %v", k.killPath(), err)
 	}
 }

@@ -128,7 +128,7 @@ func (k *Keeper) Gate(at time.Time) gate.Standing {
 	return s
 }
 
-// Demote implements [gate.Rollout]. The saver writes it soon: if it does not come to that, the latch is what a restart finds.
+// Demote implements [gate.Rollout]. The saver writes it within a second. After a crash before that, the latch keeps the gate shut.
 func (k *Keeper) Demote(by, from, reason string) {
 	k.mu.Lock()
 	now := time.Now()

@@ -186,7 +186,7 @@ func modelKeygen(c console.Console) *cobra.Command {
 		Use: "keygen", Short: "Make a key pair that signs models, or evidence",
 		Long: `Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
 with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
---require-signature, and to who checks the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
+--require-signature, and to those who check the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
 P-384 and P-521.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

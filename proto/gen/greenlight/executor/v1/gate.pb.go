@@ -87,7 +87,7 @@ const (
 	FallbackReason_FALLBACK_REASON_OFF FallbackReason = 1
 	// The lease of the gate has lapsed, or executor has restarted and its holder has not renewed it.
 	FallbackReason_FALLBACK_REASON_LEASE_LAPSED FallbackReason = 2
-	// Somebody has killed the gate. In force until a person clears it.
+	// The gate was killed. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_KILLED FallbackReason = 3
 	// greenlight agent found the model's quality to be worse. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_QUALITY_ALARM FallbackReason = 4
