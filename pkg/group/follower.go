@@ -1,0 +1,219 @@
+package group
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// Member is one process of an executor.
+type Member struct {
+	Group string
+	// Executor outlives restarts, Instance is random for each process.
+	Executor, Instance string
+	// Keys are those whose signatures the executor trusts.
+	Keys dsse.Keys
+}
+
+// Follower decides what an executor obeys. It is not safe for concurrent use. Times have a monotonic clock reading.
+type Follower struct {
+	m     Member
+	state State
+
+	nonces []nonce
+	// record is the newest that was seen by this process.
+	record *fleetv1.Record
+	// session has admitted this process. zero is a time at which its uptime was not above zero, made is when the nonce of the
+	// admission was made, and least is the oldest record that it admits.
+	session    string
+	zero, made time.Time
+	least      position
+}
+
+type nonce struct {
+	text string
+	made time.Time
+}
+
+// position is the place of a record in the order of all.
+type position struct{ revision, renewal uint64 }
+
+func positionOf(r *fleetv1.Record) position { return position{r.GetRevision(), r.GetRenewal()} }
+
+func (p position) before(q position) bool {
+	return p.revision < q.revision || p.revision == q.revision && p.renewal < q.renewal
+}
+
+// State is what a follower continues from after a restart.
+type State struct {
+	// Revision and Renewal are the highest that were seen, Body is the digest of what all records of the revision have in
+	// common.
+	Revision uint64 `json:"revision"`
+	Renewal  uint64 `json:"renewal"`
+	Body     string `json:"body"`
+	// Held stops records up to this revision: somebody has aborted them.
+	Held uint64 `json:"held"`
+	// Kills are the ids of the last kills that were obeyed.
+	Kills []string `json:"kills,omitempty"`
+}
+
+// maxKills bounds the ids of kills that are remembered.
+const maxKills = 64
+
+// NewFollower returns a follower that continues from the state. It is at 0 % until a session admits it.
+func NewFollower(m Member, s State) *Follower { return &Follower{m: m, state: s} }
+
+// State returns what to continue from after a restart.
+func (f *Follower) State() State {
+	s := f.state
+	s.Kills = slices.Clone(s.Kills)
+	return s
+}
+
+// Session returns the session that has admitted the process; empty without one.
+func (f *Follower) Session() string { return f.session }
+
+// Nonce returns a new nonce for a report that is made now.
+func (f *Follower) Nonce(now time.Time) string {
+	f.forget(now)
+	n := nonce{rand.Text(), now}
+	f.nonces = append(f.nonces, n)
+	return n.text
+}
+
+func (f *Follower) forget(now time.Time) {
+	f.nonces = slices.DeleteFunc(f.nonces, func(n nonce) bool { return now.Sub(n.made) > nonceLife })
+	if f.session != "" && now.Sub(f.made) > admissionLife {
+		f.session = ""
+	}
+}
+
+// Record takes a signed record. The error is a [*RefusedError]. Seeing a record again is no error and renews nothing.
+func (f *Follower) Record(envelope []byte) error {
+	r, err := OpenRecord(f.m.Keys, envelope, f.m.Group)
+	if err != nil {
+		return err
+	}
+	at, seen, body := positionOf(r), position{f.state.Revision, f.state.Renewal}, bodyOf(r)
+	switch {
+	case at.revision == seen.revision && body != f.state.Body:
+		return refuse(Conflict, "another record of revision %d was seen before: two have signed it, or the key of the operator is stolen", at.revision)
+	case at == seen && f.record != nil:
+		return nil
+	case at == seen: // after a restart, it may still be obeyed
+	case at.before(seen):
+		return refuse(Old, "record %d.%d: %d.%d was seen before", at.revision, at.renewal, seen.revision, seen.renewal)
+	}
+	f.state.Revision, f.state.Renewal, f.state.Body = at.revision, at.renewal, body
+	f.record = r
+	return nil
+}
+
+// Admission takes a signed admission, now. The error is a [*RefusedError].
+func (f *Follower) Admission(envelope []byte, now time.Time) error {
+	a := &fleetv1.Admission{}
+	if err := open(f.m.Keys, envelope, admissionType, a); err != nil {
+		return err
+	}
+	f.forget(now)
+	if a.GetGroup() != f.m.Group || a.GetExecutorId() != f.m.Executor || a.GetInstanceId() != f.m.Instance {
+		return refuse(OtherGroup, "the admission is for another process")
+	}
+	i := slices.IndexFunc(f.nonces, func(n nonce) bool { return n.text == a.GetNonce() })
+	switch {
+	case i < 0:
+		return refuse(Old, "the admission answers no report of the last %v", nonceLife)
+	case a.GetSession() == "" || !a.GetUptime().IsValid() || a.GetUptime().AsDuration() < 0:
+		return refuse(Invalid, "the admission has no session or uptime")
+	case a.GetReset_() && f.Orders(now).Record != nil:
+		return refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
+	}
+	if a.GetReset_() {
+		f.state, f.record, f.session = State{Kills: f.state.Kills}, nil, ""
+		f.nonces = nil // it is obeyed once
+		return nil
+	}
+	made := f.nonces[i].made
+	if a.GetSession() == f.session && made.Before(f.made) {
+		return nil // an older one than that in force
+	}
+	f.session, f.made, f.zero = a.GetSession(), made, made.Add(-a.GetUptime().AsDuration())
+	f.least = position{a.GetRevision(), a.GetRenewal()}
+	return nil
+}
+
+// Stop takes a signed stop, and returns it if it is new. The error is a [*RefusedError].
+func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
+	s := &fleetv1.Stop{}
+	if err := open(f.m.Keys, envelope, stopType, s); err != nil {
+		return nil, err
+	}
+	kill := s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL
+	switch {
+	case s.GetGroup() != f.m.Group:
+		return nil, refuse(OtherGroup, "the stop is of group %.80q", s.GetGroup())
+	case !kill && s.GetKind() != fleetv1.StopKind_STOP_KIND_ABORT, s.GetId() == "" || len(s.GetId()) > maxName, s.GetRevision() > maxRevision,
+		len(s.GetReason()) > maxReason, len(s.GetIssuer()) > maxName:
+		return nil, refuse(Invalid, "the stop has a value out of range")
+	case kill && slices.Contains(f.state.Kills, s.GetId()), !kill && s.GetRevision() <= f.state.Held:
+		return nil, refuse(Old, "the stop was obeyed before")
+	}
+	f.state.Held = max(f.state.Held, s.GetRevision())
+	if kill {
+		f.state.Kills = append(f.state.Kills, s.GetId())
+		f.state.Kills = f.state.Kills[max(0, len(f.state.Kills)-maxKills):]
+	}
+	return s, nil
+}
+
+// Hold stops the records up to the highest revision that was seen: somebody has aborted this executor alone.
+func (f *Follower) Hold() { f.state.Held = max(f.state.Held, f.state.Revision) }
+
+// Orders are what an executor does.
+type Orders struct {
+	// Record is the one that is obeyed; nil at 0 %.
+	Record *fleetv1.Record
+	// Percent is that of the record, 0 without one.
+	Percent float64
+	// Until is when the lease ends.
+	Until time.Time
+	// Why is why the executor is at 0 %; empty if it obeys a record, or if the record says 0 %.
+	Why string
+}
+
+// Orders returns what to do now.
+func (f *Follower) Orders(now time.Time) Orders {
+	f.forget(now)
+	r := f.record
+	if r == nil {
+		return Orders{Why: "no record of the group was seen"}
+	}
+	zero := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
+	until := f.zero.Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())
+	switch {
+	case zero:
+		return Orders{}
+	case r.GetRevision() <= f.state.Held:
+		return Orders{Why: fmt.Sprintf("revision %d was aborted: only a higher one is obeyed", r.GetRevision())}
+	case f.session != r.GetSession() || positionOf(r).before(f.least):
+		return Orders{Why: "the operator has not admitted this process yet"}
+	case !now.Before(until):
+		return Orders{Why: fmt.Sprintf("record %d was not renewed for %v", r.GetRevision(), r.GetLease().AsDuration())}
+	}
+	return Orders{Record: r, Percent: r.GetPercent(), Until: until}
+}
+
+// IsRefused returns the reason of an error that is a [*RefusedError].
+func IsRefused(err error) (Reason, bool) {
+	var r *RefusedError
+	if errors.As(err, &r) {
+		return r.Reason, true
+	}
+	return "", false
+}

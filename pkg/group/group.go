@@ -1,0 +1,198 @@
+// Package group is what the executors of a group and their operator agree on: the signed messages, when an executor obeys a
+// record, and what a session of the operator issues. It does no I/O.
+//
+// The messages travel by a [Carrier] that is not trusted: it may lose, delay, repeat, reorder and make up messages, and return
+// old ones. What it does can end a share, but never raise one or keep one alive.
+//
+// # Why no carrier can keep a share alive
+//
+// Every report of an executor has a fresh nonce. A session admits the process by signing the nonce together with the session's
+// uptime, so the admission was signed after the nonce was made. When the nonce was made, the uptime was therefore at most the
+// signed one. From that the executor estimates when each record of the session was issued, and the estimate is never too late.
+// The lease runs from it: a renewal that was held back is as old as it is, and a recorded one has lapsed.
+package group
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+const (
+	// ReportPeriod is the time between two reports of an executor, Presence how long a report counts as its presence.
+	ReportPeriod = 2 * time.Second
+	Presence     = 15 * time.Second
+	// nonceLife is how long an admission may take to come back: it bounds how much of a lease a late one costs.
+	nonceLife = 30 * time.Second
+	// readmit is when a session admits an executor again, and admissionLife when an executor forgets an admission. Clocks of
+	// two machines drift by less than 100 ppm: 60 ms in readmit, 0.36 s in admissionLife.
+	readmit       = 10 * time.Minute
+	admissionLife = time.Hour
+
+	// MinLease and MaxLease are the range of a lease.
+	MinLease, MaxLease = time.Second, time.Hour
+	// PollsPerLease is how often within a lease records are renewed, and executors read the record beside their watch.
+	PollsPerLease = 6
+
+	// MaxEnvelope bounds a message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
+	MaxEnvelope = 192 << 10
+	// maxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
+	maxRevision = 1 << 53
+	maxName     = 128
+	maxReason   = 512
+)
+
+// The payload types.
+const (
+	recordType    = "application/vnd.greenlight.fleet.record+proto"
+	admissionType = "application/vnd.greenlight.fleet.admission+proto"
+	stopType      = "application/vnd.greenlight.fleet.stop+proto"
+)
+
+// CheckName returns an error unless the name of a group or an executor fits into subjects of the carrier: 1 to 64 letters,
+// digits, "-" and "_".
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= 64
+	for _, c := range name {
+		ok = ok && (c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+	}
+	if !ok {
+		return fmt.Errorf("%.80q: want 1 to 64 letters, digits, - or _", name)
+	}
+	return nil
+}
+
+func sign(s *dsse.Signer, payloadType string, m proto.Message) ([]byte, error) {
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.Sign(payloadType, raw)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := json.Marshal(e)
+	if err == nil && len(signed) > MaxEnvelope {
+		err = fmt.Errorf("the signed message has %d bytes: want at most %d", len(signed), MaxEnvelope)
+	}
+	return signed, err
+}
+
+// open decodes a signed message.
+func open(keys dsse.Keys, envelope []byte, payloadType string, m proto.Message) error {
+	if len(envelope) > MaxEnvelope {
+		return refuse(Invalid, "%d bytes: want at most %d", len(envelope), MaxEnvelope)
+	}
+	e, err := dsse.Parse(envelope)
+	if err != nil {
+		return refuse(Invalid, "%v", err)
+	}
+	raw, _, err := keys.Open(e, payloadType)
+	if err != nil {
+		return refuse(Untrusted, "%v", err)
+	}
+	if err := proto.Unmarshal(raw, m); err != nil {
+		return refuse(Invalid, "%v", err)
+	}
+	return nil
+}
+
+// Reason is why a message is refused. The set is closed.
+type Reason string
+
+// The reasons.
+const (
+	// Invalid is a message that cannot be read, or has a value out of range.
+	Invalid Reason = "invalid"
+	// Untrusted is a message that no trusted key has signed.
+	Untrusted Reason = "untrusted"
+	// OtherGroup is a message for another group or executor.
+	OtherGroup Reason = "other_group"
+	// Old is a message that was superseded, or answers a nonce that is no longer known.
+	Old Reason = "old"
+	// Conflict is another record with the revision of one that was seen: two have signed it.
+	Conflict Reason = "conflict"
+	// NotIdle is a reset of an executor that is not at 0 %.
+	NotIdle Reason = "not_idle"
+)
+
+// Reasons returns all reasons.
+func Reasons() []Reason { return []Reason{Invalid, Untrusted, OtherGroup, Old, Conflict, NotIdle} }
+
+// RefusedError is the error of a message that an executor does not obey.
+type RefusedError struct {
+	Reason Reason
+	Err    error
+}
+
+// Error implements error.
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason in words.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+func refuse(r Reason, format string, args ...any) error {
+	return &RefusedError{r, fmt.Errorf(format, args...)}
+}
+
+// OpenRecord returns the record of a signed message. The error is a [*RefusedError].
+func OpenRecord(keys dsse.Keys, envelope []byte, group string) (*fleetv1.Record, error) {
+	r := &fleetv1.Record{}
+	if err := open(keys, envelope, recordType, r); err != nil {
+		return nil, err
+	}
+	if r.GetGroup() != group {
+		return nil, refuse(OtherGroup, "the record is of group %.80q", r.GetGroup())
+	}
+	if err := checkRecord(r); err != nil {
+		return nil, refuse(Invalid, "record %d.%d: %w", r.GetRevision(), r.GetRenewal(), err)
+	}
+	return r, nil
+}
+
+// checkRecord checks the ranges. Plan and gate are checked where they are used.
+func checkRecord(r *fleetv1.Record) error {
+	lease, off := r.GetLease().AsDuration(), r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	gated := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED
+	switch {
+	case r.GetRevision() < 1 || r.GetRevision() > maxRevision || r.GetRenewal() < 1 || r.GetRenewal() > maxRevision:
+		return errors.New("revision or renewal is out of range: want 1 to 2^53")
+	case !off && !gated && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
+		return fmt.Errorf("mode is %d: want OFF, OBSERVE_ONLY or GATED", r.GetMode())
+	case math.IsNaN(r.GetPercent()) || r.GetPercent() < 0 || r.GetPercent() > 100 || off && r.GetPercent() != 0:
+		return fmt.Errorf("percent is %v: want a number from 0 to 100, and 0 with mode OFF", r.GetPercent())
+	case !r.GetLease().IsValid() || lease < MinLease || lease > MaxLease:
+		return fmt.Errorf("lease is %v: want %v to %v", lease, MinLease, MaxLease)
+	case gated != (r.GetGate() != nil):
+		return errors.New("a gate without mode GATED, or the reverse")
+	case len(r.GetHolder()) > maxName || len(r.GetIssuer()) > maxName || len(r.GetReason()) > maxReason:
+		return fmt.Errorf("holder, issuer or reason is too long: want at most %d, %d and %d bytes", maxName, maxName, maxReason)
+	case r.GetSession() == "" || len(r.GetSession()) > maxName:
+		return errors.New("session is missing or too long")
+	case !r.GetUptime().IsValid() || r.GetUptime().AsDuration() < 0:
+		return errors.New("uptime is missing or negative")
+	}
+	return nil
+}
+
+// bodyOf returns a digest of what all records of a revision have in common.
+func bodyOf(r *fleetv1.Record) string {
+	c := proto.CloneOf(r)
+	c.Renewal, c.Time, c.Uptime = 0, nil, nil
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
+	if err != nil { // it was unmarshaled
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
