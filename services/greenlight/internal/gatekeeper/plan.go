@@ -192,7 +192,7 @@ func granted(folder, digest string, verify func(string) (evidence.Report, error)
 	if err := report.Err(); err != nil {
 		return nil, err
 	}
-	return promote.Granted(folder, digest)
+	return promote.Granted(&report, digest)
 }
 
 func (p *Plan) validate() error {
