@@ -15,10 +15,10 @@ import (
 )
 
 func modelCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
+	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign, import, push and pull the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
-	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelActivate(c), modelRollback(c))
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelPush(c, &folder), modelPull(c, &folder), modelActivate(c), modelRollback(c))
 	return cmd
 }
 
