@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"oras.land/oras-go/v2/registry/remote"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -46,6 +47,17 @@ func open(t *testing.T, addr string) *oci.Repository {
 	}
 	t.Cleanup(r.Close)
 	return r
+}
+
+// client returns the library's client of the repository.
+func client(t *testing.T, r *oci.Repository) *remote.Repository {
+	t.Helper()
+	repository, err := remote.NewRepository(r.Reference.Registry + "/" + r.Reference.Repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repository.PlainHTTP = true
+	return repository
 }
 
 // signed returns a registry folder with a signed model, and the keys of its signature.

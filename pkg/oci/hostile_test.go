@@ -16,7 +16,6 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/registry/remote"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -27,11 +26,7 @@ import (
 // forge stores an artifact made of the files of a model, after change, and returns its digest.
 func forge(t *testing.T, r *oci.Repository, files map[string][]byte, change func(*ocispec.Manifest)) string {
 	t.Helper()
-	repository, err := remote.NewRepository(r.Reference.Registry + "/" + r.Reference.Repository)
-	if err != nil {
-		t.Fatal(err)
-	}
-	repository.PlainHTTP = true
+	repository := client(t, r)
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: oci.ArtifactType,
 		Config: ocispec.DescriptorEmptyJSON, Annotations: map[string]string{ocispec.AnnotationTitle: "test/" + version},

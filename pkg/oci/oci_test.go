@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content/file"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -150,6 +152,41 @@ func TestArtifact(t *testing.T) {
 	if len(signature.Layers) != 1 || signature.ArtifactType != oms.MediaType || signature.Subject == nil || signature.Subject.Digest.String() != digest ||
 		signature.Annotations["dev.sigstore.bundle.predicateType"] != "https://model_signing/signature/v1.0" {
 		t.Errorf("got the signature %+v", signature)
+	}
+}
+
+// The library of oras finds the signature, and pulls a folder that verifies: with an API of referrers, and with the tags that stand
+// in for it.
+func TestOras(t *testing.T) {
+	for name, referrers := range map[string]bool{"with an API of referrers": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, nil, registry.WithReferrersSupport(referrers))
+			from, keys := signed(t, version)
+			push(t, r, from, version)
+			repository := client(t, r)
+			dir := t.TempDir()
+			into, err := file.New(filepath.Join(dir, "test", version))
+			if err != nil {
+				t.Fatal(err)
+			}
+			artifact, err := oras.Copy(t.Context(), repository, version, into, version, oras.DefaultCopyOptions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := into.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := model.OpenRegistry(dir).Requiring(keys).Load("test/" + version); err != nil {
+				t.Error(err)
+			}
+			var found []ocispec.Descriptor
+			if err := repository.Referrers(t.Context(), artifact, "", func(page []ocispec.Descriptor) error {
+				found = append(found, page...)
+				return nil
+			}); err != nil || len(found) != 1 {
+				t.Errorf("referrers: got %v, %v", found, err)
+			}
+		})
 	}
 }
 

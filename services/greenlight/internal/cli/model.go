@@ -81,11 +81,16 @@ func day(t time.Time) string {
 }
 
 // oneModel takes exactly one argument, the model.
-func oneModel(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return console.Usagef("%d arguments: name one model, as name/version or version", len(args))
+var oneModel = arguments(1, "name one model, as name/version or version")
+
+// arguments takes exactly n arguments; want says which.
+func arguments(n int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return console.Usagef("%d arguments: %s", len(args), want)
+		}
+		return nil
 	}
-	return nil
 }
 
 func modelShow(c console.Console, folder *string) *cobra.Command {

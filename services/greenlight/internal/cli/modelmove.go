@@ -53,17 +53,21 @@ func (f *moveFlags) open(folder, argument string) (*model.Registry, *oci.Reposit
 }
 
 // moved prints a model that was pushed or pulled.
-func moved(c console.Console, m oci.Moved, ref oci.Reference, show func(movedModel) error) error {
-	manifest := m.Model.Manifest
-	c.Say("artifact  %s, %d bytes", ref.At(m.Digest), m.Size)
-	if !m.Signed {
-		c.Say("note: the model is not signed: greenlight model sign does it")
+func moved(c console.Console, verb string, m oci.Moved, ref oci.Reference, show func(movedModel) error) error {
+	if !m.Changed {
+		verb = "unchanged"
 	}
 	result := movedModel{
-		Model: manifest.Name + "/" + manifest.Version, Digest: m.Model.Digest(), Artifact: ref.At(m.Digest).String(), Bytes: m.Size, Signed: m.Signed, Changed: m.Changed,
+		Model: m.Model.Manifest.Name + "/" + m.Model.Manifest.Version, Digest: m.Model.Digest(), Artifact: ref.At(m.Digest).String(),
+		Bytes: m.Size, Signed: m.Signed, Changed: m.Changed,
 	}
 	if ref.Version != m.Digest {
 		result.Tag = ref.Version
+	}
+	c.Say("%-9s %s, digest %.12s, %s", verb, result.Model, result.Digest, ref)
+	c.Say("artifact  %s, %d bytes", result.Artifact, m.Size)
+	if !m.Signed {
+		c.Say("note: the model is not signed: greenlight model sign does it")
 	}
 	return show(result)
 }
@@ -80,12 +84,7 @@ repository for each name of models. A tag that names another artifact is refused
 
 Sign the model before: the signature is one of the files, and is also referred to the artifact, as oras discover and cosign tree show. The
 credentials are those of docker login.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return console.Usagef("%d arguments: name one model, as name/version or version, and oci://registry/repository", len(args))
-			}
-			return nil
-		},
+		Args: arguments(2, "name one model, as name/version or version, and oci://registry/repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[1])
 			if err != nil {
@@ -106,12 +105,7 @@ credentials are those of docker login.`,
 			if err != nil {
 				return err
 			}
-			verb := "pushed"
-			if !m.Changed {
-				verb = "unchanged"
-			}
-			c.Say("%-9s %s/%s, digest %.12s, as %s", verb, a.Manifest.Name, a.Manifest.Version, a.Digest(), ref)
-			return moved(c, m, ref, show)
+			return moved(c, "pushed", m, ref, show)
 		},
 	}
 	show = console.Outputs[movedModel](c, cmd, movedSchema)
@@ -129,12 +123,7 @@ func modelPull(c console.Console, folder *string) *cobra.Command {
 moves it into the registry folder, under its name and version. Another model of that name and version stays.
 
 Everybody who may push can move a tag. A digest always names the same model. The credentials are those of docker login.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return console.Usagef("%d arguments: name one model, as oci://registry/repository:tag or @sha256:digest", len(args))
-			}
-			return nil
-		},
+		Args: arguments(1, "name one model, as oci://registry/repository:tag or @sha256:digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[0])
 			if err != nil {
@@ -148,12 +137,7 @@ Everybody who may push can move a tag. A digest always names the same model. The
 			if err != nil {
 				return err
 			}
-			verb := "pulled"
-			if !m.Changed {
-				verb = "unchanged"
-			}
-			c.Say("%-9s %s/%s/%s, digest %.12s", verb, *folder, m.Model.Manifest.Name, m.Model.Manifest.Version, m.Model.Digest())
-			return moved(c, m, ref, show)
+			return moved(c, "pulled", m, ref, show)
 		},
 	}
 	show = console.Outputs[movedModel](c, cmd, movedSchema)
