@@ -195,6 +195,10 @@ func TestHostile(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}, "only https is followed"},
 		"is no registry": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, ""},
+		"writes to the terminal": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": "\x1b[2Jfine" + strings.Repeat("x", 4000)}}})
+		}, "\uFFFD[2Jfine"},
 		"has huge headers": {func(w http.ResponseWriter, _ *http.Request) {
 			for i := range 100 {
 				w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("x", 1000))
@@ -226,12 +230,13 @@ func TestHostile(t *testing.T) {
 			defer server.Close()
 			r := open(t, server.Listener.Addr().String())
 			dir := t.TempDir()
-			if _, err := r.Pull(t.Context(), "v1", model.OpenRegistry(dir), silent); err == nil || !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("pull: got %v, want %s", err, tt.text)
-			}
+			_, pulling := r.Pull(t.Context(), "v1", model.OpenRegistry(dir), silent)
 			wantNothing(t, dir)
-			if _, err := r.Tags(t.Context()); err == nil || !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("tags: got %v, want %s", err, tt.text)
+			_, listing := r.Tags(t.Context())
+			for what, err := range map[string]error{"pull": pulling, "tags": listing} {
+				if err == nil || !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\x1b") || len(err.Error()) > 1000 {
+					t.Errorf("%s: got %q, want %s", what, err, tt.text)
+				}
 			}
 		})
 	}

@@ -94,15 +94,3 @@ func (r *Repository) upload(ctx context.Context, d described) error {
 	}
 	return blobs.Push(ctx, d.Descriptor, bytes.NewReader(d.raw))
 }
-
-// failed returns err with the reference. Nil stays nil.
-func (r *Repository) failed(version string, err error) error {
-	if err == nil {
-		return nil
-	}
-	ref := r.Reference
-	if version != "" {
-		ref = ref.At(version)
-	}
-	return fmt.Errorf("%s: %w", ref, err)
-}

@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/retry"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 const (
@@ -21,6 +22,8 @@ const (
 	MaxTags, maxPages = 1000, 100
 	// maxMetadata limits an answer that is not a file, in bytes; maxHeader limits its headers.
 	maxMetadata, maxHeader = 1 << 20, 64 << 10
+	// maxText limits the text of an error, in bytes.
+	maxText = 1000
 	// maxRedirects limits how often a request is sent elsewhere. Registries keep files in the storage of others.
 	maxRedirects = 5
 
@@ -134,4 +137,28 @@ func (r *Repository) Tags(ctx context.Context) (tags []string, err error) {
 		return nil, r.failed("", err)
 	}
 	return tags, nil
+}
+
+// failure is an error with text that may be printed: a registry has a say in it.
+type failure struct {
+	text string
+	err  error
+}
+
+// Error implements error.
+func (f *failure) Error() string { return f.text }
+
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.err }
+
+// failed returns err with the reference. Nil stays nil.
+func (r *Repository) failed(version string, err error) error {
+	if err == nil {
+		return nil
+	}
+	ref := r.Reference
+	if version != "" {
+		ref = ref.At(version)
+	}
+	return &failure{text.Clean(fmt.Sprintf("%s: %v", ref, err), maxText), err}
 }

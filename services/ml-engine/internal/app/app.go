@@ -62,10 +62,15 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		memory.Stop(ctx)
 		return nil
 	})
-	copies, away := mirrored(ctx, opts, models, shell, logger)
+	copies, err := mirrored(opts, models, shell, logger)
+	if err != nil {
+		return err
+	}
+	away := copies.First(ctx, opts.Model)
 	if ctx.Err() != nil {
 		return nil // asked to stop while it waited for the registry
 	}
+	copies.Start(ctx)
 	first, err := memory.Restore(models, watching, opts.Model)
 	if err != nil {
 		return errors.Join(err, away)
@@ -99,9 +104,8 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	return shell.Wait(ctx)
 }
 
-// mirrored starts to copy the models of an OCI repository into the registry, the one to serve first. It returns nil without a
-// repository. The error is why that model could not be copied: the registry may have another one that was active before.
-func mirrored(ctx context.Context, opts *Options, models *model.Registry, shell *serve.App, logger *slog.Logger) (*mirror.Mirror, error) {
+// mirrored returns what copies the models of an OCI repository into the registry; nil without a repository.
+func mirrored(opts *Options, models *model.Registry, shell *serve.App, logger *slog.Logger) (*mirror.Mirror, error) {
 	if !oci.Is(opts.Models) {
 		return nil, nil //nolint:nilnil // nothing to copy
 	}
@@ -118,9 +122,7 @@ func mirrored(ctx context.Context, opts *Options, models *model.Registry, shell 
 		defer repository.Close()
 		return m.Stop(ctx)
 	})
-	err = m.First(ctx, opts.Model)
-	m.Start(ctx)
-	return m, err
+	return m, nil
 }
 
 // addPages adds the pages under /ml/.

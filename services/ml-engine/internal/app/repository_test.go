@@ -1,12 +1,14 @@
 package app_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,17 +30,22 @@ type repository struct {
 	*oci.Repository
 
 	away, hangs atomic.Bool
+	reached     chan struct{} // a request that hangs; more are not counted
 }
 
 func newRepository(t *testing.T) *repository {
 	t.Setenv("DOCKER_CONFIG", t.TempDir()) // no credentials of the machine
-	r := &repository{T: t}
+	r := &repository{T: t, reached: make(chan struct{}, 1)}
 	next := ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch {
 		case r.away.Load():
 			w.WriteHeader(http.StatusForbidden) // unlike 503, it is not retried
 		case r.hangs.Load():
+			select {
+			case r.reached <- struct{}{}:
+			default:
+			}
 			<-req.Context().Done()
 		default:
 			next.ServeHTTP(w, req)
@@ -154,6 +161,24 @@ func TestRepositoryIsAway(t *testing.T) {
 	if err := app.Run(t.Context(), o, discard); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("away: got %v", err)
 	}
+}
+
+// Asked to stop while it waits for the registry, ml-engine stops without an error.
+func TestStopsWhileTheRegistryHangs(t *testing.T) {
+	r := newRepository(t)
+	r.hangs.Store(true)
+	o := options(t)
+	o.Models, o.Model, o.Cache = r.Reference.String(), "v1.8.1-a", t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		<-r.reached
+		cancel()
+	})
+	if err := app.Run(ctx, o, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("got %v", err)
+	}
+	waiting.Wait()
 }
 
 func TestRepositoryFlags(t *testing.T) {

@@ -54,7 +54,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Mirror brings new tags into the cache. A tag that has been copied is not asked for again, because models are never changed.
+// Mirror brings new tags into the cache. A tag that has been copied is not asked for again, because models are never changed. A
+// nil mirror has nothing to copy.
 type Mirror struct {
 	Options
 
@@ -85,6 +86,9 @@ func New(opts Options) *Mirror {
 
 // First copies the model that ref names, unless the cache has it and it verifies. Its tag is its version.
 func (m *Mirror) First(ctx context.Context, ref string) error {
+	if m == nil {
+		return nil
+	}
 	_, reason := m.Cache.Load(ref)
 	if reason == nil {
 		return nil
@@ -108,6 +112,9 @@ func (m *Mirror) First(ctx context.Context, ref string) error {
 
 // Start looks for new tags until ctx ends or Stop is called.
 func (m *Mirror) Start(ctx context.Context) {
+	if m == nil {
+		return
+	}
 	ctx, m.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(m.done)

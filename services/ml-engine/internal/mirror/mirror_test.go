@@ -260,7 +260,8 @@ func TestFirst(t *testing.T) {
 		t.Error(err)
 	}
 	var none *mirror.Mirror
-	if none.Trouble() != "" {
-		t.Error("without a mirror there is trouble")
+	none.Start(t.Context())
+	if err := none.First(t.Context(), "v1"); err != nil || none.Trouble() != "" {
+		t.Errorf("without a mirror: %v, trouble %q", err, none.Trouble())
 	}
 }
