@@ -34,7 +34,7 @@ func retrainCommand(c console.Console) *cobra.Command {
 	r := retrainFlags{options: retrain.Options{Limits: retrain.DefaultLimits(), Git: console.Revision()}}
 	cmd := &cobra.Command{
 		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
-		Long: `Retrain takes the newest days of a market (--data) or of what executors logged (--log: a folder, or an s3:// URL), examines the features, trains
+		Long: `Retrain takes the newest days of a market (--data) or of what executors logged (--log), examines the features, trains
 a candidate walk-forward, judges it by the offline gate against the baseline on the same rows, measures the drift of
 every feature from training to holdout, and registers the candidate, with its own evaluation, under the next free version.
 retrain_report.json, retrain_report.md and its figures go to the evidence folder.
@@ -43,7 +43,7 @@ It exits 1, and registers nothing, when the data is insufficient: too few days, 
 split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is still registered, so that
 the report can be checked against it: a registered model is not a released one.
 
-A log has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
+The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
