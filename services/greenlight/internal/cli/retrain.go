@@ -43,7 +43,8 @@ It exits 1, and registers nothing, when the data is insufficient: too few days, 
 split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is still registered, so that
 the report can be checked against it: a registered model is not a released one.
 
-The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
+The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It
+has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
