@@ -129,7 +129,7 @@ linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers a
 	GOWORK=off go -C deploy/linkcheck test -vet=off -count=1 ./...
 
 .PHONY: deploy-check
-deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
+deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, their flags, and releases
 	GREENLIGHT_BIN='$(CURDIR)/$(BIN)' GOWORK=off go -C deploy/check test -vet=off -count=1 ./...
 
 .PHONY: interop
