@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"archive/tar"
@@ -12,28 +12,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // TestRelease makes releases of one program in two copies of a small repository: the same bytes, signed, which sha256sum and
 // openssl check.
 func TestRelease(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a program")
-	}
-	need.Program(t, "git", "git")
-	need.Program(t, "openssl", "openssl")
 	a, b := releasable(t), releasable(t)
 	key := filepath.Join(t.TempDir(), "key.pem")
-	run(t, a.dir, nil, "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
-	run(t, a.dir, nil, "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
+	tool(t, a.dir, "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
+	tool(t, a.dir, "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
 
 	for _, refused := range []struct{ says, version string }{
 		{"is not like v1.2.3", "1.2.3"},
 		{"ends in /v2", "v2.0.0"},
 		{"no entries under '## v1.2.4'", "v1.2.4"},
-		{"tag proto/v1.2.5 exists", "v1.2.5"},
+		{"tag proto/v1.2.5 exists, at another commit", "v1.2.5"},
 	} {
 		if out, err := a.release(t, refused.version); err == nil || !strings.Contains(out, refused.says) {
 			t.Errorf("%s: %v, %s; want %q", refused.version, err, out, refused.says)
@@ -50,13 +43,13 @@ func TestRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if out, err := a.release(t, "--dry-run", "v1.2.3"); err != nil {
+	if out, err := a.release(t, "v1.2.3"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if tags := a.git(t, "tag", "--list", "*v1.2.3"); tags != "" {
-		t.Errorf("a dry run makes the tags %s", tags)
+		t.Errorf("without --tag it makes the tags %s", tags)
 	}
-	if out, err := b.release(t, "--key", key, "v1.2.3"); err != nil {
+	if out, err := b.release(t, "--tag", "--key", key, "v1.2.3"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if tags := b.git(t, "tag", "--list", "--points-at", "HEAD", "*v1.2.3"); tags != "proto/v1.2.3\nv1.2.3" {
@@ -72,8 +65,11 @@ func TestRelease(t *testing.T) {
 	if first, second := sums(a), sums(b); first != second {
 		t.Errorf("two copies give different bytes:\n%s\n%s", first, second)
 	}
-	run(t, b.out, nil, "sha256sum", "--check", "--strict", "SHA256SUMS")
-	run(t, b.out, nil, "openssl", "dgst", "-sha256", "-verify", key+".pub", "-signature", "SHA256SUMS.sig", "SHA256SUMS")
+	if out, err := b.release(t, "--tag", "v1.2.3"); err == nil || !strings.Contains(out, "tag v1.2.3 exists") {
+		t.Errorf("tagged twice: %v, %s", err, out)
+	}
+	tool(t, b.out, "sha256sum", "--check", "--strict", "SHA256SUMS")
+	tool(t, b.out, "openssl", "dgst", "-sha256", "-verify", key+".pub", "-signature", "SHA256SUMS.sig", "SHA256SUMS")
 
 	name := "greenlight-v1.2.3-" + runtime.GOOS + "-" + runtime.GOARCH
 	files := unpack(t, filepath.Join(b.out, name+".tar.gz"))
@@ -91,13 +87,13 @@ func TestRelease(t *testing.T) {
 // clone is a small repository in the form of this one, with a release in out.
 type clone struct{ dir, out, sbom string }
 
-// releasable returns a repository with one commit, the same in every one, whose CHANGELOG has v1.2.3, and a tag in the way of
+// releasable returns a repository with the same commits in every one, whose CHANGELOG has v1.2.3, and a tag in the way of
 // v1.2.5. It has deploy/tools/release, and a program that prints what that script sets.
 func releasable(t *testing.T) clone {
 	t.Helper()
 	const set = "var version, commit string"
 	read := func(path ...string) string {
-		text, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
+		text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,8 +125,9 @@ func releasable(t *testing.T) clone {
 	}
 	c.git(t, "init", "--quiet")
 	c.git(t, "add", "--all")
-	c.git(t, "commit", "--quiet", "-m", "release")
+	c.git(t, "commit", "--quiet", "-m", "before")
 	c.git(t, "tag", "proto/v1.2.5")
+	c.git(t, "commit", "--quiet", "--allow-empty", "-m", "release")
 	return c
 }
 
@@ -143,6 +140,15 @@ func (c clone) release(t *testing.T, args ...string) (string, error) {
 	cmd.Env = append(append(cmd.Environ(), "GOWORK=off"), identity...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+func tool(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
 }
 
 // identity makes the commits of all clones the same.
