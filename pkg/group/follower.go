@@ -29,11 +29,12 @@ type Follower struct {
 	nonces []nonce
 	// record is the newest that was seen by this process.
 	record *fleetv1.Record
-	// session has admitted this process. zero is a time at which its uptime was not above zero, made is when the nonce of the
-	// admission was made, and least is the oldest record that it admits.
-	session    string
+	// session has admitted this process to records from the revision least on. late is set if the admission took long.
+	session string
+	least   uint64
+	late    bool
+	// At zero the uptime of the session was at most 0, by a clock that has not drifted since made.
 	zero, made time.Time
-	least      position
 }
 
 type nonce struct {
@@ -76,8 +77,14 @@ func (f *Follower) State() State {
 	return s
 }
 
-// Session returns the session that has admitted the process; empty without one.
-func (f *Follower) Session() string { return f.session }
+// Session returns the session that has admitted the process; empty without one. It is also empty if the admission took long to
+// come: every lease is then that much shorter, and the next report gets another admission.
+func (f *Follower) Session() string {
+	if f.late {
+		return ""
+	}
+	return f.session
+}
 
 // Nonce returns a new nonce for a report that is made now.
 func (f *Follower) Nonce(now time.Time) string {
@@ -87,12 +94,14 @@ func (f *Follower) Nonce(now time.Time) string {
 	return n.text
 }
 
+// forget drops nonces that are too old to be answered, and the oldest if there are too many.
 func (f *Follower) forget(now time.Time) {
 	f.nonces = slices.DeleteFunc(f.nonces, func(n nonce) bool { return now.Sub(n.made) > nonceLife })
-	if f.session != "" && now.Sub(f.made) > admissionLife {
-		f.session = ""
-	}
+	f.nonces = f.nonces[max(0, len(f.nonces)-maxNonces):]
 }
+
+// zeroAt returns a time, by the clock of now, at which the uptime of the session was not above zero.
+func (f *Follower) zeroAt(now time.Time) time.Time { return f.zero.Add(-now.Sub(f.made) / maxDrift) }
 
 // Record takes a signed record. The error is a [*RefusedError]. Seeing a record again is no error and renews nothing.
 func (f *Follower) Record(envelope []byte) error {
@@ -129,22 +138,30 @@ func (f *Follower) Admission(envelope []byte, now time.Time) error {
 	switch {
 	case i < 0:
 		return refuse(Old, "the admission answers no report of the last %v", nonceLife)
-	case a.GetSession() == "" || !a.GetUptime().IsValid() || a.GetUptime().AsDuration() < 0:
-		return refuse(Invalid, "the admission has no session or uptime")
 	case a.GetReset_() && f.Orders(now).Record != nil:
 		return refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
-	}
-	if a.GetReset_() {
-		f.state, f.record, f.session = State{Kills: f.state.Kills}, nil, ""
-		f.nonces = nil // it is obeyed once
+	case a.GetReset_():
+		*f = Follower{m: f.m, state: State{Kills: f.state.Kills}} // without nonces: it is obeyed once
 		return nil
+	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > maxRevision:
+		return refuse(Invalid, "the admission has a value out of range")
+	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
+		return refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
 	}
 	made := f.nonces[i].made
-	if a.GetSession() == f.session && made.Before(f.made) {
-		return nil // an older one than that in force
+	zero := made.Add(-a.GetUptime().AsDuration())
+	late := now.Sub(made) > ReportPeriod
+	if a.GetSession() == f.session {
+		late = late && f.late
+		// Both answers bound the same moment, so the later bound is the better one.
+		if best := f.zeroAt(now); zero.Add(-now.Sub(made) / maxDrift).Before(best) {
+			zero, made = best, now
+		}
+		f.least = max(f.least, a.GetRevision())
+	} else {
+		f.least = a.GetRevision()
 	}
-	f.session, f.made, f.zero = a.GetSession(), made, made.Add(-a.GetUptime().AsDuration())
-	f.least = position{a.GetRevision(), a.GetRenewal()}
+	f.session, f.made, f.zero, f.late = a.GetSession(), made, zero, late
 	return nil
 }
 
@@ -158,9 +175,8 @@ func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
 	switch {
 	case s.GetGroup() != f.m.Group:
 		return nil, refuse(OtherGroup, "the stop is of group %.80q", s.GetGroup())
-	case !kill && s.GetKind() != fleetv1.StopKind_STOP_KIND_ABORT, s.GetId() == "" || len(s.GetId()) > maxName, s.GetRevision() > maxRevision,
-		len(s.GetReason()) > maxReason, len(s.GetIssuer()) > maxName:
-		return nil, refuse(Invalid, "the stop has a value out of range")
+	case checkStop(s) != nil:
+		return nil, refuse(Invalid, "%w", checkStop(s))
 	case kill && slices.Contains(f.state.Kills, s.GetId()), !kill && s.GetRevision() <= f.state.Held:
 		return nil, refuse(Old, "the stop was obeyed before")
 	}
@@ -195,13 +211,13 @@ func (f *Follower) Orders(now time.Time) Orders {
 		return Orders{Why: "no record of the group was seen"}
 	}
 	zero := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
-	until := f.zero.Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())
+	until := f.zeroAt(now).Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())
 	switch {
 	case zero:
 		return Orders{}
 	case r.GetRevision() <= f.state.Held:
 		return Orders{Why: fmt.Sprintf("revision %d was aborted: only a higher one is obeyed", r.GetRevision())}
-	case f.session != r.GetSession() || positionOf(r).before(f.least):
+	case f.session != r.GetSession() || r.GetRevision() < f.least:
 		return Orders{Why: "the operator has not admitted this process yet"}
 	case !now.Before(until):
 		return Orders{Why: fmt.Sprintf("record %d was not renewed for %v", r.GetRevision(), r.GetLease().AsDuration())}

@@ -8,8 +8,9 @@
 //
 // Every report of an executor has a fresh nonce. A session admits the process by signing the nonce together with the session's
 // uptime, so the admission was signed after the nonce was made. When the nonce was made, the uptime was therefore at most the
-// signed one. From that the executor estimates when each record of the session was issued, and the estimate is never too late.
-// The lease runs from it: a renewal that was held back is as old as it is, and a recorded one has lapsed.
+// signed one. From that the executor estimates when each record of the session was issued, and the estimate is never too late,
+// as long as the clocks of the two machines agree within 100 ppm. The lease runs from it: a renewal that was held back is as old
+// as it is, and a recorded one has lapsed. A machine that was suspended is the exception: its clock may have stood still.
 package group
 
 import (
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -34,22 +36,28 @@ const (
 	Presence     = 15 * time.Second
 	// nonceLife is how long an admission may take to come back: it bounds how much of a lease a late one costs.
 	nonceLife = 30 * time.Second
-	// readmit is when a session admits an executor again, and admissionLife when an executor forgets an admission. Clocks of
-	// two machines drift by less than 100 ppm: 60 ms in readmit, 0.36 s in admissionLife.
-	readmit       = 10 * time.Minute
-	admissionLife = time.Hour
+	// maxNonces bounds the nonces that may be answered.
+	maxNonces = 2 * int(nonceLife/ReportPeriod)
+	// maxDrift is how well two clocks agree: 1 s in 10,000 s, which is 100 ppm. readmit is when a session admits an executor
+	// again: until then a lease gets shorter by 60 ms at most.
+	maxDrift = 10_000
+	readmit  = 10 * time.Minute
 
 	// MinLease and MaxLease are the range of a lease.
 	MinLease, MaxLease = time.Second, time.Hour
 	// PollsPerLease is how often within a lease records are renewed, and executors read the record beside their watch.
 	PollsPerLease = 6
 
-	// MaxEnvelope bounds a message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
+	// MaxEnvelope bounds a signed message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
+	// MaxReport bounds a report, and a message with blocks.
 	MaxEnvelope = 192 << 10
+	MaxReport   = 256 << 10
 	// maxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
 	maxRevision = 1 << 53
 	maxName     = 128
 	maxReason   = 512
+	// maxUptime bounds the uptime of a session, so that times cannot overflow.
+	maxUptime = 100 * 365 * 24 * time.Hour
 )
 
 // The payload types.
@@ -177,10 +185,29 @@ func checkRecord(r *fleetv1.Record) error {
 		return errors.New("a gate without mode GATED, or the reverse")
 	case len(r.GetHolder()) > maxName || len(r.GetIssuer()) > maxName || len(r.GetReason()) > maxReason:
 		return fmt.Errorf("holder, issuer or reason is too long: want at most %d, %d and %d bytes", maxName, maxName, maxReason)
-	case r.GetSession() == "" || len(r.GetSession()) > maxName:
+	case !validSession(r.GetSession()):
 		return errors.New("session is missing or too long")
-	case !r.GetUptime().IsValid() || r.GetUptime().AsDuration() < 0:
-		return errors.New("uptime is missing or negative")
+	case !validUptime(r.GetUptime()):
+		return errors.New("uptime is missing or out of range")
+	}
+	return nil
+}
+
+func validSession(id string) bool { return id != "" && len(id) <= maxName }
+
+func validUptime(d *durationpb.Duration) bool {
+	return d.IsValid() && d.AsDuration() >= 0 && d.AsDuration() <= maxUptime
+}
+
+// checkStop checks the ranges.
+func checkStop(s *fleetv1.Stop) error {
+	switch {
+	case s.GetKind() != fleetv1.StopKind_STOP_KIND_ABORT && s.GetKind() != fleetv1.StopKind_STOP_KIND_KILL:
+		return fmt.Errorf("stop: kind is %d: want ABORT or KILL", s.GetKind())
+	case s.GetRevision() < 1 || s.GetRevision() > maxRevision:
+		return errors.New("stop: revision is out of range: want that of the newest record that is known, 1 to 2^53")
+	case s.GetId() == "" || len(s.GetId()) > maxName || len(s.GetReason()) > maxReason || len(s.GetIssuer()) > maxName:
+		return fmt.Errorf("stop: id is missing, or id, reason or issuer is too long: want at most %d, %d and %d bytes", maxName, maxReason, maxName)
 	}
 	return nil
 }

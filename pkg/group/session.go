@@ -20,13 +20,18 @@ type Session struct {
 	began             time.Time
 	// last is the newest record of this session; nil before the first.
 	last *fleetv1.Record
-	// admitted is when each process was admitted, by its instance id.
-	admitted map[string]time.Time
+	// admitted has the process of each executor that was admitted last, and when.
+	admitted map[string]admitted
+}
+
+type admitted struct {
+	instance string
+	at       time.Time
 }
 
 // NewSession returns a session that begins now. The issuer is for people.
 func NewSession(group, issuer string, signer *dsse.Signer, now time.Time) *Session {
-	return &Session{group: group, issuer: issuer, id: rand.Text(), signer: signer, began: now, admitted: map[string]time.Time{}}
+	return &Session{group: group, issuer: issuer, id: rand.Text(), signer: signer, began: now, admitted: map[string]admitted{}}
 }
 
 // ID returns the random id of the session.
@@ -69,19 +74,21 @@ func (s *Session) issue(r *fleetv1.Record, now time.Time) (*fleetv1.Record, []by
 
 func (s *Session) uptime(now time.Time) *durationpb.Duration { return durationpb.New(now.Sub(s.began)) }
 
-// Due reports whether the process of a report needs an admission now.
+// Due reports whether the process of a report needs an admission now. An executor that was not admitted needs one for every
+// report, until it reports that one came.
 func (s *Session) Due(r *fleetv1.Report, now time.Time) bool {
-	at, ok := s.admitted[r.GetInstanceId()]
-	return s.last != nil && (r.GetSession() != s.id || !ok || now.Sub(at) >= readmit)
+	a := s.admitted[r.GetExecutorId()]
+	return s.last != nil && (r.GetSession() != s.id || a.instance != r.GetInstanceId() || now.Sub(a.at) >= readmit)
 }
 
-// Admit returns a signed admission of the process of a report, to the newest record and those that follow.
+// Admit returns a signed admission of the process of a report, to the newest record and those that follow. Change must have
+// succeeded before.
 func (s *Session) Admit(r *fleetv1.Report, now time.Time) ([]byte, error) {
 	a := s.answer(r, now)
-	a.Revision, a.Renewal = s.last.GetRevision(), s.last.GetRenewal()
+	a.Revision = s.last.GetRevision()
 	signed, err := sign(s.signer, admissionType, a)
 	if err == nil {
-		s.admitted[r.GetInstanceId()] = now
+		s.admitted[r.GetExecutorId()] = admitted{r.GetInstanceId(), now}
 	}
 	return signed, err
 }
@@ -99,9 +106,13 @@ func (s *Session) answer(r *fleetv1.Report, now time.Time) *fleetv1.Admission {
 	}
 }
 
-// Stop returns a signed stop of all records up to the revision.
+// Stop returns a signed stop of all records up to the revision: the highest that is known, from 1.
 func Stop(signer *dsse.Signer, group, issuer string, kind fleetv1.StopKind, revision uint64, reason string, now time.Time) ([]byte, error) {
-	return sign(signer, stopType, &fleetv1.Stop{
+	s := &fleetv1.Stop{
 		Group: group, Kind: kind, Revision: revision, Id: rand.Text(), Reason: reason, Issuer: issuer, Time: timestamppb.New(now),
-	})
+	}
+	if err := checkStop(s); err != nil {
+		return nil, err
+	}
+	return sign(signer, stopType, s)
 }
