@@ -1,7 +1,6 @@
 package fleetgroup
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -83,7 +82,7 @@ func (g *Group) readBlocks(ctx context.Context) {
 	all, n := map[blockKey]*blockSet{}, 0
 	err := g.Carrier.Blocks(ctx, func(raw []byte) {
 		b := &fleetv1.Blocks{}
-		if len(raw) > maxReport || proto.Unmarshal(raw, b) != nil || b.GetGroup() != g.Group() || n+len(b.GetQuality().GetRecords()) > maxBlocks {
+		if len(raw) > group.MaxReport || proto.Unmarshal(raw, b) != nil || b.GetGroup() != g.Group() || n+len(b.GetQuality().GetRecords()) > maxBlocks {
 			return
 		}
 		n += len(b.GetQuality().GetRecords())
@@ -220,7 +219,7 @@ func (g *Group) Recorders(ctx context.Context) ([]fleet.Executor, error) {
 			gone = append(gone, id)
 		}
 	}
-	slices.SortFunc(gone, cmp.Compare[string])
+	slices.Sort(gone)
 	for _, id := range gone {
 		present = append(present, g.executor(id))
 	}

@@ -140,4 +140,3 @@ func (d decisions) Decide(context.Context, ...grpc.CallOption) (grpc.BidiStreami
 func (d decisions) ObserveQuotes(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[executorv1.ObserveQuotesRequest, executorv1.ObserveQuotesResponse], error) {
 	return nil, d.refused()
 }
-

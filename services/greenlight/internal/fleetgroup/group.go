@@ -22,6 +22,8 @@ const (
 	callTimeout = 2 * time.Second
 	// listen is how long it takes to hear all executors: a period, and what a busy machine needs.
 	listen = group.ReportPeriod + 500*time.Millisecond
+	// Slack is how much longer than calls it takes to hear all executors, and to hear them again after a change.
+	Slack = listen + 2*group.ReportPeriod
 	// retry is the time after which a subscription that has ended is made again.
 	retry = time.Second
 )
@@ -45,7 +47,7 @@ type Group struct {
 	stops  stops
 	began  time.Time
 
-	ctx    context.Context // ends with Close
+	ctx context.Context // ends with Close
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup

@@ -18,9 +18,8 @@ import (
 )
 
 const (
-	// maxMembers bounds the executors of a group, maxReport a report in bytes.
+	// maxMembers bounds the executors of a group.
 	maxMembers = 10_000
-	maxReport  = 256 << 10
 	// maxFormer bounds the former processes of an executor that are remembered: their old reports are ignored.
 	maxFormer = 8
 	// maxName and maxHost bound texts of a report, in bytes.
@@ -125,7 +124,7 @@ func (p *Presence) Take(raw []byte, now time.Time) string {
 // parse returns a report of the group.
 func (p *Presence) parse(raw []byte) (*fleetv1.Report, error) {
 	r := &fleetv1.Report{}
-	if len(raw) > maxReport {
+	if len(raw) > group.MaxReport {
 		return nil, errors.New("too long")
 	}
 	if err := proto.Unmarshal(raw, r); err != nil {

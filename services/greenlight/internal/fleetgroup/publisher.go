@@ -93,7 +93,7 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 		}
 		now := time.Now()
 		switch {
-		case len(envelope) == 0, r != nil && idle(r), r != nil && r.GetHolder() == c.Holder:
+		case len(envelope) == 0, r != nil && idle(r), r != nil && c.Holder != "" && r.GetHolder() == c.Holder:
 			return version, r.GetRevision(), nil
 		case seen == nil:
 			seen, since = envelope, now
@@ -183,6 +183,11 @@ func (p *Publisher) Renew(ctx context.Context) error {
 	if s, err := p.g.lastStop(ctx); err == nil && s.GetRevision() >= p.Last().GetRevision() {
 		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
 	}
+	return p.Repeat(ctx)
+}
+
+// Repeat is [Publisher.Renew], also after a stop.
+func (p *Publisher) Repeat(ctx context.Context) error {
 	p.mu.Lock()
 	_, envelope, err := p.session.Renew(time.Now())
 	p.mu.Unlock()
@@ -270,8 +275,11 @@ func (p *Publisher) admission(r *fleetv1.Report, now time.Time) []byte {
 	return envelope
 }
 
-// Close ends the admissions. The record lapses unless it says 0 %.
+// Close ends the admissions. The record lapses unless it says 0 %. A nil Publisher has nothing to end.
 func (p *Publisher) Close() {
+	if p == nil {
+		return
+	}
 	p.cancel()
 	p.done.Wait()
 	p.g.mu.Lock()

@@ -31,25 +31,34 @@ type stops struct {
 
 // Stop stops all executors of the group now, and returns when it was sent. It does not wait for them.
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
-	if g.Signer == nil {
-		return time.Time{}, ErrNoKey
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them.
 	now := time.Now()
 	revision := uint64(max(1, now.UnixMilli()))
 	if r, _, err := g.record(ctx); err == nil && r != nil {
 		revision = max(revision, r.GetRevision())
 	}
-	envelope, err := group.Stop(g.Signer, g.Group(), Issuer(), kind, revision, shorten(reason), now)
+	return now, g.stop(context.WithoutCancel(ctx), kind, revision, reason) // reading the record may have taken the time
+}
+
+// StopUpTo stops the records up to the revision, of this operator, and no later ones.
+func (g *Group) StopUpTo(ctx context.Context, revision uint64, reason string) error {
+	return g.stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, revision, reason)
+}
+
+func (g *Group) stop(ctx context.Context, kind fleetv1.StopKind, revision uint64, reason string) error {
+	if g.Signer == nil {
+		return ErrNoKey
+	}
+	envelope, err := group.Stop(g.Signer, g.Group(), Issuer(), kind, revision, shorten(reason), time.Now())
 	if err != nil {
-		return now, err
+		return err
 	}
-	if err := g.Carrier.Stop(context.WithoutCancel(ctx), envelope); err != nil { // reading the record may have taken the time
-		return now, fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := g.Carrier.Stop(ctx, envelope); err != nil {
+		return fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
 	}
-	return now, nil
+	return nil
 }
 
 // stopOnce is [Group.Stop], once for each kind.
@@ -97,9 +106,10 @@ func (g *Group) stopRead(ctx context.Context, id string, kind fleetv1.StopKind, 
 
 // stopped reports whether the report confirms the stop.
 func stopped(r *fleetv1.Report, kind fleetv1.StopKind) bool {
-	g := r.GetRollout().GetGate()
-	killed := slices.ContainsFunc(g.GetLatches(), func(l *executorv1.GateLatchState) bool { return l.GetLatch() == executorv1.GateLatch_GATE_LATCH_KILLED })
-	return AtZero(r) && (kind != fleetv1.StopKind_STOP_KIND_KILL || killed || !g.GetAllowed())
+	killed := slices.ContainsFunc(r.GetRollout().GetGate().GetLatches(), func(l *executorv1.GateLatchState) bool {
+		return l.GetLatch() == executorv1.GateLatch_GATE_LATCH_KILLED
+	})
+	return AtZero(r) && (killed || kind != fleetv1.StopKind_STOP_KIND_KILL)
 }
 
 // AtZero reports whether an executor gets no shadow and lets no model decide, by its report.
