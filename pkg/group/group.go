@@ -31,9 +31,10 @@ import (
 )
 
 const (
-	// ReportPeriod is the time between two reports of an executor, Presence how long a report counts as its presence.
+	// ReportPeriod is the time between two reports of an executor.
 	ReportPeriod = 2 * time.Second
-	Presence     = 15 * time.Second
+	// Presence is how long a report counts as the presence of its executor.
+	Presence = 15 * time.Second
 	// nonceLife is how long an admission may take to come back: it bounds how much of a lease a late one costs.
 	nonceLife = 30 * time.Second
 	// maxNonces bounds the nonces that may be answered.
@@ -43,15 +44,17 @@ const (
 	maxDrift = 10_000
 	readmit  = 10 * time.Minute
 
-	// MinLease and MaxLease are the range of a lease.
-	MinLease, MaxLease = time.Second, time.Hour
+	// MinLease is the shortest lease.
+	MinLease = time.Second
+	// MaxLease is the longest lease.
+	MaxLease = time.Hour
 	// PollsPerLease is how often within a lease records are renewed, and executors read the record beside their watch.
 	PollsPerLease = 6
 
 	// MaxEnvelope bounds a signed message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
-	// MaxReport bounds a report, and a message with blocks.
 	MaxEnvelope = 192 << 10
-	MaxReport   = 256 << 10
+	// MaxReport bounds a report, and a message with blocks, in bytes.
+	MaxReport = 256 << 10
 	// maxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
 	maxRevision = 1 << 53
 	maxName     = 128

@@ -1,0 +1,142 @@
+package grouptest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+)
+
+// Conform tests that a carrier does what [group.Carrier] says while nothing goes wrong. Both are ends of one that is empty.
+func Conform(t *testing.T, a, b group.Carrier) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	record := func(c group.Carrier, want string, version uint64) {
+		t.Helper()
+		got, at, err := c.Record(ctx)
+		must("record", err)
+		if string(got) != want || at != version {
+			t.Errorf("got the record %q with version %d, want %q with %d", got, at, want, version)
+		}
+	}
+	// watch returns what a watch takes, one message at a time.
+	watch := func(c group.Carrier, executor string) <-chan string {
+		taken := make(chan string)
+		put := func(m string) {
+			select {
+			case taken <- m:
+			case <-ctx.Done():
+			}
+		}
+		running.Go(func() {
+			err := c.Watch(ctx, executor, func(k group.Kind, data []byte) { put([]string{"record ", "admission ", "stop "}[k] + string(data)) })
+			if ctx.Err() == nil {
+				t.Errorf("the watch has ended: %v", err)
+			}
+		})
+		return taken
+	}
+	next := func(from <-chan string, want ...string) {
+		t.Helper()
+		var got []string
+		for range want {
+			got = append(got, <-from)
+		}
+		slices.Sort(got) // kinds may overtake each other
+		if slices.Sort(want); !slices.Equal(got, want) {
+			t.Errorf("taken %q, want %q", got, want)
+		}
+	}
+	record(a, "", 0)
+	if stop, err := a.LastStop(ctx); err != nil || stop != nil {
+		t.Errorf("got the stop %q (%v), want none", stop, err)
+	}
+	first, err := a.Put(ctx, []byte("one"), 0)
+	must("put", err)
+	record(a, "one", first)
+	record(b, "one", first)
+	for _, version := range []uint64{0, first + 100} {
+		if _, err := b.Put(ctx, []byte("other"), version); !errors.Is(err, group.ErrVersion) {
+			t.Errorf("put with version %d: got %v, want ErrVersion", version, err)
+		}
+	}
+	seen, other := watch(b, "x"), watch(b, "y")
+	next(seen, "record one")
+	next(other, "record one")
+	second, err := b.Put(ctx, []byte("two"), first)
+	must("put", err)
+	record(a, "two", second)
+	next(seen, "record two")
+	next(other, "record two")
+	must("admit", a.Admit(ctx, "x", []byte("welcome")))
+	next(seen, "admission welcome")
+	must("stop", a.Stop(ctx, []byte("halt")))
+	// A stop is stored and sent, so it may come twice.
+	if got := <-seen; got != "stop halt" {
+		t.Errorf("got %q", got)
+	}
+	if got := <-other; got != "stop halt" {
+		t.Errorf("got %q: an admission of another executor?", got)
+	}
+	if stop, err := b.LastStop(ctx); err != nil || string(stop) != "halt" {
+		t.Errorf("got the stop %q (%v)", stop, err)
+	}
+	next(watch(a, "z"), "record two", "stop halt")
+
+	for _, key := range []string{"1", "2", "1"} {
+		must("blocks", a.PublishBlocks(ctx, "x", key, []byte("block "+key)))
+	}
+	must("blocks", a.PublishBlocks(ctx, "y", "3", []byte("block 3")))
+	var blocks []string
+	must("blocks", b.Blocks(ctx, func(data []byte) { blocks = append(blocks, string(data)) }))
+	if want := []string{"block 1", "block 2", "block 3"}; !slices.Equal(blocks, want) {
+		t.Errorf("got %q, want %q", blocks, want)
+	}
+
+	reports := make(chan string)
+	running.Go(func() {
+		err := b.Reports(ctx, func(data []byte) {
+			select {
+			case reports <- string(data):
+			case <-ctx.Done():
+			}
+		})
+		if ctx.Err() == nil {
+			t.Errorf("the reports have ended: %v", err)
+		}
+	})
+	// The first ones may be lost, before the reader is there.
+	for got := ""; got == ""; {
+		must("report", a.PublishReport(ctx, "x", []byte("alive")))
+		select {
+		case got = <-reports:
+		default:
+		}
+	}
+	must("report", a.PublishReport(ctx, "y", []byte("last")))
+	for got := ""; got != "last"; {
+		if got = <-reports; got != "alive" && got != "last" {
+			t.Errorf("got the report %q", got)
+		}
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	if _, _, err := a.Record(ended); err == nil {
+		t.Error("a call does not end with its context")
+	}
+	if _, err := a.Put(ended, []byte("three"), second); err == nil {
+		t.Error("a put does not end with its context")
+	}
+}
