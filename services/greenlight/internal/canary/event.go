@@ -21,7 +21,7 @@ const (
 	// PhaseBegun is the start of an attempt at a phase, before anything was set: Phase, Percent.
 	PhaseBegun Kind = "phase_begun"
 	// Counting means that every executor has confirmed the share and the first counts were read: Phase, Percent. The time
-	// of the phase starts here.
+	// of the phase starts here. In a group, enough executors have: Reason names how many.
 	Counting Kind = "counting"
 	// Polled is a poll of the counts: Phase, Percent, Poll.
 	Polled Kind = "looked"

@@ -202,6 +202,11 @@ func (h *fleetHold) confirmed() bool {
 	return h.issued && h.enough() == nil
 }
 
+// confirmers implements [holder].
+func (h *fleetHold) confirmers() string {
+	return fmt.Sprintf("%d executors, of %d that were present,", len(h.obey), len(h.began))
+}
+
 // unheld implements [holder].
 func (h *fleetHold) unheld() []error {
 	if h.err != nil {

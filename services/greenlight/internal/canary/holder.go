@@ -17,6 +17,8 @@ type holder interface {
 	renew(ctx context.Context, percent float64, what string) []error
 	// confirmed reports whether the share is in force since begin.
 	confirmed() bool
+	// confirmers names who has confirmed it; empty for all.
+	confirmers() string
 	// unheld returns why the share may not be in force any more.
 	unheld() []error
 	// check returns a [*retryError] if a report is not of the process that has confirmed the share.

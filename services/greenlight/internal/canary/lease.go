@@ -84,6 +84,9 @@ func (all leases) confirmed() bool {
 	return !slices.ContainsFunc(all, func(l *lease) bool { return !l.set })
 }
 
+// confirmers implements [holder].
+func (leases) confirmers() string { return "" }
+
 // unheld implements [holder].
 func (all leases) unheld() []error {
 	var errs []error

@@ -315,7 +315,9 @@ func (a *attempt) begin(s reading) string {
 	if a.giveUp.IsZero() {
 		a.giveUp = a.counting.Add(time.Duration(a.policy.PhaseDuration) + time.Duration(a.policy.HoldLimit))
 	}
-	a.emit(a.event(Counting))
+	e := a.event(Counting)
+	e.Reason = a.hold.confirmers()
+	a.emit(e)
 	return ""
 }
 

@@ -24,9 +24,11 @@ func (e *TakenError) Error() string { return fmt.Sprintf("group %s: %s", e.Group
 // Publisher is the one controller of a group: it issues the record, renews it, and admits the executors that report. Only the
 // admissions have their own goroutine. An admission renews nothing: if the caller hangs, the lease of every executor ends.
 type Publisher struct {
-	g       *Group
-	version uint64
-	above   uint64
+	g *Group
+	// version is that of the stored record, and known its revision: what somebody else stores since is above it.
+	version, known uint64
+	// above is what new revisions are above.
+	above uint64
 
 	mu      sync.Mutex // guards session
 	session *group.Session
@@ -58,10 +60,11 @@ func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
+	known := revision
 	if s, err := g.lastStop(ctx); err == nil && s != nil {
 		revision = max(revision, s.GetRevision())
 	}
-	p := &Publisher{g: g, version: version, above: max(revision, c.Above), session: group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())}
+	p := &Publisher{g: g, version: version, known: known, above: max(revision, c.Above), session: group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())}
 	admit, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	heard := make(chan string, maxMembers)
@@ -201,7 +204,7 @@ func (p *Publisher) Repeat(ctx context.Context) error {
 func (p *Publisher) put(ctx context.Context, envelope []byte) error {
 	version, err := p.g.Carrier.Put(ctx, envelope, p.version)
 	if err == nil {
-		p.version = version
+		p.wrote(version)
 		return nil
 	}
 	stored, version, unread := p.g.stored(ctx)
@@ -209,16 +212,16 @@ func (p *Publisher) put(ctx context.Context, envelope []byte) error {
 		return err
 	}
 	if bytes.Equal(stored, envelope) { // it succeeded although its answer was lost
-		p.version = version
+		p.wrote(version)
 		return nil
 	}
 	if version == p.version {
 		return err
 	}
-	// An earlier call of this session succeeded late, or the store has lost records: what is older than ours holds nothing.
+	// An earlier call of this session succeeded late, or the store has lost records and shows older ones, which hold nothing.
 	if len(stored) > 0 {
 		r, err := group.OpenRecord(p.g.keys(), stored, p.g.Group())
-		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() >= p.Last().GetRevision() {
+		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() > p.known {
 			return &TakenError{p.g.Group(), "it is " + heldBy(r)}
 		}
 	}
@@ -227,9 +230,14 @@ func (p *Publisher) put(ctx context.Context, envelope []byte) error {
 		return fmt.Errorf("group %s: another controller writes its record: %w", p.g.Group(), err)
 	}
 	if err == nil {
-		p.version = version
+		p.wrote(version)
 	}
 	return err
+}
+
+// wrote notes that the newest record is stored.
+func (p *Publisher) wrote(version uint64) {
+	p.version, p.known = version, p.Last().GetRevision()
 }
 
 // admitPause is the least time between two admissions of one executor.
