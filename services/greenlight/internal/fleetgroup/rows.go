@@ -68,12 +68,16 @@ func (g *Group) Listing(now time.Time) *Listing {
 
 func rowOf(m Member, now time.Time) Row {
 	rollout, s := m.Report.GetRollout().GetRollout(), m.Report.GetShadow()
-	return Row{
+	r := Row{
 		Executor: m.ID, Host: text.Clean(m.Report.GetHost(), maxHost), Percent: rollout.GetPercent(), Mode: fleet.Mode(rollout.GetMode()),
 		Revision: m.Report.GetRevision(), Renewal: m.Report.GetRenewal(), Admitted: m.Report.GetSession() != "",
-		MatchRate: s.GetWindow().MatchRate, Comparisons: s.GetWindow().GetComparisons(), Requests: s.GetRequestsTotal(),
-		AgeMS: now.Sub(m.At).Milliseconds(), Trouble: m.Trouble(),
+		Comparisons: s.GetWindow().GetComparisons(), Requests: s.GetRequestsTotal(), AgeMS: now.Sub(m.At).Milliseconds(), Trouble: m.Trouble(),
 	}
+	if r.Comparisons > 0 {
+		v := float64(matches(m)) / float64(r.Comparisons)
+		r.MatchRate = &v
+	}
+	return r
 }
 
 // matches returns the matches in the rolling window.
