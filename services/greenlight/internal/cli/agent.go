@@ -67,7 +67,7 @@ sample, writes what is due, and exits: use it to read now, or with your own sche
 			if !f.group.Given() {
 				return f.run(cmd.Context(), c, nil)
 			}
-			return fleetgroup.Use(f.group.Address, nil, func(g *fleetgroup.Group) error {
+			return fleetgroup.Use(f.group.Address, f.engines.Access.Access, func(g *fleetgroup.Group) error {
 				_ = g.Listen(cmd.Context()) // without executors the sample has the error
 				return f.run(cmd.Context(), c, g)
 			})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
@@ -55,11 +56,20 @@ type groupFlags struct {
 	flags.Access
 }
 
+// declare declares the flags. sign is for commands whose messages must be signed.
+func (f *groupFlags) declare(fs *pflag.FlagSet, c console.Console, sign bool) {
+	f.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil)))
+	f.Fleet.Declare(fs)
+	if sign {
+		f.DeclareKey(fs)
+	}
+}
+
 func (f *groupFlags) use(fn func(*fleetgroup.Group) error) error {
 	if err := f.Fleet.Require(); err != nil {
 		return err
 	}
-	return fleetgroup.Use(f.Address, f.FleetKey, fn)
+	return fleetgroup.Use(f.Address, f.Access.Access, fn)
 }
 
 func list(c console.Console) *cobra.Command {
@@ -82,7 +92,7 @@ It exits 1 if no executor reports.`,
 			})
 		},
 	}
-	f.Fleet.Declare(cmd.Flags())
+	f.declare(cmd.Flags(), c, false)
 	show = console.Outputs[*fleetgroup.Listing](c, cmd, "greenlight/fleet/v1")
 	return cmd
 }
@@ -107,7 +117,7 @@ executor that comes, goes or changes. It ends when it is interrupted.`,
 			})
 		},
 	}
-	f.Fleet.Declare(cmd.Flags())
+	f.declare(cmd.Flags(), c, false)
 	return cmd
 }
 
@@ -137,8 +147,7 @@ It exits 1 if an executor has not confirmed the kill within 10 s. Its lease laps
 			return f.use(func(g *fleetgroup.Group) error { return stopGroup(cmd.Context(), c, g, kind, reason) })
 		},
 	}
-	f.Fleet.Declare(cmd.Flags())
-	f.DeclareKey(cmd.Flags())
+	f.declare(cmd.Flags(), c, true)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for people and the audit logs")
 	return cmd
 }
@@ -189,8 +198,7 @@ It exits 1 if the executor does not confirm it.`,
 			})
 		},
 	}
-	f.Fleet.Declare(cmd.Flags())
-	f.DeclareKey(cmd.Flags())
+	f.declare(cmd.Flags(), c, true)
 	return cmd
 }
 
@@ -205,7 +213,7 @@ no password, so it listens on this machine alone unless --http-addr says otherwi
 			return f.use(func(g *fleetgroup.Group) error { return servePage(cmd.Context(), c, g, addr, addresses) })
 		},
 	}
-	f.Fleet.Declare(cmd.Flags())
+	f.declare(cmd.Flags(), c, false)
 	cmd.Flags().StringVar(&addr, "http-addr", "127.0.0.1:4032", "HTTP address of the page")
 	cmd.Flags().StringVar(&addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
 	return cmd

@@ -3,9 +3,10 @@ package fleetgroup
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 
-	"github.com/greenlight-ml/greenlight/pkg/dsse"
-	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -21,28 +22,31 @@ type Address struct {
 	CA    string `json:"ca,omitempty"`
 }
 
-// carrier is a connection to a server.
-type carrier interface {
-	group.Carrier
-	Close()
-}
-
-// connect connects to the servers.
-func connect(Address) (carrier, error) { return nil, errors.New("not built yet") }
-
-// Use connects to the group, hands it to use, and disconnects. The signer may be nil for commands that only read.
-func Use(a Address, signer *dsse.Signer, use func(*Group) error) error {
-	c, err := connect(a)
+// Use connects to the group, hands it to use, and disconnects. Without a key, use can only read.
+func Use(a Address, access fleet.Access, use func(*Group) error) error {
+	logger := slog.New(slog.DiscardHandler)
+	if access.Logger != nil {
+		logger = slog.New(warnings{access.Logger.Handler()})
+	}
+	c, err := natsgroup.Open(natsgroup.Options{URL: a.URL, Group: a.Group, Creds: a.Creds, CA: a.CA, Name: "greenlight " + Issuer(), Logger: logger})
 	if err != nil {
-		return err
+		return fmt.Errorf("--fleet: %w", err)
 	}
 	defer c.Close()
-	g, err := Open(Options{Group: a.Group, Signer: signer, Carrier: c})
+	g, err := Open(Options{Group: a.Group, Signer: access.FleetKey, Carrier: c})
 	if err != nil {
 		return err
 	}
 	defer g.Close()
 	return use(g)
+}
+
+// warnings leaves out what is not a warning: that a connection was made is no news for a command.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
 
 // Brake is a stop that is sent before the executors are known; the zero value is none.
@@ -54,7 +58,7 @@ type Brake struct {
 // UseServices is [Use] with the executors that are present and the ml-engines at the addresses, as services. The brake is sent
 // first.
 func UseServices(ctx context.Context, a Address, access fleet.Access, engines []string, brake Brake, use func(*fleet.Services, *Group) error) error {
-	return Use(a, access.FleetKey, func(g *Group) error {
+	return Use(a, access, func(g *Group) error {
 		if brake.Kind != fleetv1.StopKind_STOP_KIND_UNSPECIFIED {
 			if err := g.StopNow(ctx, brake.Kind, brake.Reason); err != nil {
 				return err

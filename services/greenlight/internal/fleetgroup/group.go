@@ -23,7 +23,7 @@ const (
 	// listen is how long it takes to hear all executors: a period, and what a busy machine needs.
 	listen = group.ReportPeriod + 500*time.Millisecond
 	// Slack is how much longer than calls it takes to hear all executors, and to hear them again after a change.
-	Slack = listen + 2*group.ReportPeriod
+	Slack = 2*listen + 2*group.ReportPeriod
 	// retry is the time after which a subscription that has ended is made again.
 	retry = time.Second
 )
@@ -53,6 +53,8 @@ type Group struct {
 	done   sync.WaitGroup
 
 	mu sync.Mutex
+	// first is when the first report was received; zero before.
+	first time.Time
 	// deaf is why the reports cannot be heard now.
 	deaf error
 	// heard, which may be nil, gets the ids of executors that have just reported.
@@ -95,6 +97,9 @@ func (g *Group) hear(ctx context.Context) {
 func (g *Group) tell(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.first.IsZero() {
+		g.first = time.Now()
+	}
 	select {
 	case g.heard <- id:
 	default:
@@ -118,18 +123,35 @@ var errNobody = errors.New("no executor of the group has reported")
 
 // Listen waits until every executor that is present must have reported. It returns an error if none has.
 func (g *Group) Listen(ctx context.Context) error {
-	if !pause(ctx, time.Until(g.began.Add(listen))) {
-		return ctx.Err()
+	for {
+		news := g.News()
+		g.mu.Lock()
+		first, deaf := g.first, g.deaf
+		g.mu.Unlock()
+		if !first.IsZero() {
+			if !pause(ctx, time.Until(first.Add(listen))) {
+				return ctx.Err()
+			}
+			return nil
+		}
+		left := time.Until(g.began.Add(2 * listen)) // the connection takes a part of it
+		switch {
+		case left > 0:
+		case deaf != nil:
+			return fmt.Errorf("group %s: %w: %w", g.Group(), errNobody, deaf)
+		default:
+			return fmt.Errorf("group %s: %w within %v: executor needs --fleet, --fleet-group %s and credentials that let it publish", g.Group(), errNobody, 2*listen, g.Group())
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-news:
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
-	if len(g.Members(time.Now())) > 0 {
-		return nil
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.deaf != nil {
-		return fmt.Errorf("group %s: %w: %w", g.Group(), errNobody, g.deaf)
-	}
-	return fmt.Errorf("group %s: %w within %v: executor needs --fleet and --fleet-group %s, and credentials that let it publish", g.Group(), errNobody, listen, g.Group())
 }
 
 // Group returns the name of the group.
