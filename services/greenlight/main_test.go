@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/s3test"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
@@ -69,7 +71,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
+	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t), servers: sync.OnceValue(func() *natstest.Cluster { return natstest.Start(t, 1) })}).commands()
 	commands["status"], commands["load"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = status, load, taken, rows, post, s3
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
