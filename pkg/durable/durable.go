@@ -6,6 +6,7 @@ package durable
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -46,7 +47,15 @@ func Temporary(path string) string {
 // CreateIn creates a file below root with the data, in place of any file that is there. The data are on disk when it returns,
 // but the name is only after [SyncDirIn].
 func CreateIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, content(data))
+	return CopyIn(root, name, bytes.NewReader(data), perm)
+}
+
+// CopyIn is [CreateIn] for what from has, of any length.
+func CopyIn(root *os.Root, name string, from io.Reader, perm fs.FileMode) error {
+	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, func(w io.Writer) error {
+		_, err := io.Copy(w, from)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type pairs struct {
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "converse": p.converse, "promotable": promotable,
+		"registry": p.registry,
 	}
 }
 
