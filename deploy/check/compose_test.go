@@ -156,6 +156,34 @@ func TestComposeStartOrder(t *testing.T) {
 	}
 }
 
+// Executors and Prometheus find the services of the profile by a name that each of them has.
+func TestComposeNamesOfTheFleet(t *testing.T) {
+	project := load(t, "fleet")
+	config, err := os.ReadFile(root + "/deploy/prometheus/prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]struct{ services, port int }{"fleet-executor": {4, 4021}, "fleet-engine": {2, 4011}} {
+		services := 0
+		for _, s := range project.Services {
+			if n := s.Networks["default"]; n != nil && slices.Contains(n.Aliases, name) {
+				services++
+				if !slices.Contains(s.Command, fmt.Sprintf("--http-addr=0.0.0.0:%d", want.port)) {
+					t.Errorf("%s does not listen on %d", s.Name, want.port)
+				}
+			}
+		}
+		if entry := fmt.Sprintf("{ names: [%s], type: A, port: %d }", name, want.port); services != want.services || !strings.Contains(string(config), entry) {
+			t.Errorf("%d services are %s, want %d; Prometheus must have %s", services, name, want.services, entry)
+		}
+	}
+	for i := range 4 {
+		if s := project.Services[fmt.Sprint("fleet-executor-", i+1)]; !slices.Contains(s.Command, "--engine-addr=dns:///fleet-engine:4010") {
+			t.Errorf("%s calls other engines: %v", s.Name, s.Command)
+		}
+	}
+}
+
 // Every state has a volume, every volume one or several known users, and who only reads cannot write.
 func TestComposeVolumes(t *testing.T) {
 	project := load(t, "fleet")
