@@ -86,8 +86,8 @@ func TestNATSReadsItsConfiguration(t *testing.T) {
 	}
 }
 
-// With the keys that deploy/nats/keys makes, a server runs, and an executor publishes on its own subjects alone. Run again, keys
-// changes nothing.
+// With the keys that deploy/nats/keys makes, a server runs, an executor reports from the state folder that it made, and publishes on
+// its own subjects alone. Run again, keys changes nothing.
 func TestKeysOfAGroup(t *testing.T) {
 	if _, err := exec.LookPath("nsc"); err != nil {
 		t.Skip("there is no nsc here")
@@ -155,6 +155,12 @@ func TestKeysOfAGroup(t *testing.T) {
 	if m, err := reports.NextMsg(time.Minute); err != nil || string(m.Data) != "executor-1" {
 		t.Errorf("executor-1 has published %+v (%v): want its own report alone", m, err)
 	}
+	state := filepath.Join(folder, "executor-2")
+	follow(t, "--baseline=caller=test@1", "--state-dir="+state, "--sample-percent=0", "--fleet="+s.ClientURL(), "--fleet-group=desk-a",
+		"--fleet-creds="+filepath.Join(state, "fleet.creds"), "--fleet-trust="+filepath.Join(state, "fleet.pem.pub"))
+	if m, err := reports.NextMsg(time.Minute); err != nil || m.Subject != "greenlight.desk-a.report."+id(t, state) {
+		t.Errorf("executor-2 has published %+v (%v): want its report", m, err)
+	}
 	js, err := operator.JetStream()
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +168,23 @@ func TestKeysOfAGroup(t *testing.T) {
 	if _, err := js.CreateKeyValue(&nats.KeyValueConfig{Bucket: "greenlight-desk-a", Storage: nats.FileStorage}); err != nil {
 		t.Errorf("the operator cannot create the bucket: %v", err)
 	}
+}
+
+// follow runs executor until the test ends.
+func follow(t *testing.T, args ...string) {
+	t.Helper()
+	var log strings.Builder
+	cmd := exec.CommandContext(t.Context(), program(t, "executor"), append(args, "--grpc-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0")...)
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Wait() // the context of the test has ended it
+		if t.Failed() {
+			t.Logf("executor:\n%s", log.String())
+		}
+	})
 }
 
 func flush(t *testing.T, c *nats.Conn) {
