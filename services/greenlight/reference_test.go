@@ -246,7 +246,12 @@ var (
 )
 
 // otherFlags are flags of other programs that the documentation calls.
-var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog"}
+var otherFlags = []string{
+	"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog",
+	// nats, nsc, docker compose and helm
+	"history", "replicas", "max-value-size", "republish-source", "republish-destination", "subjects", "storage", "max-age", "max-bytes", "max-msg-size",
+	"dupe-window", "discard", "defaults", "allow-pub", "allow-sub", "rm", "install", "repo", "values",
+}
 
 // checkMentions fails for every flag and every command of greenlight that a document uses and that does not exist.
 func checkMentions(t *testing.T, document, text string, all []help) {
