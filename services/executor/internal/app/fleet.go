@@ -65,10 +65,11 @@ func (o *Options) checkFleet() error {
 	return nil
 }
 
-// callHome makes executor follow its group until shell stops. Without a group it does nothing.
+// callHome makes executor follow its group until shell stops. Without a group it has the metrics alone.
 func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) error {
 	f := &opts.Fleet
 	if f.URL == "" {
+		shell.Registry.MustRegister(p.home)
 		return nil
 	}
 	keys, err := dsse.ReadKeys(f.Trust)

@@ -430,3 +430,26 @@ func TestStopWithHungCarrier(t *testing.T) {
 		}
 	})
 }
+
+// An executor without a group has the series of one, all 0, so that a rule can tell a missing series from none.
+func TestMetricsWithoutAGroup(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister((*Home)(nil))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]int{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			series[f.GetName()]++
+			if v := m.GetGauge().GetValue() + m.GetCounter().GetValue(); v != 0 {
+				t.Errorf("%s is %g", f.GetName(), v)
+			}
+		}
+	}
+	if want := len(group.Reasons()); len(series) != 5 || series["ml_fleet_refused_total"] != want {
+		t.Errorf("got %v, want five metrics, and %d reasons", series, want)
+	}
+}
