@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
 
 // writeTimeout is how long a viewer may take to receive a status before it is disconnected.
@@ -11,7 +13,7 @@ const writeTimeout = 10 * time.Second
 
 // serveEvents streams the statuses as server-sent events.
 func (h *hub) serveEvents(w http.ResponseWriter, r *http.Request) {
-	secure(w.Header())
+	serve.SecureHeaders(w.Header())
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead {
 		return
@@ -50,7 +52,7 @@ func (h *hub) serveEvents(w http.ResponseWriter, r *http.Request) {
 
 // serveStatus answers with one status, for viewers that cannot hold a stream.
 func (h *hub) serveStatus(w http.ResponseWriter, r *http.Request) {
-	secure(w.Header())
+	serve.SecureHeaders(w.Header())
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {
 		return

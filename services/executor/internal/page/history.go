@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -83,7 +84,7 @@ func (h *history) serve(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	secure(w.Header())
+	serve.SecureHeaders(w.Header())
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(raw)
 }

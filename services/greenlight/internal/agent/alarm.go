@@ -91,9 +91,9 @@ func (a *Agent) raise(ctx context.Context, sample *report.Sample) error {
 func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	services, err := fleet.Connect(s.Dial, nil, s.Executors)
+	services, err := s.executors()
 	if err != nil {
-		for _, addr := range s.Executors {
+		for _, addr := range s.addresses() {
 			for _, alarm := range alarms {
 				done = append(done, Raised{Alarm: alarm, Addr: addr, Err: err})
 			}

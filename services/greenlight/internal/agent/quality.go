@@ -22,11 +22,15 @@ import (
 func (s Services) quality(ctx context.Context, now time.Time) (*report.Quality, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	services, err := fleet.Connect(s.Dial, nil, s.Executors)
+	services, err := s.executors()
 	if err != nil {
 		return nil, err
 	}
-	all, errs := fleet.Each(services.Executors, func(e fleet.Executor) (*fleet.Quality, error) {
+	recorders, err := services.Recorders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, errs := fleet.Each(recorders, func(e fleet.Executor) (*fleet.Quality, error) {
 		return e.Quality(ctx, "", "", "") // of the requests that come in now
 	})
 	_ = services.Close() // the answers are there

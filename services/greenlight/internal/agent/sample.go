@@ -11,6 +11,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -19,6 +20,8 @@ type Services struct {
 	Dial fleet.Dialer
 	// Engines and Executors are gRPC addresses.
 	Engines, Executors []string
+	// Group, which is nil without one, has the executors in place of Executors.
+	Group *fleetgroup.Group
 	// Hours is the window of the drift, Timeout the limit for all answers of one kind of service.
 	Hours   int
 	Timeout time.Duration
@@ -31,10 +34,11 @@ type Services struct {
 func (s Services) Sample(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 	var executors []fleet.Counters
 	var errs []error
+	var asked []string
 	var drift *driftfleet.Report
 	var driftErr error
 	var wg sync.WaitGroup
-	wg.Go(func() { executors, errs = s.counters(ctx) })
+	wg.Go(func() { executors, asked, errs = s.counters(ctx) })
 	wg.Go(func() { drift, driftErr = s.drift(ctx) })
 	var live *report.Quality
 	var liveErr error
@@ -42,12 +46,12 @@ func (s Services) Sample(ctx context.Context, now time.Time) (report.Sample, *dr
 	wg.Wait()
 	sample := report.Sample{Time: now, Executors: []report.Counters{}, Quality: live}
 	if liveErr != nil {
-		sample.Missing = append(sample.Missing, report.Missing{Service: report.LiveQuality, Address: strings.Join(s.Executors, ","), Reason: liveErr.Error()})
+		sample.Missing = append(sample.Missing, report.Missing{Service: report.LiveQuality, Address: strings.Join(s.addresses(), ","), Reason: liveErr.Error()})
 	}
 	for _, c := range executors {
 		sample.Executors = append(sample.Executors, report.CountersOf(c))
 	}
-	for i, addr := range s.Executors {
+	for i, addr := range asked {
 		if errs[i] != nil {
 			sample.Missing = append(sample.Missing, report.Missing{Service: report.Executor, Address: addr, Reason: fleet.Plain(errs[i]).Error()})
 		}
@@ -85,21 +89,44 @@ func (s Services) drift(ctx context.Context) (*driftfleet.Report, error) {
 
 // counters reads the counters of the executors that answer, and returns the error of each. Who decided is known of those that
 // also let the agent ask for their rollout, which takes the operator's token.
-func (s Services) counters(ctx context.Context) ([]fleet.Counters, []error) {
+func (s Services) counters(ctx context.Context) (all []fleet.Counters, asked []string, errs []error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	services, err := fleet.Connect(s.Dial, nil, s.Executors)
+	services, err := s.executors()
 	if err != nil {
-		return nil, slices.Repeat([]error{err}, len(s.Executors))
+		return nil, s.addresses(), slices.Repeat([]error{err}, len(s.addresses()))
 	}
-	all, errs := fleet.ReadCounters(ctx, services.Executors)
+	for _, e := range services.Executors {
+		asked = append(asked, e.Addr)
+	}
+	all, errs = fleet.ReadCounters(ctx, services.Executors)
 	gates, unread := fleet.Each(services.Executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
 	for i := range all {
-		j := slices.Index(s.Executors, all[i].Executor)
+		j := slices.Index(asked, all[i].Executor)
 		if unread[j] == nil && gates[j].GetInstanceId() == all[i].Instance {
 			all[i].Decisions = fleet.DecisionsOf(gates[j].GetGate())
 		}
 	}
 	_ = services.Close() // the answers are there
-	return all, errs
+	return all, asked, errs
+}
+
+// executors connects to the executors: those of the group that are present, if there is one.
+func (s Services) executors() (*fleet.Services, error) {
+	if s.Group == nil {
+		return fleet.Connect(s.Dial, nil, s.Executors)
+	}
+	present := s.Group.Executors()
+	if len(present) == 0 {
+		return nil, errors.New("no executor of the group reports")
+	}
+	return &fleet.Services{Executors: present, Recorded: s.Group.Recorders}, nil
+}
+
+// addresses names the executors, or their group.
+func (s Services) addresses() []string {
+	if s.Group == nil {
+		return s.Executors
+	}
+	return []string{"group " + s.Group.Group()}
 }

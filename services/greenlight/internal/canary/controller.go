@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,6 +27,8 @@ type Options struct {
 	// Revisions, which may be nil, are the rollout revisions that the run starts from, in the order of Executors. A change
 	// since then was made by somebody else.
 	Revisions []uint64
+	// Fleet, which is nil without one, is the group whose executors are under control, in place of Executors.
+	Fleet *FleetOptions
 	// Metrics is the source of the counts; nil asks the executors.
 	Metrics Source
 	// Model is under trial, Baseline makes the decisions. Any other aborts the run.
@@ -53,8 +54,8 @@ type Controller struct {
 	opts    Options
 	policy  gate.Policy
 	record  *Record
-	reports Reports
-	leases  []*lease
+	reports Source
+	hold    holder
 	// timeout bounds every call.
 	timeout time.Duration
 	// fault is why the run cannot continue.
@@ -64,8 +65,6 @@ type Controller struct {
 }
 
 const (
-	// renewals is how many times a lease is renewed within its length.
-	renewals = 3
 	// callsPerLease and maxTimeout bound a call. A renewal, a poll of the executors and the next renewal take at most
 	// 1/3 + 3/6 of a lease. Calls that hang therefore cost no lease.
 	callsPerLease = 6
@@ -79,7 +78,7 @@ const (
 
 // NewController returns a controller. It calls no executor.
 func NewController(opts Options) *Controller {
-	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record, reports: opts.Executors}
+	c := &Controller{opts: opts, policy: opts.Record.Policy, record: opts.Record}
 	length := time.Duration(c.policy.Lease)
 	c.timeout = min(maxTimeout, length/callsPerLease)
 	var plan outcome.Plan
@@ -87,12 +86,11 @@ func NewController(opts Options) *Controller {
 		plan = *opts.QualityPlan
 	}
 	common := terms{plan: fleet.PlanProto(plan), holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
-	for i, e := range opts.Executors {
-		l := &lease{Executor: e, terms: common}
-		if opts.Revisions != nil {
-			l.revision = opts.Revisions[i]
-		}
-		c.leases = append(c.leases, l)
+	if opts.Fleet != nil {
+		f := newFleetHold(*opts.Fleet, common, func(revision uint64) { c.emit(Event{Kind: Issued, Revision: revision}) })
+		c.hold, c.reports = f, f
+	} else {
+		c.hold, c.reports = newLeases(opts.Executors, opts.Revisions, common), Reports(opts.Executors)
 	}
 	return c
 }
@@ -139,6 +137,9 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 		b.keepLast()
 		ended := b.event(PhaseEnded)
 		ended.Decision, ended.Reason = last.decision, last.reason
+		if !b.counting.IsZero() {
+			ended.Fleet = c.hold.counted(&b.counted)
+		}
 		if ended.Decision == Passed || ended.Decision == Stopped {
 			ended.PSI, ended.PSIReason = b.psi(ctx)
 		}
@@ -180,11 +181,9 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	}
 	c.emit(Event{Kind: RollingBack, Decision: decision, Reason: reason})
 	start := time.Now()
-	_, errs := fleet.Each(c.leases, func(l *lease) (struct{}, error) {
-		return struct{}{}, l.release(ctx, c.timeout, shorten(why))
-	})
+	err := c.hold.release(ctx, c.timeout, shorten(why))
 	rolled := Event{Kind: RolledBack, TookMS: float64(time.Since(start)) / float64(time.Millisecond)}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		rolled.Kind, rolled.Reason = NotRolledBack, oneLine(err)
 	}
 	c.emit(rolled)

@@ -21,7 +21,7 @@ const (
 	// PhaseBegun is the start of an attempt at a phase, before anything was set: Phase, Percent.
 	PhaseBegun Kind = "phase_begun"
 	// Counting means that every executor has confirmed the share and the first counts were read: Phase, Percent. The time
-	// of the phase starts here.
+	// of the phase starts here. In a group, enough executors have: Reason names how many.
 	Counting Kind = "counting"
 	// Polled is a poll of the counts: Phase, Percent, Poll.
 	Polled Kind = "looked"
@@ -31,8 +31,10 @@ const (
 	// PhaseRetried is an executor that restarted or whose lease lapsed: Phase, Percent, Executor, Reason. The attempt ends as
 	// Interrupted, and the phase is retried.
 	PhaseRetried Kind = "begin_anew"
-	// PhaseEnded is the end of an attempt at a phase: Phase, Percent, Decision, Reason, PSI or PSIReason.
+	// PhaseEnded is the end of an attempt at a phase: Phase, Percent, Decision, Reason, PSI or PSIReason, and Fleet.
 	PhaseEnded Kind = "phase_ended"
+	// Issued is a record of the group that is about to be published: Revision.
+	Issued Kind = "issued"
 	// RollingBack means that 0 % is being set: Decision, Reason.
 	RollingBack Kind = "rolling_back"
 	// RolledBack means that 0 % was read back from every executor: TookMS.
@@ -61,6 +63,10 @@ type Event struct {
 	PSIReason string   `json:"psi_reason,omitempty"`
 	// TookMS is how long the rollback took, in milliseconds.
 	TookMS float64 `json:"took_ms,omitempty"`
+	// Revision is that of the group's record.
+	Revision uint64 `json:"revision,omitempty"`
+	// Fleet is what each executor of the group has counted in the phase; nil without a group.
+	Fleet *PhaseFleet `json:"fleet,omitempty"`
 }
 
 // Poll is the counts of an attempt, from its start to one poll.

@@ -60,6 +60,9 @@ func Inspect(ctx context.Context, services *fleet.Services, t Target) *Inspectio
 	calls, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	in := &Inspection{Snapshot: services.Snapshot(calls)}
+	if t.Fleet != nil {
+		in.tolerate(t.Fleet.MinFleet)
+	}
 	if in.PSIErr = in.enginesErr(); in.PSIErr == nil {
 		drift, cancel := context.WithTimeout(ctx, driftTimeout)
 		defer cancel()
@@ -71,6 +74,23 @@ func Inspect(ctx context.Context, services *fleet.Services, t Target) *Inspectio
 	}
 	in.Offline, in.OfflineErr = offlineOf(t, in.Models())
 	return in
+}
+
+// tolerate leaves out the executors of a group that cannot be judged, if there are enough others.
+func (in *Inspection) tolerate(minFleet float64) {
+	well := slices.DeleteFunc(slices.Clone(in.Executors), func(e fleet.ExecutorReading) bool { return e.Err() != nil })
+	if len(in.Executors) > 0 && len(well) >= needed(minFleet, len(in.Executors)) {
+		in.Executors = well
+	}
+}
+
+// Addresses returns the executors.
+func (in *Inspection) Addresses() []string {
+	all := make([]string, len(in.Executors))
+	for i := range in.Executors {
+		all[i] = in.Executors[i].Addr
+	}
+	return all
 }
 
 // activeModels returns the models that the ml-engines serve, of those that answer.

@@ -22,11 +22,14 @@ type retryError struct{ executor, reason string }
 // Error implements error.
 func (e *retryError) Error() string { return fmt.Sprintf("executor %s: %s", e.executor, e.reason) }
 
-// takenError is an executor whose rollout somebody else has changed.
-type takenError struct{ executor, rollout string }
+// takenError is an executor whose rollout somebody else has changed, or a group whose record somebody else has.
+type takenError struct{ who, rollout string }
 
 // Error implements error.
-func (e *takenError) Error() string { return fmt.Sprintf("executor %s: %s", e.executor, e.rollout) }
+func (e *takenError) Error() string { return e.who + ": " + e.rollout }
+
+// taken returns the error of an executor.
+func (l *lease) taken(rollout string) error { return &takenError{"executor " + l.Addr, rollout} }
 
 // terms are what all leases of a controller have in common.
 type terms struct {
@@ -37,6 +40,106 @@ type terms struct {
 	length time.Duration
 	// plan is the plan of the verdict on live quality; nil without one.
 	plan *executorv1.QualityPlan
+}
+
+// leases hold the share of executors that are called, each by its own lease.
+type leases []*lease
+
+func newLeases(executors []fleet.Executor, revisions []uint64, common terms) leases {
+	var all leases
+	for i, e := range executors {
+		l := &lease{Executor: e, terms: common}
+		if revisions != nil {
+			l.revision = revisions[i]
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// renewals implements [holder].
+func (leases) renewals() int { return 3 }
+
+// begin implements [holder].
+func (all leases) begin() {
+	for _, l := range all {
+		l.set, l.err = false, nil
+	}
+}
+
+// renew implements [holder]. It sets the share on every executor, or renews its lease.
+func (all leases) renew(ctx context.Context, percent float64, what string) []error {
+	_, errs := fleet.Each(all, func(l *lease) (struct{}, error) {
+		if l.err = l.renew(ctx, percent, what); l.err == nil {
+			l.set = true
+		}
+		return struct{}{}, l.err
+	})
+	fleet.Rethrow(errs...)
+	return errs
+}
+
+// confirmed implements [holder].
+func (all leases) confirmed() bool {
+	return !slices.ContainsFunc(all, func(l *lease) bool { return !l.set })
+}
+
+// confirmers implements [holder].
+func (leases) confirmers() string { return "" }
+
+// unheld implements [holder].
+func (all leases) unheld() []error {
+	var errs []error
+	for _, l := range all {
+		if l.err != nil {
+			errs = append(errs, l.err)
+		}
+	}
+	return errs
+}
+
+// check implements [holder].
+func (all leases) check(reports []fleet.Counters) error {
+	for _, l := range all {
+		for _, c := range reports {
+			if c.Executor == l.Addr && l.process != "" && c.Process != l.process {
+				l.process = "" // the next renewal finds out which
+				return &retryError{l.Addr, fleet.Restarted}
+			}
+		}
+	}
+	return nil
+}
+
+// count implements [holder]. Every executor must be there, and must not have restarted.
+func (leases) count(span *fleet.Span, all []fleet.Counters) error {
+	err := span.Extend(all)
+	if name := span.Absent(all); err == nil && name != "" {
+		err = &absentError{name}
+	}
+	return err
+}
+
+// absentError is an executor without figures.
+type absentError struct{ executor string }
+
+// Error implements error.
+func (e *absentError) Error() string {
+	return fmt.Sprintf("executor %s is not among the figures any more", e.executor)
+}
+
+// counted implements [holder].
+func (leases) counted(*fleet.Span) *PhaseFleet { return nil }
+
+// unsampled implements [holder].
+func (leases) unsampled() float64 { return 0 }
+
+// release implements [holder].
+func (all leases) release(ctx context.Context, timeout time.Duration, why string) error {
+	_, errs := fleet.Each(all, func(l *lease) (struct{}, error) {
+		return struct{}{}, l.release(ctx, timeout, why)
+	})
+	return errors.Join(errs...)
 }
 
 // lease is the rollout of one executor, held by this controller.
@@ -81,7 +184,7 @@ func (l *lease) renew(ctx context.Context, percent float64, what string) error {
 	}
 	err = l.request(ctx, percent, what)
 	if refused(err) {
-		return &takenError{l.Addr, "others keep changing its rollout"}
+		return l.taken("others keep changing its rollout")
 	}
 	return err
 }
@@ -118,7 +221,7 @@ func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
 	r, before := got.GetRollout(), l.process
 	ours, nobodys := r.GetHolder() == l.holder && strings.HasPrefix(r.GetReason(), l.mark), r.GetSetBy() == setByExecutor && r.GetHolder() == ""
 	if !ours && !nobodys {
-		return &takenError{l.Addr, described(r)}
+		return l.taken(described(r))
 	}
 	l.process, l.revision = got.GetInstanceId(), r.GetRevision()
 	switch {
@@ -188,7 +291,7 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 		if r.GetPercent() == 0 {
 			return nil
 		}
-		return &takenError{l.Addr, described(r)}
+		return l.taken(described(r))
 	}
 	if err := l.AbortRollout(ctx, l.mark+why); err != nil {
 		return err
@@ -197,7 +300,7 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 		return err
 	}
 	if p := got.GetRollout().GetPercent(); p != 0 {
-		return &takenError{l.Addr, described(got.GetRollout())}
+		return l.taken(described(got.GetRollout()))
 	}
 	return nil
 }

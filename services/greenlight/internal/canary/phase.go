@@ -25,7 +25,7 @@ type attempt struct {
 	counted fleet.Span
 	// early is what was counted before the phase began to count. It can abort the phase, but not pass it.
 	early fleet.Span
-	// answered is how many comparisons each executor had when the phase began to count.
+	// answered is how many comparisons each process had when it began to count.
 	answered map[string]uint64
 	// first is the start of the first attempt. giveUp is when the phase is stopped; zero until it began to count.
 	first, giveUp time.Time
@@ -52,9 +52,7 @@ func (a *attempt) event(k Kind) Event { return Event{Kind: k, Phase: a.index, Pe
 
 // run renews the leases and polls the counts until one of the two ends the phase.
 func (a *attempt) run(ctx context.Context) ending {
-	for _, l := range a.leases {
-		l.set, l.err = false, nil
-	}
+	a.hold.begin()
 	renew, poll := time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -67,7 +65,7 @@ func (a *attempt) run(ctx context.Context) ending {
 		var end *ending
 		if now := time.Now(); !now.Before(renew) {
 			errs := a.renew(ctx)
-			renew = now.Add(time.Duration(a.policy.Lease) / renewals)
+			renew = now.Add(time.Duration(a.policy.Lease) / time.Duration(a.hold.renewals()))
 			if errors.Join(errs...) != nil {
 				renew = now.Add(a.timeout) // an executor that recovers must keep its lease
 			}
@@ -109,19 +107,11 @@ func (a *attempt) limit() time.Time {
 	return a.giveUp
 }
 
-// renew sets the share on every executor, or renews its lease.
+// renew sets the share, or renews it.
 func (a *attempt) renew(ctx context.Context) []error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	what := fmt.Sprintf("phase %d of %d", a.index+1, len(a.policy.Phases))
-	_, errs := fleet.Each(a.leases, func(l *lease) (struct{}, error) {
-		if l.err = l.renew(ctx, a.percent, what); l.err == nil {
-			l.set = true
-		}
-		return struct{}{}, l.err
-	})
-	fleet.Rethrow(errs...)
-	return errs
+	return a.hold.renew(ctx, a.percent, fmt.Sprintf("phase %d of %d", a.index+1, len(a.policy.Phases)))
 }
 
 // endFor returns how the phase ends after errors of executors; nil if it goes on.
@@ -147,13 +137,8 @@ func (a *attempt) endFor(errs []error) *ending {
 
 // confirm notes when all executors have confirmed the share, and reports whether that is now.
 func (a *attempt) confirm() bool {
-	if !a.confirmed.IsZero() {
+	if !a.confirmed.IsZero() || !a.hold.confirmed() {
 		return false
-	}
-	for _, l := range a.leases {
-		if !l.set {
-			return false
-		}
 	}
 	a.confirmed = time.Now()
 	return true
@@ -190,10 +175,8 @@ func (a *attempt) read(ctx context.Context) reading {
 	if a.opts.Metrics == nil {
 		s.counters = s.reports
 	}
-	for _, l := range a.leases {
-		if l.err != nil {
-			s.missing = append(s.missing, "share not held: "+oneLine(l.err))
-		}
+	for _, err := range a.hold.unheld() {
+		s.missing = append(s.missing, "share not held: "+oneLine(err))
 	}
 	if !errors.Is(modelsErr, fleet.ErrContradicts) {
 		modelsErr = nil // an ml-engine that does not answer shows in the shadows
@@ -222,7 +205,7 @@ func (a *attempt) read(ctx context.Context) reading {
 
 // strangers returns which figures of a Prometheus are those of a process that is not under control.
 func (a *attempt) strangers(s reading) string {
-	if a.opts.Metrics == nil || len(s.reports) < len(a.leases) {
+	if a.opts.Metrics == nil || len(s.reports) < len(a.opts.Executors) {
 		return ""
 	}
 	for _, c := range s.counters {
@@ -239,27 +222,27 @@ func (a *attempt) poll(ctx context.Context) *ending {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err := a.sameProcesses(s.reports); err != nil {
+	if err := a.hold.check(s.reports); err != nil {
 		return a.endFor([]error{err})
 	}
 	if !a.counting.IsZero() {
-		if err := a.counted.Extend(s.counters); err != nil {
+		if err := a.hold.count(&a.counted, s.counters); err != nil {
 			if end := a.endFor([]error{err}); end != nil {
 				return end
 			}
-			s.missing = append(s.missing, oneLine(err))
+			if absent := (*absentError)(nil); !errors.As(err, &absent) || len(s.missing) == 0 {
+				s.missing = append(s.missing, oneLine(err))
+			}
 		}
-		if name := a.counted.Absent(s.counters); name != "" && len(s.missing) == 0 {
-			s.missing = append(s.missing, fmt.Sprintf("executor %s is not among the figures any more", name))
-		}
+		a.remember(s.reports)
 	} else if why := a.begin(s); why != "" {
 		s.missing = append(s.missing, why)
 	}
-	total := countsOf(a.counted.Sum(), a.percent)
+	total := countsOf(a.counted.Sum(), a.percent, a.hold.unsampled())
 	known := total
 	if a.counting.IsZero() {
 		a.early.Rebase(s.counters)
-		known = countsOf(a.early.Sum(), a.percent)
+		known = countsOf(a.early.Sum(), a.percent, a.hold.unsampled())
 	}
 	total.phase.Missing = strings.Join(append(s.missing, total.wrong...), "; ")
 	l := a.judge(total, s.quality)
@@ -309,19 +292,6 @@ func gist(reason string) string {
 	}, reason)
 }
 
-// sameProcesses returns a *retryError if an executor reports another process than the one that confirmed the share.
-func (a *attempt) sameProcesses(reports []fleet.Counters) error {
-	for _, l := range a.leases {
-		for _, c := range reports {
-			if c.Executor == l.Addr && l.process != "" && c.Process != l.process {
-				l.process = "" // the next renewal finds out which
-				return &retryError{l.Addr, fleet.Restarted}
-			}
-		}
-	}
-	return nil
-}
-
 // begin takes the first counts, or returns why it cannot yet.
 func (a *attempt) begin(s reading) string {
 	if a.confirmed.IsZero() {
@@ -340,15 +310,24 @@ func (a *attempt) begin(s reading) string {
 	}
 	a.counted.Begin(s.counters)
 	a.answered = make(map[string]uint64)
-	for _, c := range s.reports {
-		a.answered[c.Executor] = c.Compared()
-	}
+	a.remember(s.reports)
 	a.counting = time.Now()
 	if a.giveUp.IsZero() {
 		a.giveUp = a.counting.Add(time.Duration(a.policy.PhaseDuration) + time.Duration(a.policy.HoldLimit))
 	}
-	a.emit(a.event(Counting))
+	e := a.event(Counting)
+	e.Reason = a.hold.confirmers()
+	a.emit(e)
 	return ""
+}
+
+// remember notes how many comparisons each process had when it began to count.
+func (a *attempt) remember(reports []fleet.Counters) {
+	for _, c := range reports {
+		if _, ok := a.answered[c.Executor+c.Process]; !ok {
+			a.answered[c.Executor+c.Process] = c.Compared()
+		}
+	}
 }
 
 // judge returns the counts as a poll.
@@ -423,7 +402,7 @@ func (a *attempt) changed(s reading) string {
 			return fmt.Sprintf("executor %s decides by %s now, and the canary compares with %s", c.Executor, c.Baseline, a.opts.Baseline)
 		}
 		// Until the first comparison of the phase, the model is the one that answered before it.
-		if !a.counting.IsZero() && c.Model.Digest != "" && c.Model.Digest != a.opts.Model.Digest && c.Compared() > a.answered[c.Executor] {
+		if !a.counting.IsZero() && c.Model.Digest != "" && c.Model.Digest != a.opts.Model.Digest && c.Compared() > a.answered[c.Executor+c.Process] {
 			return fmt.Sprintf("executor %s compares %s now, and the canary is of %s", c.Executor, c.Model, a.opts.Model)
 		}
 	}

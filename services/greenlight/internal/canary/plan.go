@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
 // maxPlan bounds the file of a plan.
@@ -52,12 +53,22 @@ type Target struct {
 	// Executors and Engines are gRPC addresses.
 	Executors []string `json:"executors"`
 	Engines   []string `json:"engines"`
+	// Fleet is the group of the executors, which are then named by their ids; nil for executors that are called.
+	Fleet *Fleet `json:"fleet,omitempty"`
 	// The Prometheus with the counts; without a URL the executors are asked.
 	fleet.PrometheusOptions
 	// Evidence is the folder of the evidence.
 	Evidence string `json:"evidence"`
 	// Models is the registry folder, which may have the model's own evaluation; empty uses the evidence folder alone.
 	Models string `json:"models,omitempty"`
+}
+
+// Fleet is the group of a canary.
+type Fleet struct {
+	fleetgroup.Address
+
+	// MinFleet is the part of the executors present at the begin of a phase that the phase needs, in (0,1].
+	MinFleet float64 `json:"min_fleet"`
 }
 
 // Phrase returns what an operator must repeat to start the run.
@@ -70,6 +81,9 @@ func (p *Plan) Phrase(nonce string) string {
 	terms := p.Policy.Terms()
 	if p.Quality != nil {
 		terms += fmt.Sprintf("quality=%.12s ", p.Quality.PlanDigest)
+	}
+	if f := p.Fleet; f != nil {
+		terms += fmt.Sprintf("fleet=%s(%d)>=%s%% ", f.Group, len(p.Executors), plain(100*f.MinFleet))
 	}
 	return fmt.Sprintf("ONAY: Canary START %s%%/%s observe-only (%s ml-shadow) abort: %s %spsi=%s model=%.12s nonce=%s",
 		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version, limits, terms, index(p.PSI), p.Model.Digest, nonce)
@@ -116,6 +130,9 @@ func readPlan(path, digest string) (*Plan, error) {
 		if err := p.SetURL(p.URL); err != nil {
 			return nil, fmt.Errorf("plan %s: %w", path, err)
 		}
+	}
+	if f := p.Fleet; f != nil && !(f.MinFleet > 0 && f.MinFleet <= 1) {
+		return nil, fmt.Errorf("plan %s: min_fleet is %v: want more than 0, at most 1", path, f.MinFleet)
 	}
 	if q := p.Quality; q != nil {
 		if err := q.Validate(); err != nil {

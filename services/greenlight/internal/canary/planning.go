@@ -50,6 +50,10 @@ func (p *Plan) Check(in *Inspection) error {
 	if err := errors.Join(in.failures()...); err != nil {
 		return err
 	}
+	if f := p.Fleet; f != nil && len(in.Executors) < needed(f.MinFleet, len(p.Executors)) {
+		return refuse(errFleetAway, "%d executors of group %s can be judged, and there were %d at the plan: want %d", len(in.Executors), f.Group, len(p.Executors),
+			needed(f.MinFleet, len(p.Executors)))
+	}
 	for _, m := range in.Models() {
 		if m != p.Model {
 			return refuse(errModelChanged, "%s, not %s", m, p.Model)

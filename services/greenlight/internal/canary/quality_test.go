@@ -60,7 +60,7 @@ func TestLiveQuality(t *testing.T) {
 				})
 				var live *liveQuality
 				tr.opts = func(o *Options) {
-					live = &liveQuality{records: fleet.NewRecords(o.Executors, testModel.Digest, testBaseline.Digest, plan), plan: plan}
+					live = &liveQuality{records: fleet.NewRecords((&fleet.Services{Executors: o.Executors}).Recorders, testModel.Digest, testBaseline.Digest, plan), plan: plan}
 					o.QualityPlan, o.Quality, o.Record.QualityPlan = &plan, live.read, &plan
 				}
 				r := tr.run(t.Context(), t)

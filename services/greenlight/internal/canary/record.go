@@ -43,6 +43,8 @@ type Record struct {
 	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus.
 	Executors []string `json:"executors"`
 	Metrics   string   `json:"metrics"`
+	// Fleet is the group under control; nil without one. Executors are then those that were present at the plan.
+	Fleet *RecordFleet `json:"fleet,omitempty"`
 	// The baseline made the decisions. The model under trial is in the header.
 	BaselineVersion string `json:"baseline_version"`
 	BaselineDigest  string `json:"baseline_digest"`
@@ -114,6 +116,9 @@ type Phase struct {
 	Reason   string        `json:"reason"`
 	// Restarted are the executors that restarted during this attempt.
 	Restarted []string `json:"restarted"`
+	// Fleet is what each executor of the group has counted. It adds up to the counts of the phase. It is nil without a group,
+	// and if the attempt did not begin to count or its controller was killed.
+	Fleet *PhaseFleet `json:"fleet,omitempty"`
 	// Samples are polls during the attempt, oldest first, at most a few hundred. The plots show them.
 	Samples []Sample `json:"samples"`
 }

@@ -31,6 +31,7 @@ var (
 	errNoLabel         = errors.New("no label to judge the quality by")
 	errEvidenceChanged = errors.New("the offline evidence is not the confirmed one")
 	errPhraseChanged   = errors.New("the plan has another phrase now")
+	errFleetAway       = errors.New("executors of the group are away")
 	errNotResumable    = errors.New("this run cannot be resumed")
 	errNoRun           = errors.New("there is no such run")
 	planAgain          = "nothing was changed; review the new state with greenlight canary plan, and confirm its phrase"
@@ -55,6 +56,7 @@ var (
 		confirmation.ErrMismatch: "repeat the line exactly as greenlight canary plan printed it",
 		confirmation.ErrUsed:     "a phrase works once: print a new one with greenlight canary plan",
 		confirmation.ErrExpired:  "print a new one with greenlight canary plan; --expires says for how long it is good",
+		errFleetAway:             "nothing was changed; greenlight fleet ls shows who reports, and what the trouble of the others is",
 		errNotResumable:          "begin a new one with greenlight canary plan",
 		errNoRun:                 "--state names the folder of the runs; greenlight canary plan and greenlight canary start begin one",
 		ErrHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort",

@@ -36,6 +36,10 @@ func (r *Record) apply(e Event) {
 		if p := r.running(); p != nil {
 			p.apply(e)
 		}
+	case Issued:
+		if r.Fleet != nil {
+			r.Fleet.Revision = max(r.Fleet.Revision, e.Revision)
+		}
 	case Held, RollingBack: // the decisions of the phase and the run say the same
 	}
 }
@@ -81,7 +85,7 @@ func (p *Phase) apply(e Event) {
 	case PhaseRetried:
 		p.Restarted = append(p.Restarted, e.Executor)
 	case PhaseEnded:
-		p.PSI, p.PSIReason = e.PSI, e.PSIReason
+		p.PSI, p.PSIReason, p.Fleet = e.PSI, e.PSIReason, e.Fleet
 		p.end(e, e.Decision, e.Reason)
 	default:
 	}

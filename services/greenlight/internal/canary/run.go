@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
@@ -30,6 +31,9 @@ type Run struct {
 
 	journal *journal.Journal
 	owner   io.Closer
+	// group and publisher are those of a fleet; nil without one.
+	group     *fleetgroup.Group
+	publisher *fleetgroup.Publisher
 	// quality judges the live quality; nil without a plan.
 	quality *liveQuality
 }
@@ -86,6 +90,9 @@ func recordOf(p *Plan, h journal.Head) *Record {
 	}
 	if p.URL != "" {
 		r.Metrics = p.URL
+	}
+	if f := p.Fleet; f != nil {
+		r.Fleet, r.Metrics = &RecordFleet{Group: f.Group, MinFleet: f.MinFleet}, "reports of group "+f.Group
 	}
 	if r.DryRun {
 		r.PlanDigest = ""
@@ -220,15 +227,21 @@ func (s State) Start(ctx context.Context, phrase string, access fleet.Access, co
 	if err != nil {
 		return err
 	}
-	return plan.reach(access, func(services *fleet.Services) error {
+	return plan.Reach(ctx, access, func(services *fleet.Services, g *fleetgroup.Group) error {
 		in := Inspect(ctx, services, plan.Target)
 		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), Readable(ctx, plan)); err != nil {
 			return err
 		}
+		publisher, err := plan.publish(ctx, g, access, fleetgroup.Claim{})
+		if err != nil {
+			return err
+		}
+		defer publisher.Close()
 		run, err := s.Begin(plan, ticket)
 		if err != nil {
 			return err
 		}
+		run.group, run.publisher = g, publisher
 		return errors.Join(conduct(run, services, in), run.Close())
 	})
 }
@@ -239,23 +252,52 @@ func (s State) Continue(ctx context.Context, id string, access fleet.Access, con
 	if err != nil {
 		return err
 	}
-	err = run.Plan.reach(access, func(services *fleet.Services) error {
+	err = run.Plan.Reach(ctx, access, func(services *fleet.Services, g *fleetgroup.Group) error {
 		in := Inspect(ctx, services, run.Plan.Target)
 		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
 			return err
 		}
+		claim := fleetgroup.Claim{Holder: run.Record.ID}
+		if f := run.Record.Fleet; f != nil {
+			claim.Above = f.Revision
+		}
+		publisher, err := run.Plan.publish(ctx, g, access, claim)
+		if err != nil {
+			return err
+		}
+		defer publisher.Close()
+		run.group, run.publisher = g, publisher
 		return conduct(run, services, nil)
 	})
 	return errors.Join(err, run.Close())
 }
 
-// reach connects to the services of the plan.
-func (p *Plan) reach(access fleet.Access, use func(*fleet.Services) error) error {
-	services, err := fleet.Dial(fleet.Options{Access: access, Engines: p.Engines, Executors: p.Executors})
-	if err != nil {
-		return err
+// Reach connects to the services of the plan. The group is nil if the plan has none.
+func (p *Plan) Reach(ctx context.Context, access fleet.Access, use func(*fleet.Services, *fleetgroup.Group) error) error {
+	if p.Fleet == nil {
+		services, err := fleet.Dial(fleet.Options{Access: access, Engines: p.Engines, Executors: p.Executors})
+		if err != nil {
+			return err
+		}
+		return errors.Join(use(services, nil), services.Close())
 	}
-	return errors.Join(use(services), services.Close())
+	return fleetgroup.UseServices(ctx, p.Fleet.Address, access, p.Engines, fleetgroup.Brake{}, use)
+}
+
+// publish makes this process the controller of the plan's group; nil without one.
+func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Access, c fleetgroup.Claim) (*fleetgroup.Publisher, error) {
+	if g == nil {
+		return nil, nil //nolint:nilnil // the leases of the executors hold the share
+	}
+	c.Lease = time.Duration(p.Policy.Lease)
+	if access.Logger != nil {
+		c.Waiting = func(what string) { access.Logger.Info(what) }
+	}
+	publisher, err := g.Publish(ctx, c)
+	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
+		return nil, refuse(ErrHeld, "%s", taken)
+	}
+	return publisher, err
 }
 
 // EvidenceName returns the name of the run's evidence, without its extension.
@@ -275,8 +317,11 @@ func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection
 		Interval: time.Duration(r.Plan.Interval),
 		Journal:  func(e Event) error { return r.journal.Add(e) }, Observe: observe,
 	}
+	if f := r.Plan.Fleet; f != nil {
+		o.Fleet = &FleetOptions{Group: r.group, Publisher: r.publisher, Model: r.Plan.Model.Digest, MinFleet: f.MinFleet}
+	}
 	if q := r.Record.QualityPlan; q != nil {
-		r.quality = &liveQuality{records: fleet.NewRecords(services.Executors, r.Plan.Model.Digest, r.Plan.Baseline.Digest, *q), plan: *q}
+		r.quality = &liveQuality{records: fleet.NewRecords(services.Recorders, r.Plan.Model.Digest, r.Plan.Baseline.Digest, *q), plan: *q}
 		o.QualityPlan, o.Quality = q, r.quality.read
 	}
 	record, err := NewController(o).Run(ctx)

@@ -96,7 +96,7 @@ func TestMissingCountsAreTheWorst(t *testing.T) {
 				Outcomes: map[string]uint64{shadow.Match.String(): test.match},
 				Latency:  fleet.Histogram{Edges: []float64{1, 60, 80}, Counts: []uint64{test.timed, 0, 0, 0}},
 			}}
-			card := gate.DefaultPolicy().JudgePhase(countsOf(sum, 100).phase)
+			card := gate.DefaultPolicy().JudgePhase(countsOf(sum, 100, 0).phase)
 			for name, want := range map[string]gate.Verdict{gate.PhaseCoverage: test.coverage, gate.PhaseP95: test.p95} {
 				for _, r := range card.Results {
 					if r.Name == name && r.Verdict != want {

@@ -10,6 +10,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
+// maxListed bounds the executors that a plan shows.
+const maxListed = 20
+
 // Plan writes what the plan would do.
 func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
@@ -28,9 +31,16 @@ func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
 		line("quality   no verdict, so no promotion: %s", p.QualityReason)
 		line("          --quality-cap and --quality-margin give it one; greenlight quality --feature-log prints both from earlier days")
 	}
-	for i, addr := range p.Executors {
+	if f := p.Fleet; f != nil {
+		line("fleet     group %s: %s, 0 %% when the canary has ended, however it ends; a phase needs %g %% of those present at its begin", f.Group,
+			text.Count(len(p.Executors), "executor"), percentOf(f.MinFleet))
+	}
+	for i, addr := range p.Executors[:min(len(p.Executors), maxListed)] {
 		r := in.Executors[i].Rollout.GetRollout()
 		line("executor  %s shadows %g %% now; 0 %% when the canary has ended, however it ends", addr, r.GetPercent())
+	}
+	if more := len(p.Executors) - maxListed; more > 0 {
+		line("          and %d more", more)
 	}
 	counts := "the executors' reports"
 	if p.URL != "" {

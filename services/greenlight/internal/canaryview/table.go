@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
@@ -113,7 +114,11 @@ func facts(r *canary.Record) [][2]string {
 	if !r.EndTime.IsZero() {
 		add("ended", "%s, after %s", r.EndTime.UTC().Format(time.RFC3339), r.EndTime.Sub(r.StartTime).Round(time.Second))
 	}
-	add("executors", "%s; counts from %s", strings.Join(r.Executors, ", "), r.Metrics)
+	if f := r.Fleet; f != nil {
+		add("fleet", "group %s, %s at the plan; a phase needs %g %% of those present at its begin", f.Group, text.Count(len(r.Executors), "executor"), 100*f.MinFleet)
+	} else {
+		add("executors", "%s; counts from %s", strings.Join(r.Executors, ", "), r.Metrics)
+	}
 	add("baseline", "%s, digest %.12s", r.BaselineVersion, r.BaselineDigest)
 	if r.Policy.Improves() {
 		add("policy", "%s: the match rate binds nothing; a promotion needs live quality", r.Policy.Kind)

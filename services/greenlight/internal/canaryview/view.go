@@ -166,7 +166,11 @@ func (v *View) line(e canary.Event) string {
 		return "the canary resumed: " + e.Reason
 	case canary.Counting:
 		v.printed = e.Time
-		return fmt.Sprintf("%s: every executor has confirmed it; observing for %s", phase, v.policy.PhaseDuration)
+		who := "every executor has"
+		if e.Reason != "" {
+			who = e.Reason + " have"
+		}
+		return fmt.Sprintf("%s: %s confirmed it; observing for %s", phase, who, v.policy.PhaseDuration)
 	case canary.Polled:
 		pause := max(minPause, time.Duration(v.policy.PhaseDuration)/10)
 		if e.Time.Sub(v.printed) < pause {
@@ -188,7 +192,7 @@ func (v *View) line(e canary.Event) string {
 		return fmt.Sprintf("0 %% was read back from every executor, %.1f ms", e.TookMS)
 	case canary.NotRolledBack:
 		return "ROLLBACK FAILED, 0 % was not read back: " + e.Reason
-	case canary.PhaseBegun, canary.RollingBack, canary.Finished: // the next event, or the caller, reports more
+	case canary.PhaseBegun, canary.Issued, canary.RollingBack, canary.Finished: // the next event, or the caller, reports more
 	}
 	return ""
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
 // agentState is the default folder of the agent's journal.
@@ -24,6 +25,7 @@ const agentState = "state/agent"
 type agentFlags struct {
 	engines   flags.Engines
 	executors []string
+	group     flags.Fleet
 	nightly   flags.Recent
 	options   agent.Options
 	source    string
@@ -52,6 +54,9 @@ shut until a person clears it. An alarm that could not be raised is in the repor
 With --feature-log and --reference, a classifier runs every night. It measures whether the last 7 days can be distinguished
 from the reference by all features together. Its result is in the daily report and changes no verdict.
 
+With --fleet and --fleet-group, the executors are those of a group that are present, and the quality is judged by its stored
+records. Gates of a group are shut by a person: greenlight fleet kill.
+
 Only one agent may use a state folder. It runs until SIGTERM or an interrupt, and logs JSON lines. With --once it takes one
 sample, writes what is due, and exits: use it to read now, or with your own scheduler.`,
 		Args: console.NoArgs,
@@ -59,12 +64,19 @@ sample, writes what is due, and exits: use it to read now, or with your own sche
 			if err := f.validate(); err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), c)
+			if !f.group.Given() {
+				return f.run(cmd.Context(), c, nil)
+			}
+			return fleetgroup.Use(f.group.Address, f.engines.Access.Access, func(g *fleetgroup.Group) error {
+				_ = g.Listen(cmd.Context()) // without executors the sample has the error
+				return f.run(cmd.Context(), c, g)
+			})
 		},
 	}
 	fs := cmd.Flags()
 	f.engines.Declare(fs, c)
 	flags.TargetsVar(fs, &f.executors, "executor", flags.LocalExecutor, "gRPC addresses of the executors, one per replica")
+	f.group.Declare(fs)
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")
@@ -80,10 +92,14 @@ func (f *agentFlags) validate() error {
 	if f.options.CriticalHours < 1 {
 		return console.Usagef("--critical-hours %d: want at least 1", f.options.CriticalHours)
 	}
-	return cmp.Or(flags.Distinct("executor", f.executors), f.nightly.Validate(), checkSource(f.source), f.engines.Validate())
+	executors := f.group.Check()
+	if !f.group.Given() {
+		executors = cmp.Or(executors, flags.Distinct("executor", f.executors))
+	}
+	return cmp.Or(executors, f.nightly.Validate(), checkSource(f.source), f.engines.Validate())
 }
 
-func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
+func (f *agentFlags) run(ctx context.Context, c console.Console, g *fleetgroup.Group) (err error) {
 	if err := f.engines.Open(); err != nil {
 		return err
 	}
@@ -103,7 +119,7 @@ func (f *agentFlags) run(ctx context.Context, c console.Console) (err error) {
 	o := &f.options
 	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), console.Revision()
 	services := agent.Services{
-		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
+		Dial: f.engines.Connect, Engines: f.engines.Addrs, Executors: f.executors, Group: g, Hours: f.engines.Hours(), Timeout: f.engines.Timeout,
 		Evidence: o.Evidence,
 	}
 	o.Raise = services.Raise

@@ -11,11 +11,13 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
 func canaryCommand(c console.Console) *cobra.Command {
@@ -47,10 +49,22 @@ type canaryFlags struct {
 	flags.Pair
 
 	evidence, models, state string
+	minFleet                float64
+}
+
+// fleet returns the group of the canary; nil without one.
+func (f *canaryFlags) fleet() *canary.Fleet {
+	if !f.Fleet.Given() {
+		return nil
+	}
+	return &canary.Fleet{Address: f.Fleet.Address, MinFleet: f.minFleet / 100}
 }
 
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
 	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
+	f.DeclareFleet(fs, true)
+	fs.Float64Var(&f.minFleet, "min-fleet", 90, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
+	console.Require(fs, "min-fleet", "more than 0 and at most 100", func() bool { return f.minFleet > 0 && f.minFleet <= 100 })
 	flags.Evidence(fs, &f.evidence)
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if it has none, the one in --evidence counts")
 	declareCanaryState(fs, &f.state)
@@ -74,7 +88,7 @@ func stateFlag(state string) string {
 // inspect connects to the pair and inspects it.
 func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fleet.Services, *canary.Inspection) error) error {
 	return f.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models}))
+		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models, Fleet: f.fleet()}))
 	})
 }
 
@@ -98,7 +112,7 @@ a check fails. Drift is shown and blocks nothing.`,
 			return f.inspect(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
 				var report *canary.PreflightReport
 				if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
-					report, err = canary.WritePreflight(store, in, f.Executors, f.Engines, console.Revision())
+					report, err = canary.WritePreflight(store, in, in.Addresses(), f.Engines, console.Revision())
 					return err
 				}); err != nil {
 					return err
@@ -133,7 +147,7 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 if
 rollback also restores the previous model.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
 				failed := canaryview.Stops(c.Out, canary.Abort(ctx, services.Executors, reason))
 				if failed != nil {
 					return console.WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
@@ -144,6 +158,7 @@ rollback also restores the previous model.`,
 	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, nil, flags.LocalExecutor, brakeTimeout)
+	p.DeclareFleet(fs, true)
 	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
 	return cmd
 }
@@ -198,12 +213,12 @@ func showCanary(ctx context.Context, c console.Console, show func(*canary.Record
 
 // sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
 func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
-	services, err := fleet.Dial(fleet.Options{Access: access.Access, Executors: plan.Executors})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, brakeTimeout+fleetgroup.Slack)
 	defer cancel()
-	canaryview.Rollouts(ctx, c.Out, services.Executors)
-	return services.Close()
+	return plan.Reach(ctx, access.Access, func(services *fleet.Services, _ *fleetgroup.Group) error {
+		ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
+		defer cancel()
+		canaryview.Rollouts(ctx, c.Out, services.Executors)
+		return nil
+	})
 }

@@ -52,7 +52,10 @@ It also plans the verdict on live quality: whether the model is at least as good
 plan is that of the model's own evaluation against this baseline, or --quality-cap and --quality-margin. It is fixed before the
 run; a promotion needs PASS or BETTER under it. Plan prints how long such a verdict takes.
 
-The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.`,
+The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.
+
+With --fleet and --fleet-group, the executors are those of a group. They may come and go: a phase needs the reports of
+--min-fleet of those that were present at its begin.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policy, err := p.validate()
@@ -90,6 +93,10 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 	switch {
 	case err != nil:
 		return policy, err
+	case p.Fleet.Given() && p.prometheus != "":
+		return policy, console.Usagef("with --fleet the counts come from the reports of the executors: leave --prometheus out")
+	case !p.Fleet.Given() && p.Changed("min-fleet"):
+		return policy, console.Usagef("--min-fleet goes with --fleet")
 	case len(p.Executors) == 0 || len(p.Engines) == 0:
 		return policy, console.Usagef("want at least one --executor and one --engine")
 	case p.interval <= 0 || p.interval > time.Duration(policy.PhaseDuration):
@@ -115,8 +122,8 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 	return policy, nil
 }
 
-func (p *canaryPlan) target() canary.Target {
-	t := canary.Target{Executors: p.Executors, Engines: p.Engines, Evidence: p.evidence, Models: p.models}
+func (p *canaryPlan) target(in *canary.Inspection) canary.Target {
+	t := canary.Target{Executors: in.Addresses(), Fleet: p.fleet(), Engines: p.Engines, Evidence: p.evidence, Models: p.models}
 	if p.prometheus != "" {
 		t.PrometheusOptions = p.metrics
 	}
@@ -124,7 +131,7 @@ func (p *canaryPlan) target() canary.Target {
 }
 
 func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *canary.Inspection) error {
-	plan, err := canary.NewPlan(in, p.target(), policy, p.interval, evidence.Source(p.source))
+	plan, err := canary.NewPlan(in, p.target(in), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,7 @@ It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when
 	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair that it starts itself")
 	declareCanaryState(fs, &s.state)
 	s.access.Declare(access, c)
+	s.access.DeclareKey(access)
 	s.Rehearsal.Declare(rehearsed)
 	fs.AddFlagSet(access)
 	fs.AddFlagSet(rehearsed)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetcmd"
 )
 
 // Main runs the command line and returns the exit code.
@@ -28,6 +29,7 @@ A day's work, in order:
   canary                run a model's shadows on a growing share of the requests
   promote               what blocks the release of a model, and the release
   gate                  let a promoted model decide a share of the requests
+  fleet                 see and stop a group of executors that report by NATS
   rollback              the emergency brake
 
 Results go to standard output, everything else to standard error. All commands that call a service take these flags for TLS
@@ -40,7 +42,7 @@ Exit codes:
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
 	root.AddCommand(
-		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c), gateCommand(c),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c), gateCommand(c), fleetcmd.Command(c),
 		smokeCommand(c), shadowSmokeCommand(c), shadowCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c),
 		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c), schemaCommand(c),
 	)

@@ -13,10 +13,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 )
 
@@ -283,16 +285,22 @@ It exits 1 when an executor does not answer.`,
 		},
 	}
 	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	p.DeclareFleet(cmd.Flags(), false)
 	show = outputsReplies(c, cmd)
 	return cmd
 }
 
 // useExecutors connects to the executors of the flags, at least one.
 func useExecutors(ctx context.Context, p *flags.Pair, use func(context.Context, []fleet.Executor) error) error {
-	if err := flags.Distinct("executor", p.Executors); err != nil {
+	return brakeExecutors(ctx, p, fleetgroup.Brake{}, use)
+}
+
+// brakeExecutors is [useExecutors] for a command that stops a group.
+func brakeExecutors(ctx context.Context, p *flags.Pair, brake fleetgroup.Brake, use func(context.Context, []fleet.Executor) error) error {
+	if err := p.CheckExecutors(); err != nil {
 		return err
 	}
-	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error { return use(ctx, services.Executors) })
+	return p.Brake(ctx, brake, func(ctx context.Context, services *fleet.Services) error { return use(ctx, services.Executors) })
 }
 
 func gateStopCommand(c console.Console) *cobra.Command {
@@ -340,7 +348,8 @@ of executor and the signal SIGUSR1 do the same.`,
 			if strings.TrimSpace(reason) == "" {
 				return console.Usagef("give --reason: who clears the kill must know what it was for")
 			}
-			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason}
+			return brakeExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
 					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),
 						"create the file gate.kill in the state folder of that executor, or send the process SIGUSR1; its lease lapses in any case")
@@ -350,6 +359,7 @@ of executor and the signal SIGUSR1 do the same.`,
 		},
 	}
 	p.DeclareExecutors(cmd.Flags(), c, brakeTimeout)
+	p.DeclareFleet(cmd.Flags(), true)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for people and the audit log")
 	return cmd
 }

@@ -43,7 +43,7 @@ PASS (not worse), BETTER, INCONCLUSIVE with the days that are still needed, or E
 
 With --executor it judges what running executors have joined to their labels since their plan was set (greenlight rollout
 set --quality-cap, --quality-margin). Name all executors of the fleet: their records are added up. It exits 1 when one does not
-answer.
+answer. With --fleet and --fleet-group it judges the stored records of a group, also those of executors that are gone.
 
 With --feature-log it judges the scores that an executor logged, with labels from --market. The model is the one that most
 rows have; --models has its label. Its own evaluation has the plan, unless the log has another baseline: then
@@ -58,7 +58,7 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fs := cmd.Flags()
-			if fs.Changed("executor") {
+			if fs.Changed("executor") || f.pair.Fleet.Given() {
 				if f.log != "" || fs.Changed("model") || fs.Changed("baseline") || fs.Changed("market") || f.Cap != 0 || f.Margin != 0 {
 					return console.Usagef("--executor has its model, its baseline and its plan; --feature-log, --market, --model, --baseline, --quality-cap and --quality-margin go without it")
 				}
@@ -88,6 +88,7 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	fs.Float64Var(&f.Margin, "quality-margin", 0, "margin of the plan, in units of the Brier loss; 0 takes it from the evaluation")
 	console.Require(fs, "quality-margin", "0 to 1", func() bool { return f.Margin >= 0 && f.Margin < 1 })
 	f.pair.Declare(fs, c, nil, nil, qualityTimeout)
+	f.pair.DeclareFleet(fs, false)
 	flags.Evidence(fs, &f.evidence)
 	f.show = console.Outputs[*quality.Report](c, cmd, quality.Schema)
 	return cmd
@@ -99,14 +100,17 @@ const qualityTimeout = time.Minute
 // live judges the records of running executors.
 func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 	var l *quality.Live
+	var executors []fleet.Executor
 	err := f.pair.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) (err error) {
-		l, err = quality.FromExecutors(ctx, services.Executors)
+		if executors, err = services.Recorders(ctx); err == nil {
+			l, err = quality.FromExecutors(ctx, executors)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	c.Say("%s: %s", text.Count(len(f.pair.Executors), "executor"), l.Now())
+	c.Say("%s: %s", text.Count(len(executors), "executor"), l.Now())
 	header := evidence.Header{Git: console.Revision(), Source: l.Source}
 	if l.Digest != "" {
 		header.Model = &evidence.Model{Version: l.Model, Digest: l.Digest}

@@ -10,9 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
@@ -33,7 +35,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
-			err := p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, reason)
 				return nil
 			})
@@ -52,6 +54,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, brakeTimeout)
+	p.DeclareFleet(fs, true)
 	fs.StringVar(&reason, "reason", "greenlight rollback", "why, for the audit log and the evidence")
 	flags.Evidence(fs, &folder)
 	return cmd

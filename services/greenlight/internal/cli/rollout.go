@@ -36,8 +36,8 @@ func rolloutCommand(c console.Console) *cobra.Command {
 
 // eachRollout calls every executor at once and prints its rollout.
 func eachRollout(ctx context.Context, c console.Console, show func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
-	if len(e.Executors) == 0 {
-		return console.Usagef("want at least one --executor")
+	if err := e.CheckExecutors(); err != nil {
+		return err
 	}
 	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		return callAll(c, show, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
@@ -114,6 +114,7 @@ lease and its remaining time, and who set it, when and why. It exits 1 when an e
 	}
 	show = outputsReplies(c, cmd)
 	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	e.DeclareFleet(cmd.Flags(), false)
 	return cmd
 }
 
@@ -138,6 +139,8 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
 			switch {
+			case e.Fleet.Given():
+				return console.Usagef("the rollout of a single executor of a group cannot be set: greenlight canary start publishes the record of all, and greenlight fleet abort ends it")
 			case !cmd.Flags().Changed("percent"):
 				return console.Usagef("give --percent, 0 to 100")
 			case !(percent >= 0 && percent <= 100):
@@ -184,6 +187,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 		},
 	}
 	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	e.DeclareFleet(cmd.Flags(), false)
 	fs := cmd.Flags()
 	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
 	fs.StringVar(&mode, "mode", "", "off or observe-only; by default off at 0 % and observe-only otherwise")

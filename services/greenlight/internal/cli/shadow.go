@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
 )
 
@@ -25,6 +26,7 @@ func shadowCommand(c console.Console) *cobra.Command {
 
 func shadowWatchCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
+	var group flags.Fleet
 	var outcomes []string
 	var count uint64
 	req := &executorv1.WatchComparisonsRequest{}
@@ -39,6 +41,9 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 (--control-token-file or a certificate), and executor writes it to its audit log.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if group.Given() {
+				return console.Usagef("the executors of a group do not publish single comparisons: name one with --executor")
+			}
 			for _, name := range outcomes {
 				o, ok := shadowview.Outcome(name)
 				if !ok {
@@ -60,6 +65,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 	}
 	fs := cmd.Flags()
 	at.Declare(fs, c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	group.Declare(fs)
 	fs.StringSliceVar(&outcomes, "outcome", nil, "outcomes to print, for example mismatch; all but not_sampled when it is not given")
 	fs.StringVar(&req.Symbol, "symbol", "", "instrument to print; all when it is not given")
 	fs.Float64Var(&req.SamplePercent, "sample", 100, "percentage of the selected shadows to print, more than 0 and at most 100")
@@ -71,6 +77,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 
 func shadowReportCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
+	var group flags.Fleet
 	var show func([]reply) error
 	cmd := &cobra.Command{
 		Use: "report", Short: "Compare the model under trial and its challengers",
@@ -82,24 +89,52 @@ trial for the same request are further apart than a match. A deterministic model
 scoring, of which no match rate is free.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout+fleetgroup.Slack)
+			defer cancel()
+			if err := group.Check(); err != nil {
+				return err
+			}
+			if group.Given() {
+				return fleetgroup.UseServices(ctx, group.Address, at.Access.Access, nil, fleetgroup.Brake{}, func(services *fleet.Services, _ *fleetgroup.Group) error {
+					return showReports(ctx, c, show, services.Executors)
+				})
+			}
 			return at.Dial(func(conn *grpc.ClientConn) error {
-				ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
+				ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 				defer cancel()
-				r, err := fleet.NewExecutor(at.Addr, conn).Report(ctx)
-				if err == nil {
-					err = fleet.CheckChallengers(r)
-				}
-				if err != nil {
-					return err
-				}
-				one, err := newReply(at.Addr, r, nil)
-				return errors.Join(err, shadowview.Report(r, c.Out), show([]reply{one}))
+				return showReports(ctx, c, show, []fleet.Executor{fleet.NewExecutor(at.Addr, conn)})
 			})
 		},
 	}
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
+	group.Declare(cmd.Flags())
 	show = outputsReplies(c, cmd)
 	return cmd
+}
+
+// showReports prints the report of every executor.
+func showReports(ctx context.Context, c console.Console, show func([]reply) error, executors []fleet.Executor) error {
+	var replies []reply
+	for i, e := range executors {
+		r, err := e.Report(ctx)
+		if err == nil {
+			err = fleet.CheckChallengers(r)
+		}
+		if err != nil {
+			return err
+		}
+		if len(executors) > 1 {
+			c.Say("executor  %s", e.Addr)
+		}
+		one, err := newReply(e.Addr, r, nil)
+		if err = errors.Join(err, shadowview.Report(r, c.Out)); err != nil {
+			return err
+		}
+		if replies = append(replies, one); i < len(executors)-1 {
+			c.Say("")
+		}
+	}
+	return show(replies)
 }
 
 func outcomeNames() string {

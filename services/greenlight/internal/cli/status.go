@@ -50,6 +50,7 @@ machine shows too. A service that does not answer is shown with its error and wh
 	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, statusTimeout)
+	p.DeclareFleet(fs, false)
 	show = console.Outputs[*status.Status](c, cmd, "greenlight/status/v1")
 	flags.Evidence(fs, &folder)
 	declareCanaryState(fs, &state)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -22,6 +23,8 @@ type Access struct {
 
 	// Connect is set by Open.
 	Connect fleet.Dialer
+	// keyFile has FleetKey.
+	keyFile string
 }
 
 // Open reads the certificates. Bad ones are wrong usage. Commands that connect repeatedly call it once; [Endpoint.Dial] calls it for the
@@ -42,9 +45,18 @@ func (a *Access) Declare(fs *pflag.FlagSet, c console.Console) {
 	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that ask for it")
 }
 
+// DeclareKey declares the flag of what signs the messages for a group.
+func (a *Access) DeclareKey(fs *pflag.FlagSet) {
+	fs.Func("fleet-key", "`file` with the private key that signs what the executors of a group obey, PEM; greenlight model keygen makes one", func(path string) (err error) {
+		a.keyFile = path
+		a.FleetKey, err = dsse.ReadSigner(path)
+		return err
+	})
+}
+
 // Again returns the flags as they were given, for the command line of another command.
 func (a *Access) Again() string {
-	return Flagged("control-token-file", a.TokenFile) + Flagged("tls-ca", a.TLS.CA) + Flagged("tls-cert", a.TLS.Cert) +
+	return Flagged("fleet-key", a.keyFile) + Flagged("control-token-file", a.TokenFile) + Flagged("tls-ca", a.TLS.CA) + Flagged("tls-cert", a.TLS.Cert) +
 		Flagged("tls-key", a.TLS.Key) + Flagged("tls-server-name", a.TLS.ServerName)
 }
 

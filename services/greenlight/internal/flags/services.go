@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
 // Pair says which services to talk to.
@@ -20,6 +21,8 @@ type Pair struct {
 
 	Engines, Executors []string
 	Timeout            time.Duration
+	// Fleet is a group, in place of Executors.
+	Fleet Fleet
 }
 
 // Declare declares the flags with the addresses of a pair on this machine, or none.
@@ -48,8 +51,39 @@ func (p *Pair) declareAccess(fs *pflag.FlagSet, c console.Console, timeout time.
 	console.Require(fs, "timeout", "more than 0", func() bool { return p.Timeout > 0 })
 }
 
+// DeclareFleet declares the flags of a group in place of --executor. sign is for commands whose messages must be signed.
+func (p *Pair) DeclareFleet(fs *pflag.FlagSet, sign bool) {
+	p.Fleet.Declare(fs)
+	if sign {
+		p.DeclareKey(fs)
+	}
+}
+
+// CheckExecutors returns an error unless the flags name executors, each once, or a group.
+func (p *Pair) CheckExecutors() error {
+	if p.Fleet.Given() {
+		return p.Fleet.Check()
+	}
+	return Distinct("executor", p.Executors)
+}
+
 // Use connects to the services, and hands them to fn with the time that they have.
 func (p *Pair) Use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
+	return p.Brake(ctx, fleetgroup.Brake{}, fn)
+}
+
+// Brake is [Pair.Use] for a command that stops a group: it does so before it waits for the executors.
+func (p *Pair) Brake(ctx context.Context, brake fleetgroup.Brake, fn func(context.Context, *fleet.Services) error) error {
+	if err := p.Fleet.Check(); err != nil {
+		return err
+	}
+	if p.Fleet.Given() {
+		ctx, cancel := context.WithTimeout(ctx, p.Timeout+fleetgroup.Slack)
+		defer cancel()
+		return fleetgroup.UseServices(ctx, p.Fleet.Address, p.Access.Access, p.Engines, brake, func(services *fleet.Services, _ *fleetgroup.Group) error {
+			return fn(ctx, services)
+		})
+	}
 	services, err := fleet.Dial(fleet.Options{Access: p.Access.Access, Engines: p.Engines, Executors: p.Executors})
 	if err != nil {
 		return console.Usage(err)

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/certs"
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
@@ -17,6 +18,8 @@ type Access struct {
 	// TokenFile holds the operator's token. Control calls need it unless a client certificate or --insecure-control
 	// admits them. Empty sends no token.
 	TokenFile string
+	// FleetKey signs what executors of a group obey; nil for commands that only read.
+	FleetKey *dsse.Signer
 	// Logger logs certificates that are reloaded or cannot be read. Nil discards the messages.
 	Logger *slog.Logger
 }

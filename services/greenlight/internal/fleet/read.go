@@ -54,31 +54,43 @@ func valid[T any](answer *T, err error) (*T, error) {
 	return answer, nil
 }
 
-// report is [Executor.Report], which also returns an answer that contradicts itself.
-func (e Executor) report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
-	r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+// Reporter is implemented by the ShadowServiceClient of an executor that sends its reports itself: the newest one is older than a
+// call for it.
+type Reporter interface {
+	// Reported returns the newest report and when it was received.
+	Reported(ctx context.Context) (*executorv1.GetShadowReportResponse, time.Time, error)
+}
+
+// report is [Executor.Report], which also returns an answer that contradicts itself, and a time than which it is not older.
+func (e Executor) report(ctx context.Context) (r *executorv1.GetShadowReportResponse, at time.Time, err error) {
+	if reporter, ok := e.Shadows.(Reporter); ok {
+		r, at, err = reporter.Reported(ctx)
+	} else {
+		at = time.Now()
+		r, err = e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
+	}
 	if err != nil {
-		return nil, &CallError{"executor " + e.Addr, err}
+		return nil, at, &CallError{"executor " + e.Addr, err}
 	}
 	if err := CheckReport(r, time.Now()); err != nil {
-		return r, contradiction("executor "+e.Addr, err)
+		return r, at, contradiction("executor "+e.Addr, err)
 	}
-	return r, nil
+	return r, at, nil
 }
 
 // Report asks for the shadow report. The error is a [*CallError] or an [ErrContradicts].
 func (e Executor) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
-	return valid(e.report(ctx))
+	r, _, err := e.report(ctx)
+	return valid(r, err)
 }
 
 // Counters asks for the counters. The error is that of [Executor.Report].
 func (e Executor) Counters(ctx context.Context) (Counters, error) {
-	requested := time.Now()
-	r, err := e.Report(ctx)
+	r, at, err := e.report(ctx)
 	if err != nil {
 		return Counters{}, err
 	}
-	return CountersOf(e.Addr, r, requested), nil
+	return CountersOf(e.Addr, r, at), nil
 }
 
 // settleTime bounds [Executor.Settle], settlePoll is how often it asks.

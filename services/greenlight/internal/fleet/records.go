@@ -13,7 +13,7 @@ import (
 // Records collects the records of executors for one model, baseline and plan. Records of closed blocks never change, so it
 // asks only for those that it does not have, and it keeps those of an executor that has restarted without its state.
 type Records struct {
-	executors       []Executor
+	executors       func(context.Context) ([]Executor, error)
 	model, baseline string
 	plan            outcome.Plan
 	// last is the id that each executor gave last, by address.
@@ -23,7 +23,7 @@ type Records struct {
 }
 
 // NewRecords returns a collector without records. The model and the baseline are given by their digests.
-func NewRecords(executors []Executor, model, baseline string, plan outcome.Plan) *Records {
+func NewRecords(executors func(context.Context) ([]Executor, error), model, baseline string, plan outcome.Plan) *Records {
 	return &Records{executors, model, baseline, plan, map[string]string{}, map[string][]outcome.Record{}}
 }
 
@@ -39,14 +39,18 @@ func (r *Records) All() []outcome.Record {
 // Read asks all executors for the records since the last call, and reports whether there are any. After an error the records
 // of the others, and the pages that were read, are known.
 func (r *Records) Read(ctx context.Context) (more bool, err error) {
-	answers, errs := Each(r.executors, func(e Executor) (*Quality, error) { return r.read(ctx, e) })
+	executors, err := r.executors(ctx)
+	if err != nil {
+		return false, err
+	}
+	answers, errs := Each(executors, func(e Executor) (*Quality, error) { return r.read(ctx, e) })
 	Rethrow(errs...)
 	at := map[string]string{}
 	for i, q := range answers {
 		if q == nil || q.Executor == "" {
 			continue
 		}
-		addr := r.executors[i].Addr
+		addr := executors[i].Addr
 		if other := at[q.Executor]; other != "" {
 			return more, errTwins("executors "+other+" and "+addr, q.Executor)
 		}

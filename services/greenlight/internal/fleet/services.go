@@ -2,6 +2,7 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,8 @@ func NewExecutor(addr string, conn grpc.ClientConnInterface) Executor {
 type Services struct {
 	Engines   []Engine
 	Executors []Executor
+	// Recorded, which may be nil, returns the executors whose records count: also those that were there before Executors.
+	Recorded func(context.Context) ([]Executor, error)
 
 	conns []*grpc.ClientConn
 }
@@ -130,6 +133,14 @@ func (s *Services) Close() error {
 		errs = append(errs, conn.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Recorders returns the executors whose records count.
+func (s *Services) Recorders(ctx context.Context) ([]Executor, error) {
+	if s.Recorded == nil {
+		return s.Executors, nil
+	}
+	return s.Recorded(ctx)
 }
 
 // Mode returns the short name of a mode, for example "OBSERVE_ONLY".

@@ -62,12 +62,15 @@ func (s *Services) Snapshot(ctx context.Context) *Snapshot {
 			r.Raw.Rollout, r.RolloutErr = e.rollout(ctx)
 			r.Rollout, _ = valid(r.Raw.Rollout, r.RolloutErr)
 		}, func() {
-			sent := time.Now()
-			r.Raw.Report, r.ReportErr = e.report(ctx)
+			var sent time.Time
+			r.Raw.Report, sent, r.ReportErr = e.report(ctx)
 			if r.Report, _ = valid(r.Raw.Report, r.ReportErr); r.Report == nil {
 				return
 			}
 			took := time.Since(sent)
+			if _, ok := e.Shadows.(Reporter); ok {
+				took = 0 // it was sent when it was made
+			}
 			if ahead := r.Report.GetReportTime().AsTime().Sub(sent.Add(took / 2)); ahead.Abs() > took/2 {
 				r.Ahead = ahead
 			}

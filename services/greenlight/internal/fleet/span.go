@@ -9,11 +9,13 @@ import (
 // Span is what executors have counted from a first to the newest reading of each. The zero value has no readings.
 type Span struct {
 	first, last map[string]Counters
+	// before is what earlier processes of an executor have counted: see [Span.Join].
+	before map[string]*Sum
 }
 
 // Begin takes the readings as the first.
 func (s *Span) Begin(all []Counters) {
-	s.first, s.last = make(map[string]Counters), make(map[string]Counters)
+	s.first, s.last, s.before = make(map[string]Counters), make(map[string]Counters), make(map[string]*Sum)
 	for _, c := range all {
 		s.first[c.Executor], s.last[c.Executor] = c, c
 	}
@@ -54,6 +56,50 @@ func (s *Span) Rebase(all []Counters) {
 	}
 }
 
+// Join is [Span.Extend] for executors that come and go. One without a first reading counts from this one. So does one that
+// has restarted, and what its former process has counted stays.
+func (s *Span) Join(all []Counters) error {
+	var wrong []error
+	for _, c := range all {
+		before, ok := s.last[c.Executor]
+		if !ok {
+			s.first[c.Executor], s.last[c.Executor] = c, c
+			continue
+		}
+		_, err := Delta(before, c, Refuse)
+		if restart := (*RestartError)(nil); errors.As(err, &restart) {
+			s.leave(c.Executor)
+			s.first[c.Executor], s.last[c.Executor] = c, c
+			continue
+		}
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		s.last[c.Executor] = c
+	}
+	return errors.Join(wrong...)
+}
+
+// Leave ends what an executor counts: its next reading in [Span.Join] is a first one.
+func (s *Span) Leave(executor string) {
+	if _, ok := s.last[executor]; ok {
+		s.leave(executor)
+		delete(s.first, executor)
+		delete(s.last, executor)
+	}
+}
+
+// leave keeps what the process of an executor has counted.
+func (s *Span) leave(executor string) {
+	if s.before[executor] == nil {
+		s.before[executor] = &Sum{}
+	}
+	// Rebase is for readings that continue each other: it never applies here.
+	d, _ := Delta(s.first[executor], s.last[executor], Rebase)
+	s.before[executor].Add(executor, d)
+}
+
 // Absent returns an executor that has a first reading and none in all; empty if there is none.
 func (s *Span) Absent(all []Counters) string {
 	for _, name := range slices.Sorted(maps.Keys(s.first)) {
@@ -67,10 +113,42 @@ func (s *Span) Absent(all []Counters) string {
 // Sum adds up the counts of all executors. An executor without a newer reading counts up to its last one.
 func (s *Span) Sum() Sum {
 	sum := Sum{}
-	for _, name := range slices.Sorted(maps.Keys(s.first)) {
-		// Rebase is for readings that continue each other: it never applies here.
-		d, _ := Delta(s.first[name], s.last[name], Rebase)
-		sum.Add(name, d)
+	for _, one := range s.Each() {
+		sum.Add(one.Executor, one.Counts)
 	}
 	return sum
+}
+
+// Share is what one executor has counted.
+type Share struct {
+	Executor string
+	Counts
+}
+
+// Each returns the counts of every executor, by their names.
+func (s *Span) Each() []Share {
+	names := make(map[string]bool, len(s.first))
+	for name := range s.first {
+		names[name] = true
+	}
+	for name := range s.before {
+		names[name] = true
+	}
+	all := make([]Share, 0, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		sum := Sum{}
+		if before := s.before[name]; before != nil {
+			sum.Add(name, before.Counts)
+		}
+		if first, ok := s.first[name]; ok {
+			// Rebase is for readings that continue each other: it never applies here.
+			d, _ := Delta(first, s.last[name], Rebase)
+			sum.Add(name, d)
+		}
+		if sum.LatencyMissing != "" {
+			sum.Latency = Histogram{}
+		}
+		all = append(all, Share{name, sum.Counts})
+	}
+	return all
 }

@@ -275,6 +275,9 @@ func contradictions(r *canary.Record) []string {
 		if err := recheckP95(p); err != nil {
 			add(true, "%s: %v", name, err)
 		}
+		for _, what := range recheckFleet(r.Fleet, p) {
+			add(true, "%s: %s", name, what)
+		}
 		if p.Decision != canary.Passed {
 			continue
 		}

@@ -2,12 +2,15 @@ package promote
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // Recheck returns the parts of a run that do not follow from its own counts, times and policy: a verdict, a rate, a decision,
@@ -55,6 +58,44 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 	add(least != source, "it says that its requests are %s, and by their sources they are %s", source, least)
 	eligible, why := r.Eligible(source)
 	add(eligible != r.PromoteEligible, "it says promote_eligible %v, and it is %v: %s", r.PromoteEligible, eligible, why)
+	return found
+}
+
+// recheckFleet returns what does not follow from the counts of the executors of a group.
+func recheckFleet(f *canary.RecordFleet, p *canary.Phase) []string {
+	switch {
+	case f == nil && p.Fleet == nil, p.Fleet == nil && p.Decision != canary.Passed:
+		return nil
+	case f == nil || p.Fleet == nil:
+		return []string{"it has counts of the executors of a group in one of two places"}
+	}
+	var found []string
+	add := func(wrong bool, format string, args ...any) {
+		if wrong {
+			found = append(found, fmt.Sprintf(format, args...))
+		}
+	}
+	sum := fleet.Sum{}
+	seen := map[string]bool{}
+	for _, e := range p.Fleet.Executors {
+		add(seen[e.Executor], "executor %s counts twice", e.Executor)
+		seen[e.Executor] = true
+		c := fleet.Counts{Requests: e.Requests, Outcomes: e.Outcomes, Sources: e.Sources}
+		if e.Latency != nil {
+			c.Latency = *e.Latency
+		}
+		sum.Add(e.Executor, c)
+	}
+	want := f.Needed(p.Fleet.Present)
+	add(p.Decision == canary.Passed && len(p.Fleet.Executors) < want, "%d executors have counted, of %d that were present: want %d", len(p.Fleet.Executors), p.Fleet.Present, want)
+	add(sum.Requests != p.Requests, "its executors have %d requests, and it has %d", sum.Requests, p.Requests)
+	for _, o := range shadow.Outcomes() {
+		add(sum.Of(o) != p.Outcomes[o.String()], "its executors have %d with outcome %s, and it has %d", sum.Of(o), o, p.Outcomes[o.String()])
+	}
+	add(!maps.Equal(sum.Sources, p.Sources), "its executors have other sources than it has")
+	if h := p.Latency; h != nil {
+		add(sum.LatencyMissing != "" || !slices.Equal(sum.Latency.Counts, h.Counts) || !slices.Equal(sum.Latency.Edges, h.Edges), "the latencies of its executors are not its own")
+	}
 	return found
 }
 

@@ -1,0 +1,490 @@
+package canary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
+)
+
+// grouped makes a fake executor one of a group.
+type grouped struct{ *fakeExecutor }
+
+// Obey implements fleettest.Executor.
+func (g grouped) Obey(r *fleetv1.Record, until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.advance()
+	now := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: "fleet"}
+	if r != nil {
+		now = &executorv1.Rollout{Mode: r.GetMode(), Percent: r.GetPercent(), Holder: r.GetHolder(), Reason: r.GetReason(), SetBy: "fleet", Plan: r.GetPlan()}
+	}
+	if was := g.rollout; was.GetPercent() != now.GetPercent() || was.GetReason() != now.GetReason() {
+		now.Revision, now.SetTime = was.GetRevision()+1, timestamppb.Now()
+		g.rollout = now
+	}
+	g.expires = time.Time{}
+	if r != nil {
+		g.expires = until
+	}
+}
+
+// Kill implements fleettest.Executor.
+func (grouped) Kill(string) {}
+
+// Report implements fleettest.Executor.
+func (g grouped) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	report, err := g.GetShadowReport(ctx, nil)
+	rollout, unread := g.GetRollout(ctx, nil)
+	return report, rollout, errors.Join(err, unread)
+}
+
+// fleetTrial is one run over a group in a test.
+type fleetTrial struct {
+	*trial
+
+	net     *grouptest.Network
+	signer  *dsse.Signer
+	members []*fleettest.Member
+	stops   []func()
+	min     float64
+}
+
+// newFleetTrial starts n executors of a group, within a bubble of synctest.
+func newFleetTrial(t *testing.T, n int) *fleetTrial {
+	t.Helper()
+	tr := &fleetTrial{trial: newTrial(0), net: grouptest.NewNetwork(1), signer: fleettest.Signer(t), min: 0.9}
+	tr.policy.Phases = []float64{10, 100}
+	tr.policy.PhaseDuration = gate.Duration(5 * time.Minute)
+	tr.policy.HoldLimit = gate.Duration(10 * time.Minute)
+	for i := range n {
+		f := newFake(fmt.Sprintf("executor-%03d", i))
+		m := &fleettest.Member{Executor: grouped{f}, Group: "desk-a", ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
+		tr.fakes, tr.members, tr.stops = append(tr.fakes, f), append(tr.members, m), append(tr.stops, m.Start(t.Context()))
+	}
+	return tr
+}
+
+// end stops the executors.
+func (tr *fleetTrial) end() {
+	for _, stop := range tr.stops {
+		stop()
+	}
+}
+
+// group opens the operator's side.
+func (tr *fleetTrial) group(t *testing.T, carrier *grouptest.Carrier) *fleetgroup.Group {
+	t.Helper()
+	g, err := fleetgroup.Open(fleetgroup.Options{Group: "desk-a", Signer: tr.signer, Carrier: carrier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// runGroup runs the phases of the record as one controller.
+func (tr *fleetTrial) runGroup(ctx context.Context, t *testing.T, g *fleetgroup.Group, r *Record) *Record {
+	t.Helper()
+	if r.Fleet == nil {
+		r.Fleet = &RecordFleet{Group: "desk-a", MinFleet: tr.min}
+	}
+	p, err := g.Publish(t.Context(), fleetgroup.Claim{Holder: r.ID, Above: r.Fleet.Revision, Lease: time.Duration(tr.policy.Lease)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	o := tr.options()
+	o.Record, o.Executors, o.Fleet = r, nil, &FleetOptions{Group: g, Publisher: p, Model: testModel.Digest, MinFleet: tr.min}
+	got, err := NewController(o).Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func (tr *fleetTrial) newRecord() *Record {
+	return &Record{ID: "run-1", Policy: tr.policy, Phases: []Phase{}, Decision: Running}
+}
+
+// addsUp checks that the counts of the executors are those of every phase that has them.
+func addsUp(t *testing.T, r *Record) {
+	t.Helper()
+	for _, p := range r.Phases {
+		if p.Fleet == nil {
+			if p.Decision == Passed {
+				t.Errorf("phase %d has no counts of the executors", p.Index)
+			}
+			continue
+		}
+		requests, outcomes := uint64(0), map[string]uint64{}
+		for _, e := range p.Fleet.Executors {
+			requests += e.Requests
+			for word, n := range e.Outcomes {
+				outcomes[word] += n
+			}
+		}
+		if requests != p.Requests {
+			t.Errorf("phase %d: the executors have %d requests, the phase has %d", p.Index, requests, p.Requests)
+		}
+		for word, n := range p.Outcomes {
+			if outcomes[word] != n {
+				t.Errorf("phase %d: the executors have %d %s, the phase has %d", p.Index, outcomes[word], word, n)
+			}
+		}
+	}
+}
+
+// A canary over 200 executors passes. Its counts are the sum of the executors' own.
+func TestFleetHealthy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 200)
+		tr.policy.PhaseDuration = gate.Duration(time.Minute)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Passed || !r.RolledBack || len(r.Phases) != 2 {
+			t.Fatalf("got %s %q, rolled back %v, %d phases", r.Decision, r.Reason, r.RolledBack, len(r.Phases))
+		}
+		tr.atZero(t)
+		addsUp(t, r)
+		for _, p := range r.Phases {
+			if p.Fleet.Present != 200 || len(p.Fleet.Executors) != 200 {
+				t.Errorf("phase %d: %d of %d executors", p.Index, len(p.Fleet.Executors), p.Fleet.Present)
+			}
+			var truth uint64
+			for _, f := range tr.fakes {
+				truth += f.truth[p.Percent]
+			}
+			n := p.Outcomes[shadow.Match.String()] + p.Outcomes[shadow.Mismatch.String()]
+			// Not counted are the seconds before the first reading, and those after the last.
+			if n > truth || float64(n) < 0.7*float64(truth) {
+				t.Errorf("phase %d: %d comparisons, and there were %d", p.Index, n, truth)
+			}
+		}
+		if r.Fleet.Revision == 0 {
+			t.Error("the revision of the record is not in the journal")
+		}
+	})
+}
+
+// Executors restart, go and come during a phase. Nothing that was counted is lost, and the phase passes.
+func TestFleetComesAndGoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 20)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		step := func(d time.Duration, fn func()) func(Event) { return after(0, d, fn) }
+		restart := step(time.Minute, func() {
+			tr.stops[0]()
+			tr.fakes[0].restart()
+			tr.stops[0] = tr.members[0].Start(t.Context())
+		})
+		gone := step(2*time.Minute, func() { tr.stops[1]() })
+		come := step(3*time.Minute, func() {
+			f := newFake("executor-new")
+			m := &fleettest.Member{Executor: grouped{f}, Group: "desk-a", ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
+			tr.fakes, tr.stops = append(tr.fakes, f), append(tr.stops, m.Start(t.Context()))
+		})
+		tr.at = func(e Event) { restart(e); gone(e); come(e) }
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Passed || !r.RolledBack {
+			t.Fatalf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
+		}
+		addsUp(t, r)
+		p := r.Phases[0]
+		if len(p.Fleet.Executors) != 21 || p.Fleet.Present != 20 {
+			t.Errorf("%d executors have counted, and %d were present", len(p.Fleet.Executors), p.Fleet.Present)
+		}
+		for i, low := range map[int]uint64{0: 8000, 1: 3000, 20: 3000} {
+			j := slices.IndexFunc(p.Fleet.Executors, func(c ExecutorCounts) bool { return c.Executor == tr.fakes[i].addr })
+			if j < 0 || p.Fleet.Executors[j].Requests < low {
+				t.Errorf("%s: %+v", tr.fakes[i].addr, p.Fleet.Executors)
+			}
+		}
+		if got := r.Phases[1].Fleet.Present; got != 20 {
+			t.Errorf("%d executors were present at the second phase", got)
+		}
+	})
+}
+
+// A phase that too few executors report in is held, and then stopped.
+func TestFleetTooFew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 10)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		tr.at = after(0, time.Minute, func() { tr.stops[0](); tr.stops[1]() })
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Stopped || !strings.Contains(r.Reason, "8 of the 10 executors that were present report 10 %: want 9") || !r.RolledBack {
+			t.Fatalf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
+		}
+		addsUp(t, r)
+	})
+}
+
+// A bad model aborts the run, and all executors are at 0 % then.
+func TestFleetAborts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 10)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		tr.at = after(0, time.Minute, func() {
+			for _, f := range tr.fakes {
+				f.change(func() { f.health = wrong })
+			}
+		})
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Aborted || !strings.Contains(r.Reason, "mismatches") || !r.RolledBack {
+			t.Fatalf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
+		}
+		tr.atZero(t)
+		addsUp(t, r)
+	})
+}
+
+// An operator's stop ends the run. The next run is obeyed.
+func TestFleetStopped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 5)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		other := tr.group(t, tr.net.Carrier())
+		defer other.Close()
+		tr.at = after(0, time.Minute, func() {
+			if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+				t.Error(err)
+			}
+			for _, s := range Abort(t.Context(), other.Executors(), "enough") {
+				if s.Err != nil {
+					t.Error(s.Err)
+				}
+			}
+		})
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Aborted || !strings.Contains(r.Reason, `has stopped it: "enough"`) || !r.RolledBack {
+			t.Fatalf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
+		}
+		tr.atZero(t)
+		tr.at = nil
+		if r := tr.runGroup(t.Context(), t, g, tr.newRecord()); r.Decision != Passed {
+			t.Errorf("the next run: %s %q", r.Decision, r.Reason)
+		}
+	})
+}
+
+// A second controller is refused while the first renews, and is named the holder.
+func TestFleetSecondController(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 5)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		other := tr.group(t, tr.net.Carrier())
+		defer other.Close()
+		var refused error
+		done := make(chan struct{})
+		tr.at = after(0, time.Minute, func() {
+			go func() {
+				defer close(done)
+				_, refused = other.Publish(t.Context(), fleetgroup.Claim{Holder: "run-2", Lease: 30 * time.Second})
+			}()
+		})
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		<-done
+		if taken := (*fleetgroup.TakenError)(nil); !errors.As(refused, &taken) || !strings.Contains(taken.Reason, "held by run-1") {
+			t.Errorf("got %v", refused)
+		}
+		if r.Decision != Passed {
+			t.Errorf("got %s %q", r.Decision, r.Reason)
+		}
+	})
+}
+
+// A controller that hangs loses the group within the lease. Another takes over, and the first aborts when it goes on, without
+// touching the other's share.
+func TestFleetHungController(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 5)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		other := tr.group(t, tr.net.Carrier())
+		defer other.Close()
+		hold := make(chan struct{})
+		hung := make(chan time.Time, 1)
+		tr.at = after(0, time.Minute, func() {
+			hung <- time.Now()
+			<-hold
+		})
+		first := make(chan *Record, 1)
+		go func() { first <- tr.runGroup(t.Context(), t, g, tr.newRecord()) }()
+		since := <-hung
+		time.Sleep(time.Until(since.Add(time.Duration(tr.policy.Lease) + time.Second)))
+		tr.atZero(t)
+		p, err := other.Publish(t.Context(), fleetgroup.Claim{Holder: "run-2", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if waited := time.Since(since); waited > 3*time.Duration(tr.policy.Lease) {
+			t.Errorf("the takeover took %v", waited)
+		}
+		hold2 := newFleetHold(FleetOptions{Group: other, Publisher: p, MinFleet: 0.9}, terms{holder: "run-2", length: 5 * time.Minute}, func(uint64) {})
+		hold2.begin()
+		if err := errors.Join(hold2.renew(t.Context(), 20, "taken over")...); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		close(hold)
+		r := <-first
+		if r.Decision != Aborted || !strings.Contains(r.Reason, "held by run-2") || r.RolledBack {
+			t.Errorf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
+		}
+		for _, f := range tr.fakes {
+			if got := f.percent(); got != 20 {
+				t.Errorf("%s is at %g %%: want that of the second controller", f.addr, got)
+			}
+		}
+	})
+}
+
+// A run whose controller was killed goes on at its phase, from its journal, with a higher revision.
+func TestFleetResumes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 5)
+		defer tr.end()
+		g := tr.group(t, tr.net.Carrier())
+		ctx, kill := context.WithCancel(t.Context())
+		tr.at = after(1, time.Minute, kill)
+		carrier := tr.net.Carrier()
+		_ = carrier
+		tr.runGroup(ctx, t, g, tr.newRecord())
+		g.Close()
+		r := tr.newRecord()
+		r.Fleet = &RecordFleet{Group: "desk-a", MinFleet: tr.min}
+		for _, e := range tr.events { // as after a kill -9 in the second phase
+			if e.Kind == PhaseEnded && e.Phase == 1 || e.Kind == RollingBack {
+				break
+			}
+			if e.Poll != nil {
+				e.Poll.Keep = true
+			}
+			r.apply(e)
+		}
+		before := r.Fleet.Revision
+		g = tr.group(t, tr.net.Carrier())
+		defer g.Close()
+		tr.at, tr.events = nil, nil
+		r = tr.runGroup(t.Context(), t, g, r)
+		if r.Decision != Passed || !slices.Equal(decisions(r), []Decision{Passed, Interrupted, Passed}) || r.Fleet.Revision <= before {
+			t.Errorf("got %s %q, %v, revision %d after %d", r.Decision, r.Reason, decisions(r), r.Fleet.Revision, before)
+		}
+		addsUp(t, r)
+	})
+}
+
+// A store that is wiped, or rolled back to an older record, costs the run nothing.
+func TestFleetLostStore(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*grouptest.Network){"wiped": (*grouptest.Network).Wipe, "rolled back": (*grouptest.Network).Rollback} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tr := newFleetTrial(t, 5)
+				defer tr.end()
+				g := tr.group(t, tr.net.Carrier())
+				defer g.Close()
+				tr.at = after(1, time.Minute, func() { lose(tr.net) })
+				r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+				if r.Decision != Passed || !r.RolledBack {
+					t.Errorf("got %s %q", r.Decision, r.Reason)
+				}
+				addsUp(t, r)
+			})
+		})
+	}
+}
+
+// The controller cannot be reached by the executors for a while: they are at 0 % after the lease, and the phase goes on when it
+// can.
+func TestFleetPartition(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newFleetTrial(t, 5)
+		defer tr.end()
+		carrier := tr.net.Carrier()
+		g := tr.group(t, carrier)
+		defer g.Close()
+		tr.at = after(0, time.Minute, func() {
+			carrier.Cut()
+			cut := time.Now()
+			time.AfterFunc(time.Duration(tr.policy.Lease)+time.Second, func() { tr.atZero(t) })
+			time.AfterFunc(2*time.Minute, func() {
+				if time.Since(cut) > 0 {
+					carrier.Heal()
+				}
+			})
+		})
+		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+		if r.Decision != Passed || !r.RolledBack {
+			t.Errorf("got %s %q", r.Decision, r.Reason)
+		}
+		addsUp(t, r)
+	})
+}
+
+// Nothing is counted of an executor whose counters fall and that has not restarted.
+func TestFleetContradiction(t *testing.T) {
+	t.Parallel()
+	var span fleet.Span
+	read := func(process string, n uint64) fleet.Counters {
+		return fleet.Counters{Executor: "a", Process: process, Counts: fleet.Counts{Requests: n, Outcomes: map[string]uint64{"match": n}}}
+	}
+	span.Begin([]fleet.Counters{read("p", 100)})
+	for _, step := range []struct {
+		process string
+		n, sum  uint64
+		fails   bool
+	}{{"p", 150, 50, false}, {"p", 120, 50, true}, {"q", 7, 50, false}, {"q", 10, 53, false}, {"r", 1000, 53, false}, {"r", 1001, 54, false}} {
+		err := span.Join([]fleet.Counters{read(step.process, step.n)})
+		if got := span.Sum().Requests; got != step.sum || (err != nil) != step.fails {
+			t.Errorf("%+v: %d, %v", step, got, err)
+		}
+	}
+	span.Leave("a")
+	if err := span.Join([]fleet.Counters{read("r", 5000)}); err != nil || span.Sum().Requests != 54 {
+		t.Errorf("after a leave: %d, %v", span.Sum().Requests, err)
+	}
+}

@@ -1,0 +1,77 @@
+package fleetgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// Address is where a group is.
+type Address struct {
+	// URL has the servers of NATS, separated by commas: nats://host:4222 or tls://host:4222.
+	URL string `json:"url"`
+	// Group is the name of the group.
+	Group string `json:"group"`
+	// Creds is the file with the credentials, CA that with the certificates that are trusted; both may be empty.
+	Creds string `json:"creds,omitempty"`
+	CA    string `json:"ca,omitempty"`
+}
+
+// Use connects to the group, hands it to use, and disconnects. Without a key, use can only read.
+func Use(a Address, access fleet.Access, use func(*Group) error) error {
+	logger := slog.New(slog.DiscardHandler)
+	if access.Logger != nil {
+		logger = slog.New(warnings{access.Logger.Handler()})
+	}
+	c, err := natsgroup.Open(natsgroup.Options{URL: a.URL, Group: a.Group, Creds: a.Creds, CA: a.CA, Name: "greenlight " + Issuer(), Logger: logger})
+	if err != nil {
+		return fmt.Errorf("--fleet: %w", err)
+	}
+	defer c.Close()
+	g, err := Open(Options{Group: a.Group, Signer: access.FleetKey, Carrier: c})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	return use(g)
+}
+
+// warnings leaves out what is not a warning: that a connection was made is no news for a command.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// Brake is a stop that is sent before the executors are known; the zero value is none.
+type Brake struct {
+	Kind   fleetv1.StopKind
+	Reason string
+}
+
+// UseServices is [Use] with the executors that are present and the ml-engines at the addresses, as services. The brake is sent
+// first.
+func UseServices(ctx context.Context, a Address, access fleet.Access, engines []string, brake Brake, use func(*fleet.Services, *Group) error) error {
+	return Use(a, access, func(g *Group) error {
+		if brake.Kind != fleetv1.StopKind_STOP_KIND_UNSPECIFIED {
+			if err := g.StopNow(ctx, brake.Kind, brake.Reason); err != nil {
+				return err
+			}
+		}
+		services, err := fleet.Dial(fleet.Options{Access: access, Engines: engines})
+		if err != nil {
+			return err
+		}
+		if err = g.Listen(ctx); err == nil {
+			services.Executors, services.Recorded = g.Executors(), g.Recorders
+			err = use(services, g)
+		}
+		return errors.Join(err, services.Close())
+	})
+}

@@ -1,0 +1,591 @@
+package fleetgroup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
+)
+
+const (
+	modelDigest    = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	baselineDigest = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+// shadowReport returns a valid report with n comparisons.
+func shadowReport(instance string, n uint64, percent float64) *executorv1.GetShadowReportResponse {
+	r := &executorv1.GetShadowReportResponse{
+		InstanceId: instance, StartTime: timestamppb.Now(), ReportTime: timestamppb.Now(), RequestsTotal: n, SamplePercent: percent,
+		BaselineVersion: "heuristic-v1", BaselineDigest: baselineDigest, ShadowVersion: "v1.8.1-rc1", ShadowDigest: modelDigest,
+		LatencyMsTotal: &executorv1.Histogram{Edges: telemetry.LatencyBucketsMS, Counts: make([]uint64, len(telemetry.LatencyBucketsMS)+1)},
+		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
+	}
+	r.LatencyMsTotal.Counts[0] = n
+	for _, o := range shadow.Outcomes() {
+		c := &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o)}
+		if o == shadow.Match {
+			c.Count = n
+		}
+		r.OutcomesTotal = append(r.OutcomesTotal, c)
+	}
+	return r
+}
+
+// executor is what a member of the group obeys and reports.
+type executor struct {
+	mu      sync.Mutex
+	percent float64
+	until   time.Time
+	killed  bool
+}
+
+func (e *executor) Obey(r *fleetv1.Record, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.percent, e.until = r.GetPercent(), until
+}
+
+func (e *executor) Kill(string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.killed = true
+}
+
+func (e *executor) now() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !time.Now().Before(e.until) {
+		return 0
+	}
+	return e.percent
+}
+
+func (e *executor) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	percent := e.now()
+	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	if percent > 0 {
+		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	}
+	g := &executorv1.GateStatus{}
+	if e.killed {
+		g.Latches = append(g.Latches, &executorv1.GateLatchState{Latch: executorv1.GateLatch_GATE_LATCH_KILLED})
+	}
+	return shadowReport("process", 100, percent), &executorv1.GetRolloutResponse{InstanceId: "process", Gate: g, Rollout: &executorv1.Rollout{Percent: percent, Mode: mode, Revision: 1}}, nil
+}
+
+// desk is a group with members.
+type desk struct {
+	net       *grouptest.Network
+	signer    *dsse.Signer
+	executors map[string]*executor
+	members   map[string]*fleettest.Member
+	stops     map[string]func()
+}
+
+func newDesk(t *testing.T, ids ...string) *desk {
+	t.Helper()
+	d := &desk{grouptest.NewNetwork(1), fleettest.Signer(t), map[string]*executor{}, map[string]*fleettest.Member{}, map[string]func(){}}
+	for _, id := range ids {
+		e := &executor{}
+		m := &fleettest.Member{Executor: e, Group: "desk-a", ID: id, Carrier: d.net.Carrier(), Keys: d.signer.Public()}
+		d.executors[id], d.members[id], d.stops[id] = e, m, m.Start(t.Context())
+	}
+	return d
+}
+
+func (d *desk) end() {
+	for _, stop := range d.stops {
+		stop()
+	}
+}
+
+func (d *desk) open(t *testing.T) *Group {
+	t.Helper()
+	g, err := Open(Options{Group: "desk-a", Signer: d.signer, Carrier: d.net.Carrier()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func observe(percent float64, lease time.Duration) *fleetv1.Record {
+	return &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Percent: percent, Lease: durationpb.New(lease), Holder: "run-1"}
+}
+
+func raw(t *testing.T, r *fleetv1.Report) []byte {
+	t.Helper()
+	b, err := proto.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func report(id, instance string, sequence uint64) *fleetv1.Report {
+	return &fleetv1.Report{
+		Group: "desk-a", ExecutorId: id, InstanceId: instance, Sequence: sequence, Nonce: fmt.Sprint(sequence), Shadow: shadowReport("process-"+instance, sequence, 0),
+		Rollout: &executorv1.GetRolloutResponse{InstanceId: "process-" + instance, Rollout: &executorv1.Rollout{Revision: 1, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}},
+	}
+}
+
+func TestPresence(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	type step struct {
+		after    time.Duration
+		executor string
+		instance string
+		sequence uint64
+		// requests is what the newest report says then, 0 for an executor that is gone. twins reports whether two processes have
+		// its id.
+		requests uint64
+		twins    bool
+	}
+	for name, steps := range map[string][]step{
+		"in order":             {{0, "a", "p", 1, 1, false}, {2 * time.Second, "a", "p", 2, 2, false}},
+		"going back":           {{0, "a", "p", 5, 5, false}, {time.Second, "a", "p", 4, 5, false}, {time.Second, "a", "p", 5, 5, false}},
+		"a restart":            {{0, "a", "p", 9, 9, false}, {2 * time.Second, "a", "q", 1, 1, false}, {time.Second, "a", "p", 9, 1, false}, {time.Second, "a", "p", 8, 1, false}},
+		"two processes":        {{0, "a", "p", 9, 9, false}, {2 * time.Second, "a", "q", 1, 1, false}, {time.Second, "a", "p", 10, 1, true}, {time.Second, "a", "q", 2, 2, true}, {15 * time.Second, "a", "q", 3, 3, false}},
+		"the other one stays":  {{0, "a", "p", 9, 9, false}, {2 * time.Second, "a", "q", 1, 1, false}, {20 * time.Second, "a", "p", 20, 20, false}},
+		"gone after 15 s":      {{0, "a", "p", 1, 1, false}, {15*time.Second + time.Millisecond, "b", "p", 1, 1, false}},
+		"a replay of the past": {{0, "a", "p", 1, 1, false}, {time.Second, "a", "p", 2, 2, false}, {time.Second, "a", "q", 1, 1, false}, {time.Second, "a", "p", 1, 1, false}, {time.Second, "a", "p", 2, 1, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, now := NewPresence("desk-a"), start
+			for i, s := range steps {
+				now = now.Add(s.after)
+				p.Take(raw(t, report(s.executor, s.instance, s.sequence)), now)
+				m, ok := p.Member(s.executor, now)
+				if !ok || m.Report.GetShadow().GetRequestsTotal() != s.requests || m.Twins != s.twins || (m.Err != nil) != s.twins {
+					t.Errorf("step %d: %v, %d requests, %v", i, ok, m.Report.GetShadow().GetRequestsTotal(), m.Err)
+				}
+			}
+			if name == "gone after 15 s" {
+				if all := p.Members(now); len(all) != 1 || all[0].ID != "b" {
+					t.Errorf("got %d members", len(all))
+				}
+			}
+		})
+	}
+}
+
+func TestPresenceRefuses(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*fleetv1.Report){
+		"another group":     func(r *fleetv1.Report) { r.Group = "desk-b" },
+		"no executor":       func(r *fleetv1.Report) { r.ExecutorId = "" },
+		"a bad name":        func(r *fleetv1.Report) { r.ExecutorId = "a b" },
+		"no process":        func(r *fleetv1.Report) { r.InstanceId = "" },
+		"no nonce":          func(r *fleetv1.Report) { r.Nonce = "" },
+		"no number":         func(r *fleetv1.Report) { r.Sequence = 0 },
+		"a long host":       func(r *fleetv1.Report) { r.Host = strings.Repeat("h", 254) },
+		"a control in text": func(r *fleetv1.Report) { r.InstanceId = "a\x1b[2J" },
+		"too long":          func(r *fleetv1.Report) { r.Trouble = strings.Repeat("x", group.MaxReport) },
+	} {
+		p := NewPresence("desk-a")
+		r := report("a", "p", 1)
+		change(r)
+		if id := p.Take(raw(t, r), time.Now()); id != "" || p.Refused() != 1 || len(p.Members(time.Now())) != 0 {
+			t.Errorf("%s: taken as %q", name, id)
+		}
+	}
+	p := NewPresence("desk-a")
+	p.Take([]byte("no report"), time.Now())
+	r := report("a", "p", 1)
+	r.Shadow.RequestsTotal = 7 // and one outcome
+	p.Take(raw(t, r), time.Now())
+	if m, ok := p.Member("a", time.Now()); !ok || !errors.Is(m.Err, fleet.ErrContradicts) || !strings.Contains(m.Trouble(), "7 requests, but 1 outcomes") {
+		t.Errorf("a contradiction: %v, %v", ok, m.Err)
+	}
+	for i := range maxMembers + 10 {
+		p.Take(raw(t, report(fmt.Sprintf("e-%d", i), "p", 1)), time.Now())
+	}
+	if n := len(p.Members(time.Now())); n != maxMembers {
+		t.Errorf("%d members", n)
+	}
+}
+
+// A record is obeyed by all who report, also by those that come later and restart. It lapses when nobody renews it.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a", "b")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		var kept uint64
+		if err := p.Change(t.Context(), observe(25, 30*time.Second), func(r uint64) { kept = r }); err != nil {
+			t.Fatal(err)
+		}
+		if kept != p.Last().GetRevision() || kept == 0 {
+			t.Errorf("kept %d of %d", kept, p.Last().GetRevision())
+		}
+		d.stops["b"]()
+		d.stops["b"] = d.members["b"].Start(t.Context())
+		time.Sleep(3 * time.Second)
+		for id, e := range d.executors {
+			if e.now() != 25 {
+				t.Errorf("executor %s is at %g %%", id, e.now())
+			}
+		}
+		for range 20 {
+			if err := p.Renew(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if e := d.executors["a"]; e.now() != 25 {
+			t.Errorf("after %d renewals at %g %%", p.Last().GetRenewal(), e.now())
+		}
+		time.Sleep(26 * time.Second)
+		for id, e := range d.executors {
+			if e.now() != 0 {
+				t.Errorf("executor %s is at %g %% without renewals", id, e.now())
+			}
+		}
+		if _, err := g.Publish(t.Context(), Claim{}); err == nil {
+			t.Error("two publishers in one process")
+		}
+	})
+}
+
+// Only one of two controllers that begin at once gets the record.
+func TestPublishRace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g, other := d.open(t), d.open(t)
+		defer g.Close()
+		defer other.Close()
+		first, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		second, failed := other.Publish(t.Context(), Claim{Holder: "run-2", Lease: 30 * time.Second})
+		if err != nil || failed != nil {
+			t.Fatal(err, failed)
+		}
+		defer first.Close()
+		defer second.Close()
+		keep := func(uint64) {}
+		if err := first.Change(t.Context(), observe(10, 30*time.Second), keep); err != nil {
+			t.Fatal(err)
+		}
+		taken := (*TakenError)(nil)
+		if err := second.Change(t.Context(), observe(20, 30*time.Second), keep); !errors.As(err, &taken) || !strings.Contains(taken.Reason, "held by run-1") {
+			t.Errorf("the second: %v", err)
+		}
+		if err := first.Renew(t.Context()); err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	})
+}
+
+// A record that another key has signed is watched like one of another controller.
+func TestPublishForeign(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		session := group.NewSession("desk-a", "somebody", fleettest.Signer(t), time.Now())
+		_, envelope, err := session.Change(observe(10, time.Hour), 0, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := d.net.Carrier()
+		version, err := c.Put(t.Context(), envelope, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		p, err := g.Publish(t.Context(), Claim{Lease: 30 * time.Second})
+		if err != nil || time.Since(start) < 30*time.Second || time.Since(start) > 40*time.Second {
+			t.Fatalf("%v after %v", err, time.Since(start))
+		}
+		p.Close()
+		time.AfterFunc(10*time.Second, func() {
+			_, envelope, err := session.Renew(time.Now())
+			if _, put := c.Put(t.Context(), envelope, version); err != nil || put != nil {
+				t.Error(err, put)
+			}
+		})
+		taken := (*TakenError)(nil)
+		if _, err := g.Publish(t.Context(), Claim{Lease: 30 * time.Second}); !errors.As(err, &taken) || !strings.Contains(taken.Reason, "another key") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A call whose answer is lost does not cost the record.
+func TestPublishLostAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.Change(t.Context(), observe(10, 30*time.Second), func(uint64) {}); err != nil {
+			t.Fatal(err)
+		}
+		d.net.SetFaults(grouptest.Faults{Fail: 0.5})
+		failed := 0
+		for range 200 {
+			err := p.Renew(t.Context())
+			if taken := (*TakenError)(nil); errors.As(err, &taken) {
+				t.Fatal(err)
+			}
+			if err != nil {
+				failed++
+			}
+			time.Sleep(time.Second)
+		}
+		if failed == 0 || failed == 200 {
+			t.Errorf("%d of 200 renewals failed", failed)
+		}
+		d.net.Heal()
+		if err := p.Renew(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStops(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]fleetv1.StopKind{"abort": fleetv1.StopKind_STOP_KIND_ABORT, "kill": fleetv1.StopKind_STOP_KIND_KILL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, "a", "b")
+				defer d.end()
+				g, other := d.open(t), d.open(t)
+				defer g.Close()
+				defer other.Close()
+				p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+				if err := p.Change(t.Context(), observe(50, time.Hour), func(uint64) {}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(3 * time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if err := other.StopNow(ctx, kind, "enough"); err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range other.Executors() {
+					var err error
+					if kind == fleetv1.StopKind_STOP_KIND_KILL {
+						_, err = e.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: "enough"})
+					} else {
+						_, err = e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: "enough"})
+					}
+					if x := d.executors[e.Addr]; err != nil || x.now() != 0 || x.killed != (kind == fleetv1.StopKind_STOP_KIND_KILL) {
+						t.Errorf("executor %s: %v, at %g %%, killed %v", e.Addr, err, x.now(), x.killed)
+					}
+				}
+				taken := (*TakenError)(nil)
+				if err := p.Renew(t.Context()); !errors.As(err, &taken) || !strings.Contains(taken.Reason, `has stopped it: "enough"`) {
+					t.Errorf("the controller: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// An executor that is cut off is not read back, and the error names it.
+func TestStopNotReadBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		d.stops["a"]()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := g.Executors()[0].Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{})
+		if err == nil || !strings.Contains(err.Error(), "no report of executor a confirms that it is at 0 %") {
+			t.Errorf("got %v", err)
+		}
+		keyless := &Group{Options: Options{Group: "desk-a", Carrier: d.net.Carrier()}, Presence: NewPresence("desk-a")}
+		if err := keyless.StopNow(ctx, fleetv1.StopKind_STOP_KIND_ABORT, "x"); !errors.Is(err, ErrNoKey) {
+			t.Errorf("without a key: %v", err)
+		}
+	})
+}
+
+func TestReset(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.Change(t.Context(), observe(50, 10*time.Second), func(uint64) {}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := g.Reset(ctx, "a"); err == nil || !strings.Contains(err.Error(), "is at 50 %: end the rollout first") {
+			t.Errorf("above 0 %%: %v", err)
+		}
+		d.net.Wipe() // or the executor sees the record again at once
+		time.Sleep(20 * time.Second)
+		if m, _ := g.Member("a", time.Now()); m.Report.GetRevision() == 0 {
+			t.Fatal("nothing was seen")
+		}
+		if err := g.Reset(ctx, "a"); err != nil {
+			t.Error(err)
+		}
+		if err := g.Reset(ctx, "nobody"); err == nil || !strings.Contains(err.Error(), "does not report") {
+			t.Errorf("nobody: %v", err)
+		}
+	})
+}
+
+// The clients of the group answer from reports, and refuse what a single executor cannot do, with what to do.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		time.Sleep(time.Second)
+		e := g.Executors()[0]
+		c, err := e.Counters(t.Context())
+		if err != nil || c.Executor != "a" || c.Requests != 100 || time.Since(c.Time) < time.Second {
+			t.Errorf("%+v, %v: want the time of the report", c, err)
+		}
+		if r, err := e.Rollout(t.Context()); err != nil || r.GetRollout().GetPercent() != 0 {
+			t.Errorf("%v, %v", r, err)
+		}
+		s := (&fleet.Services{Executors: g.Executors()}).Snapshot(t.Context())
+		if x := s.Executors[0]; x.Err() != nil || x.Ahead != 0 {
+			t.Errorf("%v, %v ahead", x.Err(), x.Ahead)
+		}
+		_, set := e.Rollouts.SetRollout(t.Context(), &executorv1.SetRolloutRequest{})
+		_, alarm := e.Rollouts.RaiseGateAlarm(t.Context(), &executorv1.RaiseGateAlarmRequest{})
+		_, clearing := e.Rollouts.ClearGateLatches(t.Context(), &executorv1.ClearGateLatchesRequest{})
+		_, watch := e.Shadows.WatchComparisons(t.Context(), &executorv1.WatchComparisonsRequest{})
+		_, predict := e.Decisions.Predict(t.Context(), &executorv1.PredictRequest{})
+		_, both := e.Decisions.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{})
+		_, decide := e.Decisions.Decide(t.Context())
+		_, quotes := e.Decisions.ObserveQuotes(t.Context())
+		for i, err := range []error{set, alarm, clearing, watch, predict, both, decide, quotes} {
+			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the executor is reached by its group alone: ") {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+		d.stops["a"]()
+		time.Sleep(group.Presence + time.Second)
+		if _, err := e.Counters(t.Context()); status.Code(errors.Unwrap(err)) != codes.Unavailable || len(g.Executors()) != 0 {
+			t.Errorf("after it has gone: %v", err)
+		}
+	})
+}
+
+// The listing, its table and its page show what the reports say. Texts of executors are only text.
+func TestListing(t *testing.T) {
+	t.Parallel()
+	g := &Group{Options: Options{Group: "desk-a"}, Presence: NewPresence("desk-a")}
+	now := time.Now()
+	r := report("a", "p", 7)
+	r.Host, r.Trouble, r.Revision, r.Renewal, r.Session = "<script>alert(1)</script>", "not renewed\x1b[2J", 12, 3, "s"
+	r.Shadow.SamplePercent, r.Rollout.Rollout.Percent, r.Rollout.Rollout.Mode = 25, 25, executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	g.Take(raw(t, r), now.Add(-2*time.Second))
+	g.Take(raw(t, report("b", "p", 5)), now.Add(-time.Second))
+	l := g.Listing(now)
+	if l.Requests != 12 || l.Sampled != 1 || l.Troubled != 1 || len(l.Executors) != 2 || l.Executors[0].AgeMS != 2000 || !l.Executors[0].Admitted {
+		t.Errorf("%+v", l)
+	}
+	var out bytes.Buffer
+	if err := l.Table(&out, 1); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")
+	if len(lines) != 5 || strings.Contains(out.String(), "\x1b") || !strings.HasPrefix(lines[0], "group desk-a: 2 executors, 1 of them above 0 %, 1 with a trouble; 12 requests") ||
+		!strings.Contains(lines[2], "25 %") || !strings.Contains(lines[2], "12.3") || !strings.Contains(lines[2], "2.0 s") || lines[3] != "and 1 more" {
+		t.Errorf("got\n%s", out.String())
+	}
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	body := w.Body.String()
+	if w.Code != 200 || strings.Contains(body, "<script>") || !strings.Contains(body, "&lt;script&gt;") || !strings.Contains(body, `http-equiv="refresh"`) {
+		t.Errorf("%d\n%s", w.Code, body)
+	}
+	policy := w.Header().Get("Content-Security-Policy")
+	if !strings.Contains(body, "<style>"+style+"</style>") || !strings.Contains(policy, "default-src 'none'; style-src 'sha256-") || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("policy %q of\n%s", policy, body)
+	}
+}
+
+// Lines has a line for every executor that comes, changes or goes, and none for the others.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a", "b")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		var out bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- g.Lines(ctx, &out) }()
+		time.Sleep(10 * time.Second)
+		d.stops["b"]()
+		time.Sleep(20 * time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(lines) != 3 || !strings.Contains(lines[0], "a (host-of-a) at 0 %, OFF, revision 0, admitted false: no record of the group was seen") ||
+			!strings.Contains(lines[2], "b is gone: no report for 15s") {
+			t.Errorf("got\n%s", out.String())
+		}
+	})
+}

@@ -1,0 +1,296 @@
+package fleetgroup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+)
+
+// TakenError is a group whose record somebody else holds, has replaced or has stopped.
+type TakenError struct{ Group, Reason string }
+
+// Error implements error.
+func (e *TakenError) Error() string { return fmt.Sprintf("group %s: %s", e.Group, e.Reason) }
+
+// Publisher is the one controller of a group: it issues the record, renews it, and admits the executors that report. Only the
+// admissions have their own goroutine. An admission renews nothing: if the caller hangs, the lease of every executor ends.
+type Publisher struct {
+	g *Group
+	// version is that of the stored record, and known its revision: what somebody else stores since is above it.
+	version, known uint64
+	// above is what new revisions are above.
+	above uint64
+
+	mu      sync.Mutex // guards session
+	session *group.Session
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// Claim is what a controller is.
+type Claim struct {
+	// Holder is the id of its run, which may take over from a controller of the same run at once.
+	Holder string
+	// Above is the highest revision that the run has issued.
+	Above uint64
+	// Lease is how long a record that cannot be verified is watched.
+	Lease time.Duration
+	// Waiting, which may be nil, gets what is waited for.
+	Waiting func(string)
+}
+
+// Publish makes this process the controller of the group. If another one holds the record, it watches whether that is still
+// renewed: then the error is a [*TakenError] that names it. Otherwise it returns when the lease must have ended. Nothing is
+// published yet.
+func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
+	if g.Signer == nil {
+		return nil, ErrNoKey
+	}
+	version, revision, err := g.free(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	known := revision
+	if s, err := g.lastStop(ctx); err == nil && s != nil {
+		revision = max(revision, s.GetRevision())
+	}
+	p := &Publisher{g: g, version: version, known: known, above: max(revision, c.Above), session: group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())}
+	admit, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	heard := make(chan string, maxMembers)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.heard != nil {
+		cancel()
+		return nil, errors.New("this process is the controller of the group already")
+	}
+	g.heard = heard
+	p.done.Go(func() { p.admissions(admit, heard) })
+	return p, nil
+}
+
+// free waits until nobody else holds the record, and returns its version and revision.
+func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, err error) {
+	var seen []byte
+	var since time.Time
+	for {
+		envelope, version, err := g.stored(ctx)
+		if err != nil {
+			return 0, 0, fmt.Errorf("group %s: its record cannot be read: %w", g.Group(), err)
+		}
+		r, lease := (*fleetv1.Record)(nil), c.Lease
+		if len(envelope) > 0 {
+			if r, err = group.OpenRecord(g.keys(), envelope, g.Group()); err == nil {
+				lease = r.GetLease().AsDuration()
+			}
+		}
+		now := time.Now()
+		switch {
+		case len(envelope) == 0, r != nil && idle(r), r != nil && c.Holder != "" && r.GetHolder() == c.Holder:
+			return version, r.GetRevision(), nil
+		case seen == nil:
+			seen, since = envelope, now
+			if c.Waiting != nil {
+				c.Waiting(fmt.Sprintf("group %s is %s: waiting up to %v for a renewal", g.Group(), heldBy(r), lease))
+			}
+		case !bytes.Equal(seen, envelope):
+			return 0, 0, &TakenError{g.Group(), "it is " + heldBy(r)}
+		case now.Sub(since) >= lease:
+			return version, r.GetRevision(), nil
+		}
+		if !pause(ctx, max(100*time.Millisecond, lease/group.PollsPerLease/2)) {
+			return 0, 0, ctx.Err()
+		}
+	}
+}
+
+// idle reports whether a record lets no executor do anything.
+func idle(r *fleetv1.Record) bool {
+	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
+}
+
+// heldBy describes who holds a record; nil is one that this operator's key has not signed.
+func heldBy(r *fleetv1.Record) string {
+	if r == nil {
+		return "held by a record that another key has signed"
+	}
+	clean := func(s string) string { return text.Clean(s, maxName) }
+	return fmt.Sprintf("held by %s (%s) at %g %%, %s, revision %d: %q", clean(r.GetHolder()), clean(r.GetIssuer()), r.GetPercent(), fleet.Mode(r.GetMode()),
+		r.GetRevision(), text.Clean(r.GetReason(), maxReason))
+}
+
+// stored returns the record of the store.
+func (g *Group) stored(ctx context.Context) ([]byte, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return g.Carrier.Record(ctx)
+}
+
+// record returns the record of the store, nil without one. It returns an error if this operator's key has not signed it.
+func (g *Group) record(ctx context.Context) (*fleetv1.Record, uint64, error) {
+	envelope, version, err := g.stored(ctx)
+	if err != nil || len(envelope) == 0 {
+		return nil, version, err
+	}
+	r, err := group.OpenRecord(g.keys(), envelope, g.Group())
+	return r, version, err
+}
+
+// lastStop returns the newest stop of the store that this operator's key has signed; nil without one.
+func (g *Group) lastStop(ctx context.Context) (*fleetv1.Stop, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	envelope, err := g.Carrier.LastStop(ctx)
+	if err != nil || len(envelope) == 0 {
+		return nil, err
+	}
+	return group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope)
+}
+
+// Session returns the id of the session.
+func (p *Publisher) Session() string { return p.session.ID() }
+
+// Last returns the newest record; nil before the first.
+func (p *Publisher) Last() *fleetv1.Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.session.Last()
+}
+
+// Change publishes a record with the terms. keep gets its revision before it is published. The error is a [*TakenError], or
+// that of a call, which may have succeeded nevertheless: repeat it with [Publisher.Renew].
+func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func(revision uint64)) error {
+	p.mu.Lock()
+	r, envelope, err := p.session.Change(terms, p.above, time.Now())
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	keep(r.GetRevision())
+	return p.put(ctx, envelope)
+}
+
+// Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change]. A stop that
+// somebody has sent is a [*TakenError] too.
+func (p *Publisher) Renew(ctx context.Context) error {
+	if s, err := p.g.lastStop(ctx); err == nil && s.GetRevision() >= p.Last().GetRevision() {
+		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
+	}
+	return p.Repeat(ctx)
+}
+
+// Repeat is [Publisher.Renew], also after a stop.
+func (p *Publisher) Repeat(ctx context.Context) error {
+	p.mu.Lock()
+	_, envelope, err := p.session.Renew(time.Now())
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return p.put(ctx, envelope)
+}
+
+// put replaces the record, unless somebody else has.
+func (p *Publisher) put(ctx context.Context, envelope []byte) error {
+	version, err := p.g.Carrier.Put(ctx, envelope, p.version)
+	if err == nil {
+		p.wrote(version)
+		return nil
+	}
+	stored, version, unread := p.g.stored(ctx)
+	if unread != nil {
+		return err
+	}
+	if bytes.Equal(stored, envelope) { // it succeeded although its answer was lost
+		p.wrote(version)
+		return nil
+	}
+	if version == p.version {
+		return err
+	}
+	// An earlier call of this session succeeded late, or the store has lost records and shows older ones, which hold nothing.
+	if len(stored) > 0 {
+		r, err := group.OpenRecord(p.g.keys(), stored, p.g.Group())
+		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() > p.known {
+			return &TakenError{p.g.Group(), "it is " + heldBy(r)}
+		}
+	}
+	version, err = p.g.Carrier.Put(ctx, envelope, version)
+	if errors.Is(err, group.ErrVersion) {
+		return fmt.Errorf("group %s: another controller writes its record: %w", p.g.Group(), err)
+	}
+	if err == nil {
+		p.wrote(version)
+	}
+	return err
+}
+
+// wrote notes that the newest record is stored.
+func (p *Publisher) wrote(version uint64) {
+	p.version, p.known = version, p.Last().GetRevision()
+}
+
+// admitPause is the least time between two admissions of one executor.
+const admitPause = time.Second
+
+// admissions admits executors as they report.
+func (p *Publisher) admissions(ctx context.Context, heard <-chan string) {
+	last := map[string]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-heard:
+			now := time.Now()
+			m, ok := p.g.Member(id, now)
+			if !ok || m.Err != nil || now.Sub(last[id]) < admitPause {
+				continue
+			}
+			envelope := p.admission(m.Report, now)
+			if envelope == nil {
+				continue
+			}
+			if len(last) >= maxMembers {
+				clear(last)
+			}
+			last[id] = now
+			_ = p.g.admit(ctx, id, envelope) // the next report asks again
+		}
+	}
+}
+
+// admission returns an admission of the process of the report; nil if it needs none.
+func (p *Publisher) admission(r *fleetv1.Report, now time.Time) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.session.Due(r, now) {
+		return nil
+	}
+	envelope, err := p.session.Admit(r, now)
+	if err != nil {
+		return nil
+	}
+	return envelope
+}
+
+// Close ends the admissions. The record lapses unless it says 0 %. A nil Publisher has nothing to end.
+func (p *Publisher) Close() {
+	if p == nil {
+		return
+	}
+	p.cancel()
+	p.done.Wait()
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	p.g.heard = nil
+}
