@@ -44,6 +44,7 @@ func Conform(t *testing.T, a, b group.Carrier) {
 			err := c.Watch(ctx, executor, func(k group.Kind, data []byte) { put([]string{"record ", "admission ", "stop "}[k] + string(data)) })
 			if ctx.Err() == nil {
 				t.Errorf("the watch has ended: %v", err)
+				close(taken)
 			}
 		})
 		return taken

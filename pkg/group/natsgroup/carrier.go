@@ -1,0 +1,275 @@
+// Package natsgroup carries the messages of a group by NATS JetStream. See docs/fleet.md for the subjects, and for what the
+// credentials of an executor and of the operator must allow.
+package natsgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+)
+
+// Carrier implements [group.Carrier] on one connection.
+type Carrier struct {
+	opts   Options
+	cancel context.CancelFunc
+	// opened is closed once nc and js are set, or err.
+	opened chan struct{}
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	err    error
+	// kv is the bucket, nil until it was used.
+	kv atomic.Pointer[jetstream.KeyValue]
+}
+
+var _ group.Carrier = (*Carrier)(nil)
+
+// watchQueue bounds the messages for an executor that wait. More are lost.
+const watchQueue = 256
+
+// flushWait bounds how long a server may take to read what was sent.
+const flushWait = 5 * time.Second
+
+// Watch implements [group.Carrier]. It ends when the connection does, since messages were perhaps missed.
+func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Kind, []byte)) error {
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	g := c.opts.Group
+	admits, stops, records := admitSubject(g, executor), stopSubject(g), storedSubject(g, recordKey)
+	messages := make(chan *nats.Msg, watchQueue)
+	lost := c.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(lost)
+	var subs []*nats.Subscription
+	defer func() {
+		for _, s := range subs {
+			_ = s.Unsubscribe() // it fails only if the connection is closed
+		}
+	}()
+	for _, s := range []string{admits, stops, records, storedSubject(g, stopKey)} {
+		sub, err := c.nc.ChanSubscribe(s, messages)
+		if err != nil {
+			return err
+		}
+		subs = append(subs, sub)
+	}
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	// Without the store, stops and admissions still come, and the caller polls.
+	if r, _, err := c.Record(ctx); err == nil && r != nil {
+		take(group.RecordMessage, r)
+	}
+	if s, err := c.LastStop(ctx); err == nil && s != nil {
+		take(group.StopMessage, s)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-lost:
+			return errors.New("the connection was lost")
+		case m := <-messages:
+			switch {
+			case len(m.Data) > group.MaxEnvelope:
+			case m.Subject == admits:
+				take(group.AdmissionMessage, m.Data)
+			case m.Subject == records:
+				take(group.RecordMessage, m.Data)
+			default:
+				take(group.StopMessage, m.Data)
+			}
+		}
+	}
+}
+
+// flush waits until the server has read what was sent.
+func (c *Carrier) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushWait)
+	defer cancel()
+	return c.nc.FlushWithContext(ctx)
+}
+
+// get returns the value of a key, nil without one, and its version.
+func (c *Carrier) get(ctx context.Context, key string) ([]byte, uint64, error) {
+	kv, err := c.bucket(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	entry, err := kv.Get(ctx, key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil, 0, nil
+	case err != nil:
+		c.kv.Store(nil) // perhaps the bucket was deleted
+		return nil, 0, err
+	case len(entry.Value()) > group.MaxEnvelope:
+		return nil, 0, fmt.Errorf("the %s in %s has %d bytes: want at most %d", key, kv.Bucket(), len(entry.Value()), group.MaxEnvelope)
+	}
+	return entry.Value(), entry.Revision(), nil
+}
+
+// Record implements [group.Carrier].
+func (c *Carrier) Record(ctx context.Context) ([]byte, uint64, error) { return c.get(ctx, recordKey) }
+
+// LastStop implements [group.Carrier].
+func (c *Carrier) LastStop(ctx context.Context) ([]byte, error) {
+	s, _, err := c.get(ctx, stopKey)
+	return s, err
+}
+
+// Put implements [group.Carrier].
+func (c *Carrier) Put(ctx context.Context, envelope []byte, version uint64) (uint64, error) {
+	kv, err := c.bucket(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if version == 0 {
+		version, err = kv.Create(ctx, recordKey, envelope)
+	} else {
+		version, err = kv.Update(ctx, recordKey, envelope, version)
+	}
+	switch {
+	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		return 0, fmt.Errorf("%w: %w", group.ErrVersion, err)
+	case err != nil:
+		c.kv.Store(nil)
+		return 0, err
+	}
+	return version, nil
+}
+
+// Admit implements [group.Carrier].
+func (c *Carrier) Admit(ctx context.Context, executor string, envelope []byte) error {
+	return c.publish(ctx, admitSubject(c.opts.Group, executor), executor, envelope)
+}
+
+// publish sends a message for or from an executor, which may be lost.
+func (c *Carrier) publish(ctx context.Context, subject, executor string, data []byte) error {
+	if err := group.CheckName(executor); err != nil {
+		return fmt.Errorf("executor %w", err)
+	}
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	return c.nc.Publish(subject, data)
+}
+
+// Stop implements [group.Carrier].
+func (c *Carrier) Stop(ctx context.Context, envelope []byte) error {
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	sent := c.nc.Publish(stopSubject(c.opts.Group), envelope)
+	if sent == nil {
+		sent = c.flush(ctx)
+	}
+	kv, err := c.bucket(ctx)
+	if err == nil {
+		if _, err = kv.Put(ctx, stopKey, envelope); err != nil {
+			c.kv.Store(nil)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("the stop is not stored: %w", err)
+	}
+	return errors.Join(sent, err)
+}
+
+// PublishReport implements [group.Carrier].
+func (c *Carrier) PublishReport(ctx context.Context, executor string, report []byte) error {
+	return c.publish(ctx, reportSubject(c.opts.Group, executor), executor, report)
+}
+
+// Reports implements [group.Carrier].
+func (c *Carrier) Reports(ctx context.Context, take func([]byte)) error {
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	sub, err := c.nc.SubscribeSync(reportSubject(c.opts.Group, "*"))
+	if err != nil {
+		return err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // it fails only if the connection is closed
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		switch {
+		case errors.Is(err, nats.ErrSlowConsumer): // some were lost
+		case err != nil:
+			return err
+		case len(m.Data) <= group.MaxReport:
+			take(m.Data)
+		}
+	}
+}
+
+// PublishBlocks implements [group.Carrier].
+func (c *Carrier) PublishBlocks(ctx context.Context, executor, key string, blocks []byte) error {
+	if err := group.CheckName(executor); err != nil {
+		return fmt.Errorf("executor %w", err)
+	}
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	publish := func() error {
+		_, err := c.js.Publish(ctx, blocksSubject(c.opts.Group, executor), blocks, jetstream.WithMsgID(key),
+			jetstream.WithExpectStream(streamName(c.opts.Group)), jetstream.WithRetryAttempts(0))
+		return err
+	}
+	err := publish()
+	if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+		if err = c.stream(ctx); err == nil {
+			err = publish()
+		}
+	}
+	return err
+}
+
+// Blocks implements [group.Carrier].
+func (c *Carrier) Blocks(ctx context.Context, take func([]byte)) error {
+	if err := c.connected(ctx); err != nil {
+		return err
+	}
+	if err := c.stream(ctx); err != nil {
+		return err
+	}
+	s, err := c.js.Stream(ctx, streamName(c.opts.Group))
+	if err != nil {
+		return err
+	}
+	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil
+	}
+	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if len(m.Data()) <= group.MaxReport {
+			take(m.Data())
+		}
+		if meta.NumPending == 0 || meta.Sequence.Stream >= state.LastSeq {
+			return nil
+		}
+	}
+}

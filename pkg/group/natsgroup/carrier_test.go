@@ -1,0 +1,383 @@
+package natsgroup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.init.0.func1"))
+}
+
+// open opens a carrier until the test ends, and waits until it is connected if there is a server.
+func open(t *testing.T, o natsgroup.Options) *natsgroup.Carrier {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Group == "" {
+		o.Group = "desk-a"
+	}
+	c, err := natsgroup.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// patience bounds what a test waits for on a machine with a load. No test takes longer for it.
+const patience = time.Minute
+
+// until calls until the call succeeds.
+func until(t *testing.T, what string, call func(context.Context) error) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		err := call(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
+// stored waits until the newest record is the wanted one, and returns its version.
+func stored(t *testing.T, c group.Carrier, want string) (version uint64) {
+	t.Helper()
+	until(t, "record "+want, func(ctx context.Context) error {
+		r, at, err := c.Record(ctx)
+		if err == nil && string(r) != want {
+			err = errors.New("got " + string(r))
+		}
+		version = at
+		return err
+	})
+	return version
+}
+
+func TestConforms(t *testing.T) {
+	s := natstest.Start(t, 1)
+	a, b := open(t, natsgroup.Options{URL: s.URL}), open(t, natsgroup.Options{URL: s.URL})
+	stored(t, a, "")
+	grouptest.Conform(t, a, b)
+}
+
+// Groups on one server do not see each other.
+func TestGroupsAreApart(t *testing.T) {
+	s := natstest.Start(t, 1)
+	a, b := open(t, natsgroup.Options{URL: s.URL}), open(t, natsgroup.Options{URL: s.URL, Group: "desk-b"})
+	stored(t, a, "")
+	if _, err := a.Put(t.Context(), []byte("one"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Stop(t.Context(), []byte("halt")); err != nil {
+		t.Fatal(err)
+	}
+	stored(t, b, "")
+	if stop, err := b.LastStop(t.Context()); err != nil || stop != nil {
+		t.Errorf("another group has the stop %q (%v)", stop, err)
+	}
+}
+
+// With the permissions of docs/fleet.md an executor and the operator can do what they must, and an executor no more.
+func TestPermissions(t *testing.T) {
+	s := natstest.StartSecured(t)
+	table := permissions(t)
+	operator := open(t, natsgroup.Options{URL: s.URL, Creds: s.Creds(table["operator publish"], table["operator subscribe"])})
+	executor := open(t, natsgroup.Options{URL: s.URL, Creds: s.Creds(table["executor publish"], table["executor subscribe"])})
+	stored(t, operator, "")
+	version, err := operator.Put(t.Context(), []byte("one"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored(t, executor, "one")
+	messages := make(chan string, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		_ = executor.Watch(ctx, "executor-1", func(_ group.Kind, data []byte) { messages <- string(data) })
+	})
+	reports := make(chan string, 10)
+	running.Go(func() { _ = operator.Reports(ctx, func(data []byte) { reports <- string(data) }) })
+	defer running.Wait()
+	defer cancel()
+	next := func(from <-chan string, want string) {
+		t.Helper()
+		if got := <-from; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	next(messages, "one")
+	if _, err := operator.Put(t.Context(), []byte("two"), version); err != nil {
+		t.Fatal(err)
+	}
+	next(messages, "two")
+	if err := operator.Admit(t.Context(), "executor-1", []byte("welcome")); err != nil {
+		t.Fatal(err)
+	}
+	next(messages, "welcome")
+	if err := operator.Stop(t.Context(), []byte("halt")); err != nil {
+		t.Fatal(err)
+	}
+	next(messages, "halt")
+	// What an executor must not do. The server refuses a publication without an answer to it, so the next report shows that it
+	// was read.
+	for what, call := range map[string]func(context.Context) error{
+		"record": func(ctx context.Context) error { _, err := executor.Put(ctx, []byte("mine"), 0); return err },
+		"stop":   func(ctx context.Context) error { return executor.Stop(ctx, []byte("mine")) },
+	} {
+		short, end := context.WithTimeout(t.Context(), 100*time.Millisecond) // the server does not answer
+		if err := call(short); err == nil {
+			t.Errorf("an executor may store a %s", what)
+		}
+		end()
+	}
+	_ = executor.Admit(t.Context(), "executor-1", []byte("mine"))
+	_ = executor.PublishReport(t.Context(), "executor-2", []byte("of another"))
+	if err := executor.PublishReport(t.Context(), "executor-1", []byte("alive")); err != nil {
+		t.Fatal(err)
+	}
+	next(reports, "alive")
+	if err := executor.PublishBlocks(t.Context(), "executor-1", "1", []byte("block")); err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	if err := operator.Blocks(t.Context(), func(data []byte) { blocks = append(blocks, string(data)) }); err != nil || len(blocks) != 1 {
+		t.Errorf("the operator reads %q (%v)", blocks, err)
+	}
+	stored(t, operator, "two")
+	if stop, err := operator.LastStop(t.Context()); err != nil || string(stop) != "halt" {
+		t.Errorf("the stop is %q (%v)", stop, err)
+	}
+	cancel()
+	running.Wait()
+	for len(messages) > 0 {
+		if m := <-messages; m == "mine" {
+			t.Error("an executor has sent a message to an executor")
+		}
+	}
+}
+
+// permissions reads the table of the documentation: the subjects of each line, for the group desk-a and executor-1.
+func permissions(t *testing.T) map[string][]string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "fleet.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := map[string][]string{}
+	for line := range strings.Lines(string(raw)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 5 || !strings.Contains(cells[3], "`") {
+			continue
+		}
+		key := strings.TrimSpace(cells[1]) + " " + strings.TrimSpace(cells[2])
+		subject := strings.NewReplacer("GROUP", "desk-a", "EXECUTOR", "executor-1").Replace(strings.Trim(strings.TrimSpace(cells[3]), "`"))
+		table[key] = append(table[key], subject)
+	}
+	if len(table) != 4 {
+		t.Fatalf("the table has %d kinds of permissions, want 4: %v", len(table), table)
+	}
+	return table
+}
+
+// One of three servers is killed, the one that leads. What was acknowledged stays, and calls and watches work again.
+func TestClusterLosesItsLeader(t *testing.T) {
+	s := natstest.Start(t, 3)
+	a, b := open(t, natsgroup.Options{URL: s.URL}), open(t, natsgroup.Options{URL: s.URL})
+	stored(t, a, "")
+	until(t, "put", func(ctx context.Context) error {
+		_, err := a.Put(ctx, []byte("before"), 0)
+		return err
+	})
+	leader := -1
+	until(t, "leader", func(context.Context) error {
+		if leader = s.Leader("KV_greenlight-desk-a"); leader < 0 {
+			return errors.New("none")
+		}
+		return nil
+	})
+	s.Kill(leader)
+	version := stored(t, b, "before")
+	until(t, "put", func(ctx context.Context) error {
+		_, err := a.Put(ctx, []byte("after"), version)
+		if errors.Is(err, group.ErrVersion) { // an earlier try was stored without an answer
+			return nil
+		}
+		return err
+	})
+	stored(t, b, "after")
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan string, 1)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			_ = b.Watch(ctx, "x", func(_ group.Kind, data []byte) {
+				select {
+				case seen <- string(data):
+				default:
+				}
+			})
+		}
+	})
+	if got := <-seen; got != "after" {
+		t.Errorf("a watch begins with %q", got)
+	}
+	cancel()
+	running.Wait()
+	s.Restart(leader)
+}
+
+// A server that starts after its clients is found, and one that was wiped gets the bucket again.
+func TestServerIsAwayAndComesBack(t *testing.T) {
+	s := natstest.Start(t, 1)
+	c := open(t, natsgroup.Options{URL: s.URL})
+	stored(t, c, "")
+	if _, err := c.Put(t.Context(), []byte("one"), 0); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	watching := make(chan struct{}, 2)
+	go func() {
+		ended <- c.Watch(t.Context(), "x", func(group.Kind, []byte) { watching <- struct{}{} })
+	}()
+	<-watching
+	s.Kill(0)
+	if err := <-ended; err == nil {
+		t.Error("a watch outlives its connection without an error")
+	}
+	for what, call := range map[string]func() error{
+		"record":  func() error { _, _, err := c.Record(t.Context()); return err },
+		"put":     func() error { _, err := c.Put(t.Context(), nil, 1); return err },
+		"admit":   func() error { return c.Admit(t.Context(), "x", nil) },
+		"stop":    func() error { return c.Stop(t.Context(), nil) },
+		"report":  func() error { return c.PublishReport(t.Context(), "x", nil) },
+		"blocks":  func() error { return c.PublishBlocks(t.Context(), "x", "1", nil) },
+		"read":    func() error { return c.Blocks(t.Context(), nil) },
+		"reports": func() error { return c.Reports(t.Context(), nil) },
+		"watch":   func() error { return c.Watch(t.Context(), "x", nil) },
+	} {
+		if err := call(); err == nil || !strings.Contains(err.Error(), "not connected to nats://127.0.0.1") {
+			t.Errorf("%s without a server: %v", what, err)
+		}
+	}
+	s.Wipe(0)
+	s.Restart(0)
+	stored(t, c, "")
+	if _, err := c.Put(t.Context(), []byte("two"), 0); err != nil {
+		t.Error(err)
+	}
+	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "x", "1", []byte("block")) })
+}
+
+// A server that accepts connections and never answers delays no call beyond its context, and no Close.
+func TestHungServer(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepting.Go(func() {
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			})
+		}
+	})
+	defer accepting.Wait()
+	defer l.Close()
+	c := open(t, natsgroup.Options{URL: "nats://" + l.Addr().String()})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, _, err := c.Record(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
+	c.Close()
+}
+
+func TestMessagesThatAreTooLong(t *testing.T) {
+	s := natstest.Start(t, 1)
+	c := open(t, natsgroup.Options{URL: s.URL})
+	stored(t, c, "")
+	long := bytes.Repeat([]byte("x"), group.MaxEnvelope+1)
+	if _, err := c.Put(t.Context(), long, 0); err == nil {
+		t.Error("a record that is too long is stored")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	messages, reports := make(chan int, 10), make(chan int, 10)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { _ = c.Watch(ctx, "x", func(_ group.Kind, data []byte) { messages <- len(data) }) })
+	running.Go(func() { _ = c.Reports(ctx, func(data []byte) { reports <- len(data) }) })
+	longReport := bytes.Repeat([]byte("x"), group.MaxReport+1)
+	for len(messages) == 0 || len(reports) == 0 {
+		for _, data := range [][]byte{long, []byte("short")} {
+			if err := c.Admit(t.Context(), "x", data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, data := range [][]byte{longReport, []byte("short")} {
+			if err := c.PublishReport(t.Context(), "x", data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond) // until both are subscribed
+		}
+	}
+	if m, r := <-messages, <-reports; m != len("short") || r != len("short") {
+		t.Errorf("taken %d and %d bytes", m, r)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	good := natsgroup.Options{URL: "nats://a:4222,tls://b:4222", Group: "desk-a"}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*natsgroup.Options){
+		"no address":   func(o *natsgroup.Options) { o.URL = "" },
+		"http":         func(o *natsgroup.Options) { o.URL = "http://a" },
+		"no scheme":    func(o *natsgroup.Options) { o.URL = "a:4222" },
+		"path":         func(o *natsgroup.Options) { o.URL = "nats://a:4222/x" },
+		"password":     func(o *natsgroup.Options) { o.URL = "nats://me:secret@a:4222" },
+		"broken":       func(o *natsgroup.Options) { o.URL = "nats://me:secret@a:x" },
+		"second empty": func(o *natsgroup.Options) { o.URL += "," },
+		"group":        func(o *natsgroup.Options) { o.Group = "a.b" },
+		"no creds":     func(o *natsgroup.Options) { o.Creds = filepath.Join(t.TempDir(), "none") },
+		"no CA":        func(o *natsgroup.Options) { o.CA = filepath.Join(t.TempDir(), "none") },
+	} {
+		o := good
+		change(&o)
+		if err := o.Validate(); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
