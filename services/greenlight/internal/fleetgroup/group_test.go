@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,99 +15,32 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
-	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
-const (
-	modelDigest    = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	baselineDigest = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-)
-
-// shadowReport returns a valid report with n comparisons.
-func shadowReport(instance string, n uint64, percent float64) *executorv1.GetShadowReportResponse {
-	r := &executorv1.GetShadowReportResponse{
-		InstanceId: instance, StartTime: timestamppb.Now(), ReportTime: timestamppb.Now(), RequestsTotal: n, SamplePercent: percent,
-		BaselineVersion: "heuristic-v1", BaselineDigest: baselineDigest, ShadowVersion: "v1.8.1-rc1", ShadowDigest: modelDigest,
-		LatencyMsTotal: &executorv1.Histogram{Edges: telemetry.LatencyBucketsMS, Counts: make([]uint64, len(telemetry.LatencyBucketsMS)+1)},
-		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
-	}
-	r.LatencyMsTotal.Counts[0] = n
-	for _, o := range shadow.Outcomes() {
-		c := &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o)}
-		if o == shadow.Match {
-			c.Count = n
-		}
-		r.OutcomesTotal = append(r.OutcomesTotal, c)
-	}
-	return r
-}
-
-// executor is what a member of the group obeys and reports.
-type executor struct {
-	mu      sync.Mutex
-	percent float64
-	until   time.Time
-	killed  bool
-}
-
-func (e *executor) Obey(r *fleetv1.Record, until time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.percent, e.until = r.GetPercent(), until
-}
-
-func (e *executor) Kill(string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.killed = true
-}
-
-func (e *executor) now() float64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !time.Now().Before(e.until) {
-		return 0
-	}
-	return e.percent
-}
-
-func (e *executor) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
-	percent := e.now()
-	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF
-	if percent > 0 {
-		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
-	}
-	g := &executorv1.GateStatus{}
-	if e.killed {
-		g.Latches = append(g.Latches, &executorv1.GateLatchState{Latch: executorv1.GateLatch_GATE_LATCH_KILLED})
-	}
-	return shadowReport("process", 100, percent), &executorv1.GetRolloutResponse{InstanceId: "process", Gate: g, Rollout: &executorv1.Rollout{Percent: percent, Mode: mode, Revision: 1}}, nil
-}
+const modelDigest, baselineDigest = fleettest.Model, fleettest.Baseline
 
 // desk is a group with members.
 type desk struct {
 	net       *grouptest.Network
 	signer    *dsse.Signer
-	executors map[string]*executor
+	executors map[string]*fleettest.Counter
 	members   map[string]*fleettest.Member
 	stops     map[string]func()
 }
 
 func newDesk(t *testing.T, ids ...string) *desk {
 	t.Helper()
-	d := &desk{grouptest.NewNetwork(1), fleettest.Signer(t), map[string]*executor{}, map[string]*fleettest.Member{}, map[string]func(){}}
+	d := &desk{grouptest.NewNetwork(1), fleettest.Signer(t), map[string]*fleettest.Counter{}, map[string]*fleettest.Member{}, map[string]func(){}}
 	for _, id := range ids {
-		e := &executor{}
+		e := &fleettest.Counter{}
 		m := &fleettest.Member{Executor: e, Group: "desk-a", ID: id, Carrier: d.net.Carrier(), Keys: d.signer.Public()}
 		d.executors[id], d.members[id], d.stops[id] = e, m, m.Start(t.Context())
 	}
@@ -148,7 +80,7 @@ func raw(t *testing.T, r *fleetv1.Report) []byte {
 
 func report(id, instance string, sequence uint64) *fleetv1.Report {
 	return &fleetv1.Report{
-		Group: "desk-a", ExecutorId: id, InstanceId: instance, Sequence: sequence, Nonce: fmt.Sprint(sequence), Shadow: shadowReport("process-"+instance, sequence, 0),
+		Group: "desk-a", ExecutorId: id, InstanceId: instance, Sequence: sequence, Nonce: fmt.Sprint(sequence), Shadow: fleettest.Report("process-"+instance, sequence, 0),
 		Rollout: &executorv1.GetRolloutResponse{InstanceId: "process-" + instance, Rollout: &executorv1.Rollout{Revision: 1, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}},
 	}
 }
@@ -254,8 +186,8 @@ func TestPublish(t *testing.T) {
 		d.stops["b"] = d.members["b"].Start(t.Context())
 		time.Sleep(3 * time.Second)
 		for id, e := range d.executors {
-			if e.now() != 25 {
-				t.Errorf("executor %s is at %g %%", id, e.now())
+			if e.Percent() != 25 {
+				t.Errorf("executor %s is at %g %%", id, e.Percent())
 			}
 		}
 		for range 20 {
@@ -264,13 +196,13 @@ func TestPublish(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 		}
-		if e := d.executors["a"]; e.now() != 25 {
-			t.Errorf("after %d renewals at %g %%", p.Last().GetRenewal(), e.now())
+		if e := d.executors["a"]; e.Percent() != 25 {
+			t.Errorf("after %d renewals at %g %%", p.Last().GetRenewal(), e.Percent())
 		}
 		time.Sleep(26 * time.Second)
 		for id, e := range d.executors {
-			if e.now() != 0 {
-				t.Errorf("executor %s is at %g %% without renewals", id, e.now())
+			if e.Percent() != 0 {
+				t.Errorf("executor %s is at %g %% without renewals", id, e.Percent())
 			}
 		}
 		if _, err := g.Publish(t.Context(), Claim{}); err == nil {
@@ -416,8 +348,8 @@ func TestStops(t *testing.T) {
 					} else {
 						_, err = e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: "enough"})
 					}
-					if x := d.executors[e.Addr]; err != nil || x.now() != 0 || x.killed != (kind == fleetv1.StopKind_STOP_KIND_KILL) {
-						t.Errorf("executor %s: %v, at %g %%, killed %v", e.Addr, err, x.now(), x.killed)
+					if x := d.executors[e.Addr]; err != nil || x.Percent() != 0 || x.Killed() != (kind == fleetv1.StopKind_STOP_KIND_KILL) {
+						t.Errorf("executor %s: %v, at %g %%, killed %v", e.Addr, err, x.Percent(), x.Killed())
 					}
 				}
 				taken := (*TakenError)(nil)

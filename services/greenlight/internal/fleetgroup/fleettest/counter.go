@@ -1,0 +1,92 @@
+package fleettest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// The digests in a report of [Report].
+const (
+	Model    = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	Baseline = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+// Report returns a valid report with n comparisons.
+func Report(instance string, n uint64, percent float64) *executorv1.GetShadowReportResponse {
+	r := &executorv1.GetShadowReportResponse{
+		InstanceId: instance, StartTime: timestamppb.Now(), ReportTime: timestamppb.Now(), RequestsTotal: n, SamplePercent: percent,
+		BaselineVersion: "heuristic-v1", BaselineDigest: Baseline, ShadowVersion: "v1.8.1-rc1", ShadowDigest: Model,
+		LatencyMsTotal: &executorv1.Histogram{Edges: telemetry.LatencyBucketsMS, Counts: make([]uint64, len(telemetry.LatencyBucketsMS)+1)},
+		Breaker:        &executorv1.BreakerStatus{State: executorv1.BreakerState_BREAKER_STATE_CLOSED},
+	}
+	r.LatencyMsTotal.Counts[0] = n
+	for _, o := range shadow.Outcomes() {
+		c := &executorv1.OutcomeCount{Outcome: executorv1.ShadowOutcome(o)}
+		if o == shadow.Match {
+			c.Count = n
+		}
+		r.OutcomesTotal = append(r.OutcomesTotal, c)
+	}
+	return r
+}
+
+// Counter is an executor with 100 comparisons. The zero value is at 0 %.
+type Counter struct {
+	mu      sync.Mutex
+	percent float64
+	until   time.Time
+	killed  bool
+}
+
+// Obey implements [Executor].
+func (e *Counter) Obey(r *fleetv1.Record, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.percent, e.until = r.GetPercent(), until
+}
+
+// Killed reports whether the gate is killed.
+func (e *Counter) Killed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.killed
+}
+
+// Kill implements [Executor].
+func (e *Counter) Kill(string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.killed = true
+}
+
+// Percent is what is in force now.
+func (e *Counter) Percent() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !time.Now().Before(e.until) {
+		return 0
+	}
+	return e.percent
+}
+
+// Report implements [Executor].
+func (e *Counter) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	percent := e.Percent()
+	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	if percent > 0 {
+		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	}
+	g := &executorv1.GateStatus{}
+	if e.Killed() {
+		g.Latches = append(g.Latches, &executorv1.GateLatchState{Latch: executorv1.GateLatch_GATE_LATCH_KILLED})
+	}
+	return Report("process", 100, percent), &executorv1.GetRolloutResponse{InstanceId: "process", Gate: g, Rollout: &executorv1.Rollout{Percent: percent, Mode: mode, Revision: 1}}, nil
+}
