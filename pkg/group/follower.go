@@ -1,7 +1,6 @@
 package group
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -28,9 +27,8 @@ type Follower struct {
 	state State
 
 	nonces []nonce
-	// record is the newest that was seen by this process, envelope its signed message.
-	record   *fleetv1.Record
-	envelope []byte
+	// record is the newest that was seen by this process.
+	record *fleetv1.Record
 	// session has admitted this process to records from the revision least on. late is set if the admission took long.
 	session string
 	least   uint64
@@ -107,9 +105,6 @@ func (f *Follower) zeroAt(now time.Time) time.Time { return f.zero.Add(-now.Sub(
 
 // Record takes a signed record. The error is a [*RefusedError]. Seeing a record again is no error and renews nothing.
 func (f *Follower) Record(envelope []byte) error {
-	if f.record != nil && bytes.Equal(envelope, f.envelope) { // a poll returns what the watch has brought: no second verification
-		return nil
-	}
 	r, err := OpenRecord(f.m.Keys, envelope, f.m.Group)
 	if err != nil {
 		return err
@@ -125,7 +120,7 @@ func (f *Follower) Record(envelope []byte) error {
 		return refuse(Old, "record %d.%d: %d.%d was seen before", at.revision, at.renewal, seen.revision, seen.renewal)
 	}
 	f.state.Revision, f.state.Renewal, f.state.Body = at.revision, at.renewal, body
-	f.record, f.envelope = r, bytes.Clone(envelope)
+	f.record = r
 	return nil
 }
 
