@@ -64,8 +64,8 @@ type State struct {
 	Kills []string `json:"kills,omitempty"`
 }
 
-// maxKills bounds the ids of kills that are remembered.
-const maxKills = 64
+// MaxKills bounds the ids of kills that a [State] has.
+const MaxKills = 64
 
 // NewFollower returns a follower that continues from the state. It is at 0 % until a session admits it.
 func NewFollower(m Member, s State) *Follower { return &Follower{m: m, state: s} }
@@ -85,6 +85,9 @@ func (f *Follower) Session() string {
 	}
 	return f.session
 }
+
+// Lease returns the lease of the newest record; 0 without one.
+func (f *Follower) Lease() time.Duration { return f.record.GetLease().AsDuration() }
 
 // Nonce returns a new nonce for a report that is made now.
 func (f *Follower) Nonce(now time.Time) string {
@@ -143,7 +146,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) error {
 	case a.GetReset_():
 		*f = Follower{m: f.m, state: State{Kills: f.state.Kills}} // without nonces: it is obeyed once
 		return nil
-	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > maxRevision:
+	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > MaxRevision:
 		return refuse(Invalid, "the admission has a value out of range")
 	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
 		return refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
@@ -183,7 +186,7 @@ func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
 	f.state.Held = max(f.state.Held, s.GetRevision())
 	if kill {
 		f.state.Kills = append(f.state.Kills, s.GetId())
-		f.state.Kills = f.state.Kills[max(0, len(f.state.Kills)-maxKills):]
+		f.state.Kills = f.state.Kills[max(0, len(f.state.Kills)-MaxKills):]
 	}
 	return s, nil
 }

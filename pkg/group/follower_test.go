@@ -129,7 +129,7 @@ func TestAdmissionsThatAreRefused(t *testing.T) {
 		"negative uptime":  {func(a *fleetv1.Admission) { a.Uptime = durationpb.New(-1) }, Invalid},
 		"giant uptime":     {func(a *fleetv1.Admission) { a.Uptime = durationpb.New(math.MaxInt64) }, Invalid},
 		"no revision":      {func(a *fleetv1.Admission) { a.Revision = 0 }, Invalid},
-		"giant revision":   {func(a *fleetv1.Admission) { a.Revision = maxRevision + 1 }, Invalid},
+		"giant revision":   {func(a *fleetv1.Admission) { a.Revision = MaxRevision + 1 }, Invalid},
 		"old session":      {func(a *fleetv1.Admission) { a.Session = "before" }, Old},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,11 +261,11 @@ func TestStops(t *testing.T) {
 	d.obeys(0)
 	d.take(d.change(observe(40, lease)), "")
 	d.obeys(40)
-	for range maxKills + 1 {
+	for range MaxKills + 1 {
 		stop(kill, 1, "")
 	}
-	if n := len(d.f.State().Kills); n != maxKills {
-		t.Errorf("%d kills are remembered, want %d", n, maxKills)
+	if n := len(d.f.State().Kills); n != MaxKills {
+		t.Errorf("%d kills are remembered, want %d", n, MaxKills)
 	}
 	d.obeys(40)
 	if _, err := Stop(d.signer, "desk-a", "", abort, 0, "", d.now); err == nil {
@@ -283,7 +283,7 @@ func TestReset(t *testing.T) {
 	}
 	d.admit(reset(), NotIdle)
 	d.obeys(10)
-	if _, err := d.f.Stop(d.stop(kill, maxRevision)); err != nil {
+	if _, err := d.f.Stop(d.stop(kill, MaxRevision)); err != nil {
 		t.Fatal(err)
 	}
 	d.obeys(0)
@@ -317,7 +317,7 @@ func TestInvalidRecords(t *testing.T) {
 		"another group":      {func(r *fleetv1.Record) { r.Group = "desk-b" }, OtherGroup},
 		"no group":           {func(r *fleetv1.Record) { r.Group = "" }, OtherGroup},
 		"no revision":        {func(r *fleetv1.Record) { r.Revision = 0 }, Invalid},
-		"giant revision":     {func(r *fleetv1.Record) { r.Revision = maxRevision + 1 }, Invalid},
+		"giant revision":     {func(r *fleetv1.Record) { r.Revision = MaxRevision + 1 }, Invalid},
 		"no renewal":         {func(r *fleetv1.Record) { r.Renewal = 0 }, Invalid},
 		"no mode":            {func(r *fleetv1.Record) { r.Mode = 0 }, Invalid},
 		"unknown mode":       {func(r *fleetv1.Record) { r.Mode = 9 }, Invalid},
@@ -446,7 +446,7 @@ func TestRevisions(t *testing.T) {
 		above uint64
 		want  uint64
 	}{
-		{0, uint64(d.now.UnixMilli())}, {0, uint64(d.now.UnixMilli()) + 1}, {maxRevision - 1, maxRevision},
+		{0, uint64(d.now.UnixMilli())}, {0, uint64(d.now.UnixMilli()) + 1}, {MaxRevision - 1, MaxRevision},
 	} {
 		if r, _, err := d.s.Change(observe(1, lease), test.above, d.now); err != nil || r.GetRevision() != test.want || r.GetRenewal() != 1 {
 			t.Errorf("above %d: revision %d (%v), want %d", test.above, r.GetRevision(), err, test.want)

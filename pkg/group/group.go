@@ -55,8 +55,8 @@ const (
 	MaxEnvelope = 192 << 10
 	// MaxReport bounds a report, and a message with blocks, in bytes.
 	MaxReport = 256 << 10
-	// maxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
-	maxRevision = 1 << 53
+	// MaxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
+	MaxRevision = 1 << 53
 	maxName     = 128
 	maxReason   = 512
 	// maxUptime bounds the uptime of a session, so that times cannot overflow.
@@ -176,7 +176,7 @@ func checkRecord(r *fleetv1.Record) error {
 	lease, off := r.GetLease().AsDuration(), r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	gated := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED
 	switch {
-	case r.GetRevision() < 1 || r.GetRevision() > maxRevision || r.GetRenewal() < 1 || r.GetRenewal() > maxRevision:
+	case r.GetRevision() < 1 || r.GetRevision() > MaxRevision || r.GetRenewal() < 1 || r.GetRenewal() > MaxRevision:
 		return errors.New("revision or renewal is out of range: want 1 to 2^53")
 	case !off && !gated && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
 		return fmt.Errorf("mode is %d: want OFF, OBSERVE_ONLY or GATED", r.GetMode())
@@ -207,7 +207,7 @@ func checkStop(s *fleetv1.Stop) error {
 	switch {
 	case s.GetKind() != fleetv1.StopKind_STOP_KIND_ABORT && s.GetKind() != fleetv1.StopKind_STOP_KIND_KILL:
 		return fmt.Errorf("stop: kind is %d: want ABORT or KILL", s.GetKind())
-	case s.GetRevision() < 1 || s.GetRevision() > maxRevision:
+	case s.GetRevision() < 1 || s.GetRevision() > MaxRevision:
 		return errors.New("stop: revision is out of range: want that of the newest record that is known, 1 to 2^53")
 	case s.GetId() == "" || len(s.GetId()) > maxName || len(s.GetReason()) > maxReason || len(s.GetIssuer()) > maxName:
 		return fmt.Errorf("stop: id is missing, or id, reason or issuer is too long: want at most %d, %d and %d bytes", maxName, maxReason, maxName)

@@ -29,6 +29,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
+	"github.com/greenlight-ml/greenlight/services/executor/internal/home"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/outcome"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/page"
@@ -70,6 +71,9 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return err
 	}
 	p.serve(shell, opts, logger)
+	if err := p.callHome(shell, opts, logger); err != nil {
+		return err
+	}
 	p.killOn(shell, opts.Kill)
 	if err := shell.Start(ctx); err != nil {
 		return err
@@ -94,6 +98,9 @@ type parts struct {
 	keeper     *live.Keeper
 	outcomes   *outcome.Keeper
 	dispatcher *shadow.Dispatcher
+	reports    *decision.ReportService
+	// home is nil without a group.
+	home *home.Home
 	// drift is nil for a model server, which reports none.
 	drift driftCall
 }
@@ -122,7 +129,7 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 		return nil
 	})
 	shell.Registry.MustRegister(p.gate)
-	p.rollouts, err = rollout.Open(rollout.Options{Percent: opts.SamplePercent, Salt: opts.SampleSalt, Dir: opts.StateDir, Gate: p.gate, Logger: logger})
+	p.rollouts, err = rollout.Open(rollout.Options{Percent: opts.SamplePercent, Salt: opts.SampleSalt, Dir: opts.StateDir, Gate: p.gate, Group: opts.Fleet.Group, Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("rollout: %w", err)
 	}
@@ -254,6 +261,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	decisions.LimitMessages(shell.Limiter.Check)
 	decisions.Trace(shell.Tracer)
 	reports := decision.NewReportService(p.baseline, p.dispatcher, p.rollouts)
+	p.reports = reports
 	reports.SetOperators(shell.Server.AsOperator)
 	reports.SetQuality(p.outcomes.Report)
 	executorv1.RegisterDecisionServiceServer(shell.Server, decisions)
@@ -308,7 +316,7 @@ func (p *parts) state(engine string) string {
 			shadows += fmt.Sprintf(", challenger %s cannot be reached", c.Name)
 		}
 	}
-	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.gate.Trouble(), p.book.Trouble(), p.outcomes.Trouble()}, func(s string) bool { return s == "" })
+	troubles := slices.DeleteFunc([]string{p.rows.Trouble(), p.keeper.Trouble(), p.rollouts.Trouble(), p.home.Trouble(), p.gate.Trouble(), p.book.Trouble(), p.outcomes.Trouble()}, func(s string) bool { return s == "" })
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")
 }
 

@@ -53,6 +53,8 @@ type Options struct {
 	StateDir string
 	// AllowGated lets RolloutService set a gate, behind which a model decides. It needs StateDir.
 	AllowGated bool
+	// Fleet is the group of the executor.
+	Fleet Fleet
 	// Kill has the signals that kill the gate; nil never does.
 	Kill <-chan os.Signal
 	// JudgeQuality is set if the verdict on the model's quality is on the requests of this executor alone.
@@ -102,6 +104,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout, the features of quotes, and the labels and records of quality across restarts; empty is off")
 	fs.BoolVar(&o.AllowGated, "allow-gated", false, "let RolloutService set a gate, behind which the model decides; without it no model can decide, whatever anybody sends; needs --state-dir")
 	fs.BoolVar(&o.JudgeQuality, "judge-quality", true, "judge the quality of the model by the requests of this executor alone; false for one of several executors, whose records greenlight agent and greenlight quality add up and judge together")
+	o.Fleet.declare(fs)
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` of the feature log, Parquet files with a row per request; empty is off")
 	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, and so how much a kill can lose")
 
@@ -161,6 +164,9 @@ func (o *Options) validate() error {
 	}
 	if o.AllowGated && o.StateDir == "" {
 		return errors.New("--allow-gated needs --state-dir: a kill of the gate must survive a restart")
+	}
+	if err := o.checkFleet(); err != nil {
+		return err
 	}
 	if o.FeatureLogInterval <= 0 {
 		return errors.New("--feature-log-interval must be positive")

@@ -83,9 +83,10 @@ type Keeper struct {
 	mu      sync.Mutex // guards changes of latched and sets; nobody waits for the disk under it
 	// sets counts how often a latch was set, even if no file can be written; nil without a folder.
 	sets *durable.Counter
-	// rollout and active are set before the first request.
+	// rollout, active and onKill are set before the first request.
 	rollout Rollout
 	active  func() shadow.Active
+	onKill  func()
 
 	saver *durable.Saver
 	// written is what the file has. The saver guards it.
@@ -95,7 +96,7 @@ type Keeper struct {
 // Open continues with the latches and counts in the folder. An unreadable file is set aside and means that the gate is killed.
 // The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
-	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }}
+	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }, onKill: func() {}}
 	k.latched.Store(&latches{})
 	k.budget.restore(time.Now(), nil)
 	if opts.Dir == "" {
@@ -143,6 +144,10 @@ func (k *Keeper) Govern(r Rollout) {
 
 // Ask makes the keeper ask which model ml-engine has. Call it before the first request.
 func (k *Keeper) Ask(active func() shadow.Active) { k.active = active }
+
+// OnKill makes the keeper call the function whenever somebody kills the gate, also if it is killed already. The function must not
+// block. Call OnKill before the first request.
+func (k *Keeper) OnKill(call func()) { k.onKill = call }
 
 // Trouble describes a failing folder. It is empty if the state is written, or if there is no folder.
 func (k *Keeper) Trouble() string { return k.saver.Trouble() }

@@ -68,6 +68,9 @@ func (l *latches) String() string {
 // shut sets a latch, unless it is set already, and demotes the gate.
 func (k *Keeper) shut(which executorv1.GateLatch, by, from, reason string) {
 	k.demote(k.set(which, by, from, reason))
+	if which == killed {
+		k.onKill()
+	}
 }
 
 // set sets a latch, and returns it as it is set. Who set it first, why and when stays. It is in force for the next request.

@@ -2,6 +2,7 @@ package outcome
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,16 +96,8 @@ func (k *Keeper) Report(_ context.Context, req *executorv1.GetQualityReportReque
 	if key == (quality.Key{Executor: k.id}) {
 		key = k.current
 	}
-	resp := &executorv1.GetQualityReportResponse{
-		ExecutorId: k.id, InstanceId: k.opts.Instance, ModelDigest: key.Model, BaselineDigest: key.Baseline, Labels: &executorv1.LabelCounts{},
-	}
 	all := k.records.of(key)
-	labels, lost := countsOf(all)
-	if j := k.joins[key]; j != nil {
-		labels, lost = j.Counts()
-	}
-	resp.Labels, resp.Lost = labelsProto(&labels), lost
-	resp.Plan = rollout.PlanProto(k.records.plans[key.Plan])
+	resp := k.page(key, all)
 	most := int(req.GetMaxRecords())
 	if most == 0 || most > maxPage {
 		most = maxPage
@@ -117,16 +110,59 @@ func (k *Keeper) Report(_ context.Context, req *executorv1.GetQualityReportReque
 			resp.NextBlock = proto.Int64(r.light.Block)
 			break
 		}
-		one := &executorv1.QualityRecord{}
-		if err := proto.Unmarshal(r.raw, one); err != nil {
+		if err := appendRecord(resp, r); err != nil {
 			return nil, err
 		}
-		resp.Records = append(resp.Records, one)
 	}
 	if key == k.current {
 		resp.Judgment = judgmentProto(k.judged)
 	}
 	return resp, nil
+}
+
+// page returns an answer about a key, all of whose records are given, without any of them.
+func (k *Keeper) page(key quality.Key, all []*keptRecord) *executorv1.GetQualityReportResponse {
+	labels, lost := countsOf(all)
+	if j := k.joins[key]; j != nil {
+		labels, lost = j.Counts()
+	}
+	return &executorv1.GetQualityReportResponse{
+		ExecutorId: k.id, InstanceId: k.opts.Instance, ModelDigest: key.Model, BaselineDigest: key.Baseline,
+		Labels: labelsProto(&labels), Lost: lost, Plan: rollout.PlanProto(k.records.plans[key.Plan]),
+	}
+}
+
+func appendRecord(to *executorv1.GetQualityReportResponse, r *keptRecord) error {
+	one := &executorv1.QualityRecord{}
+	if err := proto.Unmarshal(r.raw, one); err != nil {
+		return err
+	}
+	to.Records = append(to.Records, one)
+	return nil
+}
+
+// ID returns the id of this executor, which outlives restarts with a state folder.
+func (k *Keeper) ID() string { return k.id }
+
+// Closed returns the first record after the given number, in an answer like that of GetQualityReport without a verdict, its
+// number, and how many there are. Without one the answer is nil. Numbers outlive restarts with a state folder.
+func (k *Keeper) Closed(after uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.drain()
+	for i := len(k.records.all) - 1; i >= 0 && k.records.all[i].number > after; i-- {
+		if r := k.records.all[i]; r.number <= k.records.saved {
+			waiting++
+			number = r.number
+		}
+	}
+	if waiting == 0 {
+		return nil, 0, 0, nil
+	}
+	r := k.records.all[slices.IndexFunc(k.records.all, func(r *keptRecord) bool { return r.number == number })]
+	key := keyOf(&r.light)
+	page = k.page(key, k.records.of(key))
+	return page, number, waiting, appendRecord(page, r)
 }
 
 // Bounds returns the verdict, nil without one, and at most n points of its bounds over time.

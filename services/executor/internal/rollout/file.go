@@ -37,6 +37,8 @@ type file struct {
 	Plan *outcome.Plan `json:"quality_plan,omitempty"`
 	// Gate is nil without one. Percent is then that of the contract.
 	Gate *gate.Record `json:"gate,omitempty"`
+	// Demoted is the last revision of a group's record whose gate was demoted.
+	Demoted uint64 `json:"demoted_record,omitempty"`
 }
 
 // save writes the rollout. Without a folder it does nothing.
@@ -48,7 +50,7 @@ func (k *Keeper) save(r *Rollout) error {
 	f := &file{
 		Schema: fileSchema, Percent: r.percent(), Mode: modeWord(r.Mode), Revision: r.Revision, Holder: r.Holder, LeaseS: r.Lease.Seconds(),
 		By: r.By, From: r.From, Reason: r.Reason, Time: r.Time.UTC(), Ended: r.Ended,
-		Gate: r.Gate.Record(),
+		Gate: r.Gate.Record(), Demoted: r.Demoted,
 	}
 	if !r.Expires.IsZero() {
 		expires := r.Expires.UTC()
@@ -84,6 +86,8 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return start, false, nil
+	case err == nil && k.opts.Group != "":
+		return k.grouped(r, now)
 	case errors.As(err, &unusable):
 		k.opts.Logger.Error("the rollout cannot be read: no request gets a shadow until an operator sets it", "error", unusable.Err,
 			"file", k.file.Path, "set_aside_as", unusable.Aside)
@@ -146,7 +150,7 @@ func (f *file) rollout(now time.Time) (*Rollout, error) {
 	}
 	r := &Rollout{
 		Plan: c.plan, Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: f.Revision, Holder: f.Holder, Lease: lease,
-		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended, Gate: terms,
+		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended, Gate: terms, Demoted: f.Demoted,
 	}
 	if f.Expires != nil {
 		// If the clock was set back meanwhile, the holder still has at most its full lease to renew it.
@@ -186,7 +190,7 @@ const (
 func (k *Keeper) flush() error {
 	for {
 		r := k.now.Load()
-		if r == k.saved {
+		if r == k.saved || k.saved != nil && r.Record != 0 && r.Revision == k.saved.Revision { // the record was renewed
 			return nil
 		}
 		if err := k.save(r); err != nil {

@@ -30,7 +30,9 @@ type Options struct {
 	// Dir is the state folder, which this process owns. If empty, the rollout is only in memory.
 	Dir string
 	// Gate keeps the state of the gate. nil is one that is never allowed.
-	Gate   *gate.Keeper
+	Gate *gate.Keeper
+	// Group is the group whose record decides: the start is then at 0 %. Empty is none.
+	Group  string
 	Logger *slog.Logger
 }
 
@@ -45,6 +47,11 @@ type Keeper struct {
 	mu      sync.Mutex // guards changes of now; requests do not take it, and nobody waits for the disk under it
 	lapse   *time.Timer
 	stopped bool
+
+	// hold makes the record of the group no longer count, and keep saves that. They are set before the first request, and do
+	// nothing without a group.
+	hold func()
+	keep func(wait time.Duration) error
 
 	file  durable.State[file]
 	saver *durable.Saver
@@ -61,7 +68,10 @@ func Open(opts Options) (*Keeper, error) {
 			return nil, err
 		}
 	}
-	k := &Keeper{opts: opts, instance: rand.Text(), file: durable.State[file]{Path: filepath.Join(opts.Dir, fileName), Schema: fileSchema}}
+	k := &Keeper{
+		opts: opts, instance: rand.Text(), file: durable.State[file]{Path: filepath.Join(opts.Dir, fileName), Schema: fileSchema},
+		hold: func() {}, keep: func(time.Duration) error { return nil },
+	}
 	r, write, err := k.first(time.Now())
 	if err != nil {
 		return nil, err
@@ -142,6 +152,10 @@ func (k *Keeper) Demote(by, from, reason string) {
 	next := &Rollout{
 		Percent: wanted.Gate.Observe, Mode: observe, Revision: before.Revision + 1, By: by, From: from, Time: now, Ended: before.Holder,
 		Reason: text.Cut("the gate was demoted: "+reason, maxReason), Plan: wanted.Plan, Gate: wanted.Gate,
+	}
+	if before.Record != 0 { // the shadows end with the lease as well
+		next.Ended, next.Holder, next.Lease, next.Expires = "", before.Holder, before.Lease, before.Expires
+		next.Record, next.Demoted = before.Record, before.Record
 	}
 	_ = next.sample(k.opts.Salt) // it fails only for percentages out of range
 	k.put(next)
@@ -355,13 +369,14 @@ func unknown(inForce *Rollout, err error) error {
 // abort sets 0 % at once, even if the folder cannot be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	reason = text.Cut(reason, maxReason) // a reason is no cause to refuse
+	k.hold()
 	k.mu.Lock()
 	now := time.Now()
 	k.settle(now)
 	before := k.now.Load()
 	next := &Rollout{
 		Mode: off, Revision: before.Revision + 1, By: by, From: from, Reason: reason, Time: now,
-		Ended: before.Holder, Plan: before.wanted().Plan,
+		Ended: before.Holder, Plan: before.wanted().Plan, Demoted: before.Demoted,
 	}
 	if next.Ended == "" {
 		next.Ended = before.Ended
@@ -370,7 +385,7 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	k.mu.Unlock()
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
-	if err := k.saver.Save(writeWait); err != nil {
+	if err := errors.Join(k.saver.Save(writeWait), k.keep(writeWait)); err != nil {
 		return nil, rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
 			"no request gets a shadow, but this could not be written: a restart may bring back %[2]g %% until it is; the write is retried every %[1]s: %[3]v", writePeriod, before.wanted().Percent, err)
 	}

@@ -41,7 +41,7 @@ func (r *Rollout) left(now time.Time) time.Duration {
 func (r *Rollout) after() *Rollout {
 	return &Rollout{
 		Mode: off, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
-		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease), Plan: r.Plan, Gate: r.Gate,
+		Reason: fmt.Sprintf("the lease of %s was not renewed for %s", r.Holder, r.Lease), Plan: r.Plan, Gate: r.Gate, Demoted: r.Demoted,
 	}
 }
 
@@ -49,7 +49,7 @@ func (r *Rollout) after() *Rollout {
 func renews(before, next *Rollout) bool {
 	before = before.wanted()
 	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Decides == next.Decides && before.Mode == next.Mode &&
-		before.Reason == next.Reason && before.Plan == next.Plan && before.Gate.Equal(next.Gate)
+		before.Reason == next.Reason && before.Plan == next.Plan && before.Gate.Equal(next.Gate) && before.Record == next.Record
 }
 
 // current returns the rollout in force at that time.

@@ -44,6 +44,9 @@ type Rollout struct {
 	Plan outcome.Plan
 	// Gate is what the model may decide; nil unless a gate is set. A lapse and a demotion keep it.
 	Gate *gate.Terms
+	// Record is the revision of the group's record that is obeyed, 0 if it is none. Demoted is that of the last one whose gate
+	// was demoted.
+	Record, Demoted uint64
 
 	// sampler selects the requests that get a shadow, and decides those that the model may decide.
 	sampler, decides *shadow.Sampler

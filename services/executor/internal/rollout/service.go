@@ -31,6 +31,9 @@ func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*e
 
 // SetRollout implements RolloutService.
 func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequest) (*executorv1.SetRolloutResponse, error) {
+	if err := s.keeper.refuseDirect(); err != nil {
+		return nil, err
+	}
 	plan, err := planOf(req.GetPlan())
 	if err != nil {
 		return nil, err
@@ -46,7 +49,7 @@ func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 			c.lease = -1
 		}
 	}
-	if c.gate, err = s.terms(&c, req.GetGate()); err != nil {
+	if c.gate, err = s.keeper.terms(&c, req.GetGate()); err != nil {
 		return nil, err
 	}
 	r, err := s.keeper.set(c)
@@ -66,8 +69,8 @@ func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRollout
 }
 
 // terms returns what the gate of a request allows; nil for a request that validate refuses.
-func (s *Service) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
-	gates := s.keeper.opts.Gate
+func (k *Keeper) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
+	gates := k.opts.Gate
 	switch {
 	case c.mode != gated && g != nil:
 		return nil, gateInvalid(errors.New("gate is set without mode GATED"))

@@ -113,6 +113,8 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_MODEL RolloutErrorReason = 12
 	// The latch is not set, or no gate is set for the model.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET RolloutErrorReason = 13
+	// The record of the group that executor was started with decides: change the record.
+	RolloutErrorReason_ROLLOUT_ERROR_REASON_FLEET RolloutErrorReason = 14
 )
 
 // Enum value maps for RolloutErrorReason.
@@ -132,6 +134,7 @@ var (
 		11: "ROLLOUT_ERROR_REASON_GATE_LATCHED",
 		12: "ROLLOUT_ERROR_REASON_GATE_MODEL",
 		13: "ROLLOUT_ERROR_REASON_GATE_NOT_SET",
+		14: "ROLLOUT_ERROR_REASON_FLEET",
 	}
 	RolloutErrorReason_value = map[string]int32{
 		"ROLLOUT_ERROR_REASON_UNSPECIFIED":       0,
@@ -148,6 +151,7 @@ var (
 		"ROLLOUT_ERROR_REASON_GATE_LATCHED":      11,
 		"ROLLOUT_ERROR_REASON_GATE_MODEL":        12,
 		"ROLLOUT_ERROR_REASON_GATE_NOT_SET":      13,
+		"ROLLOUT_ERROR_REASON_FLEET":             14,
 	}
 )
 
@@ -194,7 +198,8 @@ type Rollout struct {
 	// When the lease lapses, UTC. Absent without a lease.
 	LeaseExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=lease_expire_time,json=leaseExpireTime,proto3" json:"lease_expire_time,omitempty"`
 	// Who set it: "san:" and a name in the caller's client certificate, "token:" and the name of its token, "token" for a token
-	// without a name, "loopback", or "executor" for the first start and for a lapse.
+	// without a name, "loopback", "group:" and the name of the executor's group for its record, or "executor" for the first start
+	// and for a lapse.
 	SetBy string `protobuf:"bytes,6,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
 	// Address and port of the caller. Empty if it was not set by a call.
 	SetFrom string `protobuf:"bytes,7,opt,name=set_from,json=setFrom,proto3" json:"set_from,omitempty"`
@@ -744,7 +749,7 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x18ROLLOUT_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ROLLOUT_MODE_OFF\x10\x01\x12\x1d\n" +
 	"\x19ROLLOUT_MODE_OBSERVE_ONLY\x10\x02\x12\x16\n" +
-	"\x12ROLLOUT_MODE_GATED\x10\x03*\xc3\x04\n" +
+	"\x12ROLLOUT_MODE_GATED\x10\x03*\xe3\x04\n" +
 	"\x12RolloutErrorReason\x12$\n" +
 	" ROLLOUT_ERROR_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$ROLLOUT_ERROR_REASON_PERCENT_INVALID\x10\x01\x12%\n" +
@@ -760,7 +765,8 @@ const file_greenlight_executor_v1_rollout_proto_rawDesc = "" +
 	"\x12%\n" +
 	"!ROLLOUT_ERROR_REASON_GATE_LATCHED\x10\v\x12#\n" +
 	"\x1fROLLOUT_ERROR_REASON_GATE_MODEL\x10\f\x12%\n" +
-	"!ROLLOUT_ERROR_REASON_GATE_NOT_SET\x10\r2\x9b\x05\n" +
+	"!ROLLOUT_ERROR_REASON_GATE_NOT_SET\x10\r\x12\x1e\n" +
+	"\x1aROLLOUT_ERROR_REASON_FLEET\x10\x0e2\x9b\x05\n" +
 	"\x0eRolloutService\x12h\n" +
 	"\n" +
 	"GetRollout\x12).greenlight.executor.v1.GetRolloutRequest\x1a*.greenlight.executor.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12c\n" +

@@ -46,9 +46,10 @@ type RolloutServiceClient interface {
 	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
 	//
 	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
-	// FAILED_PRECONDITION: another holder's lease has not lapsed.
+	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
 	SetRollout(ctx context.Context, in *SetRolloutRequest, opts ...grpc.CallOption) (*SetRolloutResponse, error)
-	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
+	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
+	// only a record with a higher revision.
 	AbortRollout(ctx context.Context, in *AbortRolloutRequest, opts ...grpc.CallOption) (*AbortRolloutResponse, error)
 	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
 	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
@@ -150,9 +151,10 @@ type RolloutServiceServer interface {
 	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
 	//
 	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
-	// FAILED_PRECONDITION: another holder's lease has not lapsed.
+	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
 	SetRollout(context.Context, *SetRolloutRequest) (*SetRolloutResponse, error)
-	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused.
+	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
+	// only a record with a higher revision.
 	AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error)
 	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
 	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.

@@ -1,0 +1,94 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+)
+
+const (
+	fileName   = "fleet.json"
+	fileSchema = "greenlight/fleet/v1"
+)
+
+// file is the state on disk.
+type file struct {
+	Schema string `json:"schema"`
+	Group  string `json:"group"`
+	// Executor is the id of the executor whose blocks up to the number Sent were acknowledged.
+	Executor string `json:"executor_id"`
+	Sent     uint64 `json:"blocks_sent"`
+	// Follower has what was seen of the group. Its renewal is that of the last change.
+	Follower group.State `json:"seen"`
+}
+
+func fileIn(dir string) durable.State[file] {
+	return durable.State[file]{Path: filepath.Join(dir, fileName), Schema: fileSchema}
+}
+
+// load reads the file. Without a usable one it continues with a state in which everything that was issued before is aborted,
+// since an abort may be forgotten.
+func (h *Home) load() error {
+	member := group.Member{Group: h.opts.Group, Executor: h.opts.ID, Instance: h.opts.Instance, Keys: h.opts.Keys}
+	f, err := h.file.Load(func(f *file) error {
+		if s := f.Follower; s.Revision > group.MaxRevision || s.Held > group.MaxRevision || len(s.Kills) > group.MaxKills {
+			return fmt.Errorf("revision %d, held %d, %d kills", s.Revision, s.Held, len(s.Kills))
+		}
+		return nil
+	})
+	var unusable *durable.UnusableError
+	var state group.State
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &unusable):
+		state.Held = uint64(max(1, time.Now().UnixMilli())) // revisions are at least the time at which they were issued
+		h.opts.Logger.Error("the state of the group cannot be read: only a record that is issued from now on is obeyed", "error", unusable.Err,
+			"file", h.file.Path, "set_aside_as", unusable.Aside)
+	case err != nil:
+		return err
+	default:
+		h.written = *f
+		if f.Group == h.opts.Group {
+			state = f.Follower
+		} else {
+			h.opts.Logger.Warn("executor has another group than before", "group", h.opts.Group, "before", f.Group)
+		}
+		if f.Group == h.opts.Group && f.Executor == h.opts.ID {
+			h.sent = f.Sent
+		}
+	}
+	h.follower = group.NewFollower(member, state)
+	return nil
+}
+
+// save writes the state if more than the renewal has changed.
+func (h *Home) save() error {
+	h.mu.Lock()
+	f := file{Schema: fileSchema, Group: h.opts.Group, Executor: h.opts.ID, Sent: h.sent, Follower: h.follower.State()}
+	h.mu.Unlock()
+	if f.same(&h.written) {
+		return nil
+	}
+	if err := h.file.Save(&f); err != nil {
+		if durable.Unsure(err) {
+			h.written = file{} // unknown
+		}
+		return err
+	}
+	h.written = f
+	return nil
+}
+
+// same reports whether both differ in the renewal at most, which a restart need not know: no renewal is obeyed longer than it is
+// in force.
+func (f *file) same(o *file) bool {
+	a, b := f.Follower, o.Follower
+	return f.Schema == o.Schema && f.Group == o.Group && f.Executor == o.Executor && f.Sent == o.Sent &&
+		a.Revision == b.Revision && a.Body == b.Body && a.Held == b.Held && slices.Equal(a.Kills, b.Kills)
+}

@@ -1,0 +1,280 @@
+// Package home makes an executor follow the record of its group, and publishes its reports and its blocks of quality records.
+// [github.com/greenlight-ml/greenlight/pkg/group] has the rules. Nothing here is on the way of a decision: whatever the carrier
+// does, decisions take as long as without it.
+package home
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// Executor is what the group drives, and what is reported about. Obey, Report and Blocks do not wait.
+type Executor interface {
+	// Obey puts the record in force until then; nil is 0 %, and why explains it. An error means that the record, or its gate, is
+	// refused.
+	Obey(r *fleetv1.Record, until time.Time, why string) error
+	// Kill kills the gate.
+	Kill(by, from, reason string) error
+	// Report returns counts, rollout and gate.
+	Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error)
+	// Blocks returns the first closed block after the number, its number, and how many there are; nil without one.
+	Blocks(after uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error)
+}
+
+// Options configures a [Home].
+type Options struct {
+	// Group is the group, Keys are those whose records count.
+	Group string
+	Keys  dsse.Keys
+	// Carrier moves the messages. The caller closes it after Stop.
+	Carrier group.Carrier
+	// ID is the id of the executor, which outlives restarts, Instance the random id of the process, and Host its name for people.
+	ID, Instance, Host string
+	// Dir is the state folder, which this process owns.
+	Dir      string
+	Executor Executor
+	Logger   *slog.Logger
+}
+
+// Home is an executor in its group. It is safe for concurrent use.
+type Home struct {
+	opts  Options
+	saver *durable.Saver
+	file  durable.State[file]
+	// written is what the file has. The saver guards it.
+	written file
+
+	mu       sync.Mutex // guards the rest; nobody waits for the disk or the carrier under it
+	follower *group.Follower
+	sequence uint64
+	// sent is the number of the last block that the carrier has acknowledged.
+	sent    uint64
+	waiting int
+	// record and stop are the last messages that were taken, so that polls need not open them again.
+	record, stop []byte
+	// renewed is when the newest record was first seen.
+	renewed time.Time
+	// obeyed is why the executor refuses the record that it should obey, or its gate.
+	obeyed error
+	// conflict is the refusal of another record with the same revision, until a higher revision.
+	conflict error
+	// contact is when the carrier last answered, and absent is the error since then.
+	contact time.Time
+	absent  error
+
+	refused map[group.Reason]*atomic.Uint64
+	// missed counts the new records since the watch has had one: polls have found them.
+	missed int
+	// rewatch ends the watch.
+	rewatch context.CancelFunc
+	// kills has a message after a kill that is not held yet.
+	kills chan struct{}
+	end   context.CancelFunc
+	loops sync.WaitGroup
+}
+
+const (
+	// writePeriod is the time between retries of a failed write, writeWait bounds how long a call waits for the disk.
+	writePeriod = time.Second
+	writeWait   = 2 * time.Second
+)
+
+// errNotReached is why the carrier is absent before its first answer.
+var errNotReached = errors.New("it has not answered yet")
+
+// Open continues with the state of the folder. The executor is at 0 % until a session admits it. The caller must call Start and
+// Stop.
+func Open(o Options) (*Home, error) {
+	for what, name := range map[string]string{"group": o.Group, "executor": o.ID} {
+		if err := group.CheckName(name); err != nil {
+			return nil, fmt.Errorf("%s %w", what, err)
+		}
+	}
+	h := &Home{
+		opts: o, file: fileIn(o.Dir), refused: map[group.Reason]*atomic.Uint64{}, kills: make(chan struct{}, 1), rewatch: func() {},
+		contact: time.Now(), absent: errNotReached,
+	}
+	for _, r := range group.Reasons() {
+		h.refused[r] = &atomic.Uint64{}
+	}
+	if err := h.load(); err != nil {
+		return nil, err
+	}
+	h.saver = durable.StartSaver(durable.SaverOptions{
+		Save: h.save, Period: writePeriod, Subject: "the state of the group is", Risk: "a restart may forget an abort", Logger: o.Logger,
+	})
+	return h, nil
+}
+
+// Start begins to talk to the carrier.
+func (h *Home) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.end = cancel
+	for _, loop := range []func(context.Context){h.watch, h.poll, h.report, h.publish, h.holdKills} {
+		h.loops.Go(func() { loop(ctx) })
+	}
+}
+
+// Stop ends that and writes the state.
+func (h *Home) Stop(ctx context.Context) error {
+	if h.end != nil {
+		h.end()
+		h.loops.Wait()
+	}
+	return h.saver.Stop(ctx)
+}
+
+// Hold makes the records up to the newest no longer count: somebody has aborted this executor. It does not wait.
+func (h *Home) Hold() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.follower.Hold()
+}
+
+// Keep waits until what Hold has done is on disk.
+func (h *Home) Keep(wait time.Duration) error { return h.saver.Save(wait) }
+
+// Killed holds the record soon: somebody has killed the gate. It does not wait.
+func (h *Home) Killed() {
+	select {
+	case h.kills <- struct{}{}:
+	default:
+	}
+}
+
+// take takes a message of the carrier.
+func (h *Home) take(k group.Kind, data []byte) {
+	var err error
+	var killed *fleetv1.Stop
+	h.mu.Lock()
+	switch k {
+	case group.RecordMessage:
+		if bytes.Equal(data, h.record) {
+			h.mu.Unlock()
+			return
+		}
+		h.record = bytes.Clone(data)
+		before := h.follower.State()
+		if err = h.follower.Record(data); err == nil {
+			h.renewed = time.Now()
+			if h.follower.State().Revision > before.Revision {
+				h.conflict = nil
+			}
+		}
+	case group.AdmissionMessage:
+		before := h.follower.State()
+		if err = h.follower.Admission(data, time.Now()); err == nil && h.follower.State().Revision < before.Revision { // a reset
+			h.record, h.conflict = nil, nil
+		}
+	case group.StopMessage:
+		if bytes.Equal(data, h.stop) {
+			h.mu.Unlock()
+			return
+		}
+		h.stop = bytes.Clone(data)
+		var s *fleetv1.Stop
+		if s, err = h.follower.Stop(data); err == nil {
+			h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", s.GetKind().String(), "revision", s.GetRevision(),
+				"issuer", s.GetIssuer(), "reason", s.GetReason())
+			if s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+				killed = s
+			}
+		}
+	}
+	if reason, ok := group.IsRefused(err); ok {
+		h.refused[reason].Add(1)
+		if reason == group.Conflict {
+			h.conflict = err
+			h.opts.Logger.Error("another record with the same revision is refused", "group", h.opts.Group, "error", err)
+		} else if reason != group.Old {
+			h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
+		}
+	}
+	h.apply()
+	h.mu.Unlock()
+	if killed != nil {
+		_ = h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) // logged and retried
+	}
+}
+
+// apply does what the follower orders. The caller holds the lock.
+func (h *Home) apply() {
+	o := h.follower.Orders(time.Now())
+	h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
+}
+
+// holdKills holds the record after every kill.
+func (h *Home) holdKills(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.kills:
+			h.mu.Lock()
+			h.follower.Hold()
+			h.apply()
+			h.mu.Unlock()
+			_ = h.Keep(writeWait) // logged and retried
+		}
+	}
+}
+
+// answered remembers whether the carrier has answered.
+func (h *Home) answered(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err == nil:
+		if h.absent != nil {
+			h.opts.Logger.Info("the group can be reached", "group", h.opts.Group)
+		}
+		h.contact, h.absent = time.Now(), nil
+	case h.absent == nil, h.absent == errNotReached: //nolint:errorlint // it is never wrapped
+		h.opts.Logger.Warn("the group cannot be reached: decisions go on, and the share ends with its lease", "group", h.opts.Group, "error", err)
+		h.absent = err
+	default:
+		h.absent = err
+	}
+}
+
+// why explains why the executor is at 0 %, or what it refuses. It is empty if it obeys the record. The caller holds the lock.
+func (h *Home) why() string {
+	switch o := h.follower.Orders(time.Now()); {
+	case h.conflict != nil:
+		return h.conflict.Error()
+	case h.obeyed != nil:
+		return h.obeyed.Error()
+	default:
+		return o.Why
+	}
+}
+
+// Trouble describes what keeps the executor from following its group; empty if nothing does.
+func (h *Home) Trouble() string {
+	if h == nil { // executor has no group
+		return ""
+	}
+	h.mu.Lock()
+	why, absent, since := h.why(), h.absent, h.contact
+	h.mu.Unlock()
+	switch {
+	case absent != nil:
+		return fmt.Sprintf("group %s cannot be reached for %v: %v", h.opts.Group, time.Since(since).Round(time.Second), absent)
+	case why != "":
+		return fmt.Sprintf("group %s: %s", h.opts.Group, why)
+	default:
+		return h.saver.Trouble()
+	}
+}
