@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
@@ -64,7 +66,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t)}).commands()
+	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t), servers: sync.OnceValue(func() *natstest.Cluster { return natstest.Start(t, 1) })}).commands()
 	commands["status"], commands["taken"], commands["rows"], commands["post"] = status, taken, rows, post
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",

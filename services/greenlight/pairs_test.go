@@ -16,6 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/certstest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
@@ -27,6 +28,8 @@ type pairs struct {
 
 	train sync.Once
 	err   error
+	// servers are the NATS servers of all scripts, which have a group each.
+	servers func() *natstest.Cluster
 	// running has the last run of each service.
 	running sync.Map
 }
@@ -34,7 +37,7 @@ type pairs struct {
 // commands returns the commands that scripts have in addition to greenlight.
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "converse": p.converse, "promotable": promotable,
+		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "converse": p.converse, "promotable": promotable, "nats": p.nats,
 	}
 }
 
@@ -52,6 +55,11 @@ func (p *pairs) trained(ts *testscript.TestScript, _ bool, _ []string) {
 	})
 	ts.Check(p.err)
 	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(p.dir)))
+}
+
+// nats sets $NATS to the address of a NATS server.
+func (p *pairs) nats(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("NATS", p.servers().URL)
 }
 
 // running is a process, and how another one is started in its place.

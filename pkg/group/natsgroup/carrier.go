@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 // Carrier implements [group.Carrier] on one connection.
@@ -203,10 +206,20 @@ func (c *Carrier) Reports(ctx context.Context, take func([]byte)) error {
 		case errors.Is(err, nats.ErrSlowConsumer): // some were lost
 		case err != nil:
 			return err
-		case len(m.Data) <= group.MaxReport:
+		case len(m.Data) <= group.MaxReport && own(m.Subject, m.Data, &fleetv1.Report{}, (*fleetv1.Report).GetExecutorId):
 			take(m.Data)
 		}
 	}
+}
+
+// own reports whether a message is not of another executor than that of its subject. The server lets an executor publish under
+// its own subject alone. A message that cannot be read is of nobody.
+func own[M proto.Message](subject string, data []byte, m M, executor func(M) string) bool {
+	if err := proto.Unmarshal(data, m); err != nil {
+		return true
+	}
+	id := executor(m)
+	return id == "" || id == subject[strings.LastIndexByte(subject, '.')+1:]
 }
 
 // PublishBlocks implements [group.Carrier].
@@ -265,7 +278,7 @@ func (c *Carrier) Blocks(ctx context.Context, take func([]byte)) error {
 		if err != nil {
 			return err
 		}
-		if len(m.Data()) <= group.MaxReport {
+		if len(m.Data()) <= group.MaxReport && own(m.Subject(), m.Data(), &fleetv1.Blocks{}, func(b *fleetv1.Blocks) string { return b.GetQuality().GetExecutorId() }) {
 			take(m.Data())
 		}
 		if meta.NumPending == 0 || meta.Sequence.Stream >= state.LastSeq {

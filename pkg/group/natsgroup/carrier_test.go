@@ -15,11 +15,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 func TestMain(m *testing.M) {
@@ -378,6 +381,54 @@ func TestOptions(t *testing.T) {
 		change(&o)
 		if err := o.Validate(); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A report or a block that claims to be of another executor than that of its subject is dropped: credentials allow the own
+// subject alone.
+func TestOtherExecutors(t *testing.T) {
+	t.Parallel()
+	c := open(t, natsgroup.Options{URL: natstest.Start(t, 1).URL, Group: "desk-a"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	encode := func(m proto.Message) []byte {
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	report := func(id string) []byte { return encode(&fleetv1.Report{Group: "desk-a", ExecutorId: id}) }
+	blocks := func(id string) []byte {
+		return encode(&fleetv1.Blocks{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: id}})
+	}
+	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "a", "1", blocks("b")) })
+	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "a", "2", blocks("a")) })
+	var stored []string
+	if err := c.Blocks(ctx, func(raw []byte) { stored = append(stored, string(raw)) }); err != nil || len(stored) != 1 || stored[0] != string(blocks("a")) {
+		t.Errorf("blocks: %q, %v", stored, err)
+	}
+	got := make(chan string, 100)
+	var done sync.WaitGroup
+	done.Go(func() { _ = c.Reports(ctx, func(raw []byte) { got <- string(raw) }) })
+	defer done.Wait()
+	defer cancel()
+	for {
+		for _, id := range []string{"b", "a"} {
+			if err := c.PublishReport(ctx, "a", report(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case raw := <-got:
+			if raw != string(report("a")) {
+				t.Errorf("got %q", raw)
+			}
+			return
+		case <-ctx.Done():
+			t.Fatal("no report came")
+		case <-time.After(10 * time.Millisecond): // it is not subscribed yet
 		}
 	}
 }
