@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"math"
@@ -24,14 +24,14 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (h *Home) Describe(to chan<- *prometheus.Desc) {
+func (h *Member) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{connectedDesc, revisionDesc, renewalAgeDesc, refusedDesc, waitingDesc} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (h *Home) Collect(to chan<- prometheus.Metric) {
+func (h *Member) Collect(to chan<- prometheus.Metric) {
 	h.mu.Lock()
 	connected, revision, waiting, age := h.absent == nil, h.follower.State().Revision, h.waiting, math.NaN()
 	if !h.renewed.IsZero() {
