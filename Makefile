@@ -22,6 +22,7 @@ FUZZ ?=
 GOVULNDB ?=
 VERSION ?=
 KEY ?=
+TAG ?=
 
 # The micro-benchmarks of `make bench`: what runs per quote, per vector, per request, and per million rows.
 HOT := ^Benchmark(LiveObserve|Log|Observe|Score|Sampled|Detach|Wait|Skip|Batch|Record|Breaker|Encode|Decode|Predict|Decide|BatchPredict|Publish|FitMillionRows)$$
@@ -200,8 +201,8 @@ sbom: build $(TOOLS)/cyclonedx-gomod ## List the modules of each program in sbom
 	done
 
 .PHONY: release
-release: $(TOOLS)/cyclonedx-gomod ## Tag VERSION=v1.2.3 and build its archives in var/release; KEY=private.pem signs them
-	@deploy/tools/release $(if $(KEY),--key '$(KEY)') $(TOOLS)/cyclonedx-gomod '$(VERSION)'
+release: $(TOOLS)/cyclonedx-gomod ## Build the archives of VERSION=v1.2.3 in var/release; KEY=private.pem signs them, TAG=1 tags the commit
+	@deploy/tools/release $(if $(TAG),--tag) $(if $(KEY),--key '$(KEY)') $(TOOLS)/cyclonedx-gomod '$(VERSION)'
 
 .PHONY: breaking
 breaking: $(TOOLS)/buf ## Check the contract against the last release, or else the base of this branch

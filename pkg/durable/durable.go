@@ -6,6 +6,7 @@ package durable
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -26,15 +27,25 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 
 // Write is [WriteFile] for the output of write.
 func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	file, err := WriteLocked(path, perm, write)
+	if file == nil {
+		return err
+	}
+	return errors.Join(err, unsure(path, file.Close()))
+}
+
+// WriteLocked is [Write] that leaves the file open and locked, as [Lock] does: other processes see that its writer is alive and
+// may replace it. The file is nil unless it has its final name; with an [UnsureError] it is not.
+func WriteLocked(path string, perm fs.FileMode, write func(io.Writer) error) (*os.File, error) {
 	temporary := Temporary(path)
 	file, err := create(func(flag int) (*os.File, error) { return os.OpenFile(temporary, flag, perm) }, func() error { return os.Remove(temporary) }, write)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Rename(temporary, path); err != nil { // before closing it, which unlocks it
-		return errors.Join(err, file.Close(), os.Remove(temporary))
+		return nil, errors.Join(err, file.Close(), os.Remove(temporary))
 	}
-	return unsure(path, errors.Join(SyncDir(filepath.Dir(path)), file.Close()))
+	return file, unsure(path, SyncDir(filepath.Dir(path)))
 }
 
 // Temporary returns the name under which a file is written.
@@ -46,7 +57,15 @@ func Temporary(path string) string {
 // CreateIn creates a file below root with the data, in place of any file that is there. The data are on disk when it returns,
 // but the name is only after [SyncDirIn].
 func CreateIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, content(data))
+	return CopyIn(root, name, bytes.NewReader(data), perm)
+}
+
+// CopyIn is [CreateIn] for what from has, of any length.
+func CopyIn(root *os.Root, name string, from io.Reader, perm fs.FileMode) error {
+	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, func(w io.Writer) error {
+		_, err := io.Copy(w, from)
+		return err
+	})
 	if err != nil {
 		return err
 	}

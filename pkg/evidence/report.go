@@ -31,6 +31,15 @@ type Report struct {
 	entries []entry
 }
 
+// Written returns the files of the chain, with the number of the newest line about each.
+func (r *Report) Written() map[string]int {
+	newest := map[string]int{}
+	for i, e := range r.entries {
+		newest[e.File] = i + 1
+	}
+	return newest
+}
+
 // minHead is the fewest digits that identify a head.
 const minHead = 12
 

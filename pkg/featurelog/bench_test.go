@@ -9,7 +9,7 @@ import (
 func BenchmarkLog(b *testing.B) {
 	s := schema(b, "v1.8.1")
 	r := sample(s, 1, time.Now())
-	nowhere := func(_ string, write func(io.Writer) error) error { return write(io.Discard) }
+	nowhere := func(_ string, write func(io.Writer) error) (io.Closer, error) { return nil, write(io.Discard) }
 	for _, pace := range []string{"full-speed", "paced"} {
 		b.Run(pace, func(b *testing.B) {
 			l := start(b, Options{Dir: b.TempDir(), Interval: 50 * time.Millisecond}, nowhere)

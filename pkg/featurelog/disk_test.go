@@ -31,7 +31,7 @@ func (f *faulty) set(err error, after int) {
 	f.fault, f.after = err, after
 }
 
-func (f *faulty) create(path string, write func(io.Writer) error) error {
+func (f *faulty) create(path string, write func(io.Writer) error) (io.Closer, error) {
 	if f.hang != nil {
 		<-f.hang
 	}
@@ -220,7 +220,7 @@ func TestSweep(t *testing.T) {
 		}
 	}
 	ended := errors.New("ended")
-	if err := createFile(path, func(io.Writer) error {
+	if _, err := createFile(path, func(io.Writer) error {
 		opened(1)
 		return ended
 	}); !errors.Is(err, ended) {

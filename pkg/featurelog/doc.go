@@ -9,6 +9,8 @@
 //
 //	<dir>/date=2026-09-01/schema=v1.8.1/part-20260901T094500Z-5f0c9a3e-000001.parquet
 //
+// Several such folders become one log as the partitions executor=<id> of another folder.
+//
 // The date is the UTC day of arrival by executor's own clock. Event times come from callers, and a wrong clock could
 // otherwise create a folder for any day. The schema name is a column through its folder. It is also in the file's
 // metadata (greenlight.schema), but not a column inside the file, because some readers reject duplicate names. Numbers
@@ -37,5 +39,6 @@
 // is nothing to merge or repair. The price is that each row is written several times, half of PartRows at a time on
 // average. The limit on PartRows keeps this to some hundred kilobytes per flush.
 //
-// [Open] removes temporary files left by a dead process; those of a live process are locked.
+// [Open] removes temporary files left by a dead process; those of a live process are locked. So is a part for as long as its
+// process may replace it: [Log.OpenPart] tells which parts are complete, also after a kill.
 package featurelog

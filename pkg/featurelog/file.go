@@ -9,9 +9,12 @@ import (
 	"github.com/parquet-go/parquet-go/compress/snappy"
 )
 
-// The metadata keys of a file.
+// The metadata keys of a file. metaWriter is that of the process that wrote it: locks says that it has the file locked for as
+// long as it may replace it, which executors of older versions do not.
 const (
-	metaSchema, metaHash = "greenlight.schema", "greenlight.schema_hash"
+	metaSchema, metaHash, metaWriter = "greenlight.schema", "greenlight.schema_hash", "greenlight.writer"
+
+	locks = "locks"
 )
 
 // errEncode marks an error of the rows rather than of the disk.
@@ -30,6 +33,7 @@ func encode(w io.Writer, s *Schema, rows []*Row) (err error) {
 		parquet.CreatedBy("greenlight", "featurelog", "1"),
 		parquet.KeyValueMetadata(metaSchema, s.Name),
 		parquet.KeyValueMetadata(metaHash, s.Hash),
+		parquet.KeyValueMetadata(metaWriter, locks),
 	)
 	values := make([]parquet.Value, 0, min(len(rows), 1024))
 	for i, c := range out.ColumnWriters() {

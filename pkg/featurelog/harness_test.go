@@ -70,10 +70,9 @@ func all(t testing.TB, dir string) []Row {
 func list(t testing.TB, dir string) []string {
 	t.Helper()
 	var files []string
-	if err := walk(dir, func(string) bool { return true }, func(path string) error {
-		rel, err := filepath.Rel(dir, path)
-		files = append(files, rel)
-		return err
+	if err := walk(dir, func(string) bool { return true }, func(p Part) error {
+		files = append(files, filepath.FromSlash(p.Path()))
+		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}

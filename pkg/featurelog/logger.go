@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -100,7 +99,7 @@ type failure struct {
 // Open removes partial files left by dead processes and starts the writer. Close ends it.
 func Open(opts Options) (*Logger, error) { return open(opts, createFile) }
 
-func open(opts Options, create func(string, func(io.Writer) error) error) (*Logger, error) {
+func open(opts Options, create creator) (*Logger, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}

@@ -2,7 +2,6 @@ package featurelog
 
 import (
 	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -16,7 +15,7 @@ import (
 	"time"
 )
 
-func start(t testing.TB, opts Options, create func(string, func(io.Writer) error) error) *Logger {
+func start(t testing.TB, opts Options, create creator) *Logger {
 	t.Helper()
 	l, err := open(opts, create)
 	if err != nil {

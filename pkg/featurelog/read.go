@@ -1,17 +1,21 @@
 package featurelog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"maps"
+	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/parquetbound"
 )
 
@@ -21,25 +25,153 @@ const readRows = 512
 // errStopped reports that the receiver wants no more rows.
 var errStopped = errors.New("stopped")
 
-// Read yields the rows that arrived in [from, to), by day, schema and file, and within a file in the order of logging.
-// The receiver owns the rows; those of one file share their Schema. A missing folder, and a damaged or foreign file,
-// yields an error that names it, and then ends. Files with temporary names are skipped.
-func Read(dir string, from, to time.Time) iter.Seq2[Row, error] {
-	first, last := dayOf(from), dayOf(to)
-	return func(yield func(Row, error) bool) {
-		err := walk(dir, func(day string) bool { return first <= day && day <= last }, func(path string) error {
-			name := filepath.Base(path)
-			if !strings.HasPrefix(name, partPrefix) || !strings.HasSuffix(name, partSuffix) {
-				return nil
-			}
-			return readFile(path, func(r Row) bool {
-				return r.ArrivalTime.Before(from) || !r.ArrivalTime.Before(to) || yield(r, nil)
-			})
-		})
-		if err != nil && !errors.Is(err, errStopped) {
-			yield(Row{}, err)
+// Log is a log to read: the folder that an executor writes, or one that has such a folder executor=<id> of several executors.
+type Log struct {
+	// Dir is the folder.
+	Dir string
+	// Origin is where its files come from; Dir if empty. Evidence and messages name the log by it.
+	Origin string
+}
+
+// String returns the name of the log.
+func (l Log) String() string { return cmp.Or(l.Origin, l.Dir) }
+
+// Days returns the UTC days that the log has a folder of, in ascending order.
+func (l Log) Days() ([]time.Time, error) {
+	names, err := daysOf(l.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("feature log: %w", err)
+	}
+	var days []time.Time
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if day, err := time.Parse(time.DateOnly, name); err == nil {
+			days = append(days, day)
 		}
 	}
+	return days, nil
+}
+
+// Exists reports whether the folder is that of a log.
+func (l Log) Exists() bool {
+	days, err := l.Days()
+	return err == nil && len(days) > 0
+}
+
+// Parts yields the parts of the days in [from, to], in order of day, schema, name and executor. A missing folder yields an
+// error, and so does a part that two executors have: its rows would count twice. Then it ends.
+func (l Log) Parts(from, to time.Time) iter.Seq2[Part, error] {
+	first, last := dayOf(from), dayOf(to)
+	return func(yield func(Part, error) bool) {
+		var before Part
+		err := walk(l.Dir, func(day string) bool { return first <= day && day <= last }, func(p Part) error {
+			if !p.complete() {
+				return nil
+			}
+			if before.Day == p.Day && before.schema == p.schema && before.name == p.name {
+				return fmt.Errorf("%s: %s and %s are the same part, and its rows would count twice: remove one", l, before.Path(), p.Path())
+			}
+			before = p
+			if !yield(p, nil) {
+				return errStopped
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(Part{}, err)
+		}
+	}
+}
+
+// Read yields the rows that arrived in [from, to), in the order of [Log.Parts], and within a file in the order of logging. The
+// receiver owns the rows; those of one file share their Schema. A missing folder, and a damaged or foreign file, yields an
+// error that names it, and then ends. Files with temporary names are skipped.
+func (l Log) Read(from, to time.Time) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for p, err := range l.Parts(from, to) {
+			if err == nil {
+				err = readFile(filepath.Join(l.Dir, p.Path()), func(r Row) bool {
+					return r.ArrivalTime.Before(from) || !r.ArrivalTime.Before(to) || yield(r, nil)
+				})
+			}
+			if err != nil {
+				if !errors.Is(err, errStopped) {
+					yield(Row{}, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// Inputs returns the parts of the days in [from, to), which are midnights, with their digests.
+func (l Log) Inputs(from, to time.Time) ([]evidence.Input, error) {
+	inputs := []evidence.Input{}
+	for p, err := range l.Parts(from, to.Add(-1)) {
+		if err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+		in, err := evidence.InputOf(filepath.Join(l.Dir, p.Path()))
+		if err != nil {
+			return nil, fmt.Errorf("feature log: %w", err)
+		}
+		if l.Origin != "" {
+			in.Path = l.Origin + "/" + p.Path()
+		}
+		inputs = append(inputs, in)
+	}
+	return inputs, nil
+}
+
+// Read is [Log.Read] of a folder.
+func Read(dir string, from, to time.Time) iter.Seq2[Row, error] { return Log{Dir: dir}.Read(from, to) }
+
+// ErrGrowing is the error of a part that its executor may still replace by a longer one.
+var ErrGrowing = errors.New("its executor may still add rows")
+
+// OpenPart opens a part, to copy it. It returns [ErrGrowing] if the part is not complete yet. A damaged or foreign file is an
+// error that names it.
+func (l Log) OpenPart(part Part) (*os.File, error) {
+	path := filepath.Join(l.Dir, part.Path())
+	f, err := durable.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPart(f, path, part.Day); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// checkPart returns an error unless the file is a part that no executor will replace: it is not locked, and it is still the one
+// with the path. Executors of older versions do not lock their parts; those are complete a day after the end of their own.
+func checkPart(f *os.File, path, day string) error {
+	if err := durable.RLock(f, 0); errors.Is(err, durable.ErrOwned) {
+		return ErrGrowing
+	} else if err != nil {
+		return fmt.Errorf("it cannot be seen whether executor still writes the part: %w", err)
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, now) {
+		return ErrGrowing // it was replaced before the lock, by one that is locked
+	}
+	p, err := limits.Open(f, info.Size())
+	if err == nil {
+		_, _, err = schemaOf(p)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if writer, _ := p.Lookup(metaWriter); writer != locks && day >= dayOf(time.Now().AddDate(0, 0, -1)) {
+		return ErrGrowing
+	}
+	return nil
 }
 
 // readFile reads the rows of one file. Its errors name the file.

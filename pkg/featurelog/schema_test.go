@@ -97,9 +97,9 @@ func TestWideRowsTakeMorePlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := make(chan struct{})
-	l, err := open(Options{Dir: t.TempDir(), Capacity: 160, Interval: time.Hour}, func(string, func(io.Writer) error) error {
+	l, err := open(Options{Dir: t.TempDir(), Capacity: 160, Interval: time.Hour}, func(string, func(io.Writer) error) (io.Closer, error) {
 		<-disk
-		return nil
+		return nil, nil
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,8 @@ import (
 
 // writer is the goroutine that owns the files. Its fields belong to it until done is closed.
 type writer struct {
-	l *Logger
-	// create creates or replaces a file. Tests inject faults here.
-	create func(path string, write func(io.Writer) error) error
+	l      *Logger
+	create creator
 	// spare swaps with the queue.
 	spare []*Row
 	parts map[partKey]*part
@@ -26,6 +25,9 @@ type writer struct {
 	// abandoned counts rows that were not written by the end.
 	abandoned int
 }
+
+// creator creates or replaces a file, and returns it open and locked; nil if it has not. Tests inject faults here.
+type creator func(path string, write func(io.Writer) error) (io.Closer, error)
 
 func (w *writer) run() {
 	defer close(w.l.done)
@@ -99,6 +101,7 @@ func (w *writer) flush() {
 			for _, r := range p.rows {
 				w.l.release(r)
 			}
+			p.unlock()
 			delete(w.parts, key)
 			continue
 		}
@@ -129,10 +132,11 @@ func (w *writer) save(p *part) {
 	}
 }
 
-// abandon gives up the rows that could not be written.
+// abandon gives up the rows that could not be written, and the files.
 func (w *writer) abandon() {
 	for _, key := range w.order {
 		p := w.parts[key]
+		p.unlock()
 		for _, r := range p.rows[p.saved:] {
 			w.drop(r)
 			w.abandoned++
@@ -141,11 +145,15 @@ func (w *writer) abandon() {
 }
 
 // createFile creates or replaces the file of a part, and its folder.
-func createFile(path string, write func(io.Writer) error) error {
+func createFile(path string, write func(io.Writer) error) (io.Closer, error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+		return nil, err
 	}
-	return durable.Write(path, 0o644, write)
+	file, err := durable.WriteLocked(path, 0o644, write)
+	if file == nil {
+		return nil, err
+	}
+	return file, err
 }
 
 // part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
@@ -156,6 +164,8 @@ type part struct {
 	path   string
 	rows   []*Row
 	saved  int
+	// file is what is on disk, locked; nil before the first save.
+	file io.Closer
 }
 
 // partKey identifies the rows that share a file. Two schemas with one name (after a change) do not share one.
@@ -170,11 +180,23 @@ func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
 func (p *part) unsaved() int { return len(p.rows) - p.saved }
 
 // save writes all rows in place of the previous file.
-func (p *part) save(create func(string, func(io.Writer) error) error) error {
-	err := create(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
+func (p *part) save(create creator) error {
+	file, err := create(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
+	if file != nil {
+		p.unlock() // the previous file, once nobody finds it
+		p.file = file
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.path, err)
 	}
 	p.saved = len(p.rows)
 	return nil
+}
+
+// unlock shows that the file will not be replaced.
+func (p *part) unlock() {
+	if p.file != nil {
+		_ = p.file.Close() // it is synced
+		p.file = nil
+	}
 }

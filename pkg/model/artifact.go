@@ -36,6 +36,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/oms"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
@@ -500,12 +501,21 @@ func readListed(root *os.Root, file, want string) ([]byte, error) {
 	return raw, nil
 }
 
-func readFile(root *os.Root, name string) ([]byte, error) {
-	limit := int64(maxSmall)
-	if slices.Contains([]string{ModelFile, EnsembleFile, GoldenFile, ReferenceFile, SchemaFile}, name) {
-		limit = maxFile
+// MaxFile returns the largest size of a file of a model, in bytes; 0 if no file of a model has the name.
+func MaxFile(name string) int64 {
+	switch name {
+	case ModelFile, EnsembleFile, GoldenFile, ReferenceFile, SchemaFile:
+		return maxFile
+	case ManifestFile, BaselineFile, OfflineFile, ReleaseFile, oldSignatureFile:
+		return maxSmall
+	case SignatureFile:
+		return oms.MaxBundle
 	}
-	return durable.ReadFileIn(root, name, limit)
+	return 0
+}
+
+func readFile(root *os.Root, name string) ([]byte, error) {
+	return durable.ReadFileIn(root, name, max(MaxFile(name), maxSmall)) // a baseline may have any name
 }
 
 // decode reads one JSON value and rejects unknown keys and trailing data.

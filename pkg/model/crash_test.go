@@ -12,20 +12,29 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// Every third operation releases the previous model under its own version; the others add a model.
+// Every third operation releases the previous model under its own version, the next one takes a model from another registry, and
+// the others add a model.
 func TestCrash(t *testing.T) {
 	crashtest.Run(t, crashtest.Writer{
 		Name: "model registry",
 		Write: func(dir string, op int, tell *crashtest.Teller) error {
 			a := enginetest.Artifact(t, "v1.8.1", "any")
-			r := model.OpenRegistry(dir)
+			r, elsewhere := model.OpenRegistry(dir), model.OpenRegistry(t.TempDir())
 			last := ""
 			for ; ; op++ {
 				version := fmt.Sprintf("v%d", op)
 				tell.Begin(op)
-				if op%3 > 0 || last == "" {
-					b := *a
-					b.Manifest.Version = version
+				b := *a
+				b.Manifest.Version = version
+				if op%3 == 1 {
+					if err := elsewhere.Add(&b); err != nil {
+						return err
+					}
+					if _, _, err := receive(r, elsewhere, version); err != nil {
+						return err
+					}
+					last = version
+				} else if op%3 > 0 || last == "" {
 					if err := r.Add(&b); err != nil {
 						return err
 					}
@@ -42,8 +51,17 @@ func TestCrash(t *testing.T) {
 			if err := r.Add(enginetest.Artifact(t, "v1.8.1", "any")); err != nil {
 				return nil, err
 			}
-			if left, err := filepath.Glob(filepath.Join(dir, "*", ".*")); err != nil || len(left) > 0 {
-				return nil, fmt.Errorf("left behind: %q, %w", left, err)
+			in, err := r.Receive()
+			if err != nil {
+				return nil, err
+			}
+			if err := in.Close(); err != nil {
+				return nil, err
+			}
+			for _, level := range []string{"", "*"} {
+				if left, err := filepath.Glob(filepath.Join(dir, level, ".*")); err != nil || len(left) > 0 {
+					return nil, fmt.Errorf("left behind: %q, %w", left, err)
+				}
 			}
 			if err := os.RemoveAll(filepath.Join(dir, "test", "any")); err != nil {
 				return nil, err

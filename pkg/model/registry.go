@@ -278,54 +278,41 @@ func (a *Artifact) files() (map[string][]byte, error) {
 // tmpPrefix is the prefix of the temporary folders in which models are written.
 const tmpPrefix = ".new-"
 
-// writeFolder writes the files into a temporary folder next to the model's, syncs them, and renames it. It writes
-// nothing outside the registry, whatever links lead there. One process at a time writes models of a name, so existing
-// temporary folders were left by a killed process and are removed.
-func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
-	if err := durable.MkdirAll(r.root, 0o755); err != nil {
-		return err
-	}
-	root, err := durable.OpenRoot(r.root)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	if err := errors.Join(root.MkdirAll(e.Name, 0o755), durable.SyncDir(r.root)); err != nil {
-		return err
-	}
-	lock, err := durable.OpenDirIn(root, e.Name)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lock.Close() }() // also releases the lock
-	if err := durable.Lock(lock, lockWait); err != nil {
-		return fmt.Errorf("lock %s: %w, after %s: try again when it has ended", filepath.Join(r.root, e.Name), err, lockWait)
-	}
-	entries, err := durable.ReadDirIn(root, e.Name, maxModels)
-	if err != nil {
-		return err
-	}
-	for _, old := range entries {
-		if strings.HasPrefix(old.Name(), tmpPrefix) {
-			_ = root.RemoveAll(e.Name + "/" + old.Name()) // a leftover does no damage
-		}
-	}
-	tmp := e.Name + "/" + tmpPrefix + rand.Text()
-	if err := root.Mkdir(tmp, 0o755); err != nil {
-		return err
-	}
-	defer func() {
+// writeFolder writes the files into a temporary folder next to the model's, syncs them, and renames it. Existing temporary
+// folders were left by a killed process and are removed.
+func (r *Registry) writeFolder(e Entry, files map[string][]byte) error {
+	return r.locked(e, func(root *os.Root) (err error) {
+		entries, err := durable.ReadDirIn(root, e.Name, maxModels)
 		if err != nil {
-			err = errors.Join(err, root.RemoveAll(tmp))
-		}
-	}()
-	if err := root.Chmod(tmp, 0o755); err != nil { // independent of the umask
-		return err
-	}
-	for name, raw := range files {
-		if err := durable.CreateIn(root, tmp+"/"+name, raw, 0o644); err != nil {
 			return err
 		}
+		for _, old := range entries {
+			if strings.HasPrefix(old.Name(), tmpPrefix) {
+				_ = root.RemoveAll(e.Name + "/" + old.Name()) // a leftover does no damage
+			}
+		}
+		tmp := e.Name + "/" + tmpPrefix + rand.Text()
+		if err := root.Mkdir(tmp, 0o755); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, root.RemoveAll(tmp))
+			}
+		}()
+		for name, raw := range files {
+			if err := durable.CreateIn(root, tmp+"/"+name, raw, 0o644); err != nil {
+				return err
+			}
+		}
+		return r.place(root, tmp, e)
+	})
+}
+
+// place makes a complete folder below root the model's.
+func (r *Registry) place(root *os.Root, tmp string, e Entry) error {
+	if err := root.Chmod(tmp, 0o755); err != nil { // independent of the umask
+		return err
 	}
 	if err := durable.SyncDirIn(root, tmp); err != nil {
 		return err
@@ -337,6 +324,40 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 		return &durable.UnsureError{Path: r.Dir(e), Err: err}
 	}
 	return nil
+}
+
+// locked calls change with the registry's folder while no other process changes models of that name. It creates the folder of
+// the name. Nothing outside the registry is written, whatever links lead there.
+func (r *Registry) locked(e Entry, change func(root *os.Root) error) error {
+	if err := durable.MkdirAll(r.root, 0o755); err != nil {
+		return err
+	}
+	root, err := durable.OpenRoot(r.root)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	if err := errors.Join(root.MkdirAll(e.Name, 0o755), durable.SyncDir(r.root)); err != nil {
+		return err
+	}
+	lock, err := lockDir(root, e.Name)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
+	}
+	defer func() { _ = lock.Close() }() // also releases the lock
+	return change(root)
+}
+
+// lockDir locks a folder below root until the returned file is closed.
+func lockDir(root *os.Root, name string) (*os.File, error) {
+	lock, err := durable.OpenDirIn(root, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.Lock(lock, lockWait); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w, after %s: try again when it has ended", err, lockWait), lock.Close())
+	}
+	return lock, nil
 }
 
 // lockWait limits how long a process waits for another that writes a model of the same name.

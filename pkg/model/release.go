@@ -58,17 +58,9 @@ func (r *Registry) released(a *Artifact, version string, why Release) (map[strin
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	// The bytes are copied, not encoded again: another form of the same numbers would have another digest.
-	files := map[string][]byte{}
-	for name, want := range digests(a) {
-		raw, err := readFile(root, name)
-		if err != nil {
-			return nil, err
-		}
-		if got := digest(raw); got != want {
-			return nil, fmt.Errorf("%s has the digest %.12s, and had %.12s a moment ago", name, got, want)
-		}
-		files[name] = raw
+	files, err := contents(root, a)
+	if err != nil {
+		return nil, err
 	}
 	m.Version, m.Files = version, maps.Clone(m.Files)
 	if files[ReleaseFile], err = encode(why); err != nil {
@@ -81,10 +73,54 @@ func (r *Registry) released(a *Artifact, version string, why Release) (map[strin
 	return files, nil
 }
 
-// digests returns the digests of the files that a release copies.
+// Files returns the model that ref names, verified, and the content of all of its files by name, with the signature if there is
+// one.
+func (r *Registry) Files(ref string) (*Artifact, map[string][]byte, error) {
+	a, err := r.Load(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := Entry{a.Manifest.Name, a.Manifest.Version}
+	root, err := r.open(e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", r.Dir(e), err)
+	}
+	defer func() { _ = root.Close() }()
+	files, err := contents(root, a)
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", r.Dir(e), err)
+	}
+	files[ManifestFile] = a.manifest
+	for _, name := range signatures {
+		if raw, err := readFile(root, name); err == nil {
+			files[name] = raw
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("model %s: %w", r.Dir(e), err)
+		}
+	}
+	return a, files, nil
+}
+
+// contents returns the files of a verified model that have a digest. The bytes are copied, not encoded again: another form of
+// the same numbers would have another digest.
+func contents(root *os.Root, a *Artifact) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, want := range digests(a) {
+		raw, err := readFile(root, name)
+		if err != nil {
+			return nil, err
+		}
+		if got := digest(raw); got != want {
+			return nil, fmt.Errorf("%s has the digest %.12s, and had %.12s a moment ago", name, got, want)
+		}
+		files[name] = raw
+	}
+	return files, nil
+}
+
+// digests returns the digests of the files of a model that have one.
 func digests(a *Artifact) map[string]string {
 	sums := maps.Clone(a.Manifest.Files)
-	delete(sums, ReleaseFile)
 	sums[ModelFile] = a.Manifest.Digest
 	if a.Spec.SchemaSHA256 != "" {
 		sums[SchemaFile] = a.Spec.SchemaSHA256

@@ -34,7 +34,7 @@ func verify(root *os.Root, manifest []byte, keys dsse.Keys) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	raw, err := durable.ReadFileIn(root, SignatureFile, oms.MaxBundle)
+	raw, err := readFile(root, SignatureFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return verifyOld(root, manifest, keys)
 	}

@@ -26,12 +26,14 @@ const FileName = "model.sig"
 const MaxBundle = 8 << 20
 
 const (
-	mediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	// MediaType is the media type of a bundle.
+	MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	// PredicateType is the type of the predicate in the statement of a bundle.
+	PredicateType = "https://model_signing/signature/v1.0"
 	// mediaTypes begin the media types of the versions of a bundle.
-	mediaTypes    = "application/vnd.dev.sigstore.bundle"
-	predicateType = "https://model_signing/signature/v1.0"
-	methodFiles   = "files"
-	hashType      = "sha256"
+	mediaTypes  = "application/vnd.dev.sigstore.bundle"
+	methodFiles = "files"
+	hashType    = "sha256"
 )
 
 // gitPaths are never signed.
@@ -101,7 +103,7 @@ func Sign(root *os.Root, name string, opts Options, key *dsse.Signer) ([]byte, e
 		return nil, err
 	}
 	slices.Sort(ignore)
-	envelope, err := key.SignStatement(name, sum, predicateType, predicate{
+	envelope, err := key.SignStatement(name, sum, PredicateType, predicate{
 		serialization{methodFiles, hashType, false, slices.Compact(ignore)}, resources,
 	})
 	if err != nil {
@@ -111,7 +113,7 @@ func Sign(root *os.Root, name string, opts Options, key *dsse.Signer) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	out, err := json.Marshal(bundle{mediaType, verificationMaterial{&publicKey{key.ID()}, []struct{}{}}, raw})
+	out, err := json.Marshal(bundle{MediaType, verificationMaterial{&publicKey{key.ID()}, []struct{}{}}, raw})
 	return append(out, '\n'), err
 }
 
@@ -173,7 +175,7 @@ func open(raw []byte, keys dsse.Keys) (*predicate, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := keys.OpenStatement(envelope, predicateType)
+	s, err := keys.OpenStatement(envelope, PredicateType)
 	if err != nil {
 		return nil, err
 	}

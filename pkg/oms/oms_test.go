@@ -239,16 +239,16 @@ func TestVerifyRefusesStatements(t *testing.T) {
 		media  string
 		ok     bool
 	}{
-		"right":               {nil, predicateType, all, mediaType, true},
-		"bundle of v0.1":      {nil, predicateType, all, "application/vnd.dev.sigstore.bundle+json;version=0.1", true},
-		"another media type":  {nil, predicateType, all, "application/json", false},
-		"another predicate":   {nil, "https://slsa.dev/provenance/v1", all, mediaType, false},
-		"another root digest": {nil, predicateType, strings.Repeat("0", 64), mediaType, false},
-		"shards":              {func(p *predicate) { p.Serialization.Method = "shards" }, predicateType, all, mediaType, false},
-		"blake2b":             {func(p *predicate) { p.Serialization.HashType = "blake2b" }, predicateType, all, mediaType, false},
-		"a file of blake2b":   {func(p *predicate) { p.Resources[0].Algorithm = "blake2b" }, predicateType, all, mediaType, false},
-		"no files":            {func(p *predicate) { p.Resources = nil }, predicateType, all, mediaType, false},
-		"half a digest":       {func(p *predicate) { p.Resources[0].Digest = "00" }, predicateType, all, mediaType, false},
+		"right":               {nil, PredicateType, all, MediaType, true},
+		"bundle of v0.1":      {nil, PredicateType, all, "application/vnd.dev.sigstore.bundle+json;version=0.1", true},
+		"another media type":  {nil, PredicateType, all, "application/json", false},
+		"another predicate":   {nil, "https://slsa.dev/provenance/v1", all, MediaType, false},
+		"another root digest": {nil, PredicateType, strings.Repeat("0", 64), MediaType, false},
+		"shards":              {func(p *predicate) { p.Serialization.Method = "shards" }, PredicateType, all, MediaType, false},
+		"blake2b":             {func(p *predicate) { p.Serialization.HashType = "blake2b" }, PredicateType, all, MediaType, false},
+		"a file of blake2b":   {func(p *predicate) { p.Resources[0].Algorithm = "blake2b" }, PredicateType, all, MediaType, false},
+		"no files":            {func(p *predicate) { p.Resources = nil }, PredicateType, all, MediaType, false},
+		"half a digest":       {func(p *predicate) { p.Resources[0].Digest = "00" }, PredicateType, all, MediaType, false},
 	} {
 		p := good
 		p.Resources = slices.Clone(good.Resources)

@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot/font"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -611,5 +616,73 @@ func TestPoorFigures(t *testing.T) {
 		if err := write(&w); err != nil || strings.Contains(w.String(), "NaN") {
 			t.Errorf("%s: %v\n%s", name, err, w.String())
 		}
+	}
+}
+
+// Every text of a figure in the documents, drawn by hand or by a program, has the width that it has in Liberation Sans, and a font
+// to fall back on: another font changes nothing about where it ends.
+func TestFiguresOfTheDocumentsNeedNoFont(t *testing.T) {
+	declared := regexp.MustCompile(`(font-[a-z]+):([^;]+)`)
+	figures, texts := 0, 0
+	err := filepath.WalkDir(filepath.Join("..", "..", "docs"), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".svg" {
+			return err
+		}
+		figures++
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		inherited := []map[string]string{{}}
+		d := xml.NewDecoder(bytes.NewReader(raw))
+		for {
+			token, err := d.Token()
+			switch e := token.(type) {
+			case nil:
+				if !errors.Is(err, io.EOF) {
+					t.Errorf("%s: %v", path, err)
+				}
+				return nil
+			case xml.EndElement:
+				inherited = inherited[:len(inherited)-1]
+			case xml.StartElement:
+				at := maps.Clone(inherited[len(inherited)-1])
+				for _, a := range e.Attr {
+					at[a.Name.Local] = a.Value
+					if a.Name.Local == "style" {
+						for _, one := range declared.FindAllStringSubmatch(a.Value, -1) {
+							at[one[1]] = one[2]
+						}
+					}
+				}
+				inherited = append(inherited, at)
+				if e.Name.Local != "text" {
+					continue
+				}
+				texts++
+				text, err := d.Token()
+				if err != nil {
+					return err
+				}
+				content := string(text.(xml.CharData))
+				f := font.Font{Typeface: "Liberation", Variant: "Sans"}
+				if at["font-weight"] == "bold" {
+					f.Weight = xfont.WeightBold
+				}
+				size, err := strconv.ParseFloat(strings.TrimSuffix(at["font-size"], "px"), 64)
+				if err != nil {
+					t.Errorf("%s: %q: font-size: %v", path, content, err)
+				}
+				width, err := strconv.ParseFloat(at["textLength"], 64)
+				face := font.DefaultCache.Lookup(f, font.Length(size))
+				want := face.Width(content).Points()
+				if err != nil || math.Abs(width/want-1) > 0.001 || at["lengthAdjust"] != "spacingAndGlyphs" || !strings.HasSuffix(at["font-family"], "sans-serif") {
+					t.Errorf("%s: %q has textLength %q, lengthAdjust %q, font-family %q; want %.5g, spacingAndGlyphs, any with sans-serif last", path, content, at["textLength"], at["lengthAdjust"], at["font-family"], want)
+				}
+			}
+		}
+	})
+	if err != nil || figures < 5 || texts < 64 {
+		t.Errorf("%d figures with %d texts, %v", figures, texts, err)
 	}
 }

@@ -167,7 +167,10 @@ func (a *App) trace(ctx context.Context, program string) error {
 	if err != nil {
 		return fmt.Errorf("traces: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithSampler(sampler), sdktrace.WithResource(of))
+	queue := newSpanQueue(exporter, func(spans int64) {
+		a.logger.Warn("spans were dropped: the collector of traces is too slow; sample fewer, or set OTEL_BSP_MAX_QUEUE_SIZE", "spans", spans, "collector", endpoint)
+	})
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(queue), sdktrace.WithSampler(sampler), sdktrace.WithResource(of))
 	a.Tracer = telemetry.NewTracer(provider)
 	a.OnStop("traces", func(ctx context.Context) error {
 		flush, cancel := context.WithTimeout(ctx, flushTraces)

@@ -1,8 +1,12 @@
 package serve
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -92,4 +96,52 @@ func TestSampler(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowCollector takes a batch for each value in the channel.
+type slowCollector struct {
+	next     chan struct{}
+	exported int64
+}
+
+func (c *slowCollector) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+	<-c.next
+	c.exported += int64(len(spans))
+	return nil
+}
+
+func (c *slowCollector) Shutdown(context.Context) error { return nil }
+
+// Every span is exported or reported as dropped, at most once a minute and at the stop.
+func TestDroppedSpansAreReported(t *testing.T) {
+	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+	synctest.Test(t, func(t *testing.T) {
+		c := &slowCollector{next: make(chan struct{})}
+		var reports []int64
+		q := newSpanQueue(c, func(n int64) { reports = append(reports, n) })
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(q))
+		burst := func() { // of 20 spans, 8 of which have room
+			for range 20 {
+				_, span := provider.Tracer("test").Start(t.Context(), "span")
+				span.End()
+			}
+			c.next <- struct{}{}
+			synctest.Wait()
+		}
+		for _, step := range []struct {
+			wait time.Duration
+			want []int64
+		}{{0, []int64{12}}, {time.Minute - time.Second, []int64{12}}, {time.Second, []int64{12, 24}}, {time.Second, []int64{12, 24}}} {
+			time.Sleep(step.wait)
+			if burst(); !slices.Equal(reports, step.want) {
+				t.Errorf("reported %d, want %d", reports, step.want)
+			}
+		}
+		if err := provider.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if want := []int64{12, 24, 12}; !slices.Equal(reports, want) || c.exported != 32 {
+			t.Errorf("reported %d, exported %d; want %d, 32", reports, c.exported, want)
+		}
+	})
 }

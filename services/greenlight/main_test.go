@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/s3test"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
@@ -67,7 +69,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t), servers: sync.OnceValue(func() *natstest.Cluster { return natstest.Start(t, 1) })}).commands()
-	commands["status"], commands["taken"], commands["rows"], commands["post"] = status, taken, rows, post
+	commands["status"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = status, taken, rows, post, s3
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -146,6 +148,20 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
 	ts.Setenv("TAKEN", l.Addr().String())
+}
+
+// s3 starts a fake S3 server with the bucket rows and sets $GREENLIGHT_S3_ENDPOINT to its URL, and credentials.
+func s3(ts *testscript.TestScript, _ bool, _ []string) {
+	server := &s3test.Server{PageSize: 2}
+	server.Make("rows")
+	listening := httptest.NewServer(server)
+	ts.Defer(func() {
+		listening.CloseClientConnections()
+		listening.Close()
+	})
+	ts.Setenv("GREENLIGHT_S3_ENDPOINT", listening.URL)
+	ts.Setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
 }
 
 // post posts a file as JSON and copies the answer to a file, for example: post URL request.json answer.json.

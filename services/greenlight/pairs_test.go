@@ -37,7 +37,8 @@ type pairs struct {
 // commands returns the commands that scripts have in addition to greenlight.
 func (p *pairs) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "converse": p.converse, "promotable": promotable, "nats": p.nats,
+		"trained": p.trained, "pair": p.start, "securedpair": p.secured, "down": p.kill, "end": p.end, "converse": p.converse, "promotable": promotable,
+		"registry": p.registry, "nats": p.nats,
 	}
 }
 
@@ -140,15 +141,24 @@ func (p *pairs) startWith(ts *testscript.TestScript, both, args []string) {
 }
 
 // kill kills a service of the pair, for example: down ml-engine.
-func (p *pairs) kill(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: down ml-engine|executor")
+func (p *pairs) kill(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(p.named(ts, args).Kill())
+}
+
+// end ends a service of the pair as an operator does, so that it saves what it has: end executor.
+func (p *pairs) end(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(p.named(ts, args).Stop(time.Minute))
+}
+
+func (p *pairs) named(ts *testscript.TestScript, args []string) running {
+	if len(args) != 1 {
+		ts.Fatalf("usage: down|end ml-engine|executor")
 	}
 	started, ok := p.running.Load(service{ts, args[0]})
 	if !ok {
 		ts.Fatalf("%s is not running", args[0])
 	}
-	ts.Check(started.(running).Kill())
+	return started.(running)
 }
 
 // promotable writes made-up evidence to evidence/ml that does not block the promotion of v1.8.1-rc1.

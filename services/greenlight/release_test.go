@@ -33,7 +33,7 @@ func TestRelease(t *testing.T) {
 		{"is not like v1.2.3", "1.2.3"},
 		{"ends in /v2", "v2.0.0"},
 		{"no entries under '## v1.2.4'", "v1.2.4"},
-		{"tag proto/v1.2.5 exists", "v1.2.5"},
+		{"tag proto/v1.2.5 exists, at another commit", "v1.2.5"},
 	} {
 		if out, err := a.release(t, refused.version); err == nil || !strings.Contains(out, refused.says) {
 			t.Errorf("%s: %v, %s; want %q", refused.version, err, out, refused.says)
@@ -50,13 +50,13 @@ func TestRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if out, err := a.release(t, "--dry-run", "v1.2.3"); err != nil {
+	if out, err := a.release(t, "v1.2.3"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if tags := a.git(t, "tag", "--list", "*v1.2.3"); tags != "" {
-		t.Errorf("a dry run makes the tags %s", tags)
+		t.Errorf("without --tag it makes the tags %s", tags)
 	}
-	if out, err := b.release(t, "--key", key, "v1.2.3"); err != nil {
+	if out, err := b.release(t, "--tag", "--key", key, "v1.2.3"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if tags := b.git(t, "tag", "--list", "--points-at", "HEAD", "*v1.2.3"); tags != "proto/v1.2.3\nv1.2.3" {
@@ -71,6 +71,9 @@ func TestRelease(t *testing.T) {
 	}
 	if first, second := sums(a), sums(b); first != second {
 		t.Errorf("two copies give different bytes:\n%s\n%s", first, second)
+	}
+	if out, err := b.release(t, "--tag", "v1.2.3"); err == nil || !strings.Contains(out, "tag v1.2.3 exists") {
+		t.Errorf("tagged twice: %v, %s", err, out)
 	}
 	run(t, b.out, nil, "sha256sum", "--check", "--strict", "SHA256SUMS")
 	run(t, b.out, nil, "openssl", "dgst", "-sha256", "-verify", key+".pub", "-signature", "SHA256SUMS.sig", "SHA256SUMS")
@@ -91,7 +94,7 @@ func TestRelease(t *testing.T) {
 // clone is a small repository in the form of this one, with a release in out.
 type clone struct{ dir, out, sbom string }
 
-// releasable returns a repository with one commit, the same in every one, whose CHANGELOG has v1.2.3, and a tag in the way of
+// releasable returns a repository with the same commits in every one, whose CHANGELOG has v1.2.3, and a tag in the way of
 // v1.2.5. It has deploy/tools/release, and a program that prints what that script sets.
 func releasable(t *testing.T) clone {
 	t.Helper()
@@ -129,8 +132,9 @@ func releasable(t *testing.T) clone {
 	}
 	c.git(t, "init", "--quiet")
 	c.git(t, "add", "--all")
-	c.git(t, "commit", "--quiet", "-m", "release")
+	c.git(t, "commit", "--quiet", "-m", "before")
 	c.git(t, "tag", "proto/v1.2.5")
+	c.git(t, "commit", "--quiet", "--allow-empty", "-m", "release")
 	return c
 }
 

@@ -16,6 +16,9 @@
 // answers greenlight.mlengine.v1.DriftService. With --state-dir the counts survive a restart; a crash loses at most the
 // last minute.
 //
+// With --models oci://registry/repository it copies the models of that repository into --cache, verifies them and serves from
+// there. New tags are copied as they come; the registry may be away.
+//
 // By default both listeners are on loopback. --tls-cert enables TLS, and --tls-client-ca requires client certificates.
 // ModelRegistryService is for operators (--control-san, --control-token-file). See docs/security.md.
 //

@@ -58,13 +58,14 @@ func End(span trace.Span, s Shadow) {
 	span.End()
 }
 
-// Gate sets the decision of a gate.
+// Gate sets the decision of a gate. The model's has no reason.
 func Gate(span trace.Span, d decide.Decision) {
-	by := "baseline"
+	const by = "greenlight.gate.decided_by"
 	if d.ByModel() {
-		by = "model"
+		span.SetAttributes(attribute.String(by, "model"))
+	} else {
+		span.SetAttributes(attribute.String(by, "baseline"), attribute.String("greenlight.gate.reason", d.Reason.String()))
 	}
-	span.SetAttributes(attribute.String("greenlight.gate.decided_by", by), attribute.String("greenlight.gate.reason", d.Reason.String()))
 }
 
 // Call starts the span of a call to ml-engine with the rows, whose spans are those of their shadows; nil is none. It begins a

@@ -1,7 +1,8 @@
-// Package durabletest makes writes of package durable fail, in the process of the test.
+// Package durabletest makes writes of package durable fail, in the process of the test, and has files that it cannot use.
 package durabletest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,16 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/internal/fault"
 )
+
+// BrokenCounters returns contents of files that no counter has written, by what is wrong with them.
+func BrokenCounters() map[string][]byte {
+	const page = 4096
+	broken := map[string][]byte{"empty": {}, "1 byte": {1}, "7 bytes": make([]byte, 7), "9 bytes": make([]byte, 9), "a byte more": make([]byte, page+1), "1 MiB": make([]byte, 1<<20)}
+	broken["garbage"] = bytes.Repeat([]byte("garbage!"), page/8)
+	broken["too large"] = append([]byte("\xff\xff\xff\xff\xff\xff\xff\xff"), make([]byte, page-8)...)
+	broken["more than a number"] = append(make([]byte, page-1), 1)
+	return broken
+}
 
 // FailFolders makes every sync of dir, or of a folder below it, fail with EIO: a file is replaced, but a power cut may undo
 // that. The returned function ends the fault, as does the end of the test.

@@ -44,7 +44,7 @@ func Program(t *testing.T, name string) string {
 	return need.Program(t, name, "prometheus")
 }
 
-// Start returns a ready server.
+// Start returns a ready server. It tries another address if the program ends.
 func Start(t *testing.T, o Options) *Server {
 	t.Helper()
 	program, dir := Program(t, "prometheus"), t.TempDir()
@@ -55,31 +55,60 @@ func Start(t *testing.T, o Options) *Server {
 	if o.Data == "" {
 		o.Data = filepath.Join(dir, "data")
 	}
-	addr := freeAddr(t)
+	args := []string{"--config.file=" + config, "--storage.tsdb.path=" + o.Data, "--storage.tsdb.retention.time=60d", "--log.level=warn"}
+	for range starts {
+		addr := freeAddr(t)
+		server, err := run(t, program, append(args, "--web.listen-address="+addr), "http://"+addr)
+		if err == nil {
+			return server
+		}
+		t.Log(err)
+	}
+	t.Fatalf("prometheus did not start, %d times", starts)
+	return nil
+}
+
+// starts bounds the attempts to start: another process may take the free address first.
+const starts = 5
+
+// run starts the program and waits until it answers at the URL. The error is that of a program that has ended.
+func run(t *testing.T, program string, args []string, url string) (*Server, error) {
+	t.Helper()
 	var log strings.Builder
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config.file="+config, "--storage.tsdb.path="+o.Data,
-		"--storage.tsdb.retention.time=60d", "--web.listen-address="+addr, "--log.level=warn")
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
+		<-ended
 		if t.Failed() {
 			t.Logf("prometheus: %s", log.String())
 		}
 	})
-	client, err := api.NewClient(api.Config{Address: "http://" + addr})
+	client, err := api.NewClient(api.Config{Address: url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, URL: "http://" + addr, API: promv1.NewAPI(client)}
+	s := &Server{t: t, URL: url, API: promv1.NewAPI(client)}
+	var failed error
 	s.Await("answer", func() bool {
-		_, _, _, err := s.API.Query(t.Context(), "vector(1)", time.Now())
-		return err == nil
+		select {
+		case err := <-ended:
+			failed = fmt.Errorf("prometheus ended: %w: %s", err, log.String())
+			return true
+		default:
+		}
+		flags, err := s.API.Flags(t.Context())
+		return err == nil && "--config.file="+flags["config.file"] == args[0] // not another Prometheus
 	})
-	return s
+	return s, failed
 }
 
 // freeAddr returns a loopback address that was free a moment ago: Prometheus does not report the port that it binds.

@@ -38,8 +38,8 @@ type Span struct {
 	Attributes map[string]any
 }
 
-// Start serves until the test ends.
-func Start(t testing.TB) *Collector {
+// Start serves until the test ends. Without options it is not encrypted.
+func Start(t testing.TB, opts ...grpc.ServerOption) *Collector {
 	t.Helper()
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -47,7 +47,7 @@ func Start(t testing.TB) *Collector {
 		t.Fatal(err)
 	}
 	c := &Collector{Addr: l.Addr().String()}
-	server := grpc.NewServer()
+	server := grpc.NewServer(opts...)
 	collectorpb.RegisterTraceServiceServer(server, c)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()

@@ -1,9 +1,11 @@
 package app_test
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/greenlight-ml/greenlight/pkg/testkit/tracetest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
@@ -49,10 +52,12 @@ func TestGateIsNotAllowed(t *testing.T) {
 	}
 }
 
-// The model decides in the whole program. A signal, and a restart after it, give the decision back to the baseline.
+// The model decides in the whole program. A signal, and a restart after it, give the decision back to the baseline. The spans of
+// a decision and of its shadow name who decided.
 func TestGateOfRunningExecutor(t *testing.T) {
-	engine := loopback(t)
+	engine, collector := loopback(t), tracetest.Start(t)
 	o := options(t, engine)
+	o.Tracing.Endpoint, o.Tracing.Ratio = collector.Addr, 1
 	kill := make(chan os.Signal, 1)
 	o.Control.Insecure, o.StateDir, o.AllowGated, o.Kill = true, t.TempDir(), true, kill
 	r := start(t, o)
@@ -91,6 +96,23 @@ func TestGateOfRunningExecutor(t *testing.T) {
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	spans := collector.Spans()
+	const service = "greenlight.executor.v1.DecisionService/"
+	for name, want := range map[string][]string{
+		service + "Predict": {"baseline killed", "model"}, service + "PredictWithShadow": {"baseline not_selected"},
+		"shadow": {"baseline killed", "baseline not_selected", "model"},
+	} {
+		var got []string
+		for _, s := range tracetest.Find(spans, "executor", name) {
+			reason, _ := s.Attributes["greenlight.gate.reason"].(string)
+			got = append(got, strings.TrimSpace(fmt.Sprint(s.Attributes["greenlight.gate.decided_by"], " ", reason)))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("the spans %s have %q, want %q", name, got, want)
+		}
+	}
+	o.Tracing.Endpoint = ""
 	o.AddressFile = filepath.Join(t.TempDir(), "addresses")
 	r = start(t, o)
 	r.reached()

@@ -47,38 +47,41 @@ func (k *Keeper) disk() durable.State[file] {
 	return durable.State[file]{Path: filepath.Join(k.opts.Dir, fileName), Schema: fileSchema}
 }
 
-// load reads the state of the folder. now is the time of the start.
-func (k *Keeper) load(now time.Time) (err error) {
-	if k.budget.total, err = durable.OpenCounter(filepath.Join(k.opts.Dir, counterName)); err != nil {
-		return err
-	}
-	if k.sets, err = durable.OpenCounter(filepath.Join(k.opts.Dir, setsName)); err != nil {
-		return errors.Join(err, k.budget.total.Close())
-	}
+// load reads the state of the folder. now is the time of the start. What cannot be read kills the gate: it may have had a latch,
+// or changes of the last hour.
+func (k *Keeper) load(now time.Time) error {
 	var unusable *durable.UnusableError
 	var set latches
 	write := false
+	kill := func(reason string) {
+		if set[killed] == nil {
+			set[killed], write = &latch{Latch: word(killed), By: byExecutor, Reason: reason, Time: now}, true
+		}
+	}
 	f, err := k.disk().Load(func(f *file) (err error) {
 		set, err = f.validate()
 		return err
 	})
+	first := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		f = &file{Changes: k.budget.total.Load()}
+	case first:
+		f = &file{}
 	case errors.As(err, &unusable):
 		k.opts.Logger.Error("the state of the gate cannot be read: it is killed until a person clears it", "error", unusable.Err,
 			"file", k.disk().Path, "set_aside_as", unusable.Aside)
-		f = &file{}
-		set[killed] = &latch{Latch: word(killed), By: byExecutor, Reason: fileName + " could not be read", Time: now}
+		f, set = &file{}, latches{}
+		kill(fileName + " could not be read")
 	case err != nil:
-		return errors.Join(err, k.budget.total.Close(), k.sets.Close())
+		return err
+	}
+	if err := k.loadCounters(f, first, &set, kill); err != nil {
+		return err
 	}
 	if k.sets.Load() > f.Sets && set[killed] == nil { // the disk was full, and the process was killed
-		set[killed] = &latch{Latch: word(killed), By: byExecutor, Reason: "a latch was set before the restart, and could not be written", Time: now}
 		k.opts.Logger.Error("a latch of the gate was set before the restart, and could not be written: it is killed until a person clears it")
-		write = true
+		kill("a latch was set before the restart, and could not be written")
 	}
-	if n := k.budget.total.Load(); n > f.Changes { // the process was killed before it saved the latest changes
+	if n := k.budget.total.Load(); n > f.Changes && !first { // the process was killed before it saved the latest changes
 		latest := minute{Minute: now.Unix() / 60, Changed: n - f.Changes}
 		for _, m := range f.Hour {
 			latest.Minute = max(latest.Minute, m.Minute)
@@ -87,10 +90,62 @@ func (k *Keeper) load(now time.Time) (err error) {
 	}
 	k.latched.Store(&set)
 	k.budget.restore(now, f.Hour)
-	if err == nil && !write {
+	if !first && !write {
 		k.written = written{&set, k.budget.now(now)}
 	}
 	return nil
+}
+
+// loadCounters opens the counters. One that is lost continues at what the file has, which may be less than it was: kill is called
+// for it, and its latch is on disk before the counter is.
+func (k *Keeper) loadCounters(f *file, first bool, set *latches, kill func(reason string)) (err error) {
+	counters := []struct {
+		name    string
+		counter **durable.Counter
+		covered uint64
+	}{{counterName, &k.budget.total, f.Changes}, {setsName, &k.sets, f.Sets}}
+	lost := false
+	for _, c := range counters {
+		path := filepath.Join(k.opts.Dir, c.name)
+		var unusable *durable.UnusableError
+		switch *c.counter, err = durable.OpenCounter(path); {
+		case err == nil || errors.Is(err, fs.ErrNotExist) && first:
+			continue
+		case errors.As(err, &unusable):
+			k.opts.Logger.Error("a counter of the gate cannot be read: it is killed until a person clears it", "error", unusable.Err, "file", path, "set_aside_as", unusable.Aside)
+			kill(c.name + " could not be read")
+		case errors.Is(err, fs.ErrNotExist):
+			k.opts.Logger.Error("a counter of the gate is missing: it is killed until a person clears it", "file", path)
+			kill(c.name + " is missing")
+		default:
+			return errors.Join(err, k.closeCounters())
+		}
+		lost = true
+	}
+	if lost {
+		f.Schema, f.Latches = fileSchema, set.records()
+		if err := k.disk().Save(f); err != nil {
+			return errors.Join(err, k.closeCounters())
+		}
+	}
+	for _, c := range counters {
+		if *c.counter != nil {
+			(*c.counter).Raise(c.covered) // a power cut may have brought back an older number
+		} else if *c.counter, err = durable.CreateCounter(filepath.Join(k.opts.Dir, c.name), c.covered); err != nil {
+			return errors.Join(err, k.closeCounters())
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) closeCounters() error {
+	var errs []error
+	for _, c := range []*durable.Counter{k.budget.total, k.sets} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // validate returns the latches of the file.
@@ -156,10 +211,7 @@ func (k *Keeper) save(l *latches, sets uint64) error {
 		return nil
 	}
 	at := time.Now()
-	f := &file{Schema: fileSchema, Latches: []latch{}, Sets: sets, Changes: k.budget.total.Load(), Hour: k.budget.copy(at)}
-	for _, which := range l.list() {
-		f.Latches = append(f.Latches, *l[which])
-	}
+	f := &file{Schema: fileSchema, Latches: l.records(), Sets: sets, Changes: k.budget.total.Load(), Hour: k.budget.copy(at)}
 	sum := k.budget.now(at)
 	if err := k.disk().Save(f); err != nil {
 		k.metrics.writeErrors.Add(1)

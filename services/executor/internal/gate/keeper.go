@@ -93,7 +93,8 @@ type Keeper struct {
 	written written
 }
 
-// Open continues with the latches and counts in the folder. An unreadable file is set aside and means that the gate is killed.
+// Open continues with the latches and counts in the folder. An unreadable file is set aside, and means that the gate is killed, as
+// a missing counter does.
 // The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }, onKill: func() {}}
@@ -123,7 +124,7 @@ func (k *Keeper) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
 	defer cancel()
 	if k.saver.Stop(ctx) == nil { // otherwise it may yet write, and is logged and counted
-		_, _ = k.budget.total.Close(), k.sets.Close() // they unmap files
+		_ = k.closeCounters() // they unmap files
 	}
 }
 

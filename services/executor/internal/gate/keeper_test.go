@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
@@ -420,6 +422,124 @@ func TestUnreadableState(t *testing.T) {
 			t.Errorf("%s: set aside as %q", name, aside)
 		}
 		k.Stop()
+	}
+}
+
+// A lost counter kills the gate, once, and takes nothing from the counts that the state has: neither a spent budget nor a latch
+// that was not written.
+func TestLostCounter(t *testing.T) {
+	broken := durabletest.BrokenCounters()
+	broken["missing"] = nil
+	for name, content := range broken {
+		for _, counter := range []string{counterName, setsName} {
+			t.Run(counter+" "+name, func(t *testing.T) {
+				dir := t.TempDir()
+				k, _, _ := open(t, dir, 50)
+				for range 7 {
+					k.ask(t, 0.5, 0.7)
+				}
+				if err := errors.Join(k.Alarm(drift, model, "x", "", "moved"), k.Clear([]executorv1.GateLatch{drift}, "x", "", "over")); err != nil {
+					t.Fatal(err)
+				}
+				k.Stop()
+				path, reason := filepath.Join(dir, counter), counter+" could not be read"
+				if content != nil {
+					write(t, path, string(content))
+				} else if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				} else {
+					reason = counter + " is missing"
+				}
+				for start := range 2 { // the second one finds the latch in the state
+					k, s, log := open(t, dir, 50)
+					l := k.Status().GetLatches()
+					if len(l) != 1 || l[0].GetLatch() != killed || l[0].GetSetBy() != byExecutor || l[0].GetReason() != reason || len(s.demoted) != 1 {
+						t.Errorf("start %d: %v, demoted %q", start, l, s.demoted)
+					}
+					aside, err := filepath.Glob(path + ".unusable-*")
+					if err != nil || (content != nil) != (len(aside) == 1) {
+						t.Errorf("start %d: set aside as %q, %v", start, aside, err)
+					}
+					if logged := strings.Contains(log.String(), "level=ERROR"); logged != (start == 0) || logged && content != nil && !strings.Contains(log.String(), "set_aside_as="+aside[0]) {
+						t.Errorf("start %d: the log is %s", start, log)
+					}
+					if changed, sets := k.budget.total.Load(), k.sets.Load(); changed != 7 || sets != 1 || k.Status().GetHourChanged() != 7 {
+						t.Errorf("start %d: %d changes, %d latches set, want 7, 1; %v", start, changed, sets, k.Status())
+					}
+					k.Stop()
+				}
+				// A person clears it. Later changes and latches that cannot be written are not forgotten.
+				k, s, _ := open(t, dir, 50)
+				if err := k.Clear([]executorv1.GateLatch{killed}, "x", "", "looked into"); err != nil {
+					t.Fatal(err)
+				}
+				s.now.Phase = InForce
+				repair := durabletest.FailFiles(t, dir)
+				k.ask(t, 0.5, 0.7)
+				_ = k.Kill("x", "", "why")
+				after := t.TempDir()
+				if err := os.CopyFS(after, os.DirFS(dir)); err != nil { // as a kill of the process leaves it
+					t.Fatal(err)
+				}
+				repair()
+				k.Stop()
+				k, _, _ = open(t, after, 50)
+				if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetLatch() != killed || k.Status().GetHourChanged() != 8 {
+					t.Errorf("after a kill: %v, %v", l, k.Status())
+				}
+				k.Stop()
+			})
+		}
+	}
+}
+
+// A lost counter on a disk that fails is no start, and is not forgotten by the next one.
+func TestLostCounterOnAFailingDisk(t *testing.T) {
+	dir := t.TempDir()
+	k, _, _ := open(t, dir, 50)
+	k.Stop()
+	write(t, filepath.Join(dir, setsName), "7 bytes")
+	repair := durabletest.FailFiles(t, dir)
+	if _, err := Open(Options{Allowed: true, Dir: dir, Timeout: time.Minute, Logger: slog.New(slog.DiscardHandler)}); err == nil {
+		t.Error("the gate begins without its counter")
+	}
+	repair()
+	k, _, _ = open(t, dir, 50)
+	defer k.Stop()
+	if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != setsName+" is missing" {
+		t.Errorf("%v", l)
+	}
+}
+
+// A power cut that brings back an older counter does not take later latches or changes below what the state has.
+func TestOlderCounter(t *testing.T) {
+	dir, after := t.TempDir(), t.TempDir()
+	k, s, _ := open(t, dir, 50)
+	_ = k.Kill("x", "", "why")
+	_ = k.Clear([]executorv1.GateLatch{killed}, "x", "", "over")
+	s.now.Phase = InForce
+	k.ask(t, 0.5, 0.7)
+	k.Stop()
+	for _, name := range []string{counterName, setsName} {
+		c, err := durable.CreateCounter(filepath.Join(dir, name), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}
+	k, _, _ = open(t, dir, 50)
+	repair := durabletest.FailFiles(t, dir)
+	k.ask(t, 0.5, 0.7)
+	_ = k.Kill("x", "", "again")
+	if err := os.CopyFS(after, os.DirFS(dir)); err != nil { // as a kill of the process leaves it
+		t.Fatal(err)
+	}
+	repair()
+	k.Stop()
+	k, _, _ = open(t, after, 50)
+	defer k.Stop()
+	if l := k.Status().GetLatches(); len(l) != 1 || k.Status().GetHourChanged() != 2 {
+		t.Errorf("%v, %v; want a latch and 2 changes", l, k.Status())
 	}
 }
 

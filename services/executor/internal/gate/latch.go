@@ -56,6 +56,15 @@ func (l *latches) list() (set []executorv1.GateLatch) {
 	return set
 }
 
+// records returns the latches that are set as the file has them.
+func (l *latches) records() []latch {
+	all := []latch{}
+	for _, which := range l.list() {
+		all = append(all, *l[which])
+	}
+	return all
+}
+
 // String names the latches that are set, who set them, and why.
 func (l *latches) String() string {
 	var all []string

@@ -132,7 +132,6 @@ func Open(opts Options) (*Keeper, error) {
 	}
 	k.follow(opts.Plan())
 	if k.received != nil {
-		// After a power cut the counter may be behind.
 		if n := k.received.Load(); n > k.taken {
 			opts.Logger.Warn("executor was killed: the labels of some requests are lost", "requests", n-k.taken)
 			k.joins[k.current].Lost(n - k.taken)

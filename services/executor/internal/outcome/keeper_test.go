@@ -21,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -540,6 +541,37 @@ func TestUnusableFiles(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				if records, _ := tr.report(0); len(records) < 5 {
 					t.Errorf("%d records after it", len(records))
+				}
+			})
+		})
+	}
+}
+
+// A counter that cannot be used is set aside and continues at what was saved: no saved row counts as lost, and later ones do.
+func TestUnusableCounter(t *testing.T) {
+	for name, content := range durabletest.BrokenCounters() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTrial(t, planOf(quality.Quotes), t.TempDir())
+				rows := fill(tr.Keeper, []string{"X"}, 0, 100, 3)
+				tr.stop()
+				path := filepath.Join(tr.dir, receivedName)
+				if err := os.WriteFile(path, content, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				tr.open()
+				if aside, err := filepath.Glob(path + ".unusable-*"); err != nil || len(aside) != 1 || !strings.Contains(tr.logs.String(), "set_aside_as="+aside[0]) {
+					t.Errorf("set aside: %q, %v; the log is %s", aside, err, tr.logs.String())
+				}
+				if _, lost := tr.Counts(); lost != 0 || tr.received.Load() != rows || tr.taken != rows {
+					t.Errorf("%d rows are lost, %d received and %d taken; want 0, %d, %d", lost, tr.received.Load(), tr.taken, rows, rows)
+				}
+				tr.received.Add() // a row that a kill keeps from being joined
+				tr.stop()
+				tr.open()
+				defer tr.stop()
+				if _, lost := tr.Counts(); lost != 1 {
+					t.Errorf("%d rows are lost after a kill, want 1", lost)
 				}
 			})
 		})

@@ -86,12 +86,9 @@ func (s *store) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *store) close() error { return errors.Join(s.open.Close(), s.records.Close()) }
 
 // restore reads the folder. A file that cannot be used is set aside.
-func (k *Keeper) restore() (err error) {
+func (k *Keeper) restore() error {
 	k.store = &store{dir: k.opts.Dir, whole: true}
 	if err := k.restoreIdentity(); err != nil {
-		return err
-	}
-	if k.received, err = durable.OpenCounter(k.store.path(receivedName)); err != nil {
 		return err
 	}
 	last, err := restoreFile(k, openName, "the requests that waited for their labels are lost", func(path string) (*restored, error) { return readOpen(path, k.id) })
@@ -138,7 +135,26 @@ func (k *Keeper) restore() (err error) {
 	if k.store.open, err = durable.OpenLines(k.store.path(openName), maxLine); err != nil {
 		return err
 	}
-	return nil
+	return k.restoreReceived()
+}
+
+// restoreReceived opens the counter of sampled rows. A new one continues at the rows that are joined or lost.
+func (k *Keeper) restoreReceived() (err error) {
+	path := k.store.path(receivedName)
+	k.received, err = durable.OpenCounter(path)
+	var unusable *durable.UnusableError
+	switch {
+	case err == nil:
+		k.received.Raise(k.taken) // a power cut may have brought back an older number
+		return nil
+	case errors.As(err, &unusable):
+		k.opts.Logger.Error("the counter of sampled requests cannot be used: those since the last save are not counted as lost", "error", unusable.Err,
+			"file", path, "set_aside_as", unusable.Aside)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	k.received, err = durable.CreateCounter(path, k.taken)
+	return err
 }
 
 // restoreIdentity reads the executor's id, or writes a new one.

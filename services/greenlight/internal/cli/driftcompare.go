@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,8 @@ func driftCompareCommand(c console.Console) *cobra.Command {
 		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
 		Long: `Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
 index (PSI) of every feature of the schema, of the raw inputs, and with --model of the score. A set is market data, as for
---data of the other commands, or the folder of a feature log. With --reference-days in place of --current, one set is cut
+--data of the other commands, or a feature log: the folder of an executor, or a dataset of several that greenlight rows push has
+made, in a folder or at s3://bucket/prefix. With --reference-days in place of --current, one set is cut
 in time: its first days are the reference, the rest is current.
 
 Each index covers one feature. In addition, a classifier measures whether the two sets can be distinguished by all features
@@ -31,11 +33,11 @@ It writes psi_compare.json, with a series of windows of 7 days through the curre
 folder. Verdicts are those of drift snapshot; the classifier and the series do not change them. The quality of market data
 is judged too and can fail --check: the index of a frozen feed says nothing about a market.`,
 		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.Validate(); err != nil {
 				return console.Usage(err)
 			}
-			return compareDrift(c, show, &f, folder, check)
+			return compareDrift(cmd.Context(), c, show, &f, folder, check)
 		},
 	}
 	fs := cmd.Flags()
@@ -47,8 +49,8 @@ is judged too and can fail --check: the index of a frozen feed says nothing abou
 }
 
 // compareDrift compares the sets, prints the report and writes it to the folder.
-func compareDrift(c console.Console, show func(*driftcompare.Report) error, f *flags.Compare, folder string, check bool) error {
-	reference, current, m, err := f.Sets(c)
+func compareDrift(ctx context.Context, c console.Console, show func(*driftcompare.Report) error, f *flags.Compare, folder string, check bool) error {
+	reference, current, m, err := f.Sets(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ A model whose reference profile lacks the 0.05 and 99.95 % quantiles of its feat
 	declareGateState(fs, &p.state)
 	fs.Float64Var(&t.Percent, "percent", gatekeeper.DefaultPercent, "share of the requests that the model may decide, up to 100")
 	fs.Float64Var(&t.ObservePercent, "observe-percent", 100, "share of the requests that get a shadow, at least --percent")
-	fs.StringSliceVar(&t.Symbols, "symbols", nil, "the symbols that the model may decide")
+	fs.StringSliceVar(&t.Symbols, "symbols", nil, "the symbols that the model may decide: at most 1,000 of at most 64 bytes, and about 64 KiB together")
 	fs.BoolVar(&t.AllSymbols, "all-symbols", false, "let the model decide every symbol, and requests without one")
 	fs.Float64Var(&t.MinScore, "min-score", 0, "the lowest score of the model that may decide")
 	fs.Float64Var(&t.MaxScore, "max-score", 1, "the highest score of the model that may decide")

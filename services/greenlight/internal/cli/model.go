@@ -15,10 +15,10 @@ import (
 )
 
 func modelCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign and import the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
+	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign, import, push and pull the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
-	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelActivate(c), modelRollback(c))
+	cmd.AddCommand(modelList(c, &folder), modelShow(c, &folder), modelVerify(c, &folder), modelImport(c, &folder), modelSign(c, &folder), modelKeygen(c), modelPush(c, &folder), modelPull(c, &folder), modelActivate(c), modelRollback(c))
 	return cmd
 }
 
@@ -81,11 +81,16 @@ func day(t time.Time) string {
 }
 
 // oneModel takes exactly one argument, the model.
-func oneModel(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return console.Usagef("%d arguments: name one model, as name/version or version", len(args))
+var oneModel = arguments(1, "name one model, as name/version or version")
+
+// arguments takes exactly n arguments; want says which.
+func arguments(n int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return console.Usagef("%d arguments: %s", len(args), want)
+		}
+		return nil
 	}
-	return nil
 }
 
 func modelShow(c console.Console, folder *string) *cobra.Command {

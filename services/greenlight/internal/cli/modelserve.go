@@ -73,7 +73,7 @@ func modelRollback(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
 		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
-Shadows continue; greenlight rollback also stops them, and writes evidence. A second rollback changes nothing.
+Shadows continue; greenlight rollback also stops them, and writes evidence, which ends the promotion of the model. A second rollback changes nothing.
 
 It exits 1 when an ml-engine does not answer or has no model to return to, and shows which.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

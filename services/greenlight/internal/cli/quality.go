@@ -10,19 +10,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
 // qualityFlags say which scores to judge.
 type qualityFlags struct {
 	data             flags.Data
+	rows             flags.Rows
 	log              string
 	model, baseline  string
 	models, evidence string
@@ -45,7 +47,8 @@ With --executor it judges what running executors have joined to their labels sin
 set --quality-cap, --quality-margin). Name all executors of the fleet: their records are added up. It exits 1 when one does not
 answer. With --fleet and --fleet-group it judges the stored records of a group, also those of executors that are gone.
 
-With --feature-log it judges the scores that an executor logged, with labels from --market. The model is the one that most
+With --feature-log it judges the scores that executors logged, with labels from --market. The log is the folder of an executor,
+or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. The model is the one that most
 rows have; --models has its label. Its own evaluation has the plan, unless the log has another baseline: then
 --quality-cap and --quality-margin are the plan. They must be fixed before the days that are judged; the command suggests
 both for days to come.
@@ -67,7 +70,10 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 			if f.log != "" && (fs.Changed("model") || fs.Changed("baseline")) {
 				return console.Usagef("--feature-log has its model and its baseline; --model and --baseline go with --market alone")
 			}
-			if f.log != "" && !driftcompare.IsLog(f.log) {
+			if err := f.rows.Validate(f.log); err != nil {
+				return err
+			}
+			if f.log != "" && !rows.IsURL(f.log) && !(featurelog.Log{Dir: f.log}).Exists() {
 				return console.Usagef("--feature-log %s: not the folder of a feature log", f.log)
 			}
 			r, header, err := f.judge(cmd, c)
@@ -79,7 +85,8 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	}
 	fs := cmd.Flags()
 	f.data.DeclareAs(fs, "market")
-	fs.StringVar(&f.log, "feature-log", "", "folder of a feature log of executor; without it, out-of-time scores are judged")
+	fs.StringVar(&f.log, "feature-log", "", "folder or s3:// URL of a feature log of executors; without it, out-of-time scores are judged")
+	f.rows.Declare(fs)
 	fs.StringVar(&f.model, "model", flags.DefaultModel, "version of the model under trial, as train names it")
 	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what it is compared with: "+experiment.BaselineVersion+", or another version")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model of the log")
@@ -123,8 +130,8 @@ func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 }
 
 // judge reads the scores and judges them.
-func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (*quality.Report, evidence.Header, error) {
-	header := evidence.Header{Git: console.Revision()}
+func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.Report, header evidence.Header, err error) {
+	header = evidence.Header{Git: console.Revision()}
 	if f.log == "" {
 		data, err := f.data.Load(c)
 		if err != nil {
@@ -141,7 +148,12 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (*quality.Re
 		}
 		return r, header, err
 	}
-	log, err := quality.OpenLog(f.log, f.data.Symbol)
+	opened, closeLog, err := f.rows.Open(cmd.Context(), c, f.log, 0)
+	if err != nil {
+		return nil, header, err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	log, err := quality.OpenLog(opened, f.data.Symbol)
 	if err != nil {
 		return nil, header, console.WithHint(err, "--symbol chooses an instrument")
 	}
@@ -156,7 +168,7 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (*quality.Re
 	}
 	header.Source, header.Inputs = log.Source(data), data.Inputs()
 	header.Model = &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
-	r, err := quality.FromLog(log, data, a, f.Options)
+	r, err = quality.FromLog(log, data, a, f.Options)
 	return r, header, err
 }
 

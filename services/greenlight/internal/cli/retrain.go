@@ -22,6 +22,7 @@ import (
 // retrainFlags say what to retrain on, and where the candidate and the report go.
 type retrainFlags struct {
 	data     flags.Data
+	rows     flags.Rows
 	log      string
 	name     string
 	options  retrain.Options
@@ -33,7 +34,7 @@ func retrainCommand(c console.Console) *cobra.Command {
 	r := retrainFlags{options: retrain.Options{Limits: retrain.DefaultLimits(), Git: console.Revision()}}
 	cmd := &cobra.Command{
 		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
-		Long: `Retrain takes the newest days of a market (--data) or of what an executor logged (--log), examines the features, trains
+		Long: `Retrain takes the newest days of a market (--data) or of what executors logged (--log), examines the features, trains
 a candidate walk-forward, judges it by the offline gate against the baseline on the same rows, measures the drift of
 every feature from training to holdout, and registers the candidate, with its own evaluation, under the next free version.
 retrain_report.json, retrain_report.md and its figures go to the evidence folder.
@@ -42,7 +43,8 @@ It exits 1, and registers nothing, when the data is insufficient: too few days, 
 split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is still registered, so that
 the report can be checked against it: a registered model is not a released one.
 
-A log has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
+The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It
+has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
@@ -61,7 +63,8 @@ A log has prices only as mid and spread_bp, which are in schema v1.8; the label 
 	}
 	fs, o := cmd.Flags(), &r.options
 	r.data.Declare(fs)
-	fs.StringVar(&r.log, "log", "", "folder of a feature log, in place of --data")
+	fs.StringVar(&r.log, "log", "", "folder or s3:// URL of a feature log, in place of --data")
+	r.rows.Declare(fs)
 	fs.IntVar(&o.WindowDays, "window", defaultWindow, "how many of the newest UTC days that have data to use; 0 is all")
 	fs.StringVar(&o.Schema, "schema", feature.DefaultSchema, "feature schema of the candidate")
 	fs.StringVar(&o.Version, "version", "", "version of the candidate; by default the next free release candidate of the schema")
@@ -82,6 +85,9 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 		return console.Usagef("--log and --data: give one of them")
 	case r.options.WindowDays < 0 || l.MinDays < 0 || l.MinPositives < 0 || l.MaxGap < 0:
 		return console.Usagef("--window, --min-days, --min-positives and --max-gap are 0 or more")
+	}
+	if err := r.rows.Validate(r.log); err != nil {
+		return err
 	}
 	if r.log != "" {
 		for _, flag := range []string{"seed", "days", "utc-offset", "max-bad-rows", "trades-only"} {
@@ -108,11 +114,11 @@ func retrainHint(err error) error {
 }
 
 // collect reads the newest days. The log is nil if they come from market files.
-func (r *retrainFlags) collect(c console.Console) (data *experiment.Data, log *retrain.Log, err error) {
+func (r *retrainFlags) collect(ctx context.Context, c console.Console) (data *experiment.Data, log *retrain.Log, err error) {
 	days := r.options.WindowDays
 	if r.log == "" {
 		data, err = r.data.Load(c)
-	} else if data, log, err = retrain.FromLog(r.log, r.data.Symbol, days); err == nil {
+	} else if data, log, err = r.fromLog(ctx, c, days); err == nil {
 		c.Say("data      %s: %d rows of the feature log %s, %d minutes with a price, %d rows without; source %s", data.Symbol, log.Rows, r.log, log.Used, log.Unusable, log.Sources)
 		flags.SayUntimely(c, log.Untimely)
 		c.Say("          labels are the %s", log.Label)
@@ -132,6 +138,20 @@ func (r *retrainFlags) collect(c console.Console) (data *experiment.Data, log *r
 	return data, log, err
 }
 
+// fromLog reads the newest days of the feature log. The first of them warms up the features.
+func (r *retrainFlags) fromLog(ctx context.Context, c console.Console, days int) (data *experiment.Data, log *retrain.Log, err error) {
+	newest := 0
+	if days > 0 {
+		newest = days + 1
+	}
+	opened, closeLog, err := r.rows.Open(ctx, c, r.log, newest)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	return retrain.FromLog(opened, r.data.Symbol, days)
+}
+
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 
 // fourWeeks are the days out of time that a verdict should rest on where the data have them. With the 14 days before the
@@ -144,7 +164,7 @@ const (
 // retrain runs the pipeline and prints each of its steps.
 func (r *retrainFlags) retrain(ctx context.Context, c console.Console, store *evidence.Store) (gate.Scorecard, error) {
 	none := gate.Scorecard{}
-	data, log, err := r.collect(c)
+	data, log, err := r.collect(ctx, c)
 	if err != nil {
 		return none, err
 	}

@@ -28,7 +28,8 @@ func rollbackCommand(c console.Console) *cobra.Command {
 		Use: "rollback", Short: "The emergency brake: return to the previous model, and stop all shadows",
 		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and every executor stop its
 shadows (0 %, OFF). It calls all services at once, reads back the result, and asks for no confirmation. It also ends the lease
-of a running canary, which then aborts.
+of a running canary, which then aborts. The promotion of the model ends with the record in the evidence: greenlight gate plan and
+gate start refuse the model until it is promoted again.
 
 A second rollback changes nothing: an ml-engine that has already returned stays there. Afterwards it writes
 rollback_<time>.json to the evidence folder. It exits 1 when a service was not rolled back, and shows which.`,

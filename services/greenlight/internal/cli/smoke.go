@@ -74,8 +74,9 @@ func shadowSmokeCommand(c console.Console) *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
-		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows. Every baseline score and
-every shadow score is compared bit for bit with one computed in process; outcomes must add up to requests. The baseline that
+		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows, and then sends them once more
+over streams, as a trader does. Every baseline score and every shadow score is compared bit for bit with one computed in
+process; outcomes must add up to requests. The baseline that
 the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes
 shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
@@ -95,6 +96,7 @@ shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 func sendShadows(ctx context.Context, c console.Console, l *flags.Load, at flags.Endpoint, stage, file string, quotes bool, pick func([]traffic.State) []traffic.State) error {
 	return send(c, l, at, l.DecidesAt(ctx, c, at), func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
 		executor, picked, pace := fleet.NewExecutor(conn.Target(), conn), pick(states), l.Pace(c.Progress(stage))
+		pace.Streams = file == rehearsal.ShadowFile
 		if quotes {
 			q := traffic.NewQuotes(executor, t.Data.Symbol, t.Data.Bars)
 			pace.Before = func(ctx context.Context, i int) error { return q.Until(ctx, picked[i].Time.AsTime()) }

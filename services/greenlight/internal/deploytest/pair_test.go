@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,10 +29,9 @@ import (
 
 // pair is ml-engine, executor and the agent, as processes.
 type pair struct {
-	engine, executor *process.Process
-	agent            string // the address of its metrics
-	model            *model.Artifact
-	replayed         chan error
+	engine, executor, agent *process.Process
+	model                   *model.Artifact
+	replayed                chan error
 }
 
 // A real Prometheus with the shipped configuration and rules scrapes the real programs during a replay. It finds data for
@@ -48,7 +44,7 @@ func TestPrometheusSeesThePair(t *testing.T) {
 	p := startPair(t)
 	defer p.replay(t, 200)()
 	server := promtest.Start(t, promtest.Options{Config: config(t, map[string]string{
-		"executor": p.executor.Addr("http"), "ml-engine": p.engine.Addr("http"), "agent": p.agent,
+		"executor": p.executor.Addr("http"), "ml-engine": p.engine.Addr("http"), "agent": p.agent.Addr("metrics"),
 	})})
 
 	queries := everyQuery(t)
@@ -133,7 +129,7 @@ func startPair(t testing.TB) *pair {
 		t.Fatal(err)
 	}
 	start := func(name string, args ...string) *process.Process {
-		p, err := process.Start(t.Context(), filepath.Join(dir, name), dir, append(args, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")...)
+		p, err := process.Start(t.Context(), filepath.Join(dir, name), dir, args...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,11 +137,14 @@ func startPair(t testing.TB) *pair {
 		return p
 	}
 	p := &pair{model: a, replayed: make(chan error, 1)}
-	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event")
+	p.engine = start("ml-engine", "--models", models, "--model", "test/v1", "--drift-clock", "event", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	p.executor = start("executor", "--baseline", "heuristic="+filepath.Join(models, "test", "v1", model.BaselineFile),
-		"--engine-addr", p.engine.Addr("grpc"), "--challenger", "copy="+p.engine.Addr("grpc"), "--insecure-control")
+		"--engine-addr", p.engine.Addr("grpc"), "--challenger", "copy="+p.engine.Addr("grpc"), "--insecure-control",
+		"--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	p.plan(t)
-	p.startAgent(t, filepath.Join(dir, "greenlight"))
+	work := t.TempDir()
+	p.agent = start("greenlight", "agent", "--source", "simulated", "--metrics-listen", "127.0.0.1:0", "--state", filepath.Join(work, "state"),
+		"--evidence", filepath.Join(work, "evidence"), "--engine", p.engine.Addr("grpc"), "--executor", p.executor.Addr("grpc"))
 	return p
 }
 
@@ -211,33 +210,6 @@ func (p *pair) replay(t testing.TB, rate float64) (stop func()) {
 		<-done
 		_ = conn.Close()
 	}
-}
-
-// startAgent starts greenlight agent on a port that was free a moment ago.
-func (p *pair) startAgent(t testing.TB, program string) {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.agent = l.Addr().String()
-	_ = l.Close()
-	dir := t.TempDir()
-	var log strings.Builder
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "agent", "--source", "simulated", "--metrics-listen", p.agent,
-		"--state", filepath.Join(dir, "state"), "--evidence", filepath.Join(dir, "evidence"),
-		"--engine", p.engine.Addr("grpc"), "--executor", p.executor.Addr("grpc"))
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("agent: %v\n%s", err, log.String())
-		}
-	})
 }
 
 // config returns the shipped configuration with the given targets, sped up for a test: scrapes and rules run every second,

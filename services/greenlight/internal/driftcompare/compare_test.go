@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
@@ -106,7 +107,7 @@ func TestWeekends(t *testing.T) {
 // A log has no raw inputs, so a comparison with one covers only the model's features.
 func TestMixed(t *testing.T) {
 	market := whole(t)
-	log, err := FromLog(logged(t, "GBP/USD", "v1.8.1"), "", market.Schema, nil)
+	log, err := FromLog(featurelog.Log{Dir: logged(t, "GBP/USD", "v1.8.1")}, "", market.Schema, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

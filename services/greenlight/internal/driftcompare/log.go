@@ -2,9 +2,7 @@ package driftcompare
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,20 +20,14 @@ const simulatedSymbol = "SIM-PERP"
 
 // SchemaError means that a log has no rows of the wanted schema.
 type SchemaError struct {
-	// Dir is the log, Want the wanted schema, Has the schemas of the log.
-	Dir, Want string
+	// Log is the name of the log, Want the wanted schema, Has the schemas of the log.
+	Log, Want string
 	Has       []string
 }
 
 // Error implements error.
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Dir, e.Want, strings.Join(e.Has, ", "))
-}
-
-// IsLog reports whether the path is a feature log.
-func IsLog(path string) bool {
-	days, err := fs.Glob(os.DirFS(path), "date=*")
-	return err == nil && len(days) > 0
+	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Log, e.Want, strings.Join(e.Has, ", "))
 }
 
 // endOfTime is after every day of any log.
@@ -43,16 +35,16 @@ var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // FromLog returns the rows of a feature log with features of the schema. symbol may be empty for all symbols. Rows with an
 // impossible time are skipped and counted. The error is a [*SchemaError] if all rows have other schemas.
-func FromLog(dir, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
-	return FromLogBetween(dir, symbol, schema, scorer, time.Time{}, endOfTime)
+func FromLog(log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
+	return FromLogBetween(log, symbol, schema, scorer, time.Time{}, endOfTime)
 }
 
 // FromLogBetween is like [FromLog] for rows that arrived in [from, to). Both must be UTC midnights.
-func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Scorer, from, to time.Time) (*Set, error) {
+func FromLogBetween(log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer, from, to time.Time) (*Set, error) {
 	s := newSet(schema, scorer, false)
-	s.Name, s.Sources = filepath.Base(filepath.Clean(dir)), featurelog.Sources{}
+	s.Name, s.Sources = filepath.Base(filepath.Clean(log.String())), featurelog.Sources{}
 	schemas, symbols, others, rows := map[string]bool{}, map[string]bool{}, map[string]bool{}, 0
-	for row, err := range featurelog.Read(dir, from, to) {
+	for row, err := range log.Read(from, to) {
 		if err != nil {
 			return nil, fmt.Errorf("feature log: %w", err)
 		}
@@ -67,7 +59,7 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 		}
 		if row.Schema.Hash != schema.Hash() {
 			return nil, fmt.Errorf("%s: schema %s has hash %.12s in the log, but %.12s in this program: a feature has changed its meaning",
-				dir, schema.Name, row.Schema.Hash, schema.Hash())
+				log, schema.Name, row.Schema.Hash, schema.Hash())
 		}
 		symbols[row.Symbol] = true
 		at, ok := row.Time()
@@ -82,38 +74,17 @@ func FromLogBetween(dir, symbol string, schema *feature.Schema, scorer model.Sco
 		s.add(dayOf(at), row.Features, nil)
 	}
 	if rows == 0 && len(others) > 0 {
-		return nil, fmt.Errorf("%s has no symbol %q: it has %s", dir, symbol, strings.Join(slices.Sorted(maps.Keys(others)), ", "))
+		return nil, fmt.Errorf("%s has no symbol %q: it has %s", log, symbol, strings.Join(slices.Sorted(maps.Keys(others)), ", "))
 	}
 	if rows > 0 && !schemas[schema.Name] {
-		return nil, &SchemaError{dir, schema.Name, slices.Sorted(maps.Keys(schemas))}
+		return nil, &SchemaError{log.String(), schema.Name, slices.Sorted(maps.Keys(schemas))}
 	}
 	s.Symbols = slices.Sorted(maps.Keys(symbols))
 	s.Source = s.Sources.Evidence()
 	var err error
-	s.Inputs, err = logFiles(dir, from, to)
+	s.Inputs, err = log.Inputs(from, to)
 	return s, err
 }
 
 // dayOf returns the UTC day that a row belongs to. A row at midnight belongs to the old day, as in market data.
 func dayOf(at time.Time) int { return int(at.Add(-time.Millisecond).Unix() / 86400) }
-
-// logFiles returns the files of a log for the days in [from, to), with their digests.
-func logFiles(dir string, from, to time.Time) ([]evidence.Input, error) {
-	names, err := fs.Glob(os.DirFS(dir), "date=*/schema=*/part-*.parquet")
-	if err != nil {
-		return nil, fmt.Errorf("feature log: %w", err)
-	}
-	inputs := make([]evidence.Input, 0, len(names))
-	for _, name := range names {
-		day, _, _ := strings.Cut(strings.TrimPrefix(name, "date="), "/")
-		if day < from.Format(time.DateOnly) || day >= to.Format(time.DateOnly) {
-			continue
-		}
-		in, err := evidence.InputOf(filepath.Join(dir, name))
-		if err != nil {
-			return nil, fmt.Errorf("feature log: %w", err)
-		}
-		inputs = append(inputs, in)
-	}
-	return inputs, nil
-}

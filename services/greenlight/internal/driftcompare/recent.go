@@ -5,6 +5,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
@@ -16,10 +17,11 @@ const recentDays = 7
 type Recent struct {
 	// Reference reads the reference, under Schema.
 	Reference func() (*Set, error)
-	// Log is the folder of the feature log, Symbol an instrument in it, which may be empty if there is only one.
-	Log, Symbol string
-	Schema      *feature.Schema
-	Options     twosample.Options
+	// Log is the feature log, Symbol an instrument in it, which may be empty if there is only one.
+	Log     featurelog.Log
+	Symbol  string
+	Schema  *feature.Schema
+	Options twosample.Options
 }
 
 // Classify compares the 7 days before end with the reference, and returns the files that it read. The verdict is ERROR, with

@@ -66,8 +66,8 @@ func TestRecent(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			schema, _ := feature.Lookup(feature.DefaultSchema)
-			recent := Recent{Log: tt.log, Schema: schema, Options: twosample.DefaultOptions()}
-			recent.Reference = func() (*Set, error) { return FromLog(reference, "", schema, nil) }
+			recent := Recent{Log: featurelog.Log{Dir: tt.log}, Schema: schema, Options: twosample.DefaultOptions()}
+			recent.Reference = func() (*Set, error) { return FromLog(featurelog.Log{Dir: reference}, "", schema, nil) }
 			recent.Options.MaxRows, recent.Options.Permutations = 200, 100
 			r, inputs := recent.Classify(start.AddDate(0, 0, tt.day+1))
 			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {

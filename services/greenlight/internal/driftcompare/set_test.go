@@ -86,7 +86,7 @@ func TestSplit(t *testing.T) {
 // TestFromLog reads back the features of a market, day by day.
 func TestFromLog(t *testing.T) {
 	dir := logged(t, "GBP/USD", "v1.8.1", "v1.8")
-	s, err := FromLog(dir, "", schema(t, "v1.8.1"), nil)
+	s, err := FromLog(featurelog.Log{Dir: dir}, "", schema(t, "v1.8.1"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +99,10 @@ func TestFromLog(t *testing.T) {
 			t.Errorf("%s is not what was logged", c.Name)
 		}
 	}
-	if !IsLog(dir) || IsLog(t.TempDir()) || IsLog("set_test.go") {
-		t.Error("IsLog confuses a log with another folder or file")
+	if !(featurelog.Log{Dir: dir}).Exists() || (featurelog.Log{Dir: t.TempDir()}).Exists() || (featurelog.Log{Dir: "set_test.go"}).Exists() {
+		t.Error("Exists confuses a log with another folder or file")
 	}
-	if s, err = FromLog(logged(t, simulatedSymbol, "v1.8.1"), simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
+	if s, err = FromLog(featurelog.Log{Dir: logged(t, simulatedSymbol, "v1.8.1")}, simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
 		t.Errorf("the simulator's log is %s, %v", s.Source, err)
 	}
 }
@@ -142,7 +142,7 @@ func TestLogTimesAndSources(t *testing.T) {
 		if err := l.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s, err := FromLog(dir, "", f, nil)
+		s, err := FromLog(featurelog.Log{Dir: dir}, "", f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,19 +154,19 @@ func TestLogTimesAndSources(t *testing.T) {
 
 func TestLogRefused(t *testing.T) {
 	dir := logged(t, "GBP/USD", "v1.8")
-	_, err := FromLog(dir, "", schema(t, "v1.8.1"), nil)
+	_, err := FromLog(featurelog.Log{Dir: dir}, "", schema(t, "v1.8.1"), nil)
 	var other *SchemaError
 	if !errors.As(err, &other) || !strings.HasSuffix(err.Error(), " has no rows of schema v1.8.1: it has v1.8") {
 		t.Errorf("got %v, want a *SchemaError", err)
 	}
-	if _, err = FromLog(dir, "EUR/USD", schema(t, "v1.8"), nil); err == nil || !strings.HasSuffix(err.Error(), ` has no symbol "EUR/USD": it has GBP/USD`) {
+	if _, err = FromLog(featurelog.Log{Dir: dir}, "EUR/USD", schema(t, "v1.8"), nil); err == nil || !strings.HasSuffix(err.Error(), ` has no symbol "EUR/USD": it has GBP/USD`) {
 		t.Errorf("got %v, want the symbols of the log", err)
 	}
 	renamed, err := feature.NewSchema("v1.8", "mid", "rsi14")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = FromLog(dir, "", renamed, nil); err == nil || !strings.Contains(err.Error(), "a feature has changed its meaning") {
+	if _, err = FromLog(featurelog.Log{Dir: dir}, "", renamed, nil); err == nil || !strings.Contains(err.Error(), "a feature has changed its meaning") {
 		t.Errorf("got %v, want the hashes", err)
 	}
 }

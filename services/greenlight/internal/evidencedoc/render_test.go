@@ -3,9 +3,11 @@ package evidencedoc
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,10 +78,17 @@ func testVerdict(t *testing.T, w *whole) {
 		"unconfirmed": {[]promote.Row{auc, confirmation}, promote.PromotionName, "**v1.8.1-rc1 may go live as soon as a person confirms it**: the other 1 requirements are met."},
 		"met":         {[]promote.Row{auc}, promote.PromotionName, "**v1.8.1-rc1 may go live**: all 1 requirements are met."},
 		"promoted":    {[]promote.Row{auc, phases}, "", "**v1.8.1-rc1 was promoted to v1.8.1 on 2026-06-11.** Judged again, 1 of 2 requirements is open; first: canary phases: 25 %: not begun."},
+		"rolled back": {[]promote.Row{auc}, "", "**v1.8.1-rc1 was promoted to v1.8.1 on 2026-06-11, and rolled back on 2026-06-13.** Judged again, all 1 requirements are met."},
 		"unknown":     {nil, promote.CheckName, "**It is not known whether v1.8.1-rc1 may go live**: `greenlight promote --check` has not been run, and no model was given."},
 	} {
 		some := &folder{dir: f.dir, files: f.files, named: maps.Clone(f.named)}
 		delete(some.named, test.without)
+		if name == "rolled back" {
+			for at, digest := range map[string]string{"2026-06-10": w.artifact.Digest(), "2026-06-12": strings.Repeat("f", 64), "2026-06-13": w.artifact.Digest()} {
+				raw := fmt.Appendf(nil, `{"start_time":"%sT00:00:00Z","engines":[{"from":{"digest":"%s"}}]}`, at, digest)
+				some.files = append(slices.Clip(some.files), &file{name: "rollback_" + at + ".json", raw: raw})
+			}
+		}
 		p := page{folder: some, link: "ml"}
 		var judge func(string, time.Time) (*promote.Check, error)
 		if test.rows != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
 // opening begins the document: may the model go live, what is open, what is met, and what the answer rests on.
@@ -86,11 +87,22 @@ func (p *page) verdict(check *promote.Check, origin string) error {
 	} else {
 		of += " are open"
 	}
+	was := ""
+	if promoted != nil {
+		was = fmt.Sprintf("%s was promoted to %s on %s", promoted.From, promoted.To, promoted.Time.UTC().Format(time.DateOnly))
+		back, err := p.rolledBack(promoted)
+		if err != nil {
+			return err
+		}
+		if back != nil {
+			was += ", and rolled back on " + back.StartTime.UTC().Format(time.DateOnly)
+		}
+	}
 	switch {
 	case promoted != nil && len(open) > 0:
-		p.line("**%s was promoted to %s on %s.** Judged again, %s; first: %s.", promoted.From, promoted.To, promoted.Time.UTC().Format(time.DateOnly), of, firstOf(open))
+		p.line("**%s.** Judged again, %s; first: %s.", was, of, firstOf(open))
 	case promoted != nil:
-		p.line("**%s was promoted to %s on %s.** Judged again, all %d requirements are met.", promoted.From, promoted.To, promoted.Time.UTC().Format(time.DateOnly), len(met))
+		p.line("**%s.** Judged again, all %d requirements are met.", was, len(met))
 	case len(open) == 0:
 		p.line("**%s may go live**: all %d requirements are met.", check.From, len(met))
 	case len(open) == 1 && open[0].Name == promote.Confirmation:
@@ -121,6 +133,20 @@ func (p *page) promoted(digest string) (*promote.Record, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// rolledBack returns the first rollback of the model after its promotion; nil without one.
+func (p *page) rolledBack(promoted *promote.Record) (*rollback.Result, error) {
+	for _, f := range p.match(rollback.Pattern) {
+		r, err := as[rollback.Result](f)
+		if err != nil {
+			return nil, err
+		}
+		if r.Of(promoted.Digest) && !r.StartTime.Before(promoted.Time) {
+			return r, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nil is no rollback
 }
 
 func (p *page) requirements(title string, rows []promote.Row) {

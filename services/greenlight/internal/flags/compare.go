@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
 // Compare says which two sets of rows to compare.
@@ -18,6 +20,7 @@ type Compare struct {
 	Options driftcompare.Options
 
 	reference, current         Data
+	rows                       Rows
 	referenceDays, currentDays int
 	schema, models, model      string
 	changed                    func(name string) bool
@@ -26,7 +29,7 @@ type Compare struct {
 // Declare declares the flags.
 func (f *Compare) Declare(fs *pflag.FlagSet) {
 	f.changed = fs.Changed
-	fs.StringVar(&f.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
+	fs.StringVar(&f.reference.Path, "reference", "", "file or folder of market data, or folder or s3:// URL of a feature log")
 	fs.StringVar(&f.current.Path, "current", "", "the same, to compare with the reference")
 	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
 	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
@@ -40,6 +43,7 @@ func (f *Compare) Declare(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
 	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
 	f.reference.OffsetSet = func() bool { return fs.Changed("utc-offset") }
+	f.rows.Declare(fs)
 }
 
 // Validate checks the flags, and completes those of the current set.
@@ -54,6 +58,9 @@ func (f *Compare) Validate() error {
 	case f.changed("current-symbol") && f.current.Path == "":
 		return errors.New("--current-symbol has no meaning without --current")
 	}
+	if err := f.rows.Validate(f.reference.Path, f.current.Path); err != nil {
+		return err
+	}
 	path, symbol := f.current.Path, f.current.Symbol
 	f.current = f.reference
 	f.current.Path = path
@@ -64,7 +71,7 @@ func (f *Compare) Validate() error {
 }
 
 // Sets reads the two sets, and the model whose score is compared; nil if there is none.
-func (f *Compare) Sets(c console.Console) (reference, current *driftcompare.Set, m *evidence.Model, err error) {
+func (f *Compare) Sets(ctx context.Context, c console.Console) (reference, current *driftcompare.Set, m *evidence.Model, err error) {
 	var scorer model.Scorer
 	schema, ok := feature.Lookup(f.schema)
 	if f.model != "" {
@@ -84,16 +91,29 @@ func (f *Compare) Sets(c console.Console) (reference, current *driftcompare.Set,
 	if !ok {
 		return nil, nil, nil, console.Usagef("unknown feature schema %q: the built-in schemas are %s", f.schema, strings.Join(feature.NewKnown().Names(), ", "))
 	}
-	if reference, err = ReadSet(c, &f.reference, schema, scorer); err != nil {
+	if reference, err = f.read(ctx, c, &f.reference, schema, scorer); err != nil {
 		return nil, nil, nil, err
 	}
 	if f.current.Path == "" {
 		reference, current = reference.Split(f.referenceDays)
-	} else if current, err = ReadSet(c, &f.current, schema, scorer); err != nil {
+	} else if current, err = f.read(ctx, c, &f.current, schema, scorer); err != nil {
 		return nil, nil, nil, err
 	}
 	if f.currentDays > 0 {
 		current, _ = current.Split(f.currentDays)
 	}
 	return reference, current, m, nil
+}
+
+// read reads one set, which may be in a store.
+func (f *Compare) read(ctx context.Context, c console.Console, d *Data, schema *feature.Schema, scorer model.Scorer) (s *driftcompare.Set, err error) {
+	if !rows.IsURL(d.Path) {
+		return ReadSet(c, d, schema, scorer)
+	}
+	log, closeLog, err := f.rows.Open(ctx, c, d.Path, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	return readLog(c, log, d.Symbol, schema, scorer)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -150,16 +151,20 @@ func SayUntimely(c console.Console, rows int) {
 	}
 }
 
-// ReadSet reads market data, or a feature log.
+// ReadSet reads market data, or the feature log in a folder.
 func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
-	if !driftcompare.IsLog(d.Path) {
-		data, err := d.Load(c)
-		if err != nil {
-			return nil, err
-		}
-		return driftcompare.FromMarket(data, schema, scorer)
+	if log := (featurelog.Log{Dir: d.Path}); log.Exists() {
+		return readLog(c, log, d.Symbol, schema, scorer)
 	}
-	s, err := driftcompare.FromLog(d.Path, d.Symbol, schema, scorer)
+	data, err := d.Load(c)
+	if err != nil {
+		return nil, err
+	}
+	return driftcompare.FromMarket(data, schema, scorer)
+}
+
+func readLog(c console.Console, log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
+	s, err := driftcompare.FromLog(log, symbol, schema, scorer)
 	var other *driftcompare.SchemaError
 	if errors.As(err, &other) {
 		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
@@ -167,7 +172,7 @@ func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Sc
 	if err != nil {
 		return nil, err
 	}
-	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", d.Path, s.Rows(), s.Symbols, s.Left, s.Sources)
+	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", log, s.Rows(), s.Symbols, s.Left, s.Sources)
 	SayUntimely(c, s.Untimely)
 	return s, nil
 }

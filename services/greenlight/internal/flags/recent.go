@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftcompare"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
 // Recent configures the classifier of the daily report. There is none without a log.
@@ -21,7 +22,7 @@ type Recent struct {
 // Declare declares the flags.
 func (n *Recent) Declare(fs *pflag.FlagSet) {
 	n.recent.Options = twosample.DefaultOptions()
-	fs.StringVar(&n.recent.Log, "feature-log", "", "feature log of executor; a classifier compares its last 7 days with --reference for the report")
+	fs.StringVar(&n.recent.Log.Dir, "feature-log", "", "feature log of executor; a classifier compares its last 7 days with --reference for the report")
 	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
 	fs.StringVar(&n.reference.Symbol, "symbol", "", "instrument of both, where there are several")
 	fs.StringVar(&n.schema, "schema", feature.DefaultSchema, "feature schema to compare by")
@@ -30,8 +31,11 @@ func (n *Recent) Declare(fs *pflag.FlagSet) {
 
 // Validate checks the values.
 func (n *Recent) Validate() error {
-	if (n.recent.Log == "") != (n.reference.Path == "") {
+	if (n.recent.Log.Dir == "") != (n.reference.Path == "") {
 		return console.Usagef("--feature-log and --reference go together: the present, and what to compare it with")
+	}
+	if rows.IsURL(n.recent.Log.Dir) || rows.IsURL(n.reference.Path) {
+		return console.Usagef("--feature-log and --reference are folders here: copy the dataset, or use greenlight drift compare")
 	}
 	if _, ok := feature.Lookup(n.schema); !ok && n.schema != "" {
 		return console.Usagef("unknown feature schema %q", n.schema)
@@ -41,7 +45,7 @@ func (n *Recent) Validate() error {
 
 // Classifier returns nil if there is no log.
 func (n *Recent) Classifier(c console.Console) func(report.Period) (*twosample.Result, []evidence.Input) {
-	if n.recent.Log == "" {
+	if n.recent.Log.Dir == "" {
 		return nil
 	}
 	r := n.recent

@@ -146,23 +146,36 @@ func TestStopByAnother(t *testing.T) {
 	}
 }
 
-// The status names who shut the gate, why and when, and the executor that does not answer.
+// The status names who shut the gate, why and when, and the executor that does not answer. After a restart it says whether the gate
+// waits for its holder, has lapsed or was demoted.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	open, latched, lost := newFake("a:1"), newFake("b:2"), newFake("c:3")
-	if _, err := open.SetRollout(t.Context(), testPlan().request("gate-x", "why", fleet.PlanProto(testPlan().Quality))); err != nil {
-		t.Fatal(err)
+	restarted, lapsed, demoted := newFake("d:4"), newFake("e:5"), newFake("f:6")
+	for _, f := range []*fakeExecutor{open, restarted, lapsed, demoted} {
+		if _, err := f.SetRollout(t.Context(), testPlan().request("gate-x", "why", fleet.PlanProto(testPlan().Quality))); err != nil {
+			t.Fatal(err)
+		}
 	}
+	demoted.latch(executorv1.GateLatch_GATE_LATCH_KILLED, "token:ops", "fire")
+	demoted.change(func() { demoted.latches = nil }) // a person clears it
+	for _, f := range []*fakeExecutor{restarted, lapsed, demoted} {
+		f.change(f.start)
+	}
+	lapsed.change(func() { lapsed.expires = time.Now() })
 	latched.latch(executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT, "executor", "101 of 100")
 	lost.network = cutOff
 	var out bytes.Buffer
-	executors := []fleet.Executor{open.executor(), latched.executor(), lost.executor()}
+	executors := []fleet.Executor{open.executor(), latched.executor(), lost.executor(), restarted.executor(), lapsed.executor(), demoted.executor()}
 	answers, errs := Read(t.Context(), executors)
 	if Status(&out, executors, answers, errs) == nil {
 		t.Error("an executor does not answer, and there is no error")
 	}
 	for _, want := range []string{
-		"a:1       open     5 %      GATED", "b:2       latched  0 %      OBSERVE_ONLY", "c:3       ?", "connection refused",
+		"a:1       open       5 %      GATED", "b:2       latched    0 %      OBSERVE_ONLY", "c:3       ?", "connection refused",
+		"d:4       restarted  0 %      OFF", "d:4: it has restarted, and is at 0 % until gate-x renews its lease: why\n",
+		"e:5       lapsed     0 %      OFF", "e:5: its rollout was set to 0 %, OFF, by executor: the lease of gate-x lapsed\n",
+		"f:6       demoted    0 %      OBSERVE_ONLY", "f:6: its rollout was set to 50 %, OBSERVE_ONLY, by token:ops: ",
 		"latch     b:2: budget_spent, set by executor at 20", ": 101 of 100\n", "held by gate-x: why",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -29,6 +29,7 @@ var hints = map[error]string{
 	errHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort or greenlight gate stop",
 	errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one",
 	ErrNoRanges:              "models of earlier versions have none: train it with --versions or import it under a new version, and promote that; the same version keeps its profile",
+	ErrTooManySymbols:        "nothing was changed; name fewer symbols, or let it decide all of them with --all-symbols",
 	ErrOtherPlan:             "give --plan the file that greenlight gate plan wrote with this phrase",
 	promote.ErrNotPromoted:   "greenlight promote --check lists what blocks the promotion; the gate is for promoted models alone",
 	evidence.ErrBroken:       "greenlight evidence verify lists all problems",

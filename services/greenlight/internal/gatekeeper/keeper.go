@@ -34,6 +34,8 @@ const (
 	maxInterval = 5 * time.Second
 	// keepEvery is the time between two readings in the journal.
 	keepEvery = time.Minute
+	// setReason is the reason of the calls that set and renew a gate.
+	setReason = "greenlight gate start"
 	// retryPause is the time between two attempts to stop the gate.
 	retryPause = 100 * time.Millisecond
 )
@@ -101,7 +103,7 @@ func (k *Keeper) renew(ctx context.Context) (ended string) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)
 		defer cancel()
-		events, err := m.renew(ctx, "greenlight gate start")
+		events, err := m.renew(ctx, setReason)
 		return answer{events, err}, nil
 	})
 	for i, a := range answers {

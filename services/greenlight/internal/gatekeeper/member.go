@@ -172,6 +172,9 @@ func latchOf(l *executorv1.GateLatchState) Latch {
 
 // describe returns who has set a rollout, and to what.
 func describe(r *executorv1.Rollout) string {
+	if r.GetAwaitingRenewal() { // nobody has set 0 %
+		return fmt.Sprintf("it has restarted, and is at 0 %% until %s renews its lease: %s", clean(r.GetHolder()), clean(r.GetReason()))
+	}
 	line := fmt.Sprintf("its rollout was set to %g %%, %s, by %s", r.GetPercent(), fleet.Mode(r.GetMode()), clean(r.GetSetBy()))
 	if h := r.GetHolder(); h != "" {
 		line += ", held by " + clean(h)

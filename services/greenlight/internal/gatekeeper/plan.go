@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,8 +32,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -161,7 +164,23 @@ func NewPlan(q Question) (*Plan, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
+	if err := p.fits(); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// ErrTooManySymbols is the error of a plan whose symbols are too long together for one call.
+var ErrTooManySymbols = errors.New("the symbols are too long for one call")
+
+// fits returns an error if an executor would refuse the call of the gate for its size.
+func (p *Plan) fits() error {
+	req := p.request(newRunID(), setReason, fleet.PlanProto(p.Quality))
+	req.ExpectedRevision = math.MaxUint64 // the longest
+	if n := proto.Size(req); n > rpc.SmallMessage {
+		return fmt.Errorf("%w: with %d symbols the call has %d bytes, and an executor takes %d", ErrTooManySymbols, len(p.Symbols), n, rpc.SmallMessage)
+	}
+	return nil
 }
 
 // granted returns the promotion of the model with the digest, from a folder that verifies.
@@ -173,7 +192,7 @@ func granted(folder, digest string, verify func(string) (evidence.Report, error)
 	if err := report.Err(); err != nil {
 		return nil, err
 	}
-	return promote.Granted(folder, digest)
+	return promote.Granted(&report, digest)
 }
 
 func (p *Plan) validate() error {
@@ -242,6 +261,9 @@ func ParsePlan(raw []byte) (*Plan, error) {
 // Verify returns an error unless the folder of the plan verifies, the plan is in its chain, and the model is promoted as it was
 // when the plan was made.
 func (f *PlanFile) Verify(verify func(folder string) (evidence.Report, error)) error {
+	if err := f.fits(); err != nil { // a plan of an earlier version
+		return err
+	}
 	grant, err := granted(f.Folder, f.Model.Digest, verify)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package gatekeeper
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func TestTerms(t *testing.T) {
@@ -40,6 +44,40 @@ func TestTerms(t *testing.T) {
 		change(&terms)
 		if terms.Validate() == nil {
 			t.Errorf("%s: valid", name)
+		}
+	}
+}
+
+// A plan whose call is larger than an executor takes is refused with both sizes, before it is written and before it is started.
+func TestPlanFitsIntoACall(t *testing.T) {
+	t.Parallel()
+	f := testPlan()
+	f.AllSymbols = false
+	for f.fits() == nil {
+		if len(f.Symbols) == maxSymbols {
+			t.Fatal("a thousand symbols of 64 bytes fit")
+		}
+		f.Symbols = append(f.Symbols, fmt.Sprintf("%064d", len(f.Symbols)))
+	}
+	size := func() int {
+		raw, err := proto.Marshal(f.request("gate-20260102T150405Z-abcdef", "greenlight gate start", fleet.PlanProto(f.Quality)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(raw)
+	}
+	const longest = 11 // bytes of a revision
+	if n := size() + longest; n <= 64<<10 || n > 64<<10+66 {
+		t.Errorf("%d symbols, which do not fit, make a call of %d bytes", len(f.Symbols), n)
+	}
+	f.Symbols = make([]string, maxSymbols)
+	for i := range f.Symbols {
+		f.Symbols[i] = fmt.Sprintf("%064d", i)
+	}
+	want := fmt.Sprintf("with 1000 symbols the call has %d bytes, and an executor takes 65536", size()+longest)
+	for what, err := range map[string]error{"a new plan": f.fits(), "a plan that is started": f.Verify(nil)} {
+		if !errors.Is(err, ErrTooManySymbols) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", what, err, want)
 		}
 	}
 }

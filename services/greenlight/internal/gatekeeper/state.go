@@ -75,6 +75,11 @@ func (s State) Confirmed(f *PlanFile, phrase string) (*confirmation.Ticket, erro
 	return t, nil
 }
 
+// newRunID returns the id of a run. Those of later runs sort after it.
+func newRunID() string {
+	return "gate-" + time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+}
+
 // Run is a run that this process owns until it is closed.
 type Run struct {
 	Record *Record
@@ -90,7 +95,7 @@ func (s State) Begin(f *PlanFile, t *confirmation.Ticket) (_ *Run, err error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
 	}
-	id := "gate-" + time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+	id := newRunID()
 	r := &Run{Dir: s.run(id)}
 	defer func() {
 		if err != nil {

@@ -52,22 +52,11 @@ func Status(out io.Writer, executors []fleet.Executor, answers []*executorv1.Get
 		}
 		r, g := a.GetRollout(), a.GetGate()
 		reading := readingOf(addr, a)
-		state := "not set"
-		switch {
-		case !g.GetAllowed():
-			state = "not allowed"
-		case g.GetOpen():
-			state = "open"
-		case len(g.GetLatches()) > 0:
-			state = "latched"
-		case r.GetGate() != nil:
-			state = "shut"
-		}
 		left := "-"
 		if at := r.GetLeaseExpireTime(); at != nil {
 			left = max(0, time.Until(at.AsTime())).Round(100 * time.Millisecond).String()
 		}
-		t.Row(addr, state, fmt.Sprintf("%v %%", reading.Percent), fleet.Mode(r.GetMode()), left,
+		t.Row(addr, stateOf(r, g), fmt.Sprintf("%v %%", reading.Percent), fleet.Mode(r.GetMode()), left,
 			fmt.Sprintf("%d of %d, limit %d", reading.HourChanged, reading.HourRequests, reading.HourLimit), byReason(reading.Decisions))
 		for _, l := range reading.Latches {
 			lines = append(lines, fmt.Sprintf("latch     %s: %s, set by %s at %s: %s", addr, l.Name, l.By, l.Time.UTC().Format(time.RFC3339), l.Reason))
@@ -83,6 +72,28 @@ func Status(out io.Writer, executors []fleet.Executor, answers []*executorv1.Get
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stateOf returns the state of a gate in a word or two.
+func stateOf(r *executorv1.Rollout, g *executorv1.GateStatus) string {
+	switch {
+	case !g.GetAllowed():
+		return "not allowed"
+	case g.GetOpen():
+		return "open"
+	case len(g.GetLatches()) > 0:
+		return "latched"
+	case r.GetGate() == nil:
+		return "not set"
+	case r.GetAwaitingRenewal():
+		return "restarted"
+	case r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY:
+		return "demoted"
+	case r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF:
+		return "lapsed"
+	default:
+		return "shut"
+	}
 }
 
 // Lines returns what was done, a line an executor, and the errors.

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
 // The evidence that a promotion writes.
@@ -199,7 +200,7 @@ func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) 
 // recordsOfTheirTime are files about one point in time: decisions, runs, daily reports. They stay valid when an input is
 // measured again. Their age is judged by their own times.
 var recordsOfTheirTime = []string{
-	CheckName, PromotionName, "rollback_*.json", "canary_*.json", qualityPattern, "daily/*", "weekly/*",
+	CheckName, PromotionName, rollback.Pattern, "canary_*.json", qualityPattern, "daily/*", "weekly/*",
 }
 
 // chain judges whether the evidence folder verifies.

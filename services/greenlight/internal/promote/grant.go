@@ -3,11 +3,15 @@ package promote
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
@@ -25,9 +29,11 @@ type Grant struct {
 // ErrNotPromoted is the error of a model without a promotion in the evidence.
 var ErrNotPromoted = errors.New("the model is not promoted")
 
-// Granted returns the promotion of exactly the model with the digest, from a folder that verifies as a whole: see
-// evidencedoc.Verify. The error is [ErrNotPromoted] if the newest promotion is of another model or had an open blocker.
-func Granted(folder, digest string) (*Grant, error) {
+// Granted returns the promotion of exactly the model with the digest, from a folder that verifies as a whole: the report is that of
+// evidencedoc.Verify. The error is [ErrNotPromoted] if the newest promotion is of another model or had an open blocker, or if a
+// rollback of the model followed it.
+func Granted(report *evidence.Report, digest string) (*Grant, error) {
+	folder := report.Dir
 	f, err := readFile(folder, PromotionName, "greenlight promote --confirm")
 	if errors.Is(err, errMissing) {
 		return nil, fmt.Errorf("%w: %w", ErrNotPromoted, err)
@@ -45,6 +51,9 @@ func Granted(folder, digest string) (*Grant, error) {
 	if f.header.Source != evidence.Live {
 		return nil, fmt.Errorf("%w: %s "+liveIsRequired, ErrNotPromoted, f.Path, f.header.Source)
 	}
+	if err := rolledBack(report, rec); err != nil {
+		return nil, err
+	}
 	g := &Grant{Model: *f.header.Model, Time: rec.Time, Inputs: []evidence.Input{f.Input}}
 	for _, row := range rec.Blockers {
 		if row.Verdict != gate.Pass {
@@ -61,6 +70,29 @@ func Granted(folder, digest string) (*Grant, error) {
 		return nil, fmt.Errorf("%w: %s names no file with its live quality", ErrNotPromoted, f.Path)
 	}
 	return g, nil
+}
+
+// rolledBack returns an error if a rollback of the model followed its promotion. The chain has the order, since clocks may go back.
+// The times count too: a promotion that was cut short may be finished, and written, after a rollback.
+func rolledBack(report *evidence.Report, rec *Record) error {
+	written := report.Written()
+	for _, name := range slices.Sorted(maps.Keys(written)) {
+		if ok, _ := path.Match(rollback.Pattern, name); !ok {
+			continue
+		}
+		f, err := readFile(report.Dir, name, "greenlight rollback")
+		if err != nil {
+			return err
+		}
+		r := &rollback.Result{}
+		if err := f.as(r, rollback.Schema); err != nil {
+			return err
+		}
+		if r.Of(rec.Digest) && (written[name] > written[PromotionName] || !r.StartTime.Before(rec.Time)) {
+			return fmt.Errorf("%w: %s was rolled back at %s, after its promotion (%s)", ErrNotPromoted, rec.To, minute(r.StartTime), name)
+		}
+	}
+	return nil
 }
 
 // judgedBy reads the quality plan from the file that the promotion names.

@@ -5,9 +5,22 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
+
+// granted returns the grant of the model as the folder is now.
+func (s *setting) granted(digest string) (*Grant, error) {
+	s.t.Helper()
+	report, err := evidence.Verify(s.q.Evidence)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return Granted(&report, digest)
+}
 
 // A promotion grants its model, and no other; whatever is changed in its files takes that away.
 func TestGranted(t *testing.T) {
@@ -15,20 +28,20 @@ func TestGranted(t *testing.T) {
 	s := newSetting(t)
 	names := s.write()
 	digest := s.made.Model.Digest()
-	if _, err := Granted(s.q.Evidence, digest); !errors.Is(err, ErrNotPromoted) || !strings.Contains(err.Error(), "promotion.json is not there") {
+	if _, err := s.granted(digest); !errors.Is(err, ErrNotPromoted) || !strings.Contains(err.Error(), "promotion.json is not there") {
 		t.Errorf("before the promotion: %v", err)
 	}
 	if _, err := s.confirm(s.ask().Phrase, Releaser{Git: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	g, err := Granted(s.q.Evidence, digest)
+	g, err := s.granted(digest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if g.Model.Digest != digest || g.Model.Version != release || g.Plan != outcometest.Plan() || len(g.Inputs) != 2 || g.Inputs[1].Path != names["quality"] {
 		t.Errorf("granted %+v", g)
 	}
-	if _, err := Granted(s.q.Evidence, strings.Repeat("f", 64)); !errors.Is(err, ErrNotPromoted) {
+	if _, err := s.granted(strings.Repeat("f", 64)); !errors.Is(err, ErrNotPromoted) {
 		t.Errorf("another model: %v", err)
 	}
 	for name, change := range map[string]struct{ file, from, to string }{
@@ -51,11 +64,76 @@ func TestGranted(t *testing.T) {
 		if err := os.WriteFile(path, []byte(edited), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if g, err := Granted(s.q.Evidence, digest); err == nil {
+		if g, err := s.granted(digest); err == nil {
 			t.Errorf("%s: granted %+v", name, g)
 		}
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A rollback of the model ends its promotion, whatever the clocks say, and another promotion grants it again. One of another model, or
+// before the promotion, does not.
+func TestRollbackEndsTheGrant(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.write()
+	digest := s.made.Model.Digest()
+	ours, other := &evidence.Model{Version: release, Digest: digest}, &evidence.Model{Version: "v1", Digest: strings.Repeat("f", 64)}
+	store := func(write func(*evidence.Store) error) {
+		t.Helper()
+		store, err := evidence.Open(s.q.Evidence, evidence.Options{})
+		if err == nil {
+			err = errors.Join(write(store), store.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rollBack := func(at time.Time, from *evidence.Model) {
+		t.Helper()
+		r := &rollback.Result{Reason: "test", StartTime: at.UTC().Truncate(time.Millisecond), Engines: []rollback.Engine{{Address: "a:1", From: from}}}
+		store(func(store *evidence.Store) error {
+			_, err := r.Write(store, "test")
+			return err
+		})
+	}
+	want := func(what string, granted bool) {
+		t.Helper()
+		if _, err := s.granted(digest); granted != (err == nil) || err != nil && (!errors.Is(err, ErrNotPromoted) || !strings.Contains(err.Error(), "was rolled back at")) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if report, err := evidence.Verify(s.q.Evidence); err != nil || !report.OK() {
+			t.Errorf("%s: the folder does not verify: %v, %v", what, report.Problems, err)
+		}
+	}
+	rollBack(s.now.Add(-time.Hour), ours)
+	rec, err := s.confirm(s.ask().Phrase, Releaser{Git: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := func(d time.Duration) time.Time { return rec.Time.Add(d) }
+	promote := func(at time.Time) {
+		t.Helper()
+		header := evidence.Header{Schema: PromotionSchema, Source: evidence.Live, Model: ours, Inputs: rec.Inputs, Git: "test"}
+		again := *rec
+		again.Time = at
+		store(func(store *evidence.Store) error { return store.WriteJSON(PromotionName, header, &again) })
+	}
+	want("a rollback before the promotion", true)
+	rollBack(after(time.Minute), other)
+	want("a rollback of another model", true)
+	rollBack(after(-2*time.Hour), ours)
+	want("a rollback with a clock that is behind", false)
+	promote(after(time.Hour))
+	want("another promotion", true)
+	rollBack(after(2*time.Hour), ours)
+	want("a rollback", false)
+	promote(after(time.Hour))
+	want("the promotion is finished after the rollback", false)
+	promote(after(3 * time.Hour))
+	want("another promotion", true)
+	rollBack(after(4*time.Hour), nil)
+	want("a rollback of an ml-engine that does not answer", false)
 }

@@ -28,7 +28,8 @@ var (
 
 // Log is a feature log and what it has.
 type Log struct {
-	Dir string
+	featurelog.Log
+
 	// Symbol is the instrument that is judged.
 	Symbol string
 	// Model and Baseline are the digests that most rows have.
@@ -41,10 +42,10 @@ type Log struct {
 }
 
 // OpenLog reads which models, baselines and symbols a feature log has rows of. symbol may be empty if it has one.
-func OpenLog(dir, symbol string) (*Log, error) {
-	l := &Log{Dir: dir, Symbol: symbol, Sources: featurelog.Sources{}}
+func OpenLog(of featurelog.Log, symbol string) (*Log, error) {
+	l := &Log{Log: of, Symbol: symbol, Sources: featurelog.Sources{}}
 	symbols, models, bases, versions := map[string]int{}, map[string]int{}, map[string]int{}, map[string]string{}
-	for row, err := range featurelog.Read(dir, beginning, endOfTime) {
+	for row, err := range of.Read(beginning, endOfTime) {
 		if err != nil {
 			return nil, fmt.Errorf("feature log: %w", err)
 		}
@@ -62,13 +63,13 @@ func OpenLog(dir, symbol string) (*Log, error) {
 	}
 	switch {
 	case len(symbols) == 0:
-		return nil, fmt.Errorf("%s has no rows", dir)
+		return nil, fmt.Errorf("%s has no rows", of)
 	case symbol == "" && len(symbols) > 1:
-		return nil, fmt.Errorf("%s has rows of %s: choose one", dir, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+		return nil, fmt.Errorf("%s has rows of %s: choose one", of, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
 	case symbol != "" && symbols[symbol] == 0:
-		return nil, fmt.Errorf("%s has no symbol %q: it has %s", dir, symbol, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+		return nil, fmt.Errorf("%s has no symbol %q: it has %s", of, symbol, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
 	case len(models) == 0:
-		return nil, fmt.Errorf("%s has no row with a model's score", dir)
+		return nil, fmt.Errorf("%s has no row with a model's score", of)
 	}
 	if symbol == "" {
 		l.Symbol = slices.Collect(maps.Keys(symbols))[0]
@@ -106,7 +107,7 @@ func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Repo
 	if plan != nil {
 		of = *plan
 	}
-	j := outcome.NewJoin(outcome.Key{Executor: name(l.Dir), Model: l.Model, Baseline: l.Baseline}, of)
+	j := outcome.NewJoin(outcome.Key{Executor: name(l.String()), Model: l.Model, Baseline: l.Baseline}, of)
 	feed := outcome.NewFeed(j, l.Symbol, grid.ends, grid.answers)
 	var all sample
 	var distances []float64
@@ -180,7 +181,7 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 		}
 		day = day[:0]
 	}
-	for row, err := range featurelog.Read(l.Dir, beginning, endOfTime) {
+	for row, err := range l.Read(beginning, endOfTime) {
 		if err != nil {
 			return fmt.Errorf("feature log: %w", err)
 		}

@@ -211,7 +211,7 @@ func TestFromLog(t *testing.T) {
 		}
 		sampled++
 	})
-	l, err := OpenLog(dir, "")
+	l, err := OpenLog(featurelog.Log{Dir: dir}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestFromLog(t *testing.T) {
 	if r, err = FromLog(l, s.Data, a, Options{Cap: 0.1, Margin: 0.01}); err != nil || r.Judgment.Plan.DisagreementCap != 0.1 {
 		t.Errorf("with a cap and a margin: %v", err)
 	}
-	if _, err := OpenLog(dir, "OTHER"); err == nil || !strings.Contains(err.Error(), `no symbol "OTHER": it has SIM`) {
+	if _, err := OpenLog(featurelog.Log{Dir: dir}, "OTHER"); err == nil || !strings.Contains(err.Error(), `no symbol "OTHER": it has SIM`) {
 		t.Errorf("another symbol: %v", err)
 	}
 	if got := l.Source(s.Data); got != evidence.Simulated {

@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
@@ -49,13 +47,13 @@ const logLabel = "range of the closing mids of the minutes"
 // FromLog reads the newest days of arrival and one more, or all if days is 0. symbol may be empty if the log has only one.
 // The error is a [*RefusalError] if the log is empty, has several symbols, or has no mid and spread, neither as raw inputs
 // nor as features.
-func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
-	dates, err := logDates(dir)
+func FromLog(of featurelog.Log, symbol string, days int) (*experiment.Data, *Log, error) {
+	dates, err := of.Days()
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(dates) == 0 {
-		return nil, nil, &RefusalError{[]string{dir + " has no date=... folder: it is not a feature log, or it is empty"}, "give the folder that the executor logs to"}
+		return nil, nil, &RefusalError{[]string{of.String() + " has no date=... folder: it is not a feature log, or it is empty"}, "give the folder that the executor logs to"}
 	}
 	if days > 0 && len(dates) > days+1 {
 		dates = dates[len(dates)-days-1:]
@@ -65,7 +63,7 @@ func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
 		FirstDate: dates[0].Format(time.DateOnly), LastDate: dates[len(dates)-1].Format(time.DateOnly),
 		Schemas: map[string]int{}, Sources: featurelog.Sources{}, Label: logLabel,
 	}}
-	for row, err := range featurelog.Read(dir, from, to) {
+	for row, err := range of.Read(from, to) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("feature log: %w", err)
 		}
@@ -75,8 +73,12 @@ func FromLog(dir, symbol string, days int) (*experiment.Data, *Log, error) {
 		return nil, nil, err
 	}
 	series := &market.Series{Symbol: r.only(), Bars: r.bars()}
-	if series.Files, err = logFiles(dir, dates); err != nil {
+	inputs, err := of.Inputs(from, to)
+	if err != nil {
 		return nil, nil, err
+	}
+	for _, in := range inputs {
+		series.Files = append(series.Files, market.File(in))
 	}
 	series.Simulated = r.log.Source() == evidence.Simulated
 	return experiment.NewData(series, logName(series.Symbol)), r.log, nil
@@ -178,49 +180,6 @@ func (r *logReader) bars() []market.Bar {
 		})
 	}
 	return bars
-}
-
-// logDates returns the days that have a folder in the log, in ascending order.
-func logDates(dir string) ([]time.Time, error) {
-	entries, err := durable.ReadDir(dir, durable.MaxEntries)
-	if err != nil {
-		return nil, fmt.Errorf("feature log: %w", err)
-	}
-	var dates []time.Time
-	for _, e := range entries { // sorted by name
-		name, ok := strings.CutPrefix(e.Name(), "date=")
-		if !ok {
-			continue
-		}
-		if date, err := time.Parse(time.DateOnly, name); err == nil {
-			dates = append(dates, date)
-		}
-	}
-	return dates, nil
-}
-
-// logFiles returns the files of the days, with their digests.
-func logFiles(dir string, dates []time.Time) ([]market.File, error) {
-	var files []market.File
-	for _, date := range dates {
-		paths, err := filepath.Glob(filepath.Join(globbed(dir), "date="+date.Format(time.DateOnly), "schema=*", "part-*.parquet"))
-		if err != nil {
-			return nil, fmt.Errorf("feature log: %w", err)
-		}
-		for _, path := range paths {
-			input, err := evidence.InputOf(path)
-			if err != nil {
-				return nil, fmt.Errorf("feature log: %w", err)
-			}
-			files = append(files, market.File{Path: input.Path, SHA256: input.SHA256})
-		}
-	}
-	return files, nil
-}
-
-// globbed escapes a path for use in a glob pattern.
-func globbed(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // logName returns the registry name for models of the symbol: the symbol, with invalid characters replaced by dashes.

@@ -64,7 +64,7 @@ func TestFromLogWithRawInputs(t *testing.T) {
 	}
 	stray := rows[100]
 	stray.EventTime = time.Date(2189, 1, 1, 0, 0, 0, 0, time.UTC)
-	got, log, err := FromLog(write(t, append(rows, stray)...), "", 0)
+	got, log, err := FromLog(featurelog.Log{Dir: write(t, append(rows, stray)...)}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestFromLogWithRawInputs(t *testing.T) {
 		}
 	}
 	rows[7].Source = "replay"
-	if _, log, err = FromLog(write(t, rows...), "", 0); err != nil || log.Source() != evidence.Replay || !strings.HasPrefix(log.Sources.String(), "mixed (") {
+	if _, log, err = FromLog(featurelog.Log{Dir: write(t, rows...)}, "", 0); err != nil || log.Source() != evidence.Replay || !strings.HasPrefix(log.Sources.String(), "mixed (") {
 		t.Errorf("got %v, %v", log, err)
 	}
 }
@@ -106,7 +106,7 @@ func TestFromLog(t *testing.T) {
 	without.Features = nil
 	dir := write(t, append(rows, early, without)...)
 
-	got, log, err := FromLog(dir, "", 0)
+	got, log, err := FromLog(featurelog.Log{Dir: dir}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestFromLog(t *testing.T) {
 			break
 		}
 	}
-	newest, _, err := FromLog(dir, "GBP/USD", 1)
+	newest, _, err := FromLog(featurelog.Log{Dir: dir}, "GBP/USD", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,16 +170,16 @@ func TestFromLogRefuses(t *testing.T) {
 		{"several symbols", []featurelog.Row{row("B", "v1.8"), row("A", "v1.8")}, "", "several symbols: A, B"},
 		{"another symbol", []featurelog.Row{row("A", "v1.8")}, "C", `no symbol "C": it has A`},
 	} {
-		_, _, err := FromLog(write(t, tt.rows...), tt.symbol, 28)
+		_, _, err := FromLog(featurelog.Log{Dir: write(t, tt.rows...)}, tt.symbol, 28)
 		var refusal *RefusalError
 		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), tt.want) || refusal.Hint == "" {
 			t.Errorf("%s: got %v, want a refusal with %q and a hint", tt.name, err, tt.want)
 		}
 	}
-	if _, _, err := FromLog(t.TempDir()+"/absent", "", 28); err == nil {
+	if _, _, err := FromLog(featurelog.Log{Dir: t.TempDir() + "/absent"}, "", 28); err == nil {
 		t.Error("a missing folder: no error")
 	}
-	if d, _, err := FromLog(write(t, row(simulatedSymbol, "v1.8")), "", 28); err != nil || !d.Simulated {
+	if d, _, err := FromLog(featurelog.Log{Dir: write(t, row(simulatedSymbol, "v1.8"))}, "", 28); err != nil || !d.Simulated {
 		t.Errorf("a log of the simulator's instrument: %v, simulated %v", err, d)
 	}
 }

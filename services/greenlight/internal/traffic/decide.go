@@ -18,11 +18,12 @@ import (
 // Answers counts the decisions of an executor.
 type Answers struct {
 	// Total is the number of requested decisions.
-	Total uint64
+	Total uint64 `json:"total"`
 	// Changed are the answers that differ, in at least one bit, from what the baseline computes.
-	Changed uint64
+	Changed uint64 `json:"changed"`
 	// Away are the decisions that failed because no executor was reachable, Failed those with any other error.
-	Away, Failed uint64
+	Away   uint64 `json:"away"`
+	Failed uint64 `json:"failed"`
 }
 
 // Decide asks an executor for decisions on the states in turn, at the pace, until ctx ends. Like a trader it asks over

@@ -115,3 +115,19 @@ func TestUncheckedBaselineIsNoPass(t *testing.T) {
 		t.Errorf("one unchecked answer: %+v", card.Results)
 	}
 }
+
+// An answer over a stream that is lost, or is not the baseline's, is one too many.
+func TestStreamedAnswersAreJudged(t *testing.T) {
+	t.Parallel()
+	for name, streamed := range map[string]Answers{"changed": {Total: 1000, Changed: 1}, "away": {Total: 1000, Away: 1}, "failed": {Total: 1000, Failed: 1}, "": {Total: 1000}} {
+		r := ShadowResult{Total: 1000, Succeeded: 1000, Comparisons: 1000, Outcomes: map[string]int{"match": 1000}, Streamed: &streamed}
+		want := gate.Fail
+		if name == "" {
+			want = gate.Pass
+		}
+		card := r.Judge()
+		if i := slices.IndexFunc(card.Results, func(r gate.Result) bool { return r.Name == gate.BaselineChanged && r.N == 2000 }); card.Verdict() != want || i < 0 {
+			t.Errorf("%q: %s, want %s: %+v", name, card.Verdict(), want, card.Results)
+		}
+	}
+}

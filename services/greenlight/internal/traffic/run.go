@@ -20,6 +20,8 @@ type Pace struct {
 	Timeout time.Duration
 	// Before, if set, is called before the i-th call, in order. Its error ends the run.
 	Before func(ctx context.Context, i int) error
+	// Streams makes [Shadow] ask for all decisions once more, over streams and without waiting for shadows, as a trader does.
+	Streams bool
 	// Progress, which may be nil, is called with the number of completed calls.
 	Progress func(done, total int)
 }

@@ -54,6 +54,8 @@ type ShadowResult struct {
 	ShadowDiffering   int             `json:"shadow_differing"`
 	// ShadowUnchecked are the shadow scores of a model server: nothing says what its model computes.
 	ShadowUnchecked int `json:"shadow_unchecked,omitempty"`
+	// Streamed are the same decisions, asked for again over streams as a trader asks; nil if they were not.
+	Streamed *Answers `json:"streamed,omitempty"`
 	// Distinct is the number of different baseline scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the calls that failed, by gRPC code.
@@ -120,6 +122,13 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 	if err != nil {
 		return nil, err
 	}
+	sent, failed := int64(r.Total), int64(total(r.Errors))
+	if pace.Streams {
+		pace.Progress = nil
+		answers := decide(ctx, e.Decisions, states, len(states), pace)
+		r.Streamed = &answers
+		sent, failed = sent+int64(answers.Total), failed+int64(answers.Away+answers.Failed)
+	}
 	after, err := e.Counters(ctx)
 	if err != nil {
 		return nil, err
@@ -131,7 +140,7 @@ func Shadow(ctx context.Context, e fleet.Executor, a *model.Artifact, states []S
 	r.MatchRate, r.Distinct = ratio(r.Outcomes[shadow.Match.String()], r.Comparisons), len(distinct)
 	r.SuccessRate, r.DurationS = ratio(r.Succeeded, r.Total), took.Seconds()
 	r.Latency, r.ShadowLatency = calls.latency(), shadows.latency()
-	r.Unaccounted = fleet.Unaccounted(before, after, int64(r.Total), int64(total(r.Errors)))
+	r.Unaccounted = fleet.Unaccounted(before, after, sent, failed)
 	r.SLO = r.Judge()
 	return r, nil
 }
@@ -152,8 +161,11 @@ func (r *ShadowResult) Judge() gate.Scorecard {
 }
 
 func (r *ShadowResult) observations() map[string]gate.Observation {
-	n := uint64(r.Total)
-	changed := gate.Measured(float64(r.BaselineChanged+total(r.Errors)), n)
+	n, lost := uint64(r.Total), r.BaselineChanged+total(r.Errors)
+	if s := r.Streamed; s != nil {
+		n, lost = n+s.Total, lost+int(s.Changed+s.Away+s.Failed)
+	}
+	changed := gate.Measured(float64(lost), n)
 	if r.BaselineUnchecked > 0 {
 		changed = gate.Missing("the executor's baseline is not in the registry: its answers could not be checked")
 		if r.Baseline != nil {
@@ -183,7 +195,11 @@ func total(counts map[string]int) (n int) {
 
 // String returns the result as a line of text, with more lines, indented, for the calls that failed.
 func (r *ShadowResult) String() string {
+	decisions := text.Count(r.Total, "decision")
+	if r.Streamed != nil {
+		decisions += fmt.Sprintf(" and %d over streams", r.Streamed.Total)
+	}
 	return fmt.Sprintf("%s, match rate %.1f %% of %s, %s, shadow p95 %.2f ms: %s%s",
-		text.Count(r.Total, "decision"), 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"),
+		decisions, 100*r.MatchRate, text.Count(r.Comparisons, "comparison"), text.Count(r.ShadowErrors, "shadow error"),
 		r.ShadowLatency.P95, r.SLO.Verdict(), failures(r.Errors, r.Examples))
 }

@@ -16,10 +16,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oci"
 	"github.com/greenlight-ml/greenlight/pkg/oip/gen/inference"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/mirror"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/monitor"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/registry"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
@@ -34,7 +36,11 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("--require-signature: %w", err)
 	}
-	models := model.OpenRegistry(opts.Models).Requiring(keys)
+	folder := opts.Models
+	if oci.Is(folder) {
+		folder = opts.Cache
+	}
+	models := model.OpenRegistry(folder).Requiring(keys)
 	var service *scoring.Service // set before the first call
 	shell, err := serve.New(ctx, &opts.Options, serve.Service{
 		Name: "ml-engine", Throttled: []string{mlenginev1.ScoringService_ServiceDesc.ServiceName, inference.GRPCInferenceService_ServiceDesc.ServiceName},
@@ -56,9 +62,18 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		memory.Stop(ctx)
 		return nil
 	})
-	first, err := memory.Restore(models, watching, opts.Model)
+	copies, err := mirrored(opts, models, shell, logger)
 	if err != nil {
 		return err
+	}
+	away := copies.First(ctx, opts.Model)
+	if ctx.Err() != nil {
+		return nil // asked to stop while it waited for the registry
+	}
+	copies.Start(ctx)
+	first, err := memory.Restore(models, watching, opts.Model)
+	if err != nil {
+		return errors.Join(err, away)
 	}
 	service = scoring.New(first.Active, scoring.NewMetrics(shell.Registry))
 	service.Trace(shell.Tracer)
@@ -75,7 +90,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 		return nil
 	})
 	shell.State = func() string {
-		troubles := slices.DeleteFunc([]string{memory.Trouble(), watching.Trouble()}, func(s string) bool { return s == "" })
+		troubles := slices.DeleteFunc([]string{memory.Trouble(), watching.Trouble(), copies.Trouble()}, func(s string) bool { return s == "" })
 		return strings.Join(append([]string{"model " + service.Version()}, troubles...), "; ")
 	}
 	addPages(shell, service)
@@ -87,6 +102,27 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	logger.Info("ml-engine serves", "version", build.Version, "commit", build.Commit, "model", first.Active.Manifest.Version, "digest", first.Active.Digest(),
 		"schema", first.Active.Spec.Schema, "grpc", grpcAddr, "http", httpAddr)
 	return shell.Wait(ctx)
+}
+
+// mirrored returns what copies the models of an OCI repository into the registry; nil without a repository.
+func mirrored(opts *Options, models *model.Registry, shell *serve.App, logger *slog.Logger) (*mirror.Mirror, error) {
+	if !oci.Is(opts.Models) {
+		return nil, nil //nolint:nilnil // nothing to copy
+	}
+	ref, err := oci.Parse(opts.Models)
+	if err != nil {
+		return nil, err
+	}
+	repository, err := oci.Open(ref, oci.Options{PlainHTTP: opts.PlainHTTP})
+	if err != nil {
+		return nil, err
+	}
+	m := mirror.New(mirror.Options{Name: ref.String(), Source: repository, Cache: models, Period: opts.ModelsPeriod, Logger: logger})
+	shell.OnStop("models of "+ref.String(), func(ctx context.Context) error {
+		defer repository.Close()
+		return m.Stop(ctx)
+	})
+	return m, nil
 }
 
 // addPages adds the pages under /ml/.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/oci"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
 
@@ -13,8 +14,14 @@ import (
 type Options struct {
 	serve.Options
 
-	// Models is the registry folder, Model the entry to serve: "name/version", or a version that only one name has.
+	// Models is the registry folder, or a repository of an OCI registry, oci://registry/repository. Model is the entry to serve:
+	// "name/version", or a version that only one name has.
 	Models, Model string
+	// Cache is the registry folder to which the models of a repository are copied. ModelsPeriod is the time between two looks
+	// for new ones. PlainHTTP reaches a registry beyond loopback without TLS.
+	Cache        string
+	ModelsPeriod time.Duration
+	PlainHTTP    bool
 	// RequireSignature is a file of public keys. Only models signed with one of them are served. Empty requires no signature.
 	RequireSignature string
 	// StateDir is the folder that keeps the active model, the previous one and the drift counts across restarts. Empty keeps
@@ -27,7 +34,10 @@ type Options struct {
 // Flags declares the options as flags.
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{}
-	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/")
+	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/, or oci://registry/repository, whose tags are versions")
+	fs.StringVar(&o.Cache, "cache", "", "`folder` to which the models of an oci:// repository are copied, and from which they are served, also while the registry is away")
+	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to look for new tags in an oci:// repository; after failures less often, down to every 15 minutes")
+	fs.BoolVar(&o.PlainHTTP, "models-plain-http", false, "reach the registry of an oci:// repository without TLS; on loopback that is always so")
 	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version that only one name has (required); with --state-dir a later activation survives a restart")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); only models signed with one of them are served")
 	o.Options.Declare(fs, "127.0.0.1:4010", "127.0.0.1:4011", "ModelRegistryService")
@@ -50,8 +60,33 @@ func (o *Options) validate() error {
 	if o.MaxEventAhead < 0 {
 		return fmt.Errorf("--max-event-ahead %v: want 0 or more", o.MaxEventAhead)
 	}
+	if err := o.validateRepository(); err != nil {
+		return err
+	}
 	if o.Model == "" {
 		return errors.New("no model: give --model (greenlight train makes one)")
 	}
 	return o.Options.Validate()
+}
+
+// validateRepository checks the flags of a repository.
+func (o *Options) validateRepository() error {
+	if !oci.Is(o.Models) {
+		if o.Cache != "" {
+			return errors.New("--cache is for --models oci://registry/repository")
+		}
+		return nil
+	}
+	ref, err := oci.Parse(o.Models)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--models: %w", err)
+	case ref.Version != "":
+		return fmt.Errorf("--models %s: give the repository without a tag or digest, and the version with --model", ref)
+	case o.Cache == "":
+		return errors.New("--models oci://: give a folder for the models, --cache")
+	case o.ModelsPeriod < time.Second:
+		return fmt.Errorf("--models-period %v: want at least 1s", o.ModelsPeriod)
+	}
+	return nil
 }

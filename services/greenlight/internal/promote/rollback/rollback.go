@@ -18,8 +18,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Schema is the schema of rollback_<time>.json.
-const Schema = "greenlight/rollback/v1"
+// Schema is the schema of rollback_<time>.json, and Pattern matches the names of such files.
+const (
+	Schema  = "greenlight/rollback/v1"
+	Pattern = "rollback_*.json"
+)
 
 // Result is the body of rollback_<time>.json.
 type Result struct {
@@ -39,7 +42,7 @@ type Engine struct {
 	// From is the model it served before, To the one it serves now; null if unknown.
 	From *evidence.Model `json:"from"`
 	To   *evidence.Model `json:"to"`
-	// Already reports whether it had been rolled back before, and was left unchanged.
+	// Already reports whether it had been rolled back before, and was left unchanged. From is then the model before that rollback.
 	Already bool `json:"already"`
 	Done    bool `json:"done"`
 	// Error is the reason it failed, or another problem; empty if there is none. Hint is what to do about it.
@@ -168,8 +171,8 @@ func back(ctx context.Context, e fleet.Engine) (r Engine) {
 			r.Hint = noModelBefore
 			return r
 		case returned(list.GetActive(), list.GetPrevious()):
-			r.Already = true
-			return readBack(ctx, e, r, r.From)
+			r.Already, r.From = true, described(list.GetPrevious())
+			return readBack(ctx, e, r, described(list.GetActive()))
 		}
 	}
 	for range attempts {
@@ -242,6 +245,12 @@ func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	return r
 }
 
+// Of reports whether the model with the digest was rolled back, or may have been: an ml-engine served it, or did not say what it
+// served. It does not matter whether the rollback succeeded: somebody wanted it.
+func (r *Result) Of(digest string) bool {
+	return slices.ContainsFunc(r.Engines, func(e Engine) bool { return e.From == nil || e.From.Digest == digest })
+}
+
 // Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
 // has left. git is the revision of the program.
 func (r *Result) Write(store *evidence.Store, git string) (string, error) {
@@ -249,7 +258,7 @@ func (r *Result) Write(store *evidence.Store, git string) (string, error) {
 	if len(r.Engines) > 0 {
 		header.Model = r.Engines[0].From
 	}
-	name := "rollback_" + r.StartTime.Format("20060102T150405.000Z") + ".json"
+	name := strings.Replace(Pattern, "*", r.StartTime.Format("20060102T150405.000Z"), 1)
 	return name, store.WriteJSON(name, header, r)
 }
 

@@ -150,8 +150,13 @@ func TestRollback(t *testing.T) {
 	}
 	// The brake pulled again leaves the model where it is: a second swap would bring the bad one back.
 	again := Run(t.Context(), pairOf([]*engine{a, b}, []*executor{x}), "nervous")
-	if !again.Complete || a.swaps != 1 || a.active.GetVersion() != "v1" || !again.Engines[0].Already {
+	if !again.Complete || a.swaps != 1 || a.active.GetVersion() != "v1" || !again.Engines[0].Already || again.Engines[0].From.Version != "v2" {
 		t.Errorf("again: %d swaps, %s active, %+v", a.swaps, a.active.GetVersion(), again.Engines[0])
+	}
+	for _, one := range []*Result{r, again} { // both name the model that was left
+		if !one.Of(a.previous.GetDigest()) || one.Of(a.active.GetDigest()) {
+			t.Errorf("it is not of v2 alone: %+v", one.Engines)
+		}
 	}
 }
 

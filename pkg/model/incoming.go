@@ -1,0 +1,156 @@
+package model
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+)
+
+// Incoming collects the files of a model that comes from elsewhere. Nobody sees them before [Incoming.Add] has verified them
+// all.
+type Incoming struct {
+	registry *Registry
+	root     *os.Root // the registry's folder
+	dir      *os.Root // the folder of the files
+	name     string   // its name below root
+	lock     *os.File // locked while the files arrive
+}
+
+// incomingPrefix is the prefix of the folders of models that are not verified yet. No name of a model begins with a dot.
+const incomingPrefix = ".incoming-"
+
+// Receive returns an empty Incoming, which the caller must close. It removes what processes left that were killed before they
+// closed theirs.
+func (r *Registry) Receive() (in *Incoming, err error) {
+	if err := durable.MkdirAll(r.root, 0o755); err != nil {
+		return nil, err
+	}
+	in = &Incoming{registry: r, name: incomingPrefix + rand.Text()}
+	if in.root, err = durable.OpenRoot(r.root); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.Close())
+		}
+	}()
+	// A folder is created and locked under the lock of the registry, so that it is never taken for an abandoned one.
+	all, err := lockDir(in.root, ".")
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", r.root, err)
+	}
+	defer func() { _ = all.Close() }()
+	if err := removeAbandoned(in.root); err != nil {
+		return nil, err
+	}
+	if err := in.root.Mkdir(in.name, 0o700); err != nil {
+		return nil, err
+	}
+	if in.lock, err = lockDir(in.root, in.name); err != nil {
+		return nil, err
+	}
+	in.dir, err = durable.OpenRootIn(in.root, in.name)
+	return in, err
+}
+
+// removeAbandoned removes the folders that no process has locked.
+func removeAbandoned(root *os.Root) error {
+	entries, err := durable.ReadDirIn(root, ".", maxModels)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), incomingPrefix) {
+			continue
+		}
+		if dir, err := durable.OpenDirIn(root, e.Name()); err == nil {
+			if durable.Lock(dir, 0) == nil {
+				_ = root.RemoveAll(e.Name()) // a leftover does no damage
+			}
+			_ = dir.Close()
+		}
+	}
+	return nil
+}
+
+// Write writes a file. A name that no file of a model has is an error, and so is a file over [MaxFile].
+func (in *Incoming) Write(name string, from io.Reader) error {
+	limit := MaxFile(name)
+	if limit == 0 {
+		return fmt.Errorf("%.100q is not a file of a model", name)
+	}
+	limited := &io.LimitedReader{R: from, N: limit + 1}
+	if err := durable.CopyIn(in.dir, name, limited, 0o644); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if limited.N == 0 {
+		return fmt.Errorf("%s: %w: over %d bytes", name, durable.ErrTooLarge, limit)
+	}
+	return nil
+}
+
+// Add verifies the model as [Registry.Load] does, with its signature where the registry requires one, and moves it into the
+// registry. added is false if the registry had the same files already; then only a missing signature is added, or one replaced
+// that does not verify. Another model of that name and version is [ErrExists].
+func (in *Incoming) Add() (a *Artifact, added bool, err error) {
+	a = &Artifact{}
+	if err := a.read(in.dir, in.registry.keys); err != nil {
+		return nil, false, err
+	}
+	e := Entry{a.Manifest.Name, a.Manifest.Version}
+	err = in.registry.locked(e, func(root *os.Root) error {
+		present, err := in.registry.Requiring(nil).load(e)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			added = true
+			return in.registry.place(root, in.name, e)
+		case err != nil:
+			return fmt.Errorf("the registry has a damaged model of this name and version, which must be removed first: %w", err)
+		case !bytes.Equal(present.manifest, a.manifest):
+			return fmt.Errorf("model %s: %w", in.registry.Dir(e), ErrExists)
+		}
+		return in.sign(e)
+	})
+	return a, added, err
+}
+
+// sign takes the signature of the model over to the entry, which has the same files, unless it has one that verifies.
+func (in *Incoming) sign(e Entry) error {
+	root, err := in.registry.open(e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	_, missing := root.Lstat(SignatureFile)
+	if _, err := in.registry.load(e); err == nil && missing == nil {
+		return nil
+	}
+	raw, err := readFile(in.dir, SignatureFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return durable.WriteFileIn(root, SignatureFile, raw, 0o644)
+}
+
+// Close removes the files unless they were added.
+func (in *Incoming) Close() error {
+	var errs []error
+	if in.dir != nil {
+		errs = append(errs, in.dir.Close())
+	}
+	errs = append(errs, in.root.RemoveAll(in.name))
+	if in.lock != nil {
+		errs = append(errs, in.lock.Close())
+	}
+	return errors.Join(append(errs, in.root.Close())...)
+}

@@ -1,0 +1,114 @@
+package model_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+)
+
+// receive takes the model that ref names from another registry.
+func receive(r, from *model.Registry, ref string) (a *model.Artifact, added bool, err error) {
+	_, files, err := from.Files(ref)
+	if err != nil {
+		return nil, false, err
+	}
+	in, err := r.Receive()
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	for name, raw := range files {
+		if err := in.Write(name, bytes.NewReader(raw)); err != nil {
+			return nil, false, err
+		}
+	}
+	return in.Add()
+}
+
+func TestIncoming(t *testing.T) {
+	from := model.OpenRegistry(enginetest.Registry(t, "v1.8.1", version))
+	dir := filepath.Join(t.TempDir(), "missing", "models")
+	r := model.OpenRegistry(dir)
+	a, added, err := receive(r, from, version)
+	if err != nil || !added || a.Manifest.Version != version {
+		t.Fatalf("got %v, added %t, %v", a, added, err)
+	}
+	got, err := r.Load("test/" + version)
+	if err != nil || got.Digest() != a.Digest() {
+		t.Fatalf("load: %v", err)
+	}
+	if _, added, err := receive(r, from, version); err != nil || added {
+		t.Errorf("again: added %t, %v", added, err)
+	}
+	// Damage stays visible, and is not covered up.
+	path := filepath.Join(dir, "test", version, model.GoldenFile)
+	if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := receive(r, from, version); err == nil || !strings.Contains(err.Error(), "must be removed first") {
+		t.Errorf("over a damaged model: got %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q (%v)", left, err)
+	}
+}
+
+// Nobody sees what is not complete, and only files of a model with a proper size are taken.
+func TestIncomingIsHidden(t *testing.T) {
+	dir := t.TempDir()
+	r := model.OpenRegistry(dir)
+	in, err := r.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", ".", "..", "../x", "/x", "x", "a/" + model.ModelFile, "../" + model.ModelFile, "model.json\x00", "MODEL.JSON"} {
+		if err := in.Write(name, strings.NewReader("x")); err == nil {
+			t.Errorf("%q was written", name)
+		}
+	}
+	if err := in.Write(model.ManifestFile, io.LimitReader(zeros{}, 1<<20+1)); !errors.Is(err, durable.ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, durable.ErrTooLarge)
+	}
+	if err := in.Write(model.ManifestFile, strings.NewReader("{}")); err != nil {
+		t.Error(err)
+	}
+	if entries, err := r.List(); err != nil || len(entries) > 0 {
+		t.Errorf("got the models %v, %v", entries, err)
+	}
+	if a, _, err := in.Add(); err == nil {
+		t.Errorf("added %v", a)
+	}
+
+	// A second one leaves the first, which is open, and removes what a killed process left.
+	if err := os.MkdirAll(filepath.Join(dir, ".incoming-killed", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) != 2 {
+		t.Errorf("got %q (%v), want those of the two", left, err)
+	}
+	if err := errors.Join(in.Close(), second.Close()); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}

@@ -1,0 +1,51 @@
+package flags
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
+)
+
+// Rows says how the store of rows is reached, where a place of rows is an s3:// URL.
+type Rows struct{ rows.Store }
+
+// Declare declares the flags.
+func (r *Rows) Declare(fs *pflag.FlagSet) {
+	fs.StringVar(&r.Endpoint, "s3-endpoint", "", "`URL` or host of the store of s3:// places; AWS by default. Without TLS only by http:// or on loopback")
+	fs.StringVar(&r.Region, "s3-region", "", "region of the bucket; by default the store is asked")
+}
+
+// Validate checks the flags with the s3:// places that were given. Empty places and others are accepted.
+func (r *Rows) Validate(places ...string) error {
+	if err := r.Check(); err != nil {
+		return console.Usagef("--s3-endpoint: %v", err)
+	}
+	for _, place := range places {
+		if !rows.IsURL(place) {
+			continue
+		}
+		if err := rows.CheckURL(place); err != nil {
+			return console.Usage(err)
+		}
+	}
+	return nil
+}
+
+// Open opens the feature log at a folder or an s3:// URL; of the latter the newest days that have parts, or all if days is 0. The caller
+// calls the function when the log is read.
+func (r *Rows) Open(ctx context.Context, c console.Console, place string, days int) (featurelog.Log, func() error, error) {
+	log, closeLog, err := rows.Open(ctx, r.Store, place, days, c.Progress("reading"))
+	return log, closeLog, RowsHint(err)
+}
+
+// RowsHint adds what to do about the error of a store.
+func RowsHint(err error) error {
+	if hint := rows.Hint(err); hint != "" {
+		return console.WithHint(err, "%s", hint)
+	}
+	return err
+}

@@ -1,0 +1,163 @@
+package rows
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+)
+
+const (
+	// maxPart limits an object, in bytes. A part of executor has a few megabytes.
+	maxPart = 1 << 30
+	// maxListed limits the objects of a dataset, and maxFetched the parts that are read.
+	maxListed, maxFetched = 10_000_000, 1 << 20
+	// streams is how many objects are copied at a time.
+	streams = 8
+)
+
+// Open opens the log at a place: a folder, or the URL of a dataset in a store, which is copied to a temporary folder. Of a dataset it
+// copies the newest days that have parts, or all if days is 0. The caller calls closeLog when the log is read. progress is called with the
+// kilobytes that are copied, and how many there are.
+func Open(ctx context.Context, store Store, place string, days int, progress func(done, total int)) (log featurelog.Log, closeLog func() error, err error) {
+	if !IsURL(place) {
+		return featurelog.Log{Dir: place}, func() error { return nil }, nil
+	}
+	b, err := store.bucket(place)
+	if err != nil {
+		return log, nil, err
+	}
+	parts, err := b.list(ctx, days)
+	if err != nil {
+		return log, nil, err
+	}
+	if len(parts) == 0 {
+		return log, nil, fmt.Errorf("%s at %s has no parts of a feature log", b, b.store)
+	}
+	dir, err := os.MkdirTemp("", "greenlight-rows-")
+	if err != nil {
+		return log, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	if err := b.fetch(ctx, parts, dir, progress); err != nil {
+		return log, nil, errors.Join(err, remove())
+	}
+	return featurelog.Log{Dir: dir, Origin: b.String()}, remove, nil
+}
+
+// object is a part in a store.
+type object struct {
+	part featurelog.Part
+	size int64
+	etag string
+}
+
+// list returns the parts of the newest days, or of all if days is 0.
+func (b *bucket) list(ctx context.Context, days int) ([]object, error) {
+	byDay, kept, listed, last := map[string][]object{}, 0, 0, ""
+	err := b.again(ctx, func() error {
+		for o := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: b.prefix, Recursive: true, StartAfter: last}) {
+			if o.Err != nil {
+				return b.fail(o.Err)
+			}
+			if o.Key <= last { // it could go on for ever
+				return &localError{fmt.Errorf("%s at %s: the store lists objects out of order: %q after %q", b, b.store, o.Key, last)}
+			}
+			last = o.Key
+			if listed++; listed > maxListed {
+				return &localError{fmt.Errorf("%s has more than %d objects: choose a longer prefix", b, maxListed)}
+			}
+			name, ok := strings.CutPrefix(o.Key, b.prefix)
+			part, isPart := featurelog.ParsePart(name)
+			if !ok || !isPart {
+				continue
+			}
+			if o.Size < 0 || o.Size > maxPart {
+				return &localError{fmt.Errorf("%s has %d bytes: executor never writes a part of more than %d", b.url(name), o.Size, maxPart)}
+			}
+			byDay[part.Day] = append(byDay[part.Day], object{part, o.Size, o.ETag})
+			kept++
+			if days > 0 && len(byDay) > days {
+				oldest := slices.Min(slices.Collect(maps.Keys(byDay)))
+				kept -= len(byDay[oldest])
+				delete(byDay, oldest)
+			}
+			if kept > maxFetched {
+				return &localError{fmt.Errorf("%s has more than %d parts to read: choose fewer days, or one executor", b, maxFetched)}
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	var parts []object
+	for _, day := range slices.Sorted(maps.Keys(byDay)) {
+		parts = append(parts, byDay[day]...)
+	}
+	return parts, nil
+}
+
+// fetch copies the objects into the folder.
+func (b *bucket) fetch(ctx context.Context, parts []object, dir string, progress func(done, total int)) error {
+	root, err := durable.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var total, done atomic.Int64
+	for _, o := range parts {
+		total.Add(o.size)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(streams)
+	for _, o := range parts {
+		group.Go(func() error {
+			if err := b.again(ctx, func() error { return b.copyTo(ctx, root, o) }); err != nil {
+				return err
+			}
+			done.Add(o.size)
+			return nil
+		})
+		progress(int(done.Load()>>10), int(total.Load()>>10)) // by one goroutine alone
+	}
+	err = group.Wait()
+	progress(int(total.Load()>>10), int(total.Load()>>10))
+	return err
+}
+
+// copyTo copies an object to its path below root, and checks it against the digest that its writer gave it.
+func (b *bucket) copyTo(ctx context.Context, root *os.Root, o object) error {
+	name := o.part.Path()
+	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return &localError{err}
+	}
+	f, err := durable.OpenFileIn(root, name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return &localError{err}
+	}
+	h := sha256.New()
+	want, err := b.get(ctx, name, o.size, o.etag, io.MultiWriter(f, h))
+	if closed := f.Close(); err == nil && closed != nil {
+		err = &localError{closed}
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); err == nil && cmp.Or(want, got) != got {
+		err = &localError{fmt.Errorf("%s is damaged: its SHA-256 is %.12s, and that of the part is %.12s", b.url(name), got, want)}
+	}
+	return err
+}

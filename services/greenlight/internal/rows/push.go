@@ -1,0 +1,222 @@
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+)
+
+// PushSchema is the schema of a [Pushed].
+const PushSchema = "greenlight/rows_push/v1"
+
+// Pushed says what a push has done.
+type Pushed struct {
+	// Log is the folder of the log, To the URL of the dataset, Executor the id in the names of the objects.
+	Log      string `json:"feature_log"`
+	To       string `json:"to"`
+	Executor string `json:"executor"`
+	// Uploaded are the parts that were copied, UploadedBytes their bytes. Present are those that the store had already.
+	Uploaded      int   `json:"uploaded"`
+	UploadedBytes int64 `json:"uploaded_bytes"`
+	Present       int   `json:"present"`
+	// Growing are the parts that executor may still add rows to. The next push takes them when they are complete.
+	Growing int `json:"growing"`
+	// Failed are the parts that cannot be pushed, because their objects have another content or because they are damaged. Problems
+	// are the errors of the first.
+	Failed   int      `json:"failed"`
+	Problems []string `json:"problems"`
+}
+
+// maxProblems limits the problems of a [Pushed].
+const maxProblems = 20
+
+// Push copies the complete parts of a feature log to a store.
+type Push struct {
+	Log featurelog.Log
+	// Executor is the id of the executor that writes the log.
+	Executor string
+	// Progress is called with the parts that are done in this pass, and how many there are.
+	Progress func(done, total int)
+	// Say gets what happens while [Push.Follow] waits.
+	Say func(format string, args ...any)
+
+	to     *bucket
+	pushed Pushed
+	// done are the parts by day that need no other try. A day that is over and done has none: see finished.
+	done     map[string]map[string]bool
+	finished map[string]bool
+}
+
+// NewPush returns a push of the log to the dataset with the URL.
+func NewPush(store Store, log featurelog.Log, to, executor string) (*Push, error) {
+	if !validID(executor) {
+		return nil, fmt.Errorf("executor id %q: want 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit", executor)
+	}
+	b, err := store.bucket(to)
+	if err != nil {
+		return nil, err
+	}
+	return &Push{
+		Log: log, Executor: executor, Progress: func(int, int) {}, Say: func(string, ...any) {}, to: b,
+		pushed: Pushed{Log: log.String(), To: b.String(), Executor: executor, Problems: []string{}},
+		done:   map[string]map[string]bool{}, finished: map[string]bool{},
+	}, nil
+}
+
+func validID(s string) bool {
+	for i, r := range s {
+		word := r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		if !word && (i == 0 || r != '.' && r != '-' && r != '_') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// Pushed returns what was done so far.
+func (p *Push) Pushed() *Pushed { return &p.pushed }
+
+// Err returns an error if parts could not be pushed.
+func (p *Push) Err() error {
+	if p.pushed.Failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s could not be pushed; the first: %s", text.Count(p.pushed.Failed, "part"), p.pushed.Problems[0])
+}
+
+// The days of any log.
+var (
+	beginning = time.Unix(0, 0).UTC()
+	endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
+// settling is how long after its end a day may get parts. [Push.Follow] does not read older days again, so that what it keeps in
+// memory is bounded. A disk that fails for that long has lost rows anyway; another push copies what has come later.
+const settling = 48 * time.Hour
+
+// Once copies the parts that are complete and not there. A part that cannot be copied does not keep back the others, see [Push.Err]; the
+// error is that of the store, or of the folder.
+func (p *Push) Once(ctx context.Context) error {
+	total := 0
+	for part, err := range p.Log.Parts(beginning, endOfTime) {
+		if err != nil {
+			return err
+		}
+		if !p.finished[part.Day] && !p.done[part.Day][part.Path()] {
+			total++
+		}
+	}
+	p.pushed.Growing = 0
+	growing, tried := map[string]bool{}, 0
+	for part, err := range p.Log.Parts(beginning, endOfTime) {
+		if err != nil {
+			return err
+		}
+		if p.finished[part.Day] || p.done[part.Day][part.Path()] {
+			continue
+		}
+		switch err := p.part(ctx, part); {
+		case errors.Is(err, featurelog.ErrGrowing):
+			p.pushed.Growing++
+			growing[part.Day] = true
+		case errors.Is(err, fs.ErrNotExist): // somebody has removed it
+		case err != nil && !local(err):
+			return err
+		default:
+			if err != nil {
+				p.fail(err)
+			}
+			if p.done[part.Day] == nil {
+				p.done[part.Day] = map[string]bool{}
+			}
+			p.done[part.Day][part.Path()] = true
+		}
+		tried++
+		p.Progress(tried, max(total, tried))
+	}
+	over := time.Now().Add(-settling).UTC().AddDate(0, 0, -1).Format(time.DateOnly)
+	for day := range p.done {
+		if day <= over && !growing[day] {
+			delete(p.done, day)
+			p.finished[day] = true
+		}
+	}
+	return nil
+}
+
+func local(err error) bool {
+	var l *localError
+	return errors.As(err, &l)
+}
+
+func (p *Push) fail(err error) {
+	p.pushed.Failed++
+	if len(p.pushed.Problems) < maxProblems {
+		p.pushed.Problems = append(p.pushed.Problems, err.Error())
+	}
+	p.Say("FAILED    %v", err)
+}
+
+// part copies one part.
+func (p *Push) part(ctx context.Context, part featurelog.Part) error {
+	f, err := p.Log.OpenPart(part)
+	if errors.Is(err, featurelog.ErrGrowing) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil {
+		return &localError{err}
+	}
+	defer f.Close()
+	uploaded, size, err := p.to.put(ctx, filepath.ToSlash(part.In(p.Executor).Path()), f)
+	switch {
+	case err != nil:
+		return err
+	case uploaded:
+		p.pushed.Uploaded++
+		p.pushed.UploadedBytes += size
+	default:
+		p.pushed.Present++
+	}
+	return nil
+}
+
+// maxPause limits the pause after the store could not be reached.
+const maxPause = time.Minute
+
+// Follow copies parts as they become complete, until ctx ends. It looks for them every interval. While the store does not answer it tries
+// again, after pauses that grow up to a minute. A refusal of the store is an error.
+func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
+	away, pause := time.Duration(0), interval
+	for ; !ended(ctx); _ = sleep(ctx, pause) {
+		before := p.pushed.Uploaded
+		err := p.Once(ctx)
+		if n := p.pushed.Uploaded - before; n > 0 {
+			p.Say("pushed    %s", text.Count(n, "part"))
+		}
+		pause = interval
+		var failed *storeError
+		switch {
+		case ended(ctx):
+		case refused(err), err != nil && !errors.As(err, &failed):
+			return err
+		case err != nil:
+			away = min(max(2*away, firstPause), maxPause)
+			pause = max(away/2+rand.N(away/2), interval) // a fleet does not come back at one time
+			p.Say("away      %v; the next try is in %v", err, pause.Round(time.Second))
+		case away > 0:
+			away = 0
+			p.Say("back      %s answers again", p.to)
+		}
+	}
+	return nil
+}
+
+// ended reports whether the push was interrupted, which is how [Push.Follow] ends.
+func ended(ctx context.Context) bool { return ctx.Err() != nil }

@@ -1,0 +1,275 @@
+// Package mirror copies the models of a repository in an OCI registry into a models folder, the cache. ml-engine reads the
+// cache alone: whatever the registry does, the models that are there stay, and serving does not wait for it.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oci"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+)
+
+const (
+	// firstTime limits how long a start waits for the registry, if the cache does not have the model to serve.
+	firstTime = time.Minute
+	// maxBackoff limits the time between two tries after failures.
+	maxBackoff = 15 * time.Minute
+	// maxBytes limits the models of a repository in the cache together: at 8 GB it takes no more.
+	maxBytes = 8 << 30
+	// maxProblem limits an error of the registry in the log and in /readyz, in bytes.
+	maxProblem = 300
+)
+
+var errFull = errors.New("the models of the repository have 8 GB, and the cache takes no more")
+
+// Source is a repository of models: [oci.Repository].
+type Source interface {
+	// Tags returns the tags; those that are versions name models.
+	Tags(ctx context.Context) ([]string, error)
+	// Resolve returns the digest of what a tag names.
+	Resolve(ctx context.Context, tag string) (string, error)
+	// Pull adds what a digest names to the models folder.
+	Pull(ctx context.Context, digest string, into *model.Registry, progress func(done, total int)) (oci.Moved, error)
+}
+
+// Options configure a mirror.
+type Options struct {
+	// Name names the repository in messages.
+	Name   string
+	Source Source
+	// Cache is the models folder. It gets only models that it can load, with their signature if it requires one.
+	Cache *model.Registry
+	// Period is the time between two looks for new tags.
+	Period time.Duration
+	Logger *slog.Logger
+}
+
+// Mirror brings new tags into the cache. A tag that has been copied is not asked for again, because models are never changed. A
+// nil mirror has nothing to copy.
+type Mirror struct {
+	Options
+
+	tags  map[string]*tag // by name; of the goroutine that runs
+	bytes int64           // in the cache
+	stop  context.CancelFunc
+	done  chan struct{}
+
+	mu sync.Mutex
+	// away is why the repository cannot be read, and refused has why tags were not copied; empty if all is well.
+	away    string
+	refused map[string]string
+}
+
+// tag is what is known of a tag.
+type tag struct {
+	copied bool
+	// digest is what the tag named at the last failed try; failures counts them, and the next try is not before next.
+	digest   string
+	failures int
+	next     time.Time
+}
+
+// New returns a mirror, which copies nothing before Start.
+func New(opts Options) *Mirror {
+	return &Mirror{Options: opts, tags: map[string]*tag{}, refused: map[string]string{}, done: make(chan struct{})}
+}
+
+// First copies the model that ref names, unless the cache has it and it verifies. Its tag is its version.
+func (m *Mirror) First(ctx context.Context, ref string) error {
+	if m == nil {
+		return nil
+	}
+	_, reason := m.Cache.Load(ref)
+	if reason == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	_, version, ok := strings.Cut(ref, "/")
+	if !ok {
+		version = ref
+	}
+	m.Logger.Info("the cache cannot serve the model yet: it is pulled", "model", ref, "from", m.Name, "reason", reason)
+	digest, err := m.Source.Resolve(ctx, version)
+	if err == nil {
+		_, err = m.Source.Pull(ctx, digest, m.Cache, func(int, int) {})
+	}
+	if err != nil {
+		m.Logger.Warn("the model could not be pulled", "model", ref, "from", m.Name, "error", text.Clean(err.Error(), maxProblem))
+	}
+	return err
+}
+
+// Start looks for new tags until ctx ends or Stop is called.
+func (m *Mirror) Start(ctx context.Context) {
+	if m == nil {
+		return
+	}
+	ctx, m.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(m.done)
+		m.run(ctx)
+	}()
+}
+
+// Stop ends the mirror and waits for it, until ctx ends.
+func (m *Mirror) Stop(ctx context.Context) error {
+	if m.stop == nil {
+		return nil
+	}
+	m.stop()
+	select {
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run looks at once, and then every period. While the repository cannot be read, the time doubles.
+func (m *Mirror) run(ctx context.Context) {
+	for failures := 0; ; {
+		if err := m.look(ctx); err != nil {
+			failures++
+		} else {
+			failures = 0
+		}
+		timer := time.NewTimer(m.wait(failures))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// wait returns the time to the next try: the period, doubled per failure up to a limit, and up to a tenth more, so that engines
+// which were started together do not ask together.
+func (m *Mirror) wait(failures int) time.Duration {
+	d := max(m.Period, min(m.Period<<min(failures, 10), maxBackoff))
+	return d + rand.N(d/10+1)
+}
+
+// look copies what is new. It returns an error if the repository cannot be read, or only in part.
+func (m *Mirror) look(ctx context.Context) error {
+	err := m.copyTags(ctx)
+	if ctx.Err() == nil {
+		m.answered(err)
+	}
+	return err
+}
+
+func (m *Mirror) copyTags(ctx context.Context) error {
+	names, err := m.Source.Tags(ctx)
+	if err != nil {
+		return err
+	}
+	// Other tags are no versions, such as those in which registries without an API of referrers keep the signatures.
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return model.CheckName("tag", name) != nil || strings.HasPrefix(name, "sha256-")
+	})
+	m.forget(names)
+	for _, name := range names {
+		t := m.tags[name]
+		if t == nil {
+			t = &tag{}
+			m.tags[name] = t
+		}
+		if t.copied {
+			continue
+		}
+		digest, err := m.Source.Resolve(ctx, name)
+		if err != nil && !errors.Is(err, oci.ErrNotFound) {
+			return err
+		}
+		m.copy(ctx, name, digest, t)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// forget forgets all tags but those, so that a repository cannot fill the memory over time.
+func (m *Mirror) forget(but []string) {
+	maps.DeleteFunc(m.tags, func(name string, _ *tag) bool { return !slices.Contains(but, name) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.refused, func(name, _ string) bool { return !slices.Contains(but, name) })
+}
+
+// copy copies what the tag names. After a failure it waits, unless the tag names something else now.
+func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
+	if digest != t.digest {
+		t.digest, t.failures = digest, 0
+	} else if time.Now().Before(t.next) {
+		return
+	}
+	var moved oci.Moved
+	err := errFull
+	if m.bytes < maxBytes {
+		moved, err = m.Source.Pull(ctx, digest, m.Cache, func(int, int) {})
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		t.failures++
+		t.next = time.Now().Add(m.wait(t.failures))
+		m.refused[name] = text.Clean(err.Error(), maxProblem)
+		m.Logger.Warn("a model of the repository is not copied to the cache", "tag", name, "digest", digest, "error", m.refused[name], "next_try", t.next)
+		return
+	}
+	delete(m.refused, name)
+	t.copied = true
+	m.bytes += moved.Size
+	if moved.Changed {
+		a := moved.Model
+		m.Logger.Info("a model was copied to the cache", "tag", name, "artifact", digest, "model", a.Manifest.Name+"/"+a.Manifest.Version,
+			"digest", a.Digest(), "bytes", moved.Size)
+	}
+}
+
+// answered notes whether the repository can be read.
+func (m *Mirror) answered(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.away
+	m.away = ""
+	if err != nil {
+		m.away = text.Clean(err.Error(), maxProblem)
+		m.Logger.Warn("the repository of models cannot be read: the cache is served", "repository", m.Name, "error", m.away)
+	} else if before != "" {
+		m.Logger.Info("the repository of models can be read again", "repository", m.Name)
+	}
+}
+
+// Trouble describes a current problem; it is empty if there is none.
+func (m *Mirror) Trouble() string {
+	if m == nil {
+		return ""
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.away != "":
+		return "the repository of models cannot be read, and the cache is served: " + m.away
+	case len(m.refused) > 0:
+		first := slices.Min(slices.Collect(maps.Keys(m.refused)))
+		return fmt.Sprintf("%s of the repository not copied, such as %s: %s", text.Count(len(m.refused), "tag"), first, m.refused[first])
+	}
+	return ""
+}

@@ -1,0 +1,267 @@
+package mirror_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/oci"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/mirror"
+)
+
+var (
+	errAway = errors.New("the registry is away")
+	errBad  = errors.New("it does not verify\x1b[2J")
+)
+
+// source is a repository whose tags name digests. A digest that begins with "bad" does not verify.
+type source struct {
+	mu    sync.Mutex
+	tags  map[string]string
+	away  bool
+	size  int64
+	looks []time.Time // every call of Tags
+	pulls []string    // the digests
+}
+
+func (s *source) Tags(context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looks = append(s.looks, time.Now())
+	if s.away {
+		return nil, errAway
+	}
+	return slices.Sorted(maps.Keys(s.tags)), nil
+}
+
+func (s *source) Resolve(_ context.Context, tag string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return "", errAway
+	}
+	return s.tags[tag], nil
+}
+
+func (s *source) Pull(_ context.Context, digest string, _ *model.Registry, progress func(done, total int)) (oci.Moved, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	progress(0, 1)
+	s.pulls = append(s.pulls, digest)
+	if strings.HasPrefix(digest, "bad") {
+		return oci.Moved{}, errBad
+	}
+	return oci.Moved{Model: &model.Artifact{Manifest: model.Manifest{Name: "test", Version: digest}}, Digest: digest, Size: s.size, Changed: true}, nil
+}
+
+// set changes the source.
+func (s *source) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// seen returns the digests that were pulled, and the times of the looks.
+func (s *source) seen() (pulls []string, looks []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.pulls), slices.Clone(s.looks)
+}
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.String()
+}
+
+// start starts a mirror with a period of a minute.
+func start(t *testing.T, s *source) (*mirror.Mirror, *journal) {
+	t.Helper()
+	log := &journal{}
+	m := mirror.New(mirror.Options{
+		Name: "oci://r.desk/models", Source: s, Cache: model.OpenRegistry(t.TempDir()), Period: time.Minute,
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	m.Start(t.Context())
+	t.Cleanup(func() {
+		if err := m.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	return m, log
+}
+
+// pass lets time pass.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// New tags are copied within the period and a tenth, each once. What is no version is left alone.
+func TestNewTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "a", "sha256-0123": "signatures", ".hidden": "x", strings.Repeat("v", 65): "y"}}
+		m, log := start(t, s)
+		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"a"}) {
+			t.Fatalf("at once: pulled %v, want a", pulls)
+		}
+		pass(time.Hour)
+		s.set(func() { s.tags["v2"] = "b" })
+		pass(66 * time.Second)
+		pulls, looks := s.seen()
+		if !slices.Equal(pulls, []string{"a", "b"}) {
+			t.Errorf("pulled %v, want a and b", pulls)
+		}
+		if n := len(looks); n < 55 || n > 63 {
+			t.Errorf("%d looks in an hour and a minute, want one a minute", n)
+		}
+		// A tag that moves names another model, and models are never changed.
+		s.set(func() { s.tags["v1"] = "c" })
+		pass(time.Hour)
+		if pulls, _ := s.seen(); len(pulls) != 2 || m.Trouble() != "" {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+		if n := strings.Count(log.String(), "a model was copied to the cache"); n != 2 {
+			t.Errorf("%d lines in the log:\n%s", n, log)
+		}
+	})
+}
+
+// While the registry is away it is asked less and less, at most every 15 minutes and a tenth. Then all is as before.
+func TestAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "a"}, away: true}
+		m, log := start(t, s)
+		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
+		}
+		pass(24 * time.Hour)
+		_, looks := s.seen()
+		for i := 1; i < len(looks); i++ {
+			gap, want := looks[i].Sub(looks[i-1]), min(time.Minute<<min(i, 10), 15*time.Minute)
+			if gap < want || gap > want+want/10+1 {
+				t.Errorf("look %d comes after %v, want %v and up to a tenth", i, gap, want)
+			}
+		}
+		if len(looks) < 80 {
+			t.Errorf("%d looks in a day", len(looks))
+		}
+		s.set(func() { s.away, s.looks = false, nil })
+		pass(17 * time.Minute)
+		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"a"}) || m.Trouble() != "" {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+		if !strings.Contains(log.String(), "can be read again") {
+			t.Errorf("the log does not say that it is back:\n%s", log)
+		}
+		pass(10 * time.Minute)
+		if _, looks := s.seen(); len(looks) < 9 {
+			t.Errorf("%d looks after it is back, want one a minute", len(looks))
+		}
+	})
+}
+
+// A tag that does not verify is tried less and less, until it names something else. Others are copied. The text of the registry
+// cannot write to a terminal.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "bad1", "v2": "b"}}
+		m, log := start(t, s)
+		if got, want := m.Trouble(), "1 tag of the repository not copied, such as v1: it does not verify\uFFFD[2J"; got != want {
+			t.Errorf("trouble: got %q, want %q", got, want)
+		}
+		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"bad1", "b"}) {
+			t.Fatalf("pulled %v", pulls)
+		}
+		pass(24 * time.Hour)
+		if pulls, _ := s.seen(); len(pulls) < 80 || len(pulls) > 110 {
+			t.Errorf("%d tries in a day, want about one every 15 minutes", len(pulls))
+		}
+		s.set(func() { s.tags["v1"], s.pulls = "a", nil })
+		pass(67 * time.Second)
+		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"a"}) || m.Trouble() != "" {
+			t.Errorf("after it is replaced: pulled %v, trouble %q", pulls, m.Trouble())
+		}
+		s.set(func() { s.tags["v3"] = "bad3" })
+		pass(67 * time.Second)
+		if m.Trouble() == "" {
+			t.Error("no trouble with v3")
+		}
+		s.set(func() { delete(s.tags, "v3") })
+		pass(67 * time.Second)
+		if m.Trouble() != "" {
+			t.Errorf("v3 is gone: trouble %q", m.Trouble())
+		}
+		if strings.Contains(log.String(), "\x1b") {
+			t.Error("the log has an escape sequence")
+		}
+	})
+}
+
+// A repository cannot fill the disk.
+func TestFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{}, size: 256 << 20}
+		for i := range 40 {
+			s.tags[fmt.Sprintf("v%02d", i)] = fmt.Sprint(i)
+		}
+		m, _ := start(t, s)
+		if pulls, _ := s.seen(); len(pulls) != 32 || !strings.Contains(m.Trouble(), "8 GB, and the cache takes no more") { // 8 GiB
+			t.Errorf("%d pulls, trouble %q", len(pulls), m.Trouble())
+		}
+	})
+}
+
+// First asks the registry only for a model that the cache cannot load, by its version.
+func TestFirst(t *testing.T) {
+	dir := enginetest.Registry(t, "v1.8.1", "v1")
+	s := &source{tags: map[string]string{"v1": "a", "v2": "b"}}
+	m := mirror.New(mirror.Options{Name: "r", Source: s, Cache: model.OpenRegistry(dir), Period: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	for _, ref := range []string{"v1", "test/v1"} {
+		if err := m.First(t.Context(), ref); err != nil || len(s.pulls) > 0 {
+			t.Errorf("%s: pulled %v, %v", ref, s.pulls, err)
+		}
+	}
+	for _, ref := range []string{"v2", "test/v2"} {
+		s.pulls = nil
+		if err := m.First(t.Context(), ref); err != nil || !slices.Equal(s.pulls, []string{"b"}) {
+			t.Errorf("%s: pulled %v, %v", ref, s.pulls, err)
+		}
+	}
+	s.away = true
+	if err := m.First(t.Context(), "v2"); !errors.Is(err, errAway) {
+		t.Errorf("away: got %v", err)
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	var none *mirror.Mirror
+	none.Start(t.Context())
+	if err := none.First(t.Context(), "v1"); err != nil || none.Trouble() != "" {
+		t.Errorf("without a mirror: %v, trouble %q", err, none.Trouble())
+	}
+}
