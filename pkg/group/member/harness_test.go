@@ -223,6 +223,13 @@ func (o *operator) change(percent float64) {
 	o.put(o.t.Context(), func(now time.Time) (*fleetv1.Record, []byte, error) { return o.session.Change(terms, above, now) })
 }
 
+// revision returns that of the last record.
+func (o *operator) revision() uint64 {
+	o.lock()
+	defer o.unlock()
+	return o.session.Last().GetRevision()
+}
+
 // reported returns the last report of an executor.
 func (o *operator) reported(id string) *fleetv1.Report {
 	o.lock()

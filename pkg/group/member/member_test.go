@@ -52,7 +52,7 @@ func TestFollowsTheRecord(t *testing.T) {
 		got := o.reported("executor-1")
 		time.Sleep(group.ReportPeriod)
 		next := o.reported("executor-1")
-		if next.GetTrouble() != "" || next.GetSession() != o.session.ID() || next.GetRevision() != o.session.Last().GetRevision() ||
+		if next.GetTrouble() != "" || next.GetSession() != o.session.ID() || next.GetRevision() != o.revision() ||
 			next.GetShadow().GetSamplePercent() != 20 || next.GetSequence() != got.GetSequence()+1 || next.GetNonce() == got.GetNonce() {
 			t.Errorf("the report is %v", next)
 		}
@@ -96,7 +96,7 @@ func TestShareEndsWithoutRenewals(t *testing.T) {
 					t.Error("no trouble is reported")
 				}
 				o.lock()
-				dead := o.all[o.session.Last().GetRevision()].last.Before(begin.Add(time.Minute))
+				dead := o.all[o.revision()].last.Before(begin.Add(time.Minute))
 				o.unlock()
 				n.Heal()
 				time.Sleep(time.Minute)
@@ -132,7 +132,7 @@ func TestStops(t *testing.T) {
 		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
 		stop := func(kind fleetv1.StopKind) {
 			t.Helper()
-			s, err := group.Stop(signer, name, "test", kind, o.session.Last().GetRevision(), "why", time.Now())
+			s, err := group.Stop(signer, name, "test", kind, o.revision(), "why", time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -252,7 +252,7 @@ func TestMetrics(t *testing.T) {
 		o.change(10)
 		time.Sleep(time.Minute)
 		value := func(name string) float64 { return testutil.ToFloat64(metric(r.Member, name)) }
-		if connected, revision := value("ml_fleet_connected"), value("ml_fleet_record_revision"); connected != 1 || revision != float64(o.session.Last().GetRevision()) {
+		if connected, revision := value("ml_fleet_connected"), value("ml_fleet_record_revision"); connected != 1 || revision != float64(o.revision()) {
 			t.Errorf("connected %g, revision %g", connected, revision)
 		}
 		if age := value("ml_fleet_renewal_age_seconds"); age > 6 {
