@@ -37,9 +37,11 @@ BIN := bin
 TOOLS := $(BIN)/tools
 PROGRAMS := ./services/ml-engine ./services/executor ./services/greenlight
 LAB := $(BIN)/greenlight-lab
-BUILD = go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)"
+# Tests, the programs that they run, and the linker take a fifth less CPU time with it, and up to twice the memory.
+GOGC ?= 400
+BUILD = GOGC=$(GOGC) go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)"
 # Tests that run the programs take them from bin/. Vetting is left to lint, which runs every analyzer.
-TEST = GREENLIGHT_BIN='$(CURDIR)/$(BIN)' go test -vet=off -timeout 20m
+TEST = GOGC=$(GOGC) GREENLIGHT_BIN='$(CURDIR)/$(BIN)' go test -vet=off -timeout 20m
 # Deferred: asked of the workspace when a target needs them. The root has no module, so `./...` there means nothing.
 WORKSPACE = $(shell go list -m -f '{{.Dir}}')
 
@@ -114,6 +116,7 @@ lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios,
 	$(TEST) ./services/greenlight/lab/...
 
 .PHONY: race
+race: GOGC = 100
 race: ## The same under the race detector, but what runs the programs, which are built without it
 	$(TEST) -race -short $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
@@ -130,7 +133,7 @@ linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers a
 	GOWORK=off go -C deploy/linkcheck test -vet=off -count=1 ./...
 
 .PHONY: deploy-check
-deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, and their flags
+deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, their flags, and releases
 	GREENLIGHT_BIN='$(CURDIR)/$(BIN)' GOWORK=off go -C deploy/check test -vet=off -count=1 ./...
 
 .PHONY: interop

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
@@ -69,7 +72,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t), servers: sync.OnceValue(func() *natstest.Cluster { return natstest.Start(t, 1) })}).commands()
-	commands["status"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = status, taken, rows, post, s3
+	commands["status"], commands["load"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = status, load, taken, rows, post, s3
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -138,6 +141,66 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want := "exit status " + args[0]; got != want {
 		ts.Fatalf("got %s, want %s", got, want)
+	}
+}
+
+// load runs a command that sends requests and judges the answers, for example: load greenlight smoke. It must exit 0, or 3 for
+// latencies alone: they depend on the machine, which may be busy.
+func load(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: load COMMAND...")
+	}
+	err := ts.Exec(args[0], args[1:]...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 3 {
+		err = onlySlow(ts.ReadFile("stdout"))
+	}
+	ts.Check(err)
+}
+
+// judgment is a row of a scorecard: its name, its limit, and the verdict.
+var judgment = regexp.MustCompile(`(?m)^(\S.*?) +(?:>=|<=|>|<) +([0-9.,]+(?: \S+)?)  .* (PASS|FAIL|INCONCLUSIVE|ERROR)\b`)
+
+// onlySlow returns an error unless the scorecard in out has rows that are not PASS, and the limits of all of them are in
+// milliseconds.
+func onlySlow(out string) error {
+	slow := 0
+	for _, row := range judgment.FindAllStringSubmatch(out, -1) {
+		switch {
+		case row[3] == "PASS":
+		case strings.HasSuffix(row[2], " ms"):
+			slow++
+		default:
+			return fmt.Errorf("%s is %s", row[1], row[3])
+		}
+	}
+	if slow == 0 {
+		return errors.New("the exit code is 3, and no latency is the reason")
+	}
+	return nil
+}
+
+// TestOnlySlow judges scorecards as commands print them.
+func TestOnlySlow(t *testing.T) {
+	late := map[string]gate.Observation{
+		gate.SmokeSuccess: gate.Measured(1, 1000), gate.SmokeP95: gate.Measured(200, 1000),
+	}
+	wrong := maps.Clone(late)
+	wrong[gate.SmokeSuccess] = gate.Measured(0.5, 1000)
+	fast := maps.Clone(late)
+	fast[gate.SmokeP95] = gate.Measured(3, 1000)
+	for name, tt := range map[string]struct {
+		seen map[string]gate.Observation
+		want string
+	}{
+		"late": {late, ""}, "wrong and late": {wrong, "smoke success is FAIL"}, "fast": {fast, "no latency is the reason"},
+	} {
+		var out strings.Builder
+		if err := gate.Judge(gate.Smoke(), tt.seen).Table(&out); err != nil {
+			t.Fatal(err)
+		}
+		if err := onlySlow(out.String()); tt.want == "" && err != nil || tt.want != "" && !strings.Contains(fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: got %v, want %q of\n%s", name, err, tt.want, &out)
+		}
 	}
 }
 

@@ -24,17 +24,16 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 )
 
 // Server is the server. It is an [http.Handler] for buckets in the path of the URL. The zero value has no buckets.
 type Server struct {
 	// PageSize is how many objects a page of a listing has at most; 1,000 if it is 0.
 	PageSize int
-	// Fault, if set, returns how a request fails. It may change the objects.
+	// Fault, if set, returns how a request fails. It may change the objects. It is called by one goroutine at a time.
 	Fault func(*http.Request) Fault
 
+	faults   sync.Mutex
 	mu       sync.Mutex
 	buckets  map[string]map[string]object
 	requests []string
@@ -69,12 +68,11 @@ func (o object) etag() string {
 // Transport serves in memory until the test ends, and returns how the server is reached. It needs no network, and so runs in the
 // fake time of testing/synctest.
 func (s *Server) Transport(t testing.TB) http.RoundTripper {
-	listener := bufconn.Listen(1 << 16)
+	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: s, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
-	transport := &http.Transport{DialContext: dial, DialTLSContext: dial} // as if by TLS
+	transport := &http.Transport{DialContext: listener.dial, DialTLSContext: listener.dial} // as if by TLS
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		if err := errors.Join(server.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
@@ -83,6 +81,44 @@ func (s *Server) Transport(t testing.TB) http.RoundTripper {
 	})
 	return transport
 }
+
+// pipes is a listener in memory. The deadlines of net.Pipe hold; those of bufconn may fire after they were taken back.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept implements net.Listener.
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (*pipes) Addr() net.Addr { return &net.UnixAddr{Name: "s3test", Net: "unix"} }
 
 // Make makes an empty bucket.
 func (s *Server) Make(bucket string) {
@@ -137,7 +173,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	var f Fault
 	if s.Fault != nil {
+		s.faults.Lock()
 		f = s.Fault(r)
+		s.faults.Unlock()
 	}
 	switch {
 	case f.Stall && !f.Half:

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -364,11 +365,11 @@ func TestPushOfPartsThatGrow(t *testing.T) {
 func TestFollowWhileTheStoreIsAway(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.write("p1", 1)
-		away := true
-		tries := 0
+		var back atomic.Bool
+		var tries atomic.Int64
 		f.server.Fault = func(*http.Request) s3test.Fault {
-			tries++
-			if away {
+			tries.Add(1)
+			if !back.Load() {
 				return s3test.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}
 			}
 			return s3test.Fault{}
@@ -380,10 +381,10 @@ func TestFollowWhileTheStoreIsAway(t *testing.T) {
 		go func() { done <- p.Follow(ctx, time.Second) }()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if tries < 60 || tries > 120*attempts+100 {
-			t.Errorf("%d requests in an hour", tries)
+		if n := tries.Load(); n < 60 || n > 120*attempts+100 {
+			t.Errorf("%d requests in an hour", n)
 		}
-		away = false
+		back.Store(true)
 		time.Sleep(2 * maxPause)
 		synctest.Wait()
 		f.same()

@@ -17,8 +17,8 @@ type Options struct {
 	// Models is the registry folder, or a repository of an OCI registry, oci://registry/repository. Model is the entry to serve:
 	// "name/version", or a version that only one name has.
 	Models, Model string
-	// Cache is the registry folder to which the models of a repository are copied. ModelsPeriod is the time between two looks
-	// for new ones. PlainHTTP reaches a registry beyond loopback without TLS.
+	// Cache is the registry folder to which the models of a repository are copied. ModelsPeriod is the time between two polls
+	// of its tags. PlainHTTP reaches a registry beyond loopback without TLS.
 	Cache        string
 	ModelsPeriod time.Duration
 	PlainHTTP    bool
@@ -36,7 +36,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{}
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/, or oci://registry/repository, whose tags are versions")
 	fs.StringVar(&o.Cache, "cache", "", "`folder` to which the models of an oci:// repository are copied, and from which they are served, also while the registry is away")
-	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to look for new tags in an oci:// repository; after failures less often, down to every 15 minutes")
+	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to read the tags of an oci:// repository; after failures less often, down to every 15 minutes")
 	fs.BoolVar(&o.PlainHTTP, "models-plain-http", false, "reach the registry of an oci:// repository without TLS; on loopback that is always so")
 	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version that only one name has (required); with --state-dir a later activation survives a restart")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); only models signed with one of them are served")

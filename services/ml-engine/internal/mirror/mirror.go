@@ -49,7 +49,7 @@ type Options struct {
 	Source Source
 	// Cache is the models folder. It gets only models that it can load, with their signature if it requires one.
 	Cache *model.Registry
-	// Period is the time between two looks for new tags.
+	// Period is the time between two polls of the tags.
 	Period time.Duration
 	Logger *slog.Logger
 }
@@ -110,7 +110,7 @@ func (m *Mirror) First(ctx context.Context, ref string) error {
 	return err
 }
 
-// Start looks for new tags until ctx ends or Stop is called.
+// Start polls the tags until ctx ends or Stop is called.
 func (m *Mirror) Start(ctx context.Context) {
 	if m == nil {
 		return
@@ -136,10 +136,10 @@ func (m *Mirror) Stop(ctx context.Context) error {
 	}
 }
 
-// run looks at once, and then every period. While the repository cannot be read, the time doubles.
+// run polls at once, and then every period. While the repository cannot be read, the time doubles.
 func (m *Mirror) run(ctx context.Context) {
 	for failures := 0; ; {
-		if err := m.look(ctx); err != nil {
+		if err := m.poll(ctx); err != nil {
 			failures++
 		} else {
 			failures = 0
@@ -161,8 +161,8 @@ func (m *Mirror) wait(failures int) time.Duration {
 	return d + rand.N(d/10+1)
 }
 
-// look copies what is new. It returns an error if the repository cannot be read, or only in part.
-func (m *Mirror) look(ctx context.Context) error {
+// poll copies what is new. It returns an error if the repository cannot be read, or only in part.
+func (m *Mirror) poll(ctx context.Context) error {
 	err := m.copyTags(ctx)
 	if ctx.Err() == nil {
 		m.answered(err)

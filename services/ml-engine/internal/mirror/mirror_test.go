@@ -31,14 +31,14 @@ type source struct {
 	tags  map[string]string
 	away  bool
 	size  int64
-	looks []time.Time // every call of Tags
+	polls []time.Time // every call of Tags
 	pulls []string    // the digests
 }
 
 func (s *source) Tags(context.Context) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looks = append(s.looks, time.Now())
+	s.polls = append(s.polls, time.Now())
 	if s.away {
 		return nil, errAway
 	}
@@ -72,11 +72,11 @@ func (s *source) set(change func()) {
 	change()
 }
 
-// seen returns the digests that were pulled, and the times of the looks.
-func (s *source) seen() (pulls []string, looks []time.Time) {
+// seen returns the digests that were pulled, and the times of the polls.
+func (s *source) seen() (pulls []string, polls []time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.pulls), slices.Clone(s.looks)
+	return slices.Clone(s.pulls), slices.Clone(s.polls)
 }
 
 // journal is a log that can be read while it is written.
@@ -132,12 +132,12 @@ func TestNewTags(t *testing.T) {
 		pass(time.Hour)
 		s.set(func() { s.tags["v2"] = "b" })
 		pass(66 * time.Second)
-		pulls, looks := s.seen()
+		pulls, polls := s.seen()
 		if !slices.Equal(pulls, []string{"a", "b"}) {
 			t.Errorf("pulled %v, want a and b", pulls)
 		}
-		if n := len(looks); n < 55 || n > 63 {
-			t.Errorf("%d looks in an hour and a minute, want one a minute", n)
+		if n := len(polls); n < 55 || n > 63 {
+			t.Errorf("%d polls in an hour and a minute, want one a minute", n)
 		}
 		// A tag that moves names another model, and models are never changed.
 		s.set(func() { s.tags["v1"] = "c" })
@@ -160,17 +160,17 @@ func TestAway(t *testing.T) {
 			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
 		}
 		pass(24 * time.Hour)
-		_, looks := s.seen()
-		for i := 1; i < len(looks); i++ {
-			gap, want := looks[i].Sub(looks[i-1]), min(time.Minute<<min(i, 10), 15*time.Minute)
+		_, polls := s.seen()
+		for i := 1; i < len(polls); i++ {
+			gap, want := polls[i].Sub(polls[i-1]), min(time.Minute<<min(i, 10), 15*time.Minute)
 			if gap < want || gap > want+want/10+1 {
-				t.Errorf("look %d comes after %v, want %v and up to a tenth", i, gap, want)
+				t.Errorf("poll %d comes after %v, want %v and up to a tenth", i, gap, want)
 			}
 		}
-		if len(looks) < 80 {
-			t.Errorf("%d looks in a day", len(looks))
+		if len(polls) < 80 {
+			t.Errorf("%d polls in a day", len(polls))
 		}
-		s.set(func() { s.away, s.looks = false, nil })
+		s.set(func() { s.away, s.polls = false, nil })
 		pass(17 * time.Minute)
 		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"a"}) || m.Trouble() != "" {
 			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
@@ -179,8 +179,8 @@ func TestAway(t *testing.T) {
 			t.Errorf("the log does not say that it is back:\n%s", log)
 		}
 		pass(10 * time.Minute)
-		if _, looks := s.seen(); len(looks) < 9 {
-			t.Errorf("%d looks after it is back, want one a minute", len(looks))
+		if _, polls := s.seen(); len(polls) < 9 {
+			t.Errorf("%d polls after it is back, want one a minute", len(polls))
 		}
 	})
 }

@@ -127,6 +127,7 @@ func (m *Monitor) evict() {
 			return
 		}
 		delete(m.watches, key)
+		close(w.evicted)
 		m.used = slices.Delete(m.used, i, i+1)
 		return
 	}
@@ -166,6 +167,10 @@ func (m *Monitor) restore(w *Watch) error {
 		return fmt.Errorf("drift state: %w", err)
 	}
 	w.ring = ring
+	_, hours, _ := ring.Window(ring.Present(), drift.RingHours)
+	for _, hour := range hours {
+		w.seen |= bitOf(hour / 24)
+	}
 	if err := m.rewind(w, path); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,10 @@ type Watch struct {
 	ring *drift.Ring
 	rows uint64    // since start
 	x    []float64 // buffer for a row in the profile's order
+	seen uint64    // a bit for each UTC day, modulo 64, of the rows in the ring, or of rows that have left it
+
+	// day gets a message when a row is of a day that seen does not have, and evicted is closed when the watch is dropped.
+	day, evicted chan struct{}
 }
 
 // newWatch returns the watch of a model with a reference. It returns an error unless the reference has features of the model
@@ -55,7 +60,7 @@ func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 		key: keyOf(a), version: a.Manifest.Version,
 		owner:   drift.Owner{Schema: a.Spec.Schema, Model: a.Digest(), Reference: a.Manifest.Files[model.ReferenceFile]},
 		profile: p, nulls: drift.NewNulls(p, replicates, seed), clock: clock{event: o.EventClock, ahead: o.MaxEventAhead}, logger: o.Logger,
-		ring: drift.NewRing(p), x: make([]float64, len(p.Features)),
+		ring: drift.NewRing(p), x: make([]float64, len(p.Features)), day: make(chan struct{}, 1), evicted: make(chan struct{}),
 	}
 	w.bins = binNames(p, w.owner.Reference)
 	want := slices.DeleteFunc(a.Schema.Names(), func(name string) bool { return name == feature.Bias })
@@ -151,6 +156,13 @@ func (w *Watch) count(now time.Time, r *Rows, from, to int, at []int) {
 		}
 		hour := w.clock.hourOf(w.ring, now, event)
 		w.ring.Observe(hour, x)
+		if bit := bitOf(hour / 24); w.seen&bit == 0 {
+			w.seen |= bit
+			select {
+			case w.day <- struct{}{}:
+			default:
+			}
+		}
 		if i < len(r.Sources) {
 			w.ring.Mark(hour, markOf(r.Sources[i]))
 		}
@@ -215,19 +227,42 @@ func (w *Watch) view(now time.Time) *drift.Ring {
 	return ring
 }
 
-// prepare computes the nulls of windows of every length until it is stopped, so that requests rarely wait for them. A
-// reference of one day has none.
+// prepare computes the nulls of windows of every length that the counts can have, until it is stopped, so that requests rarely
+// wait for them. A reference of one day has none.
 func (w *Watch) prepare(stop <-chan struct{}) {
 	for days := 1; days <= drift.RingHours/24; days++ {
-		select {
-		case <-stop:
-			return
-		default:
+		for {
+			select {
+			case <-stop:
+				return
+			case <-w.evicted:
+				return
+			default:
+			}
+			if days <= w.longest() {
+				break
+			}
+			select {
+			case <-stop:
+			case <-w.evicted:
+			case <-w.day:
+			}
 		}
 		if _, err := w.nulls.Of(days); err != nil {
 			return
 		}
 	}
+}
+
+// bitOf returns the bit of a UTC day in seen.
+func bitOf(day int64) uint64 { return 1 << (uint64(day) % 64) }
+
+// longest returns how many days a window of the ring can have, today and tomorrow. The days of a window are blocks of 24 hours
+// back from its end, so that a UTC day has rows in two of them at most.
+func (w *Watch) longest() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return 2 * (bits.OnesCount64(w.seen) + 1)
 }
 
 // totals returns the rows since start in every bin of every feature.

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"archive/tar"
@@ -12,22 +12,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // TestRelease makes releases of one program in two copies of a small repository: the same bytes, signed, which sha256sum and
 // openssl check.
 func TestRelease(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a program")
-	}
-	need.Program(t, "git", "git")
-	need.Program(t, "openssl", "openssl")
 	a, b := releasable(t), releasable(t)
 	key := filepath.Join(t.TempDir(), "key.pem")
-	run(t, a.dir, nil, "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
-	run(t, a.dir, nil, "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
+	tool(t, a.dir, "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
+	tool(t, a.dir, "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
 
 	for _, refused := range []struct{ says, version string }{
 		{"is not like v1.2.3", "1.2.3"},
@@ -75,8 +68,8 @@ func TestRelease(t *testing.T) {
 	if out, err := b.release(t, "--tag", "v1.2.3"); err == nil || !strings.Contains(out, "tag v1.2.3 exists") {
 		t.Errorf("tagged twice: %v, %s", err, out)
 	}
-	run(t, b.out, nil, "sha256sum", "--check", "--strict", "SHA256SUMS")
-	run(t, b.out, nil, "openssl", "dgst", "-sha256", "-verify", key+".pub", "-signature", "SHA256SUMS.sig", "SHA256SUMS")
+	tool(t, b.out, "sha256sum", "--check", "--strict", "SHA256SUMS")
+	tool(t, b.out, "openssl", "dgst", "-sha256", "-verify", key+".pub", "-signature", "SHA256SUMS.sig", "SHA256SUMS")
 
 	name := "greenlight-v1.2.3-" + runtime.GOOS + "-" + runtime.GOARCH
 	files := unpack(t, filepath.Join(b.out, name+".tar.gz"))
@@ -100,7 +93,7 @@ func releasable(t *testing.T) clone {
 	t.Helper()
 	const set = "var version, commit string"
 	read := func(path ...string) string {
-		text, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
+		text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,6 +140,15 @@ func (c clone) release(t *testing.T, args ...string) (string, error) {
 	cmd.Env = append(append(cmd.Environ(), "GOWORK=off"), identity...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+func tool(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
 }
 
 // identity makes the commits of all clones the same.
