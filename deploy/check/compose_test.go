@@ -1,8 +1,11 @@
 package check
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,15 +31,46 @@ var stack = map[string]struct {
 	"grafana":    {"", "wget"},
 }
 
+// fleetStack is what the profile fleet adds. A program that is not ours is in the image that ours is built on.
+var fleetStack = map[string]struct{ program, prober string }{
+	"fleet-keys":       {"natsio/nats-box", ""},
+	"nats-1":           {"nats", "/healthprobe"},
+	"nats-2":           {"nats", "/healthprobe"},
+	"nats-3":           {"nats", "/healthprobe"},
+	"registry":         {"registry", "/healthprobe"},
+	"fleet-push":       {"greenlight", ""},
+	"fleet-engine-1":   {"ml-engine", "/healthprobe"},
+	"fleet-engine-2":   {"ml-engine", "/healthprobe"},
+	"fleet-executor-1": {"executor", "/healthprobe"},
+	"fleet-executor-2": {"executor", "/healthprobe"},
+	"fleet-executor-3": {"executor", "/healthprobe"},
+	"fleet-executor-4": {"executor", "/healthprobe"},
+	"fleet-replay-1":   {"greenlight", ""},
+	"fleet-replay-2":   {"greenlight", ""},
+	"fleet-replay-3":   {"greenlight", ""},
+	"fleet-replay-4":   {"greenlight", ""},
+	"fleet-page":       {"greenlight", "/healthprobe"},
+}
+
+// once are the services that end.
+var once = []string{"train", "fleet-keys", "fleet-push"}
+
+// Without the profile the stack is one pair.
 func TestComposeServices(t *testing.T) {
-	project := load(t)
-	if len(project.Services) != len(stack) {
-		t.Errorf("services: got %v, want those of the table", project.ServiceNames())
+	if got := load(t).ServiceNames(); len(got) != len(stack) {
+		t.Errorf("services without a profile: got %v, want those of the table", got)
+	}
+	project := load(t, "fleet")
+	if len(project.Services) != len(stack)+len(fleetStack) {
+		t.Errorf("services: got %v, want those of the tables", project.ServiceNames())
 	}
 	for name, s := range project.Services {
 		want, ok := stack[name]
 		if !ok {
-			t.Errorf("service %s is not in the table of this test", name)
+			want, ok = fleetStack[name]
+		}
+		if !ok {
+			t.Errorf("service %s is not in the tables of this test", name)
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +83,7 @@ func TestComposeServices(t *testing.T) {
 			case want.prober != "" && (s.HealthCheck == nil || len(s.HealthCheck.Test) < 3 || s.HealthCheck.Test[0] != "CMD" || s.HealthCheck.Test[1] != want.prober):
 				t.Errorf("health check: got %+v, want CMD %s", s.HealthCheck, want.prober)
 			}
-			if name != "train" && s.Restart != types.RestartPolicyUnlessStopped {
+			if !slices.Contains(once, name) && s.Restart != types.RestartPolicyUnlessStopped {
 				t.Errorf("restart: got %q", s.Restart)
 			}
 			switch want.program {
@@ -60,6 +94,11 @@ func TestComposeServices(t *testing.T) {
 					return
 				}
 				checkFlags(t, "prometheus", s.Command)
+			case "nats", "natsio/nats-box", "registry":
+				image, version, _ := strings.Cut(*s.Build.Args["BASE"], ":")
+				if image != want.program || version == "" || version == "latest" || len(s.Entrypoint) == 0 {
+					t.Errorf("built on %s:%s, entry point %v: want a version of %s and its program", image, version, s.Entrypoint, want.program)
+				}
 			default:
 				if wantImage := "greenlight/" + want.program + ":local"; s.Image != wantImage || *s.Build.Args["SERVICE"] != want.program {
 					t.Errorf("image %s with SERVICE=%s: want %s", s.Image, *s.Build.Args["SERVICE"], wantImage)
@@ -73,7 +112,7 @@ func TestComposeServices(t *testing.T) {
 // What starts when: nothing scores before there is a model, nothing asks before there is somebody to answer; and the
 // executor waits for nobody but the model's baseline.
 func TestComposeStartOrder(t *testing.T) {
-	project := load(t)
+	project := load(t, "fleet")
 	want := map[string]map[string]string{
 		"train":      {},
 		"ml-engine":  {"train": types.ServiceConditionCompletedSuccessfully},
@@ -82,6 +121,27 @@ func TestComposeStartOrder(t *testing.T) {
 		"agent":      {"ml-engine": types.ServiceConditionHealthy, "executor": types.ServiceConditionHealthy},
 		"prometheus": {},
 		"grafana":    {"prometheus": types.ServiceConditionHealthy},
+
+		"fleet-keys": {},
+		"registry":   {},
+		"fleet-push": {"train": types.ServiceConditionCompletedSuccessfully, "registry": types.ServiceConditionHealthy},
+		"fleet-page": {"fleet-keys": types.ServiceConditionCompletedSuccessfully},
+	}
+	for i := range 4 {
+		n := fmt.Sprint(i + 1)
+		want["fleet-executor-"+n] = map[string]string{
+			"train": types.ServiceConditionCompletedSuccessfully, "fleet-keys": types.ServiceConditionCompletedSuccessfully,
+		}
+		want["fleet-replay-"+n] = map[string]string{"fleet-executor-" + n: types.ServiceConditionHealthy}
+		if i < 3 {
+			want["nats-"+n] = map[string]string{"fleet-keys": types.ServiceConditionCompletedSuccessfully}
+		}
+		if i < 2 {
+			want["fleet-engine-"+n] = map[string]string{"fleet-push": types.ServiceConditionCompletedSuccessfully}
+		}
+	}
+	if len(want) != len(project.Services) {
+		t.Errorf("the table has %d services, want %v", len(want), project.ServiceNames())
 	}
 	for name, after := range want {
 		got := project.Services[name].DependsOn
@@ -96,16 +156,63 @@ func TestComposeStartOrder(t *testing.T) {
 	}
 }
 
+// Executors and Prometheus find the services of the profile by a name that each of them has.
+func TestComposeNamesOfTheFleet(t *testing.T) {
+	project := load(t, "fleet")
+	config, err := os.ReadFile(root + "/deploy/prometheus/prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]struct{ services, port int }{"fleet-executor": {4, 4021}, "fleet-engine": {2, 4011}} {
+		services := 0
+		for _, s := range project.Services {
+			if n := s.Networks["default"]; n != nil && slices.Contains(n.Aliases, name) {
+				services++
+				if !slices.Contains(s.Command, fmt.Sprintf("--http-addr=0.0.0.0:%d", want.port)) {
+					t.Errorf("%s does not listen on %d", s.Name, want.port)
+				}
+			}
+		}
+		if entry := fmt.Sprintf("{ names: [%s], type: A, port: %d }", name, want.port); services != want.services || !strings.Contains(string(config), entry) {
+			t.Errorf("%d services are %s, want %d; Prometheus must have %s", services, name, want.services, entry)
+		}
+	}
+	for i := range 4 {
+		if s := project.Services[fmt.Sprint("fleet-executor-", i+1)]; !slices.Contains(s.Command, "--engine-addr=dns:///fleet-engine:4010") {
+			t.Errorf("%s calls other engines: %v", s.Name, s.Command)
+		}
+	}
+}
+
 // Every state has a volume, every volume one or several known users, and who only reads cannot write.
 func TestComposeVolumes(t *testing.T) {
-	project := load(t)
+	project := load(t, "fleet")
 	want := map[string][]string{
-		"models":          {"executor read", "ml-engine read", "replay read", "train write"},
-		"evidence":        {"agent write", "train write"},
+		"models": {
+			"executor read", "fleet-executor-1 read", "fleet-executor-2 read", "fleet-executor-3 read", "fleet-executor-4 read", "fleet-page read",
+			"fleet-push read", "fleet-replay-1 read", "fleet-replay-2 read", "fleet-replay-3 read", "fleet-replay-4 read",
+			"ml-engine read", "replay read", "train write",
+		},
+		"evidence":        {"agent write", "fleet-page write", "train write"},
 		"engine-state":    {"ml-engine write"},
 		"executor-state":  {"executor write"},
 		"agent-state":     {"agent write"},
 		"prometheus-data": {"prometheus write"},
+
+		// Only what makes the keys sees all of them.
+		"fleet":                {"fleet-keys write"},
+		"fleet/auth":           {"nats-1 read", "nats-2 read", "nats-3 read"},
+		"fleet/operator":       {"fleet-page write"},
+		"fleet/executor-1":     {"fleet-executor-1 write"},
+		"fleet/executor-2":     {"fleet-executor-2 write"},
+		"fleet/executor-3":     {"fleet-executor-3 write"},
+		"fleet/executor-4":     {"fleet-executor-4 write"},
+		"nats-1-state":         {"nats-1 write"},
+		"nats-2-state":         {"nats-2 write"},
+		"nats-3-state":         {"nats-3 write"},
+		"registry-state":       {"registry write"},
+		"fleet-engine-1-state": {"fleet-engine-1 write"},
+		"fleet-engine-2-state": {"fleet-engine-2 write"},
 	}
 	got := map[string][]string{}
 	for name, s := range project.Services {
@@ -116,7 +223,11 @@ func TestComposeVolumes(t *testing.T) {
 			}
 			switch v.Type {
 			case types.VolumeTypeVolume:
-				got[v.Source] = append(got[v.Source], name+access)
+				source := v.Source
+				if v.Volume != nil {
+					source = path.Join(source, v.Volume.Subpath)
+				}
+				got[source] = append(got[source], name+access)
 			case types.VolumeTypeBind:
 				if !v.ReadOnly {
 					t.Errorf("%s can write to %s of this repository", name, v.Source)
@@ -135,7 +246,8 @@ func TestComposeVolumes(t *testing.T) {
 			t.Errorf("volume %s: got %v, want %v", volume, got[volume], users)
 		}
 	}
-	if len(project.Volumes) != len(want) || len(got) != len(want) {
+	declared := slices.DeleteFunc(slices.Collect(maps.Keys(want)), func(v string) bool { return strings.Contains(v, "/") })
+	if len(project.Volumes) != len(declared) || len(got) != len(want) {
 		t.Errorf("volumes: declared %v, used %v", project.VolumeNames(), got)
 	}
 }
@@ -201,8 +313,8 @@ func local(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// load reads docker-compose.yml as docker compose does: against its schema, merged, and consistent.
-func load(t *testing.T) *types.Project {
+// load reads docker-compose.yml as docker compose does with the profiles: against its schema, merged, and consistent.
+func load(t *testing.T, profiles ...string) *types.Project {
 	t.Helper()
 	dir, err := filepath.Abs(root)
 	if err != nil {
@@ -211,7 +323,10 @@ func load(t *testing.T) *types.Project {
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: filepath.Join(dir, "docker-compose.yml")}},
 		Environment: types.Mapping{},
-	}, func(o *loader.Options) { o.SetProjectName("greenlight", true); o.ResolvePaths = true })
+	}, func(o *loader.Options) {
+		o.SetProjectName("greenlight", true)
+		o.ResolvePaths, o.Profiles = true, profiles
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

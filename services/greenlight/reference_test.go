@@ -26,7 +26,7 @@ var hidden = map[string]string{
 	"challenger": "its name; the series are there with --challenger", "bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
 	"grpc_code": "status", "grpc_method": "method", "grpc_service": "service", "grpc_type": "`unary` or a kind of stream",
-	"job_name": "what was done",
+	"job_name": "what was done", "group": "the group; empty without one",
 }
 
 // metricsPage returns the reference of the metrics, read from the running programs.
@@ -246,7 +246,12 @@ var (
 )
 
 // otherFlags are flags of other programs that the documentation calls.
-var otherFlags = []string{"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog"}
+var otherFlags = []string{
+	"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog",
+	// nats, nsc, docker compose and helm
+	"history", "replicas", "max-value-size", "republish-source", "republish-destination", "subjects", "storage", "max-age", "max-bytes", "max-msg-size",
+	"dupe-window", "discard", "defaults", "allow-pub", "allow-sub", "rm", "install", "repo", "values",
+}
 
 // checkMentions fails for every flag and every command of greenlight that a document uses and that does not exist.
 func checkMentions(t *testing.T, document, text string, all []help) {

@@ -193,6 +193,7 @@ func TestDashboardOfTheDesign(t *testing.T) {
 		"who decides":                     {`ml_decisions_total{`, `decided_by=\"model\"`, "ml_gate_open", "ml_gate_latch"},
 		"budget of the gate":              {"ml_gate_hour_changed{", "ml_gate_hour_changed_limit"},
 		"wait for the model":              {"ml_gate_wait_ms_bucket"},
+		"who follows the group":           {"ml_fleet_connected", "ml_rollout_percent"},
 		"breaker":                         {"ml_shadow_breaker_state", "ml_shadow_breaker_blind"},
 	} {
 		if !slices.ContainsFunc(d.Panels, func(p panel) bool {

@@ -92,7 +92,12 @@ func TestNamedAlerts(t *testing.T) {
 		"MLCanaryPSIWarning":            {limit{above, drift.WarningAbove, gate.Score}, "5m", "warning"},
 		"MLCanaryPSICritical":           {limit{above, drift.CriticalAbove, gate.Score}, "5m", "info"},
 
+		// The default of --min-fleet.
+		"MLFleetMissing": {limit{below, 0.9, gate.Ratio}, "5m", "warning"},
+
 		// These have no limit of the gate.
+		"MLFleetPartition":      {limit{"==", 0, ""}, "2m", "warning"},
+		"MLFleetRefused":        {limit{above, 0, ""}, "", "critical"},
 		"MLEngineDown":          {limit{"==", 0, ""}, "2m", "critical"},
 		"MLShadowBreakerOpen":   {limit{"==", 0, ""}, "5m", "warning"},
 		"MLShadowBreakerBlind":  {limit{"==", 1, ""}, "1h", "info"},
