@@ -177,7 +177,7 @@ func stopGroup(ctx context.Context, c console.Console, g *fleetgroup.Group, kind
 func reset(c console.Console) *cobra.Command {
 	var f groupFlags
 	cmd := &cobra.Command{
-		Use: "reset EXECUTOR", Short: "Let an executor forget the highest record that it has seen", Args: cobra.ExactArgs(1),
+		Use: "reset EXECUTOR", Short: "Let an executor forget the highest record that it has seen", Args: oneExecutor,
 		Long: `Reset lets one executor of a group forget the highest revision that it has seen, and aborts. It is for an executor that refuses
 all records: because the clock of a controller was far ahead once, or because two have signed one revision. The executor must
 be at 0 %, and obeys no recorded reset.
@@ -200,6 +200,14 @@ It exits 1 if the executor does not confirm it.`,
 	}
 	f.declare(cmd.Flags(), c, true)
 	return cmd
+}
+
+// oneExecutor refuses all but one argument.
+func oneExecutor(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return console.Usagef("%d arguments: name one executor", len(args))
+	}
+	return nil
 }
 
 func pages(c console.Console) *cobra.Command {
