@@ -105,6 +105,21 @@ faults: lab ## Let everything go wrong between executor and ml-engine, and write
 soak: lab ## Run the pair with faults, swaps, canaries and restarts at random; DURATION=10m SEED=1
 	$(LAB) chaos --duration '$(DURATION)' --seed '$(SEED)' --json var/chaos.json
 
+.PHONY: fleet
+fleet: lab ## Show a canary of four executors over NATS, of which a server and the canary die; a minute and a half
+	$(LAB) fleet demo
+
+.PHONY: fleet-proof
+fleet-proof: lab ## Prove that nothing keeps a share of a group alive: 1,000 simulated schedules, 20 on NATS servers
+	@mkdir -p var
+	$(LAB) fleet --seeds 1000 --json var/fleet.json
+	$(LAB) fleet --nats --seeds 20 --json var/fleet-nats.json
+
+.PHONY: fleet-scale
+fleet-scale: lab ## Measure what groups of 10, 100 and 1,000 executors cost
+	@mkdir -p var
+	$(LAB) fleet scale --json var/fleet-scale.json
+
 # Checks.
 
 .PHONY: test
@@ -112,7 +127,7 @@ test: build linkcheck ## Test all modules but the lab; GREENLIGHT_DATA=folder ad
 	$(TEST) $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 
 .PHONY: lab-test
-lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate
+lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate, fleet
 	$(TEST) ./services/greenlight/lab/...
 
 .PHONY: race

@@ -588,9 +588,6 @@ var reactionNames = [...]string{"accepted", "unknown", "repeated", "late", "cont
 // String returns the name of the reaction in metrics.
 func (r Reaction) String() string { return reactionNames[r] }
 
-// Reactions returns all reactions.
-func Reactions() []Reaction { return []Reaction{Accepted, UnknownID, Repeated, Late, Contradicting} }
-
 // Report takes the outcome of a request, and when it became known in Unix milliseconds. The caller must check that this is
 // not in the future: it closes blocks. With labels from quotes every outcome is unknown.
 func (j *Join) Report(request string, y bool, known int64) Reaction {

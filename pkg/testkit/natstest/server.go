@@ -93,7 +93,8 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 		if n > 1 {
 			at, err := net.ResolveTCPAddr("tcp", routes[i].Host)
 			c.must(err)
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: at.Port}
+			// A client learns no other address, so that a test may put proxies before the servers.
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: at.Port, NoAdvertise: true}
 			o.Routes = routes
 		}
 		for _, change := range changes {
@@ -132,6 +133,16 @@ func (c *Cluster) Restart(i int) {
 	c.must(err)
 	c.servers[i] = s
 	s.Start()
+}
+
+// Traffic returns how many messages of clients have entered and left the servers that run, and their bytes.
+func (c *Cluster) Traffic() (messages, bytes int64) {
+	for _, s := range c.servers {
+		if v, err := s.Varz(&server.VarzOptions{}); err == nil {
+			messages, bytes = messages+v.InMsgs+v.OutMsgs, bytes+v.InBytes+v.OutBytes
+		}
+	}
+	return messages, bytes
 }
 
 // Leader returns the server that leads the store of the bucket or stream, -1 if none does now.

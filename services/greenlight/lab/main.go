@@ -3,6 +3,7 @@
 //
 //	greenlight-lab bench          what a shadow costs on this machine
 //	greenlight-lab faults         what faults between executor and ml-engine do to decisions
+//	greenlight-lab fleet          whether anything can keep a share of a group of executors alive
 //	greenlight-lab help
 //
 // Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target

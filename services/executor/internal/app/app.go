@@ -19,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/facade"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
+	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -29,7 +30,6 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
-	"github.com/greenlight-ml/greenlight/services/executor/internal/home"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/live"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/outcome"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/page"
@@ -100,7 +100,7 @@ type parts struct {
 	dispatcher *shadow.Dispatcher
 	reports    *decision.ReportService
 	// home is nil without a group.
-	home *home.Home
+	home *member.Member
 	// drift is nil for a model server, which reports none.
 	drift driftCall
 }

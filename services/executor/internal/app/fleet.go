@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
-	"github.com/greenlight-ml/greenlight/services/executor/internal/home"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
 
@@ -88,7 +88,7 @@ func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) e
 		return nil
 	})
 	host, _ := os.Hostname() // without a name the operator sees the id alone
-	p.home, err = home.Open(home.Options{
+	p.home, err = member.Open(member.Options{
 		Group: f.Group, Keys: keys, Carrier: carrier, ID: p.outcomes.ID(), Instance: p.rollouts.Instance(), Host: host, Dir: opts.StateDir,
 		Executor: follower{p, rollout.NewService(p.rollouts)}, Logger: logger,
 	})
@@ -110,15 +110,15 @@ type follower struct {
 	service *rollout.Service
 }
 
-// Obey implements [home.Executor].
+// Obey implements [member.Executor].
 func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) error {
 	return f.rollouts.Obey(r, until, why)
 }
 
-// Kill implements [home.Executor].
+// Kill implements [member.Executor].
 func (f follower) Kill(by, from, reason string) error { return f.gate.Kill(by, from, reason) }
 
-// Report implements [home.Executor].
+// Report implements [member.Executor].
 func (f follower) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	report, err := f.reports.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 	if err != nil {
@@ -128,7 +128,7 @@ func (f follower) Report(ctx context.Context) (*executorv1.GetShadowReportRespon
 	return report, now, err
 }
 
-// Blocks implements [home.Executor].
+// Blocks implements [member.Executor].
 func (f follower) Blocks(after uint64) (*executorv1.GetQualityReportResponse, uint64, int, error) {
 	return f.outcomes.Closed(after)
 }

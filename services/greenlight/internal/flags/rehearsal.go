@@ -17,7 +17,8 @@ type Rehearsal struct {
 	Load
 	Policy
 
-	bin           string
+	// Bin is the folder of the programs; empty is that of this program.
+	Bin           string
 	shadowTimeout time.Duration
 }
 
@@ -26,7 +27,7 @@ func (r *Rehearsal) Declare(fs *pflag.FlagSet) {
 	r.Load.Declare(fs)
 	r.Policy.Declare(fs)
 	ShadowTimeout(fs, &r.shadowTimeout)
-	fs.StringVar(&r.bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; by default that of greenlight")
+	fs.StringVar(&r.Bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; by default that of greenlight")
 }
 
 // Prepared is what the flags of a rehearsal name.
@@ -46,7 +47,7 @@ func (r *Rehearsal) Prepare(c console.Console) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	bin, err := Programs(r.bin)
+	bin, err := Programs(r.Bin)
 	if err != nil {
 		return nil, err
 	}

@@ -29,12 +29,13 @@ greenlight in its own folder, or in that of --bin.
   scenarios             what a canary does when something goes wrong
   power                 how often a canary is aborted for nothing, and how soon for something
   calibrate             how often the drift gate is wrong
+  fleet                 whether anything can keep a share of a group of executors alive
 
 Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target
 was missed.`,
 	}
 	root.AddCommand(
-		benchCommand(c), scaleCommand(c), faultsCommand(c), chaosCommand(c), scenariosCommand(c), powerCommand(c), calibrateCommand(c),
+		benchCommand(c), scaleCommand(c), faultsCommand(c), chaosCommand(c), scenariosCommand(c), powerCommand(c), calibrateCommand(c), fleetCommand(c),
 	)
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
@@ -49,18 +50,18 @@ func trickling(p *gate.Policy) {
 }
 
 // finished returns the record of a canary, and an error if it did not end as expected.
-func (s *stage) finished(ctx context.Context, c *command, want canary.Decision) (*canary.Record, error) {
+func (s *stage) finished(ctx context.Context, c *operator.Command, want canary.Decision) (*canary.Record, error) {
 	if err := s.awaitEnd(ctx, c); err != nil {
 		return nil, err
 	}
 	r := s.record()
 	switch code := map[canary.Decision]int{canary.Passed: 0, canary.Aborted: 3, canary.Stopped: 3}[want]; {
 	case r == nil:
-		return nil, fmt.Errorf("the canary left no journal: %s", lastLine(c))
+		return nil, fmt.Errorf("the canary left no journal: %s", c.LastLine())
 	case r.Decision != want:
 		return r, fmt.Errorf("it ended as %s: %s", r.Decision, r.Reason)
-	case c.code != code:
-		return r, fmt.Errorf("it ended as %s and exited %d, want %d", r.Decision, c.code, code)
+	case c.Wait() != code:
+		return r, fmt.Errorf("it ended as %s and exited %d, want %d", r.Decision, c.Wait(), code)
 	case !r.RolledBack:
 		return r, errors.New("0 % was not read back")
 	}
@@ -74,11 +75,6 @@ func (s *stage) complete(ctx context.Context, want canary.Decision) (*canary.Rec
 		return nil, err
 	}
 	return s.finished(ctx, c, want)
-}
-
-func lastLine(c *command) string {
-	text := strings.TrimSpace(c.said())
-	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // passed counts the phases that passed.
@@ -173,7 +169,7 @@ func (s *stage) lapsed(ctx context.Context) (string, error) {
 func killed(ctx context.Context, s *stage) (string, error) {
 	c, err := s.startTo(ctx, 1)
 	if err == nil {
-		err = c.kill()
+		err = c.Kill()
 	}
 	if err != nil {
 		return "", err
@@ -198,13 +194,13 @@ func killed(ctx context.Context, s *stage) (string, error) {
 func halted(ctx context.Context, s *stage) (string, error) {
 	c, err := s.startTo(ctx, 1)
 	if err == nil {
-		err = c.signal(syscall.SIGSTOP)
+		err = c.Signal(syscall.SIGSTOP)
 	}
 	if err != nil {
 		return "", err
 	}
 	seen, err := s.lapsed(ctx)
-	if err = errors.Join(err, c.signal(syscall.SIGCONT)); err != nil {
+	if err = errors.Join(err, c.Signal(syscall.SIGCONT)); err != nil {
 		return "", err
 	}
 	r, err := s.finished(ctx, c, canary.Passed)
@@ -233,10 +229,10 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !other.refused(canary.ErrHeld) {
-		return "", fmt.Errorf("the second was not refused: exit %d: %s", other.code, lastLine(other))
+	if !other.Refused(canary.ErrHeld) {
+		return "", fmt.Errorf("the second was not refused: exit %d: %s", other.Wait(), other.LastLine())
 	}
-	if _, refused, err = s.plan("third"); err != nil || refused == nil || !refused.refused(canary.ErrHeld) {
+	if _, refused, err = s.plan("third"); err != nil || refused == nil || !refused.Refused(canary.ErrHeld) {
 		return "", errors.Join(err, errors.New("another plan was not refused"))
 	}
 	again, err := s.begin("again", firstState, "")
@@ -246,8 +242,8 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !again.refused(canary.ErrRunning) {
-		return "", fmt.Errorf("a second controller of the same run was not refused: %s", lastLine(again))
+	if !again.Refused(canary.ErrRunning) {
+		return "", fmt.Errorf("a second controller of the same run was not refused: %s", again.LastLine())
 	}
 	if _, err := s.finished(ctx, c, canary.Passed); err != nil {
 		return "", err

@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
@@ -160,14 +161,14 @@ func (s *stage) record() *canary.Record {
 
 // awaitEvent waits until the journal of the canary has an event for which ok is true, and returns it. It returns an error if
 // the command ends before.
-func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func(canary.Event) bool) (found canary.Event, err error) {
+func (s *stage) awaitEvent(ctx context.Context, c *operator.Command, what string, ok func(canary.Event) bool) (found canary.Event, err error) {
 	err = s.await(ctx, what, func() (bool, error) {
-		over := ended(c) // before the journal is read: it then has all events
+		over := c.Ended() // before the journal is read: it then has all events
 		events, err := s.state().Events("")
 		i := slices.IndexFunc(events, ok)
 		if err != nil || i < 0 {
 			if over {
-				return false, fmt.Errorf("the canary ended before %s: %s", what, lastLine(c))
+				return false, fmt.Errorf("the canary ended before %s: %s", what, c.LastLine())
 			}
 			return false, nil // the run may not have started
 		}
@@ -178,7 +179,7 @@ func (s *stage) awaitEvent(ctx context.Context, c *command, what string, ok func
 }
 
 // awaitPhase waits until a phase has compared something.
-func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
+func (s *stage) awaitPhase(ctx context.Context, c *operator.Command, index int) error {
 	_, err := s.awaitEvent(ctx, c, fmt.Sprintf("a comparison of phase %d", index+1), func(e canary.Event) bool {
 		return e.Kind == canary.Polled && e.Phase == index && e.Poll.Comparisons > 0
 	})
@@ -186,7 +187,7 @@ func (s *stage) awaitPhase(ctx context.Context, c *command, index int) error {
 }
 
 // startTo starts a canary and waits until its phase has compared something.
-func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*command, error) {
+func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*operator.Command, error) {
 	c, err := s.start(ctx, flags...)
 	if err == nil {
 		err = s.awaitPhase(ctx, c, index)
@@ -194,18 +195,9 @@ func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*comma
 	return c, err
 }
 
-func ended(c *command) bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // awaitEnd waits until the command has ended.
-func (s *stage) awaitEnd(ctx context.Context, c *command) error {
-	return s.await(ctx, "the end of the canary", func() (bool, error) { return ended(c), nil })
+func (s *stage) awaitEnd(ctx context.Context, c *operator.Command) error {
+	return s.await(ctx, "the end of the canary", func() (bool, error) { return c.Ended(), nil })
 }
 
 // percent returns the executor's share of requests with a shadow, in percent.

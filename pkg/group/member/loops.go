@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"context"
@@ -44,7 +44,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // watch takes what comes, and creates the watch again whenever it ends.
-func (h *Home) watch(ctx context.Context) {
+func (h *Member) watch(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -72,7 +72,7 @@ func (h *Home) watch(ctx context.Context) {
 }
 
 // poll reads record and stop, at least as often as records are renewed.
-func (h *Home) poll(ctx context.Context) {
+func (h *Member) poll(ctx context.Context) {
 	for {
 		every := h.pollPeriod()
 		h.readStored(ctx, min(pollWait, max(every, time.Second)))
@@ -82,7 +82,7 @@ func (h *Home) poll(ctx context.Context) {
 	}
 }
 
-func (h *Home) pollPeriod() time.Duration {
+func (h *Member) pollPeriod() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	every := longestPoll
@@ -92,7 +92,7 @@ func (h *Home) pollPeriod() time.Duration {
 	return every
 }
 
-func (h *Home) readStored(ctx context.Context, within time.Duration) {
+func (h *Member) readStored(ctx context.Context, within time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	record, _, err := h.opts.Carrier.Record(ctx)
@@ -109,14 +109,14 @@ func (h *Home) readStored(ctx context.Context, within time.Duration) {
 }
 
 // newest returns when the newest record was first seen.
-func (h *Home) newest() time.Time {
+func (h *Member) newest() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.renewed
 }
 
 // miss counts a new record that a poll has found, and ends a watch that has stalled.
-func (h *Home) miss() {
+func (h *Member) miss() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.missed++; h.missed >= maxMissed {
@@ -126,7 +126,7 @@ func (h *Home) miss() {
 }
 
 // report publishes a report every [group.ReportPeriod]. Executors that start together begin at different times.
-func (h *Home) report(ctx context.Context) {
+func (h *Member) report(ctx context.Context) {
 	if !pause(ctx, group.ReportPeriod) {
 		return
 	}
@@ -142,7 +142,7 @@ func (h *Home) report(ctx context.Context) {
 	}
 }
 
-func (h *Home) reportNow(ctx context.Context) {
+func (h *Member) reportNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, group.ReportPeriod)
 	defer cancel()
 	shadow, rollout, err := h.opts.Executor.Report(ctx)
@@ -174,7 +174,7 @@ func (h *Home) reportNow(ctx context.Context) {
 }
 
 // publish publishes closed blocks, in order, until each was acknowledged.
-func (h *Home) publish(ctx context.Context) {
+func (h *Member) publish(ctx context.Context) {
 	for {
 		more, err := h.publishNext(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -190,7 +190,7 @@ func (h *Home) publish(ctx context.Context) {
 }
 
 // publishNext publishes the next block, and reports whether there are more.
-func (h *Home) publishNext(ctx context.Context) (more bool, err error) {
+func (h *Member) publishNext(ctx context.Context) (more bool, err error) {
 	h.mu.Lock()
 	after := h.sent
 	h.mu.Unlock()

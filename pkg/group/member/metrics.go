@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"math"
@@ -24,14 +24,14 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (h *Home) Describe(to chan<- *prometheus.Desc) {
+func (h *Member) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{connectedDesc, revisionDesc, renewalAgeDesc, refusedDesc, waitingDesc} {
 		to <- d
 	}
 }
 
-// Collect implements prometheus.Collector. A nil Home is an executor without a group, so that its series exist.
-func (h *Home) Collect(to chan<- prometheus.Metric) {
+// Collect implements prometheus.Collector. A nil Member is an executor without a group, so that its series exist.
+func (h *Member) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"errors"
@@ -34,7 +34,7 @@ func fileIn(dir string) durable.State[file] {
 
 // load reads the file. Without a usable one it continues with a state in which everything that was issued before is aborted,
 // since an abort may be forgotten.
-func (h *Home) load() error {
+func (h *Member) load() error {
 	member := group.Member{Group: h.opts.Group, Executor: h.opts.ID, Instance: h.opts.Instance, Keys: h.opts.Keys}
 	f, err := h.file.Load(func(f *file) error {
 		if s := f.Follower; s.Revision > group.MaxRevision || s.Held > group.MaxRevision || len(s.Kills) > group.MaxKills {
@@ -68,7 +68,7 @@ func (h *Home) load() error {
 }
 
 // save writes the state if more than the renewal has changed.
-func (h *Home) save() error {
+func (h *Member) save() error {
 	h.mu.Lock()
 	f := file{Schema: fileSchema, Group: h.opts.Group, Executor: h.opts.ID, Sent: h.sent, Follower: h.follower.State()}
 	h.mu.Unlock()

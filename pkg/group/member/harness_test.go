@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"context"
@@ -230,9 +230,9 @@ func (o *operator) reported(id string) *fleetv1.Report {
 	return o.reports[id]
 }
 
-// running is a home with a fake executor.
+// running is a member with a fake executor.
 type running struct {
-	*Home
+	*Member
 
 	t       *testing.T
 	fake    *fake
@@ -251,7 +251,7 @@ func start(t *testing.T, n *grouptest.Network, keys dsse.Keys, id, dir string) *
 func (r *running) open(keys dsse.Keys, id, dir string) {
 	r.t.Helper()
 	var err error
-	r.Home, err = Open(Options{
+	r.Member, err = Open(Options{
 		Group: name, Keys: keys, Carrier: r.carrier, ID: id, Instance: time.Now().String(), Host: "host", Dir: dir, Executor: r.fake,
 		Logger: slog.New(slog.DiscardHandler),
 	})

@@ -1,7 +1,7 @@
-// Package home makes an executor follow the record of its group, and publishes its reports and its blocks of quality records.
+// Package member makes an executor follow the record of its group, and publishes its reports and its blocks of quality records.
 // [github.com/greenlight-ml/greenlight/pkg/group] has the rules. Nothing here is on the way of a decision: whatever the carrier
 // does, decisions take as long as without it.
-package home
+package member
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ type Executor interface {
 	Blocks(after uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error)
 }
 
-// Options configures a [Home].
+// Options configures a [Member].
 type Options struct {
 	// Group is the group, Keys are those whose records count.
 	Group string
@@ -48,8 +48,8 @@ type Options struct {
 	Logger   *slog.Logger
 }
 
-// Home is an executor in its group. It is safe for concurrent use.
-type Home struct {
+// Member is an executor in its group. It is safe for concurrent use.
+type Member struct {
 	opts  Options
 	saver *durable.Saver
 	file  durable.State[file]
@@ -96,13 +96,13 @@ var errNotReached = errors.New("it has not answered yet")
 
 // Open continues with the state of the folder. The executor is at 0 % until a session admits it. The caller must call Start and
 // Stop.
-func Open(o Options) (*Home, error) {
+func Open(o Options) (*Member, error) {
 	for what, name := range map[string]string{"group": o.Group, "executor": o.ID} {
 		if err := group.CheckName(name); err != nil {
 			return nil, fmt.Errorf("%s %w", what, err)
 		}
 	}
-	h := &Home{
+	h := &Member{
 		opts: o, file: fileIn(o.Dir), refused: map[group.Reason]*atomic.Uint64{}, kills: make(chan struct{}, 1), rewatch: func() {},
 		contact: time.Now(), absent: errNotReached,
 	}
@@ -119,7 +119,7 @@ func Open(o Options) (*Home, error) {
 }
 
 // Start begins to talk to the carrier.
-func (h *Home) Start() {
+func (h *Member) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.end = cancel
 	for _, loop := range []func(context.Context){h.watch, h.poll, h.report, h.publish, h.holdKills} {
@@ -128,7 +128,7 @@ func (h *Home) Start() {
 }
 
 // Stop ends that and writes the state.
-func (h *Home) Stop(ctx context.Context) error {
+func (h *Member) Stop(ctx context.Context) error {
 	if h.end != nil {
 		h.end()
 		h.loops.Wait()
@@ -137,17 +137,17 @@ func (h *Home) Stop(ctx context.Context) error {
 }
 
 // Hold makes the records up to the newest no longer count: somebody has aborted this executor. It does not wait.
-func (h *Home) Hold() {
+func (h *Member) Hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.follower.Hold()
 }
 
 // Keep waits until what Hold has done is on disk.
-func (h *Home) Keep(wait time.Duration) error { return h.saver.Save(wait) }
+func (h *Member) Keep(wait time.Duration) error { return h.saver.Save(wait) }
 
 // Killed holds the record soon: somebody has killed the gate. It does not wait.
-func (h *Home) Killed() {
+func (h *Member) Killed() {
 	select {
 	case h.kills <- struct{}{}:
 	default:
@@ -155,7 +155,7 @@ func (h *Home) Killed() {
 }
 
 // take takes a message of the carrier.
-func (h *Home) take(k group.Kind, data []byte) {
+func (h *Member) take(k group.Kind, data []byte) {
 	var err error
 	var killed *fleetv1.Stop
 	h.mu.Lock()
@@ -210,13 +210,13 @@ func (h *Home) take(k group.Kind, data []byte) {
 }
 
 // apply does what the follower orders. The caller holds the lock.
-func (h *Home) apply() {
+func (h *Member) apply() {
 	o := h.follower.Orders(time.Now())
 	h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
 }
 
 // holdKills holds the record after every kill.
-func (h *Home) holdKills(ctx context.Context) {
+func (h *Member) holdKills(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -232,7 +232,7 @@ func (h *Home) holdKills(ctx context.Context) {
 }
 
 // answered remembers whether the carrier has answered.
-func (h *Home) answered(err error) {
+func (h *Member) answered(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -250,7 +250,7 @@ func (h *Home) answered(err error) {
 }
 
 // why explains why the executor is at 0 %, or what it refuses. It is empty if it obeys the record. The caller holds the lock.
-func (h *Home) why() string {
+func (h *Member) why() string {
 	switch o := h.follower.Orders(time.Now()); {
 	case h.conflict != nil:
 		return h.conflict.Error()
@@ -262,7 +262,7 @@ func (h *Home) why() string {
 }
 
 // Trouble describes what keeps the executor from following its group; empty if nothing does.
-func (h *Home) Trouble() string {
+func (h *Member) Trouble() string {
 	if h == nil { // executor has no group
 		return ""
 	}

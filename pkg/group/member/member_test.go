@@ -1,4 +1,4 @@
-package home
+package member
 
 import (
 	"context"
@@ -206,7 +206,7 @@ func TestBlocks(t *testing.T) {
 		r.fake.close()
 		r.fake.close()
 		time.Sleep(time.Minute)
-		if got := testutil.ToFloat64(metric(r.Home, "ml_fleet_blocks_waiting")); got != 2 {
+		if got := testutil.ToFloat64(metric(r.Member, "ml_fleet_blocks_waiting")); got != 2 {
 			t.Errorf("%g blocks wait, want 2", got)
 		}
 		r.carrier.Heal()
@@ -225,17 +225,17 @@ func TestBlocks(t *testing.T) {
 }
 
 // metric returns a collector of one metric without labels.
-func metric(h *Home, name string) prometheus.Collector { return only{h, name} }
+func metric(h *Member, name string) prometheus.Collector { return only{h, name} }
 
 type only struct {
-	*Home
+	*Member
 
 	name string
 }
 
 func (o only) Collect(to chan<- prometheus.Metric) {
 	all := make(chan prometheus.Metric, 100)
-	o.Home.Collect(all)
+	o.Member.Collect(all)
 	close(all)
 	for m := range all {
 		if strings.Contains(m.Desc().String(), `"`+o.name+`"`) {
@@ -246,12 +246,12 @@ func (o only) Collect(to chan<- prometheus.Metric) {
 
 func TestMetrics(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
-		if problems, err := testutil.CollectAndLint(r.Home); err != nil || len(problems) > 0 {
+		if problems, err := testutil.CollectAndLint(r.Member); err != nil || len(problems) > 0 {
 			t.Errorf("lint: %v (%v)", problems, err)
 		}
 		o.change(10)
 		time.Sleep(time.Minute)
-		value := func(name string) float64 { return testutil.ToFloat64(metric(r.Home, name)) }
+		value := func(name string) float64 { return testutil.ToFloat64(metric(r.Member, name)) }
 		if connected, revision := value("ml_fleet_connected"), value("ml_fleet_record_revision"); connected != 1 || revision != float64(o.session.Last().GetRevision()) {
 			t.Errorf("connected %g, revision %g", connected, revision)
 		}
@@ -435,7 +435,7 @@ func TestStopWithHungCarrier(t *testing.T) {
 func TestMetricsWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister((*Home)(nil))
+	registry.MustRegister((*Member)(nil))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

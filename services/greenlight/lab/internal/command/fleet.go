@@ -1,0 +1,132 @@
+package command
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/fleetscale"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/fleetsim"
+)
+
+const (
+	// simSeeds take a minute on two cores.
+	simSeeds, simExecutors = 40, 200
+	// natsExecutors share a process with three servers.
+	natsExecutors    = 20
+	maxSimExecutors  = 1000
+	maxNATSExecutors = 100
+)
+
+func fleetCommand(c console.Console) *cobra.Command {
+	o := fleetsim.Options{Executors: simExecutors}
+	var nats bool
+	var out string
+	cmd := &cobra.Command{
+		Use: "fleet", Short: "Prove that no carrier and no controller can keep a share of a group alive",
+		Long: `Fleet simulates groups of executors, each by a schedule of events that follows from its seed: controllers are killed, hang, are
+doubled, have clocks that are a day off, sign two records of a revision; other keys and groups sign; executors restart, are
+aborted; the network between them is cut, split, silent, slow, loses, repeats, reorders and changes messages; the store is
+wiped or returns to an earlier state. Executors are the members that executor runs, without decisions; time is simulated.
+
+A witness of each executor checks four times a second and after every event, from what was issued when and what the executor
+was given, that no record is obeyed that was not issued to this group with the key that is trusted, of whose session no
+admission answers a report of the process, that was aborted, or that is not the highest; and that the share is 0 within a
+second after the lease of the last renewal that it was given. While nothing goes wrong, all executors must reach the share.
+
+--nats runs the groups in real time, with leases of 3 s, on three NATS servers that are killed, silent and wiped; a schedule
+takes about a minute, four run at once.
+
+The time after the last renewal is how old that was when an executor went to 0 %, at most. It exits 3 when a rule was broken,
+and prints the seed with its schedule. What happens when follows from the seed; the order of what happens at the same time
+does not.`,
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			most := maxSimExecutors
+			if nats {
+				most = maxNATSExecutors
+				if !cmd.Flags().Changed("executors") {
+					o.Executors = natsExecutors
+				}
+			}
+			switch {
+			case o.Seeds < 1:
+				return console.Usagef("--seeds %d: want at least 1", o.Seeds)
+			case o.Executors < 1 || o.Executors > most:
+				return console.Usagef("--executors %d: want 1 to %d", o.Executors, most)
+			}
+			// State files are synced to disk, which is fast in memory.
+			dir, err := os.MkdirTemp("/dev/shm", "greenlight-fleet-")
+			if err != nil {
+				dir, err = os.MkdirTemp("", "greenlight-fleet-")
+			}
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+			o.Dir = dir
+			if o.Keys, err = fleetKeys(dir); err != nil {
+				return err
+			}
+			debug.SetGCPercent(400) // hundreds of short-lived groups
+			o.Progress = c.Progress("schedules")
+			res, err := runFleet(cmd.Context(), o, nats)
+			if err != nil {
+				return err
+			}
+			res.Git = console.Revision()
+			if err := res.Table(c.Out); err != nil {
+				return err
+			}
+			c.Say("%.2f schedules a second", float64(res.Seeds)/res.TookS)
+			if err := writeResult(c, out, res); err != nil {
+				return err
+			}
+			if len(res.Violations) > 0 {
+				return console.ErrGate
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&o.Seeds, "seeds", simSeeds, "how many schedules")
+	fs.Uint64Var(&o.FirstSeed, "first-seed", 1, "seed of the first schedule; the others follow")
+	fs.IntVar(&o.Executors, "executors", o.Executors, "executors of each group; 20 without it when --nats is given")
+	fs.BoolVar(&nats, "nats", false, "run on NATS servers, in real time")
+	fs.StringVar(&out, "json", "", "file that gets the result as JSON")
+	cmd.AddCommand(
+		fleetScaleCommand(c), fleetDemoCommand(c), fleetPart("members", "Run the members of a group", (*fleetscale.Part).Members),
+		fleetPart("controller", "Run the controller of a group", (*fleetscale.Part).Controller),
+	)
+	return cmd
+}
+
+func runFleet(ctx context.Context, o fleetsim.Options, nats bool) (*fleetsim.Result, error) {
+	if nats {
+		return fleetsim.OnNATS(ctx, o)
+	}
+	return fleetsim.Simulate(ctx, o)
+}
+
+// operatorKey is the file of the operator's key.
+const operatorKey = "operator.pem"
+
+// fleetKeys writes new keys to the folder.
+func fleetKeys(dir string) (k fleetsim.Keys, err error) {
+	key := func(name string) (*dsse.Signer, error) {
+		path := filepath.Join(dir, name)
+		if err := dsse.NewKey(path); err != nil {
+			return nil, err
+		}
+		return dsse.ReadSigner(path)
+	}
+	if k.Operator, err = key(operatorKey); err == nil {
+		k.Other, err = key("other.pem")
+	}
+	return k, err
+}

@@ -1,0 +1,406 @@
+// Package fleetdemo shows a canary of a group of executors on one machine: three NATS servers, two ml-engines, four executors and
+// the canary, each executor and the canary a process. A server is killed, then the canary.
+package fleetdemo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/natshost"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
+)
+
+const (
+	engines, executors = 2, 4
+	groupName          = "demo"
+	// patience is the longest wait for an expected event, on a busy machine; glance is the time between two reads of the shares.
+	patience = 90 * time.Second
+	glance   = 50 * time.Millisecond
+	// slack is how long after the lease a share may go on, as executors see it and the demonstration reads it.
+	slack = time.Second
+	// still is how long nothing may happen after the controller has died and the lease has lapsed.
+	still = 2 * time.Second
+)
+
+// Options configure the demonstration. All are required.
+type Options struct {
+	// Greenlight is the program, Services are the others and the model.
+	Greenlight string
+	Services   process.Services
+	// Dir gets keys, stores, states and logs. Evidence is the folder with the offline evidence of the model.
+	Dir, Evidence string
+	// KeyFile is the private key of the operator; its public key is in the file of that name with .pub.
+	KeyFile string
+	// States are sent to each executor at Rate per second. Source is their origin.
+	States        []traffic.State
+	Rate          float64
+	Source        evidence.Source
+	ShadowTimeout time.Duration
+	Policy        gate.Policy
+	// Say prints progress.
+	Say func(format string, args ...any)
+}
+
+// Result is what came of it.
+type Result struct {
+	// Lines have the shares of the executors whenever one has changed.
+	Lines []Line
+	// Expected is what was expected, in order.
+	Expected []Expectation
+}
+
+// Line is who was at which share, in percent, since the begin.
+type Line struct {
+	At     time.Duration
+	What   string
+	Shares [executors]float64
+}
+
+// Expectation is what must happen, and what has.
+type Expectation struct {
+	What, Seen string
+	Met        bool
+}
+
+// demo is a running demonstration.
+type demo struct {
+	Options
+
+	servers  *natshost.Servers
+	began    time.Time
+	deciders [executors]fleet.Executor
+	engines  []string
+	closers  []func() error
+	answers  [executors]traffic.Answers
+	running  sync.WaitGroup
+
+	mu  sync.Mutex
+	now [executors]float64
+	res Result
+}
+
+// Run runs the demonstration.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	d := &demo{Options: o, began: time.Now()}
+	err := natshost.With(ctx, filepath.Join(o.Dir, "nats"), func(s *natshost.Servers) (err error) {
+		d.servers = s
+		ctx, cancel := context.WithCancel(ctx)
+		defer func() {
+			cancel()
+			d.running.Wait()
+			for _, end := range slices.Backward(d.closers) {
+				err = errors.Join(err, end())
+			}
+		}()
+		if err := d.start(ctx); err != nil {
+			return err
+		}
+		return d.play(ctx)
+	})
+	if err == nil {
+		d.judgeAnswers()
+	}
+	return &d.res, err
+}
+
+// start starts services, traffic, and what reads the shares.
+func (d *demo) start(ctx context.Context) error {
+	d.Say("three NATS servers run: %s", d.servers.Direct())
+	folder := func(name string) (string, error) {
+		path := filepath.Join(d.Dir, name)
+		return path, os.MkdirAll(path, 0o755)
+	}
+	raw, err := d.Policy.YAML()
+	if err == nil {
+		err = os.WriteFile(d.policyFile(), raw, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	for i := range engines {
+		dir, err := folder(fmt.Sprint("engine-", i+1))
+		if err != nil {
+			return err
+		}
+		p, err := d.Services.Engine(ctx, dir, process.Listen{}, "--drift-clock", "event")
+		if err != nil {
+			return err
+		}
+		d.closers, d.engines = append(d.closers, p.Kill), append(d.engines, p.Addr("grpc"))
+	}
+	for i := range executors {
+		dir, err := folder(fmt.Sprint("executor-", i+1))
+		if err != nil {
+			return err
+		}
+		p, err := d.Services.Executor(ctx, dir, d.engines[i%engines], process.Listen{}, "--sample-percent", "0", "--state-dir", filepath.Join(dir, "state"),
+			"--shadow-timeout", d.ShadowTimeout.String(), "--fleet", d.servers.Direct(), "--fleet-group", groupName, "--fleet-trust", d.KeyFile+".pub")
+		if err != nil {
+			return err
+		}
+		d.closers = append(d.closers, p.Kill)
+		conn, err := rpc.Dial(p.Addr("grpc"), nil)
+		if err != nil {
+			return err
+		}
+		d.closers = append(d.closers, conn.Close)
+		d.deciders[i] = fleet.NewExecutor(p.Addr("grpc"), conn)
+		if _, err := process.AwaitShadow(ctx, d.deciders[i].Decisions, d.States[0]); err != nil {
+			return err
+		}
+	}
+	for i := range executors {
+		d.running.Go(func() {
+			d.answers[i] = traffic.Decide(ctx, d.deciders[i].Decisions, d.States, traffic.Pace{Concurrency: 4, Rate: d.Rate})
+		})
+	}
+	d.running.Go(func() {
+		for d.read(ctx); traffic.Pause(ctx, glance); d.read(ctx) {
+		}
+	})
+	d.Say("two ml-engines and four executors run, and decide %g times a second each", d.Rate)
+	return nil
+}
+
+// read reads the shares.
+func (d *demo) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var now [executors]float64
+	for i, e := range d.deciders {
+		r, err := e.Rollout(ctx)
+		if err != nil {
+			return // the end, or a busy machine: the next read comes soon
+		}
+		now[i] = r.GetRollout().GetPercent()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now != d.now || len(d.res.Lines) == 0 {
+		d.now = now
+		d.line("")
+	}
+}
+
+// line adds a line. The caller holds the lock.
+func (d *demo) line(what string) {
+	d.res.Lines = append(d.res.Lines, Line{time.Since(d.began), what, d.now})
+}
+
+// event notes what is done now.
+func (d *demo) event(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	d.Say("%5.1f s  %s", time.Since(d.began).Seconds(), what)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.line(what)
+}
+
+func (d *demo) shares() [executors]float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now
+}
+
+func (d *demo) expect(what string, met bool, seen string, args ...any) {
+	e := Expectation{what, fmt.Sprintf(seen, args...), met}
+	d.res.Expected = append(d.res.Expected, e)
+	d.Say("%5.1f s  %-4s  %s: %s", time.Since(d.began).Seconds(), e.verdict(), what, e.Seen)
+}
+
+func (e *Expectation) verdict() gate.Verdict {
+	if e.Met {
+		return gate.Pass
+	}
+	return gate.Fail
+}
+
+// await waits until ok, for at most a time, and reports whether it came, and after what time.
+func await(ctx context.Context, limit time.Duration, ok func() bool) (time.Duration, bool) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	began := time.Now()
+	for !ok() {
+		if !traffic.Pause(ctx, glance) {
+			return time.Since(began), ok()
+		}
+	}
+	return time.Since(began), true
+}
+
+// all returns whether all executors are at a share for which ok is true.
+func (d *demo) all(ok func(share float64) bool) func() bool {
+	return func() bool {
+		for _, s := range d.shares() {
+			if !ok(s) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func zero(share float64) bool  { return share == 0 }
+func above(share float64) bool { return share > 0 }
+
+func (d *demo) policyFile() string { return filepath.Join(d.Dir, "policy.yaml") }
+func (d *demo) stateDir() string   { return filepath.Join(d.Dir, "canary") }
+
+// play runs the canary and breaks things.
+func (d *demo) play(ctx context.Context) error {
+	c, err := d.begin(ctx)
+	if err != nil {
+		return err
+	}
+	lease := time.Duration(d.Policy.Lease)
+	_, ok := await(ctx, patience, d.all(above))
+	d.expect("all executors reach the share", ok, "%v", d.shares())
+
+	d.event("NATS server 1 is killed")
+	d.servers.Kill(0)
+	_, fell := await(ctx, lease+slack, func() bool { return c.Ended() || !d.all(above)() })
+	if c.Ended() {
+		return fmt.Errorf("the canary has ended before its time: %s", c.LastLine())
+	}
+	d.expect("nothing happens for a lease", !fell, "%v", d.shares())
+
+	d.event("the canary is killed (SIGKILL)")
+	if err := c.Kill(); err != nil {
+		return err
+	}
+	took, ok := await(ctx, patience, d.all(zero))
+	d.expect(fmt.Sprintf("all executors are at 0 %% within the lease of %v", d.Policy.Lease), ok && took <= lease+slack, "after %.1f s", took.Seconds())
+	_, rose := await(ctx, still, func() bool { return !d.all(zero)() })
+	d.expect("they stay there", !rose, "%v", d.shares())
+
+	d.event("the canary is resumed")
+	if c, err = d.run("resume", "canary", "start", "--state", d.stateDir(), "--resume", "--fleet-key", d.KeyFile); err != nil {
+		return err
+	}
+	took, ok = await(ctx, patience, func() bool { return c.Ended() || d.all(above)() })
+	d.expect("all executors have a share again", ok && !c.Ended(), "%v after %.1f s", d.shares(), took.Seconds())
+	if _, ok = await(ctx, patience, c.Ended); !ok {
+		d.expect("the canary ends", false, "it has not: %s", c.LastLine())
+		return nil
+	}
+	decision := canary.Decision("")
+	if _, r, err := canary.State(d.stateDir()).Read(""); err == nil {
+		decision = r.Decision
+	}
+	d.expect("the canary passes, or aborts", c.Wait() == 0 && decision == canary.Passed || c.Wait() == 3 && decision == canary.Aborted,
+		"%s, exit %d: %s", decision, c.Wait(), c.LastLine())
+	d.event("the canary has ended")
+	_, ok = await(ctx, patience, d.all(zero))
+	d.expect("all executors are at 0 % in the end", ok, "%v", d.shares())
+	report, err := evidence.Verify(d.Evidence)
+	if err == nil {
+		err = report.Err()
+	}
+	seen := "it does"
+	if err != nil {
+		seen = err.Error()
+	}
+	d.expect("the evidence verifies", err == nil, "%s", seen)
+	return nil
+}
+
+// run starts a command of greenlight.
+func (d *demo) run(name string, args ...string) (*operator.Command, error) {
+	c, err := operator.Run(d.Greenlight, filepath.Join(d.Dir, name+".log"), args...)
+	if err == nil {
+		d.closers = append(d.closers, c.Kill)
+	}
+	return c, err
+}
+
+// begin plans and starts the canary. The drift of ml-engines that have just started changes with every row, so the phrase may be
+// stale when it is used: then it plans again, as an operator would.
+func (d *demo) begin(ctx context.Context) (*operator.Command, error) {
+	for range 20 {
+		plan, err := d.run("plan", "canary", "plan", "--engine", strings.Join(d.engines, ","), "--fleet", d.servers.Direct(), "--fleet-group", groupName,
+			"--fleet-key", d.KeyFile, "--evidence", d.Evidence, "--state", d.stateDir(), "--policy", d.policyFile(), "--source", string(d.Source))
+		if err != nil {
+			return nil, err
+		}
+		if plan.Wait() != 0 {
+			return nil, fmt.Errorf("no plan: %s", strings.TrimSpace(plan.Said()))
+		}
+		phrase, err := plan.Phrase()
+		if err != nil {
+			return nil, err
+		}
+		c, err := d.run("canary", "canary", "start", "--state", d.stateDir(), "--confirm", phrase, "--fleet-key", d.KeyFile)
+		if err != nil {
+			return nil, err
+		}
+		started := func() bool { return slices.ContainsFunc(shareList(d.shares()), above) }
+		if _, ok := await(ctx, patience, func() bool { return c.Ended() || started() }); ok && !c.Ended() {
+			d.event("the canary has started")
+			return c, nil
+		}
+		if !c.Refused(canary.ErrPSIChanged) {
+			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", strings.TrimSpace(c.Said())), c.Kill())
+		}
+	}
+	return nil, errors.New("the canary has not begun: the drift moves between plan and start, again and again")
+}
+
+func shareList(s [executors]float64) []float64 { return s[:] }
+
+// judgeAnswers judges the decisions once all are counted.
+func (d *demo) judgeAnswers() {
+	var sum traffic.Answers
+	for _, a := range d.answers {
+		sum.Total, sum.Changed, sum.Failed, sum.Away = sum.Total+a.Total, sum.Changed+a.Changed, sum.Failed+a.Failed, sum.Away+a.Away
+	}
+	d.expect("every decision is the baseline's", sum.Total > 0 && sum.Changed+sum.Failed+sum.Away == 0, "%d decisions, %d changed, %d lost",
+		sum.Total, sum.Changed, sum.Failed+sum.Away)
+}
+
+// Table prints the result.
+func (r *Result) Table(w io.Writer) error {
+	heads := []string{">time"}
+	for i := range executors {
+		heads = append(heads, fmt.Sprint(">executor ", i+1))
+	}
+	t := table.New(append(heads, "event")...)
+	for _, l := range r.Lines {
+		cells := []any{fmt.Sprintf("%.1f s", l.At.Seconds())}
+		for _, s := range l.Shares {
+			cells = append(cells, fmt.Sprintf("%g %%", s))
+		}
+		t.Row(append(cells, l.What)...)
+	}
+	if err := t.Text(w); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	t = table.New("expected", "verdict", "seen")
+	for _, e := range r.Expected {
+		t.Row(e.What, e.verdict(), e.Seen)
+	}
+	return t.Text(w)
+}
+
+// OK reports whether all that was expected has happened.
+func (r *Result) OK() bool {
+	return len(r.Expected) > 0 && !slices.ContainsFunc(r.Expected, func(e Expectation) bool { return !e.Met })
+}

@@ -1,0 +1,182 @@
+package fleetscale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/member"
+	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+)
+
+// Part is a process of a measured group.
+type Part struct {
+	// URL has the servers.
+	URL       string
+	Key       *dsse.Signer
+	Lease     time.Duration
+	Executors int
+	// Samples is the file that gets how many executors are at a share, when that changes.
+	Samples string
+}
+
+func (p *Part) open(name string) (*natsgroup.Carrier, error) {
+	return natsgroup.Open(natsgroup.Options{URL: p.URL, Group: GroupName, Name: name, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// Members runs the members of a group until ctx ends.
+func (p *Part) Members(ctx context.Context) error {
+	out, err := os.Create(p.Samples)
+	if err != nil {
+		return err
+	}
+	defer out.Close() //nolint:errcheck // every write is checked
+	dir, err := os.MkdirTemp(filepath.Dir(p.Samples), "members-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // it is a working folder
+	var carriers []*natsgroup.Carrier
+	for range min(p.Executors, maxConnections) {
+		c, err := p.open("member")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		carriers = append(carriers, c)
+	}
+	all := make([]*idle, p.Executors)
+	for i := range all {
+		all[i] = &idle{id: fmt.Sprintf("executor-%05d", i)}
+		if err := os.Mkdir(filepath.Join(dir, all[i].id), 0o700); err != nil {
+			return err
+		}
+		m, err := member.Open(member.Options{
+			Group: GroupName, Keys: p.Key.Public(), Carrier: carriers[i%len(carriers)], ID: all[i].id, Instance: all[i].id,
+			Dir: filepath.Join(dir, all[i].id), Executor: all[i], Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			return err
+		}
+		defer m.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // the folder is removed
+		m.Start()
+	}
+	for last := -1; ctx.Err() == nil; traffic.Pause(ctx, samplePeriod) {
+		n := 0
+		now := time.Now()
+		for _, e := range all {
+			if e.share(now) > 0 {
+				n++
+			}
+		}
+		if n != last {
+			if _, err := fmt.Fprintln(out, now.UnixNano(), n); err != nil {
+				return err
+			}
+			last = n
+		}
+	}
+	return nil
+}
+
+// Controller publishes the record of a group, renews it and reads the reports, as a canary does, until ctx ends.
+func (p *Part) Controller(ctx context.Context) error {
+	c, err := p.open("controller")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	g, err := fleetgroup.Open(fleetgroup.Options{Group: GroupName, Signer: p.Key, Carrier: c})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	var publisher *fleetgroup.Publisher
+	for publisher == nil && ctx.Err() == nil {
+		if publisher, err = g.Publish(ctx, fleetgroup.Claim{Holder: "scale", Lease: p.Lease}); err != nil {
+			traffic.Pause(ctx, time.Second) // the servers elect a leader
+		}
+	}
+	defer publisher.Close()
+	for published := false; ctx.Err() == nil; traffic.Pause(ctx, p.Lease/group.PollsPerLease) {
+		if !published {
+			err = publisher.Change(ctx, &fleetv1.Record{
+				Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Percent: share, Lease: durationpb.New(p.Lease), Holder: "scale",
+			}, func(uint64) {})
+			published = publisher.Last() != nil
+		} else {
+			err = publisher.Renew(ctx)
+		}
+		if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
+			<-ctx.Done() // aborted
+		}
+		_ = g.Members(time.Now()) // a phase of a canary sums their counts
+	}
+	return nil
+}
+
+// idle is an executor that decides nothing.
+type idle struct {
+	id string
+	// obeyed is what it obeys; nil at 0 %.
+	obeyed atomic.Pointer[obeyed]
+}
+
+type obeyed struct {
+	percent float64
+	until   time.Time
+}
+
+func (e *idle) share(now time.Time) float64 {
+	if o := e.obeyed.Load(); o != nil && now.Before(o.until) {
+		return o.percent
+	}
+	return 0
+}
+
+// Obey implements [member.Executor].
+func (e *idle) Obey(r *fleetv1.Record, until time.Time, _ string) error {
+	if r == nil {
+		e.obeyed.Store(nil)
+	} else {
+		e.obeyed.Store(&obeyed{r.GetPercent(), until})
+	}
+	return nil
+}
+
+// Kill implements [member.Executor]. There is no gate.
+func (*idle) Kill(string, string, string) error { return nil }
+
+// Report implements [member.Executor]. It has the size of that of an executor with traffic.
+func (e *idle) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	return Report(e.id, e.share(time.Now()))
+}
+
+// Report returns the report of a process at a share, with the counts of one that has decided for long.
+func Report(instance string, share float64) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	if share > 0 {
+		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	}
+	rollout := &executorv1.Rollout{Percent: share, Mode: mode, Revision: 1}
+	return fleettest.Report(instance, 1_000_000, share), &executorv1.GetRolloutResponse{InstanceId: instance, Rollout: rollout, Gate: &executorv1.GateStatus{}}, nil
+}
+
+// Blocks implements [member.Executor]. There are none.
+func (*idle) Blocks(uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error) {
+	return nil, 0, 0, nil
+}

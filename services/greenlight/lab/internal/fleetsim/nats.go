@@ -1,0 +1,134 @@
+package fleetsim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/natshost"
+)
+
+const (
+	// natsLease is the lease of records on real servers, natsTick the time between two checks.
+	natsLease = 3 * time.Second
+	natsTick  = 100 * time.Millisecond
+	// natsSettle is how long an executor on a busy machine may take to act on what it was given. No lease depends on it.
+	natsSettle = 3 * time.Second
+	// natsEvents happen in a schedule, natsGap is the longest time between two.
+	natsEvents = 6
+	natsGap    = 4 * time.Second
+	// natsReach is how long all executors may take to reach a share after servers were started again.
+	natsReach = 90 * time.Second
+	// natsAtOnce schedules run at the same time: they mostly wait.
+	natsAtOnce = 4
+)
+
+// OnNATS runs groups of executors with real NATS servers, each by a schedule that follows from its seed.
+func OnNATS(ctx context.Context, o Options) (*Result, error) {
+	sum := newResult()
+	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, natsLease.Seconds()
+	began := time.Now()
+	var mu sync.Mutex
+	var failed error
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(natsAtOnce, o.Seeds) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(o.Seeds) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				seed := o.FirstSeed + uint64(i)
+				res, err := onNATS(ctx, o, seed, filepath.Join(o.Dir, fmt.Sprint("seed-", seed)))
+				mu.Lock()
+				failed = errors.Join(failed, err)
+				if sum.add(res); o.Progress != nil {
+					o.Progress(sum.Seeds, o.Seeds)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	sum.TookS = time.Since(began).Seconds()
+	return sum, errors.Join(failed, ctx.Err())
+}
+
+// onNATS runs one group.
+func onNATS(ctx context.Context, o Options, seed uint64, dir string) (*Result, error) {
+	t := newTruth(o.Keys.Operator.Public(), natsLease, natsSettle)
+	t.res.seed = seed
+	err := natshost.With(ctx, filepath.Join(dir, "nats"), func(s *natshost.Servers) (err error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var carriers []*natsgroup.Carrier
+		w := &world{
+			ctx: ctx, t: t, rng: random(seed), keys: o.Keys, lease: natsLease, tick: natsTick, busy: true, dir: filepath.Join(dir, "executors"),
+			carrier: func() (group.Carrier, error) {
+				c, err := natsgroup.Open(natsgroup.Options{URL: s.URL(), Group: groupName, Name: "lab", Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					return nil, err
+				}
+				carriers = append(carriers, c)
+				return c, nil
+			},
+			heal: s.Heal, settle: func() {},
+		}
+		defer func() {
+			cancel()
+			err = errors.Join(err, w.close())
+			for _, c := range carriers {
+				c.Close()
+			}
+			t.res.SimulatedS = time.Since(t.began).Seconds()
+		}()
+		if err := w.start(o.Executors); err != nil {
+			return err
+		}
+		w.calm(natsReach, true)
+		w.storm(append(controllerEvents(), serverEvents(s)...), natsEvents, natsGap)
+		w.calm(natsReach, w.rng.IntN(2) == 0)
+		w.over()
+		return nil
+	})
+	return t.res, err
+}
+
+// events are what goes wrong with servers.
+func serverEvents(s *natshost.Servers) []event {
+	all := func(do func(i int)) func(*world) string {
+		return func(*world) string {
+			for i := range natshost.N {
+				do(i)
+			}
+			return "all"
+		}
+	}
+	freeze := func(i int) { _ = s.Freeze(i) }
+	return []event{
+		{"server killed", func(w *world) string {
+			i := w.rng.IntN(natshost.N)
+			s.Kill(i)
+			return fmt.Sprint("server ", i)
+		}},
+		{"servers killed", all(s.Kill)},
+		{"server frozen", func(w *world) string {
+			i := w.rng.IntN(natshost.N)
+			freeze(i)
+			return fmt.Sprint("server ", i)
+		}},
+		{"servers frozen", all(freeze)},
+		{"servers back", func(*world) string { s.Heal(); return "all" }},
+		{"store wiped", func(*world) string {
+			for i := range natshost.N {
+				s.Wipe(i)
+			}
+			s.Heal()
+			return "all servers"
+		}},
+	}
+}

@@ -1,0 +1,174 @@
+// Package fleetsim proves what a group of executors does when its carrier or its operator fails: simulated groups with a carrier
+// in memory that does everything wrong, and real ones with NATS servers.
+//
+// Every schedule is checked by a witness of each executor that shares no code with [group.Follower]. It knows what was issued
+// when, and what the executor was given.
+package fleetsim
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+)
+
+// Options are the schedules to simulate.
+type Options struct {
+	FirstSeed uint64
+	Seeds     int
+	Executors int
+	Keys      Keys
+	// Dir gets state folders, a few of them at a time.
+	Dir string
+	// Progress may be nil.
+	Progress func(done, all int)
+}
+
+const (
+	// simLease is the lease of simulated records: long enough that a schedule with some leases has few renewals.
+	simLease = 12 * time.Second
+	// simTick is the simulated time between two checks of all executors.
+	simTick = 250 * time.Millisecond
+	// simEvents happen in a schedule, simGap is the longest time between two.
+	simEvents = 10
+	simGap    = 8 * time.Second
+	// simReach is how long all executors may take to reach a share while nothing goes wrong: backoff of a watch, a report, and
+	// messages that were delayed for 40 s before.
+	simReach = time.Minute
+)
+
+// Simulate simulates groups of executors, each by a schedule that follows from its seed.
+func Simulate(ctx context.Context, o Options) (*Result, error) {
+	testing.Init() // what a bubble of synctest needs
+	sum := newResult()
+	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, simLease.Seconds()
+	began := time.Now()
+	var mu sync.Mutex
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), o.Seeds) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(o.Seeds) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				res := simulate(o, o.FirstSeed+uint64(i))
+				mu.Lock()
+				if sum.add(res); o.Progress != nil {
+					o.Progress(sum.Seeds, o.Seeds)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	sum.TookS = time.Since(began).Seconds()
+	return sum, ctx.Err()
+}
+
+// simulate simulates one group.
+func simulate(o Options, seed uint64) (res *Result) {
+	synctest.Test(new(testing.T), func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		net := grouptest.NewNetwork(seed)
+		w := &world{
+			ctx: ctx, t: newTruth(o.Keys.Operator.Public(), simLease, 0), rng: random(seed), keys: o.Keys, lease: simLease, tick: simTick,
+			dir: filepath.Join(o.Dir, fmt.Sprint("seed-", seed)), carrier: func() (group.Carrier, error) { return net.Carrier(), nil },
+			heal: net.Heal, settle: synctest.Wait,
+		}
+		w.t.res.seed = seed
+		defer func() {
+			cancel()
+			if err := w.close(); err != nil {
+				w.notReached("%v", err)
+			}
+			synctest.Wait()
+			res = w.t.res
+			res.SimulatedS = time.Since(w.t.began).Seconds()
+		}()
+		if err := w.start(o.Executors); err != nil {
+			w.notReached("%v", err)
+			return
+		}
+		w.calm(simReach, true)
+		w.storm(append(controllerEvents(), networkEvents(net)...), simEvents, simGap)
+		w.calm(simReach, w.rng.IntN(2) == 0)
+		w.over()
+	})
+	return res
+}
+
+// networkEvents are what the carrier in memory does wrong.
+func networkEvents(net *grouptest.Network) []event {
+	ends := func(w *world, do func(*grouptest.Carrier)) string {
+		some := w.some()
+		for _, e := range some {
+			do(e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+		}
+		return fmt.Sprintf("%d executors", len(some))
+	}
+	controllers := func(w *world, do func(*grouptest.Carrier)) string {
+		for _, c := range w.controllers {
+			do(c.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+		}
+		return fmt.Sprintf("%d controllers", len(w.controllers))
+	}
+	times := func(w *world, what string, do func()) string {
+		n := 1 + w.rng.IntN(100)
+		for range n {
+			do()
+		}
+		return fmt.Sprint(n, what)
+	}
+	faults := func(f func(w *world) grouptest.Faults) func(w *world) string {
+		return func(w *world) string {
+			now := f(w)
+			net.SetFaults(now)
+			return fmt.Sprintf("%+v", now)
+		}
+	}
+	return []event{
+		{"executors cut off", func(w *world) string { return ends(w, (*grouptest.Carrier).Cut) }},
+		{"executors' calls hang", func(w *world) string { return ends(w, (*grouptest.Carrier).Hang) }},
+		{"watches stalled", func(w *world) string { return ends(w, (*grouptest.Carrier).Stall) }},
+		{"controller cut off", func(w *world) string { return controllers(w, (*grouptest.Carrier).Cut) }},
+		{"controller's calls hang", func(w *world) string { return controllers(w, (*grouptest.Carrier).Hang) }},
+		{"network split", func(w *world) string {
+			var other []*grouptest.Carrier
+			some := w.some()
+			for _, e := range some {
+				other = append(other, e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+			}
+			net.Split(other...)
+			return fmt.Sprintf("%d executors without their controller", len(some))
+		}},
+		{"network split, controller doubled", func(w *world) string {
+			var other []*grouptest.Carrier
+			some := w.some()
+			for _, e := range some {
+				other = append(other, e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+			}
+			what := w.controller(&controller{above: w.t.revision()})
+			other = append(other, w.controllers[len(w.controllers)-1].carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+			net.Split(other...)
+			return fmt.Sprintf("%d executors with a controller %s", len(some), what)
+		}},
+		{"network healed", func(*world) string { net.Heal(); return "all" }},
+		{"messages lost", faults(func(w *world) grouptest.Faults { return grouptest.Faults{Lose: w.rng.Float64()} })},
+		{"messages repeated", faults(func(w *world) grouptest.Faults { return grouptest.Faults{Repeat: w.rng.Float64()} })},
+		{"messages late, in another order", faults(func(w *world) grouptest.Faults {
+			return grouptest.Faults{Delay: time.Duration(1 + w.rng.Int64N(int64(40*time.Second))), Repeat: w.rng.Float64() / 2}
+		})},
+		{"calls fail", faults(func(w *world) grouptest.Faults { return grouptest.Faults{Fail: w.rng.Float64()} })},
+		{"store wiped", func(*world) string { net.Wipe(); return "all" }},
+		{"store rolled back", func(*world) string { net.Rollback(); return "to a random state" }},
+		{"messages sent again", func(w *world) string { return times(w, " messages", net.Replay) }},
+		{"messages changed", func(w *world) string { return times(w, " messages, a byte each", net.Forge) }},
+	}
+}

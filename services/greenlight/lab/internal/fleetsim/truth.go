@@ -1,0 +1,415 @@
+package fleetsim
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// slack is how long after the end of a lease a share may go on.
+const slack = time.Second
+
+// Rule is what must hold at every moment. The set is closed.
+type Rule string
+
+// The rules.
+const (
+	// AfterLease is a share that goes on after the last renewal that the executor was given has lapsed.
+	AfterLease Rule = "share after the lease"
+	// OlderRecord is a record that is obeyed although a higher one was given.
+	OlderRecord Rule = "older record obeyed"
+	// Forged is a record that no controller has issued.
+	Forged Rule = "forged record obeyed"
+	// OtherBody is another record of a revision that was obeyed.
+	OtherBody Rule = "other body obeyed"
+	// NotAdmitted is a record whose session has not admitted the process.
+	NotAdmitted Rule = "obeyed without admission"
+	// Held is a record that somebody has aborted.
+	Held Rule = "aborted record obeyed"
+	// NotReached is an executor that is not at the share of the record although nothing goes wrong.
+	NotReached Rule = "share not reached"
+)
+
+// truth knows what was issued, when, and what each executor was given. It shares no code with [group.Follower]: it knows every
+// message by its bytes.
+type truth struct {
+	keys dsse.Keys
+	// settle is how long an executor may take to act on what it was given: 0 if the caller waits until all have.
+	settle time.Duration
+	lease  time.Duration
+
+	mu sync.Mutex
+	// sent are all messages by their bytes, nil for those that nobody has issued, and payloads by what is signed. log has them in
+	// their order.
+	sent, payloads map[string]*message
+	log            []*message
+	// highest is the highest revision that was issued.
+	highest uint64
+	began   time.Time
+	kind    string
+	res     *Result
+}
+
+// message is one that was signed with the key of the operator.
+type message struct {
+	kind     group.Kind
+	at       time.Time
+	envelope []byte
+	// executor, nonce, session, reset are those of an admission, record is one, revision is that of a stop or an admission.
+	executor, nonce, session string
+	reset                    bool
+	record                   *fleetv1.Record
+	revision                 uint64
+	body                     string
+}
+
+func newTruth(keys dsse.Keys, lease, settle time.Duration) *truth {
+	return &truth{keys: keys, lease: lease, settle: settle, sent: map[string]*message{}, payloads: map[string]*message{}, began: time.Now(), res: newResult()}
+}
+
+// event begins an event of that kind: what happens from now on is counted for it.
+func (t *truth) event(kind, what string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kind = kind
+	t.res.kind(kind).Events++
+	t.res.Schedule = append(t.res.Schedule, fmt.Sprintf("%7.2fs  %s: %s", time.Since(t.began).Seconds(), kind, what))
+}
+
+func (t *truth) issued(m *message) {
+	m.at = time.Now()
+	if m.record != nil {
+		m.revision, m.body = m.record.GetRevision(), bodyOf(m.record)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent[string(m.envelope)] = m
+	if e, err := dsse.Parse(m.envelope); err == nil {
+		t.payloads[string(e.Payload)] = m
+	}
+	t.log = append(t.log, m)
+	t.highest = max(t.highest, m.revision)
+	switch m.kind {
+	case group.RecordMessage:
+		t.res.Records++
+	case group.AdmissionMessage:
+		t.res.Admissions++
+	default:
+	}
+}
+
+// bodyOf returns what all records of a revision have in common.
+func bodyOf(r *fleetv1.Record) string {
+	return fmt.Sprint(r.GetSession(), r.GetMode(), r.GetPercent(), r.GetLease().AsDuration(), r.GetGate(), r.GetPlan(), r.GetModelDigest(), r.GetHolder(),
+		r.GetReason(), r.GetIssuer())
+}
+
+// find returns the message with these bytes; nil if nobody has issued it. Bytes that are not signed may have been changed.
+func (t *truth) find(envelope []byte) *message {
+	m, ok := t.sent[string(envelope)]
+	if ok {
+		return m
+	}
+	if e, err := dsse.Parse(envelope); err == nil {
+		if _, _, err := t.keys.Open(e, e.PayloadType); err == nil {
+			m = t.payloads[string(e.Payload)]
+		}
+	}
+	t.sent[string(envelope)] = m
+	return m
+}
+
+// witness is what one executor was given and what it does. The lock of truth guards it.
+type witness struct {
+	t  *truth
+	id string
+
+	// highest is the highest revision that was given, first has the first records of each, obeyed what was obeyed of each. They and held
+	// outlive a restart that keeps the state.
+	highest uint64
+	first   map[uint64]first
+	obeyed  map[uint64]string
+	held    uint64
+	// stops are what was given and not yet sure to be on disk.
+	stops []given
+
+	// The rest is of one process. given are messages that the executor may not have acted on yet.
+	given  []given
+	nonces map[string]time.Time
+	// admitted are the admissions that answer a nonce in time, newest the last renewals that were given, by session and revision.
+	admitted []*message
+	newest   map[term]*message
+	record   *fleetv1.Record
+	until    time.Time
+}
+
+type first struct {
+	at   time.Time
+	body string // empty if either of two may have come first
+}
+
+type given struct {
+	at time.Time
+	m  *message
+}
+
+func (t *truth) witness(id string) *witness {
+	w := &witness{t: t, id: id}
+	w.restart(lost)
+	return w
+}
+
+// state is what is left of the state of an executor when a process begins.
+type state int
+
+const (
+	// kept is all of it.
+	kept state = iota
+	// stale is what was on disk when the process crashed.
+	stale
+	// lost is a new folder.
+	lost
+	// damaged is a file that cannot be read: all that was issued before is aborted.
+	damaged
+)
+
+// writeTime is how long a member may take to write what it has seen.
+const writeTime = 2 * time.Second
+
+// restart begins a process.
+func (w *witness) restart(left state) {
+	now := time.Now()
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.apply(now)
+	switch left {
+	case kept:
+	case stale:
+		w.highest, w.held = 0, 0
+		for revision, f := range w.first {
+			if now.Sub(f.at) >= writeTime {
+				w.highest = max(w.highest, revision)
+			} else {
+				delete(w.first, revision)
+				delete(w.obeyed, revision)
+			}
+		}
+		for _, g := range w.stops {
+			if now.Sub(g.at) >= writeTime {
+				w.held = max(w.held, g.m.revision)
+			}
+		}
+	case damaged:
+		w.forget()
+		w.held = uint64(now.UnixMilli())
+		w.stops = append(w.stops, given{m: &message{revision: w.held}})
+	case lost:
+		w.forget()
+	}
+	w.given, w.nonces, w.admitted, w.newest, w.record = nil, map[string]time.Time{}, nil, map[term]*message{}, nil
+}
+
+func (w *witness) forget() {
+	w.highest, w.held, w.stops, w.first, w.obeyed = 0, 0, nil, map[uint64]first{}, map[uint64]string{}
+}
+
+// reports notes the nonce of a report.
+func (w *witness) reports(raw []byte) {
+	r := &fleetv1.Report{}
+	if err := proto.Unmarshal(raw, r); err != nil {
+		return
+	}
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.res.Reports++
+	w.nonces[r.GetNonce()] = time.Now()
+}
+
+// maxAnswer is how long an admission may take to answer a report.
+const maxAnswer = 30 * time.Second
+
+// takes notes that the executor is given a message.
+func (w *witness) takes(envelope []byte) {
+	now := time.Now()
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.res.Given++
+	m := w.t.find(envelope)
+	if m == nil {
+		w.t.res.Forgeries++
+		return
+	}
+	switch m.kind {
+	case group.RecordMessage:
+		key := termOf(m.record)
+		if old := w.newest[key]; old == nil || old.record.GetRenewal() < m.record.GetRenewal() {
+			w.newest[key] = m
+		}
+	case group.AdmissionMessage:
+		made, ok := w.nonces[m.nonce]
+		if !ok || m.executor != w.id || now.Sub(made) > maxAnswer+w.t.settle {
+			return
+		}
+		if !m.reset {
+			w.admitted = append(w.admitted, m)
+			return
+		}
+		if w.share(now) == 0 { // otherwise it is refused
+			w.forget()
+			w.given, w.admitted, w.newest = nil, nil, map[term]*message{}
+			clear(w.nonces)
+		}
+		return
+	default:
+	}
+	w.given = append(w.given, given{now, m})
+}
+
+// term is a revision of a session.
+type term struct {
+	session  string
+	revision uint64
+}
+
+func termOf(r *fleetv1.Record) term { return term{r.GetSession(), r.GetRevision()} }
+
+// apply takes what was given so long ago that the executor must have acted on it.
+func (w *witness) apply(now time.Time) {
+	for len(w.given) > 0 && now.Sub(w.given[0].at) >= w.t.settle {
+		g := w.given[0]
+		w.given = w.given[1:]
+		if g.m.kind == group.StopMessage {
+			w.held = max(w.held, g.m.revision)
+			w.stops = append(w.stops, g)
+			continue
+		}
+		w.highest = max(w.highest, g.m.revision)
+		f, ok := w.first[g.m.revision]
+		switch {
+		case !ok:
+			w.first[g.m.revision] = first{g.at, g.m.body}
+		case f.body != g.m.body && g.at.Sub(f.at) <= w.t.settle: // either may have come first
+			w.first[g.m.revision] = first{f.at, ""}
+		}
+	}
+}
+
+// holds notes an abort of this executor alone.
+func (w *witness) holds() {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.apply(time.Now())
+	w.held = max(w.held, w.highest)
+	w.stops = append(w.stops, given{m: &message{revision: w.held}}) // it is kept before the abort returns
+	w.record = nil
+}
+
+// obeys checks a record that the executor obeys from now on; nil is none.
+func (w *witness) obeys(r *fleetv1.Record, until time.Time) {
+	now := time.Now()
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	if r == w.record && until.Equal(w.until) {
+		return
+	}
+	if r == nil || !now.Before(w.until) {
+		w.ends(now)
+	}
+	if w.record, w.until = r, until; r == nil {
+		return
+	}
+	w.t.res.Obeyed++
+	m := w.newest[termOf(r)]
+	if m == nil || m.record.GetPercent() != r.GetPercent() || m.record.GetMode() != r.GetMode() || m.record.GetLease().AsDuration() != r.GetLease().AsDuration() {
+		w.t.violated(w.id, Forged, "%s: it was not issued, or not given to this process", describe(r))
+		return
+	}
+	if body, ok := w.obeyed[r.GetRevision()]; ok && body != m.body {
+		w.t.violated(w.id, OtherBody, "%s: %s was obeyed before", describe(r), body)
+	}
+	w.obeyed[r.GetRevision()] = m.body
+	if over := until.Sub(m.at.Add(r.GetLease().AsDuration())); over > slack {
+		w.t.violated(w.id, AfterLease, "%s: it was issued %v ago and is obeyed for %v more", describe(r), now.Sub(m.at), until.Sub(now))
+	}
+	for _, a := range w.admitted {
+		if a.session == r.GetSession() && a.revision <= r.GetRevision() {
+			return
+		}
+	}
+	w.t.violated(w.id, NotAdmitted, "%s: no admission by its session answers a report of this process", describe(r))
+}
+
+// ends notes that the record is obeyed no longer, and how old its last renewal is.
+func (w *witness) ends(at time.Time) {
+	if w.record == nil {
+		return
+	}
+	if w.until.Before(at) {
+		at = w.until
+	}
+	if m := w.newest[termOf(w.record)]; m != nil {
+		k := w.t.res.kind(w.t.kind)
+		k.Zeros++
+		k.ToZero = max(k.ToZero, at.Sub(m.at).Seconds())
+	}
+	w.record = nil
+}
+
+// share returns the share of the requests that get a shadow now, in percent.
+func (w *witness) share(now time.Time) float64 {
+	if w.record == nil || !now.Before(w.until) || w.record.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF {
+		return 0
+	}
+	return w.record.GetPercent()
+}
+
+// check checks the share of now, and returns it.
+func (w *witness) check(now time.Time) float64 {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.apply(now)
+	w.t.res.Checks++
+	share := w.share(now)
+	if share == 0 {
+		w.ends(now)
+		return 0
+	}
+	r := w.record
+	f := w.first[w.highest]
+	switch m := w.newest[termOf(r)]; {
+	case m == nil: // forged: it was noted
+	case now.Sub(m.at) > r.GetLease().AsDuration()+slack:
+		w.t.violated(w.id, AfterLease, "%s: its last renewal was issued %v ago", describe(r), now.Sub(m.at))
+	case r.GetRevision() <= w.held:
+		w.t.violated(w.id, Held, "%s: records up to %d are aborted", describe(r), w.held)
+	case r.GetRevision() < w.highest:
+		w.t.violated(w.id, OlderRecord, "%s: %d was given", describe(r), w.highest)
+	case r.GetRevision() == w.highest && f.body != "" && f.body != m.body:
+		w.t.violated(w.id, OtherBody, "%s: %s was given first", describe(r), f.body)
+	}
+	return share
+}
+
+// violated notes a violation. Only the first of a rule in a schedule counts.
+func (t *truth) violated(executor string, rule Rule, format string, args ...any) {
+	for _, v := range t.res.Violations {
+		if v.Rule == rule {
+			return
+		}
+	}
+	t.res.kind(t.kind).Violations++
+	t.res.Violations = append(t.res.Violations, Violation{
+		Rule: rule, Executor: executor, After: t.kind, At: time.Since(t.began).Seconds(), What: fmt.Sprintf(format, args...), Seed: t.res.seed,
+	})
+}
+
+func describe(r *fleetv1.Record) string {
+	return fmt.Sprintf("record %d.%d of %.6s at %g %%", r.GetRevision(), r.GetRenewal(), r.GetSession(), r.GetPercent())
+}

@@ -1,0 +1,144 @@
+// Package natshost runs a cluster of three NATS servers in this process, behind proxies, outside of tests.
+package natshost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
+)
+
+// N is the number of servers.
+const N = 3
+
+// Servers are NATS servers behind proxies.
+type Servers struct {
+	cluster *natstest.Cluster
+	ctx     context.Context //nolint:containedctx // the proxies need it
+	proxies []*netfault.Proxy
+	// down and frozen are what is wrong with each.
+	down, frozen [N]bool
+}
+
+// With starts three servers, calls use, and ends them. Dir gets what they store, and is removed.
+func With(ctx context.Context, dir string, use func(*Servers) error) (err error) {
+	h := &host{ctx: ctx, dir: dir}
+	defer func() {
+		h.end()
+		if f, ok := recover().(fatal); ok {
+			err = errors.New(string(f))
+		}
+	}()
+	s := &Servers{cluster: natstest.Start(h, N), ctx: ctx}
+	for server := range strings.SplitSeq(s.cluster.URL, ",") {
+		p, err := netfault.NewProxy(strings.TrimPrefix(server, "nats://"))
+		if err != nil {
+			return err
+		}
+		defer p.Close() //nolint:errcheck // it returns none
+		s.proxies = append(s.proxies, p)
+	}
+	return use(s)
+}
+
+// Traffic returns how many messages of clients have entered and left the servers, and their bytes.
+func (s *Servers) Traffic() (messages, bytes int64) { return s.cluster.Traffic() }
+
+// Direct has the addresses of the servers, with commas between them.
+func (s *Servers) Direct() string { return s.cluster.URL }
+
+// URL has the addresses of the proxies, with commas between them.
+func (s *Servers) URL() string {
+	var all []string
+	for _, p := range s.proxies {
+		all = append(all, "nats://"+p.Addr())
+	}
+	return strings.Join(all, ",")
+}
+
+// Heal starts the servers that are down, and ends freezes.
+func (s *Servers) Heal() {
+	for i := range N {
+		if s.down[i] {
+			s.cluster.Restart(i)
+			s.down[i] = false
+		}
+		if s.frozen[i] {
+			_ = s.proxies[i].Cure(s.ctx)
+			s.frozen[i] = false
+		}
+	}
+}
+
+// Kill ends a server. What it has stored stays.
+func (s *Servers) Kill(i int) {
+	if !s.down[i] {
+		s.cluster.Kill(i)
+		s.down[i] = true
+	}
+}
+
+// Wipe kills a server, and forgets what it has stored.
+func (s *Servers) Wipe(i int) {
+	s.Kill(i)
+	s.cluster.Wipe(i)
+}
+
+// Freeze makes a server silent for its clients. Its connections stay open.
+func (s *Servers) Freeze(i int) error {
+	if s.frozen[i] {
+		return nil
+	}
+	s.frozen[i] = true
+	return s.proxies[i].Poison(netfault.Poison{Kind: "timeout", Chance: 1, Attrs: map[string]any{"timeout": 0}, Both: true})
+}
+
+// host is what the servers of a test need, outside a test.
+type host struct {
+	testing.TB
+
+	ctx      context.Context //nolint:containedctx // as that of a test
+	dir      string
+	n        int
+	cleanups []func()
+}
+
+// fatal is the panic of [host.Fatal].
+type fatal string
+
+// Helper implements [testing.TB].
+func (*host) Helper() {}
+
+// Context implements [testing.TB].
+func (h *host) Context() context.Context { return h.ctx }
+
+// Cleanup implements [testing.TB].
+func (h *host) Cleanup(f func()) { h.cleanups = append(h.cleanups, f) }
+
+// Fatal implements [testing.TB].
+func (*host) Fatal(args ...any) { panic(fatal(fmt.Sprint(args...))) }
+
+// TempDir implements [testing.TB].
+func (h *host) TempDir() string {
+	h.n++
+	path := filepath.Join(h.dir, fmt.Sprint(h.n))
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		h.Fatal(err)
+	}
+	return path
+}
+
+func (h *host) end() {
+	for len(h.cleanups) > 0 {
+		last := h.cleanups[len(h.cleanups)-1]
+		h.cleanups = h.cleanups[:len(h.cleanups)-1]
+		last()
+	}
+	_ = os.RemoveAll(h.dir)
+}
