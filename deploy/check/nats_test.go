@@ -77,12 +77,25 @@ func TestNATSReadsItsConfiguration(t *testing.T) {
 			t.Errorf("%s is built on %s, and tested with %s", name, version, server.VERSION)
 		}
 	}
+	callers := 0
 	for _, name := range project.ServiceNames() {
-		for _, a := range project.Services[name].Command {
-			if urls, is := strings.CutPrefix(a, "--fleet="); is && urls != "nats://"+strings.Join(servers, ":4222,nats://")+":4222" {
-				t.Errorf("%s calls %s, and the servers are %v", name, urls, servers)
+		s := project.Services[name]
+		urls := s.Environment["GREENLIGHT_FLEET"]
+		for _, a := range s.Command {
+			if u, is := strings.CutPrefix(a, "--fleet="); is {
+				urls = &u
 			}
 		}
+		if urls == nil {
+			continue
+		}
+		callers++
+		if *urls != "nats://"+strings.Join(servers, ":4222,nats://")+":4222" {
+			t.Errorf("%s calls %s, and the servers are %v", name, *urls, servers)
+		}
+	}
+	if callers != 5 {
+		t.Errorf("%d services call NATS, want four executors and the page", callers)
 	}
 }
 
@@ -244,9 +257,9 @@ func auth(t *testing.T, folder string) {
 	}
 }
 
-func must[T any](t *testing.T, make func() (T, error)) T {
+func must[T any](t *testing.T, create func() (T, error)) T {
 	t.Helper()
-	v, err := make()
+	v, err := create()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	if _, err := rollouts.SetRollout(t.Context(), observe(50)); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "desk-a") {
 		t.Errorf("a direct change: %v", err)
 	}
-	if _, page := r.Get("/metrics"); !strings.Contains(page, "\nml_fleet_connected 1\n") || !strings.Contains(page, "\nml_fleet_refused_total{reason=\"conflict\"} 0\n") {
+	if _, page := r.Get("/metrics"); !strings.Contains(page, "\nml_fleet_connected{group=\"desk-a\"} 1\n") || !strings.Contains(page, "\nml_fleet_refused_total{reason=\"conflict\"} 0\n") {
 		t.Errorf("the metrics do not have the fleet:\n%s", page)
 	}
 	nats.Kill(0) // the lease goes on, and decisions do
