@@ -14,10 +14,13 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
@@ -92,7 +95,9 @@ type demo struct {
 
 	mu  sync.Mutex
 	now [executors]float64
-	res Result
+	// unread is why they could not be read the last time that they could not.
+	unread error
+	res    Result
 }
 
 // Run runs the demonstration.
@@ -161,8 +166,8 @@ func (d *demo) start(ctx context.Context) error {
 		}
 		d.closers = append(d.closers, conn.Close)
 		d.deciders[i] = fleet.NewExecutor(p.Addr("grpc"), conn)
-		if _, err := process.AwaitShadow(ctx, d.deciders[i].Decisions, d.States[0]); err != nil {
-			return err
+		if _, err := d.deciders[i].Decisions.PredictWithShadow(ctx, d.States[0].Request(), grpc.WaitForReady(true)); err != nil {
+			return fmt.Errorf("executor %d: %w", i+1, err)
 		}
 	}
 	for i := range executors {
@@ -184,11 +189,12 @@ func (d *demo) read(ctx context.Context) {
 	defer cancel()
 	var now [executors]float64
 	for i, e := range d.deciders {
-		r, err := e.Rollout(ctx)
+		r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err != nil {
-			return // the end, or a busy machine: the next read comes soon
+			d.note(err) // the end, or a busy machine: the next read comes soon
+			return
 		}
-		now[i] = r.GetRollout().GetPercent()
+		now[i] = r.GetSamplePercent()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -196,6 +202,13 @@ func (d *demo) read(ctx context.Context) {
 		d.now = now
 		d.line("")
 	}
+}
+
+// note keeps why the shares cannot be read.
+func (d *demo) note(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unread = err
 }
 
 // line adds a line. The caller holds the lock.
@@ -304,7 +317,7 @@ func (d *demo) play(ctx context.Context) error {
 		decision = r.Decision
 	}
 	d.expect("the canary passes, or aborts", c.Wait() == 0 && decision == canary.Passed || c.Wait() == 3 && decision == canary.Aborted,
-		"%s, exit %d: %s", decision, c.Wait(), c.LastLine())
+		"%s, exit %d", decision, c.Wait())
 	d.event("the canary has ended")
 	_, ok = await(ctx, patience, d.all(zero))
 	d.expect("all executors are at 0 % in the end", ok, "%v", d.shares())
@@ -355,7 +368,9 @@ func (d *demo) begin(ctx context.Context) (*operator.Command, error) {
 			return c, nil
 		}
 		if !c.Refused(canary.ErrPSIChanged) {
-			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", strings.TrimSpace(c.Said())), c.Kill())
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", c.LastLine()), d.unread)
 		}
 	}
 	return nil, errors.New("the canary has not begun: the drift moves between plan and start, again and again")

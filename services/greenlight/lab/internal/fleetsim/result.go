@@ -62,7 +62,7 @@ type Violation struct {
 	Schedule []string `json:"schedule"`
 }
 
-func newResult() *Result { return &Result{} }
+func newResult() *Result { return &Result{Violations: []Violation{}} }
 
 func (r *Result) kind(name string) *Kind {
 	for _, k := range r.Kinds {
