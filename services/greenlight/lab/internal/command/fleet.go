@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// simSeeds take a minute on two cores.
-	simSeeds, simExecutors = 40, 200
+	// simSeeds take less than a minute on two cores.
+	simSeeds, simExecutors = 20, 200
 	// natsExecutors share a process with three servers.
 	natsExecutors    = 20
 	maxSimExecutors  = 1000

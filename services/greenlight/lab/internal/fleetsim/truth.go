@@ -146,8 +146,10 @@ type witness struct {
 	// admitted are the admissions that answer a nonce in time, newest the last renewals that were given, by session and revision.
 	admitted []*message
 	newest   map[term]*message
-	record   *fleetv1.Record
-	until    time.Time
+	// stop is the last stop that was given. over is that of the last reset: a reset ends an abort that is still stored.
+	stop, over *message
+	record     *fleetv1.Record
+	until      time.Time
 }
 
 type first struct {
@@ -213,7 +215,7 @@ func (w *witness) restart(left state) {
 	case lost:
 		w.forget()
 	}
-	w.given, w.nonces, w.admitted, w.newest, w.record = nil, map[string]time.Time{}, nil, map[term]*message{}, nil
+	w.given, w.nonces, w.admitted, w.newest, w.record, w.stop, w.over = nil, map[string]time.Time{}, nil, map[term]*message{}, nil, nil, nil
 }
 
 func (w *witness) forget() {
@@ -263,11 +265,14 @@ func (w *witness) takes(envelope []byte) {
 		}
 		if w.share(now) == 0 { // otherwise it is refused
 			w.forget()
-			w.given, w.admitted, w.newest = nil, nil, map[term]*message{}
+			w.given, w.admitted, w.newest, w.over = nil, nil, map[term]*message{}, w.stop
 			clear(w.nonces)
 		}
 		return
 	default:
+		if w.stop = m; m == w.over {
+			return
+		}
 	}
 	w.given = append(w.given, given{now, m})
 }

@@ -156,6 +156,11 @@ func (w *world) calm(within time.Duration, journal bool) {
 		w.notReached("the controller has not started: %v", err)
 		return
 	}
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.resets = false // nobody resets executors that were aborted in a storm
+	}()
 	began := time.Now()
 	all := func() bool { return w.at(share) == len(w.executors) }
 	if !w.pass(within, all) {
