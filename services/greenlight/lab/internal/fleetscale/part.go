@@ -56,7 +56,7 @@ func (p *Part) Members(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer c.Close() //nolint:revive // all until the end
 		carriers = append(carriers, c)
 	}
 	all := make([]*idle, p.Executors)
@@ -72,7 +72,7 @@ func (p *Part) Members(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer m.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // the folder is removed
+		defer m.Stop(context.WithoutCancel(ctx)) //nolint:errcheck,revive // all until the end, and the folder is removed
 		m.Start()
 	}
 	for last := -1; ctx.Err() == nil; traffic.Pause(ctx, samplePeriod) {
