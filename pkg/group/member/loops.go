@@ -99,7 +99,7 @@ func (h *Member) readStored(ctx context.Context, within time.Duration) {
 	h.answered(err)
 	if err == nil && record != nil {
 		before := h.newest()
-		if h.take(group.RecordMessage, record); h.newest() != before {
+		if h.take(group.RecordMessage, record); !h.newest().Equal(before) {
 			h.miss()
 		}
 	}

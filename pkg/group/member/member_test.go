@@ -1,7 +1,6 @@
 package member
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -425,7 +424,7 @@ func TestStopWithHungCarrier(t *testing.T) {
 		if took := time.Since(begin); took > 0 {
 			t.Errorf("a hold and a stop take %v", took)
 		}
-		if _, _, err := o.carrier.Record(context.Background()); err != nil {
+		if _, _, err := o.carrier.Record(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -80,10 +80,11 @@ func run(t *testing.T, program string, args []string, url string) (*Server, erro
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
+	var exit error // valid once ended is closed
 	go func() {
-		ended <- cmd.Wait()
-		close(ended)
+		defer close(ended)
+		exit = cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -100,8 +101,8 @@ func run(t *testing.T, program string, args []string, url string) (*Server, erro
 	var failed error
 	s.Await("answer", func() bool {
 		select {
-		case err := <-ended:
-			failed = fmt.Errorf("prometheus ended: %w: %s", err, log.String())
+		case <-ended:
+			failed = fmt.Errorf("prometheus ended: %w: %s", exit, log.String())
 			return true
 		default:
 		}

@@ -291,7 +291,7 @@ func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Ac
 	}
 	c.Lease = time.Duration(p.Policy.Lease)
 	if access.Logger != nil {
-		c.Waiting = func(what string) { access.Logger.Info(what) }
+		c.Waiting = func(what string) { access.Logger.Info("another controller holds the group", "what", what) }
 	}
 	publisher, err := g.Publish(ctx, c)
 	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {

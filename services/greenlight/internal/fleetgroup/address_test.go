@@ -32,10 +32,10 @@ func TestUseServices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(c.Close)
 		executors[id] = &fleettest.Counter{}
 		m := &fleettest.Member{Executor: executors[id], Group: "desk-a", ID: id, Carrier: c, Keys: signer.Public()}
-		defer m.Start(ctx)()
+		t.Cleanup(m.Start(ctx))
 	}
 	at := fleetgroup.Address{URL: nats.URL, Group: "desk-a"}
 	access := fleet.Access{FleetKey: signer}

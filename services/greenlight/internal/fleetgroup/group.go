@@ -47,8 +47,7 @@ type Group struct {
 	stops  stops
 	began  time.Time
 
-	ctx context.Context // ends with Close
-
+	ctx    context.Context //nolint:containedctx // it ends with Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 

@@ -193,7 +193,7 @@ const maxPause = time.Minute
 // Follow copies parts as they become complete, until ctx ends. It looks for them every interval. While the store does not answer it tries
 // again, after pauses that grow up to a minute. A refusal of the store is an error.
 func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
-	away, pause := time.Duration(0), interval
+	var away, pause time.Duration
 	for ; !ended(ctx); _ = sleep(ctx, pause) {
 		before := p.pushed.Uploaded
 		err := p.Once(ctx)

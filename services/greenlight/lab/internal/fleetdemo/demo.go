@@ -217,8 +217,7 @@ func (d *demo) line(what string) {
 }
 
 // event notes what is done now.
-func (d *demo) event(format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
+func (d *demo) event(what string) {
 	d.Say("%5.1f s  %s", time.Since(d.began).Seconds(), what)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -369,8 +368,9 @@ func (d *demo) begin(ctx context.Context) (*operator.Command, error) {
 		}
 		if !c.Refused(canary.ErrPSIChanged) {
 			d.mu.Lock()
-			defer d.mu.Unlock()
-			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", c.LastLine()), d.unread)
+			unread := d.unread
+			d.mu.Unlock()
+			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", c.LastLine()), unread)
 		}
 	}
 	return nil, errors.New("the canary has not begun: the drift moves between plan and start, again and again")

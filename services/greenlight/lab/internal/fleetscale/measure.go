@@ -3,6 +3,7 @@ package fleetscale
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/pkg/table"
@@ -221,22 +223,24 @@ func (o *Options) abort(ctx context.Context, s *natshost.Servers) (time.Time, er
 	return sent, c.Stop(ctx, envelope)
 }
 
+// maxSamples bounds the file of samples, in bytes.
+const maxSamples = 16 << 20
+
 // awaitCount waits until so many executors are at the share, and returns when that was, not before since.
 func awaitCount(ctx context.Context, samples string, want int, since time.Time, within time.Duration) (time.Time, error) {
 	count := -1
 	for end := since.Add(within); time.Now().Before(end) && ctx.Err() == nil; traffic.Pause(ctx, samplePeriod) {
-		f, err := os.Open(samples)
+		raw, err := durable.ReadFile(samples, maxSamples)
 		if err != nil {
 			continue // not yet
 		}
-		lines := bufio.NewScanner(f)
+		lines := bufio.NewScanner(bytes.NewReader(raw))
 		var at int64
 		for lines.Scan() {
 			if _, err := fmt.Sscan(lines.Text(), &at, &count); err != nil {
 				break
 			}
 		}
-		_ = f.Close()
 		if count == want {
 			if t := time.Unix(0, at); t.After(since) {
 				return t, nil

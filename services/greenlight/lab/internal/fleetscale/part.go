@@ -51,12 +51,20 @@ func (p *Part) Members(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is a working folder
 	var carriers []*natsgroup.Carrier
+	var members []*member.Member
+	defer func() {
+		for _, m := range members {
+			_ = m.Stop(context.WithoutCancel(ctx)) // the folder is removed
+		}
+		for _, c := range carriers {
+			c.Close()
+		}
+	}()
 	for range min(p.Executors, maxConnections) {
 		c, err := p.open("member")
 		if err != nil {
 			return err
 		}
-		defer c.Close()
 		carriers = append(carriers, c)
 	}
 	all := make([]*idle, p.Executors)
@@ -72,7 +80,7 @@ func (p *Part) Members(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer m.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // the folder is removed
+		members = append(members, m)
 		m.Start()
 	}
 	for last := -1; ctx.Err() == nil; traffic.Pause(ctx, samplePeriod) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -76,13 +77,16 @@ func (e *executor) start(left state) error {
 // instance is the id of the process.
 func (p *process) instance() string { return fmt.Sprint(p.e.id, "-", p.number) }
 
+// maxState bounds the state of an executor, in bytes.
+const maxState = 1 << 20
+
 // kill ends the process. A crash leaves the state as it was on disk.
 func (e *executor) kill(ctx context.Context, crash bool) error {
 	e.p.mu.Lock()
 	e.p.dead = true
 	e.p.mu.Unlock()
 	path := filepath.Join(e.dir, stateFile)
-	before, unread := os.ReadFile(path)
+	before, unread := durable.ReadFile(path, maxState)
 	err := e.p.m.Stop(context.WithoutCancel(ctx))
 	e.obeys(nil, time.Time{})
 	switch {

@@ -41,7 +41,7 @@ func With(ctx context.Context, dir string, use func(*Servers) error) (err error)
 		if err != nil {
 			return err
 		}
-		defer p.Close() //nolint:errcheck // it returns none
+		h.Cleanup(func() { _ = p.Close() }) // it returns none
 		s.proxies = append(s.proxies, p)
 	}
 	return use(s)
@@ -122,7 +122,7 @@ func (h *host) Context() context.Context { return h.ctx }
 func (h *host) Cleanup(f func()) { h.cleanups = append(h.cleanups, f) }
 
 // Fatal implements [testing.TB].
-func (*host) Fatal(args ...any) { panic(fatal(fmt.Sprint(args...))) }
+func (*host) Fatal(args ...any) { panic(fatal(fmt.Sprint(args...))) } //nolint:forbidigo // With recovers it, since a Fatal must not return
 
 // TempDir implements [testing.TB].
 func (h *host) TempDir() string {
