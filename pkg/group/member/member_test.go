@@ -95,7 +95,7 @@ func TestShareEndsWithoutRenewals(t *testing.T) {
 					t.Error("no trouble is reported")
 				}
 				o.lock()
-				dead := o.all[o.revision()].last.Before(begin.Add(time.Minute))
+				dead := o.all[o.session.Last().GetRevision()].last.Before(begin.Add(time.Minute))
 				o.unlock()
 				n.Heal()
 				time.Sleep(time.Minute)
