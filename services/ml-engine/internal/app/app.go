@@ -66,15 +66,14 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	away := copies.First(ctx, opts.Model)
+	first, err := memory.Restore(models, watching, opts.Model, func(ref string) error { return copies.First(ctx, ref) })
 	if ctx.Err() != nil {
 		return nil // asked to stop while it waited for the registry
 	}
-	copies.Start(ctx)
-	first, err := memory.Restore(models, watching, opts.Model)
 	if err != nil {
-		return errors.Join(err, away)
+		return err
 	}
+	copies.Start(ctx)
 	service = scoring.New(first.Active, scoring.NewMetrics(shell.Registry))
 	service.Trace(shell.Tracer)
 	watching.Activate(first.Active.Watch)

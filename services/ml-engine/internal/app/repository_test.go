@@ -21,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
+	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
@@ -145,6 +146,34 @@ func TestServesARepository(t *testing.T) {
 	third := s.start()
 	s.serves(third, "v1.8.1-b", "v1.8.1-a")
 	s.stop(third)
+}
+
+// If the cache is lost, the activated model and the previous one are pulled again, and --model is not served instead.
+func TestActivationSurvivesALostCache(t *testing.T) {
+	r := newRepository(t)
+	r.push("", "v1.8.1-a", "v1.8.1-b", "v1.8.1-c")
+	s := newStarts(t)
+	s.opts.Models, s.opts.Cache, s.opts.ModelsPeriod = r.Reference.String(), t.TempDir(), time.Second
+	first := s.start()
+	cache := model.OpenRegistry(s.opts.Cache)
+	until(t, first, "all versions", func(string) bool {
+		entries, err := cache.List()
+		return err == nil && len(entries) == 3
+	})
+	s.activate(first, "v1.8.1-b")
+	s.activate(first, "v1.8.1-c")
+	s.stop(first)
+
+	s.opts.Cache = t.TempDir()
+	second := s.start()
+	s.serves(second, "v1.8.1-c", "v1.8.1-b")
+	if _, ready := second.Get("/readyz"); strings.Contains(ready, "verify") {
+		t.Errorf("/readyz: %q", ready)
+	}
+	if back, err := models(second).RollbackModel(t.Context(), &mlenginev1.RollbackModelRequest{}); err != nil || back.GetActive().GetVersion() != "v1.8.1-b" {
+		t.Errorf("rollback: %v, %v", back, err)
+	}
+	s.stop(second)
 }
 
 // Without the registry and without the model in the cache there is nothing to serve.

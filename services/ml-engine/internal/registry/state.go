@@ -73,12 +73,14 @@ type Restored struct {
 }
 
 // Restore loads the active and the previous model from before a restart. The flag's model is used if the folder is empty, or
-// if the active model no longer verifies, which [Memory.Trouble] reports.
-func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag string) (Restored, error) {
+// if the active model no longer verifies, which [Memory.Trouble] reports. Before it loads a model it calls fetch with its name and
+// version, or with the flag, to bring it into the registry if it is not there.
+func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag string, fetch func(ref string) error) (Restored, error) {
 	load := func(ref string, at time.Time) (scoring.Loaded, error) {
+		away := fetch(ref)
 		a, err := models.Load(ref)
 		if err != nil {
-			return scoring.Loaded{}, err
+			return scoring.Loaded{}, errors.Join(err, away)
 		}
 		watch, err := watching.Watch(a)
 		return scoring.Loaded{Artifact: a, Watch: watch, At: at}, err
