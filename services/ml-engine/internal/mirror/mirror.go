@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 
 const (
 	// firstTime limits how long a start waits for the registry, if the cache does not have the model to serve.
+	// The transfer has its own limit.
 	firstTime = time.Minute
 	// maxBackoff limits the time between two tries after failures.
 	maxBackoff = 15 * time.Minute
@@ -59,10 +62,11 @@ type Options struct {
 type Mirror struct {
 	Options
 
-	tags  map[string]*tag // by name; of the goroutine that runs
-	bytes int64           // in the cache
-	stop  context.CancelFunc
-	done  chan struct{}
+	tags    map[string]*tag // by name; of the goroutine that runs
+	bytes   int64           // in the cache
+	counted map[string]bool // the digests of the artifacts in bytes that were copied since the start
+	stop    context.CancelFunc
+	done    chan struct{}
 
 	mu sync.Mutex
 	// away is why the repository cannot be read, and refused has why tags were not copied; empty if all is well.
@@ -73,15 +77,18 @@ type Mirror struct {
 // tag is what is known of a tag.
 type tag struct {
 	copied bool
-	// digest is what the tag named at the last failed try; failures counts them, and the next try is not before next.
+	// digest is what the tag named at the last failed try, empty if that is not known; failures counts them, and the next try is
+	// not before next.
 	digest   string
 	failures int
 	next     time.Time
+	// unanswered is the error if the registry did not say what the tag names.
+	unanswered error
 }
 
 // New returns a mirror, which copies nothing before Start.
 func New(opts Options) *Mirror {
-	return &Mirror{Options: opts, tags: map[string]*tag{}, refused: map[string]string{}, done: make(chan struct{})}
+	return &Mirror{Options: opts, tags: map[string]*tag{}, counted: map[string]bool{}, refused: map[string]string{}, done: make(chan struct{})}
 }
 
 // First copies the model that ref names, unless the cache has it and it verifies. Its tag is its version.
@@ -93,14 +100,14 @@ func (m *Mirror) First(ctx context.Context, ref string) error {
 	if reason == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstTime)
-	defer cancel()
 	_, version, ok := strings.Cut(ref, "/")
 	if !ok {
 		version = ref
 	}
 	m.Logger.Info("the cache cannot serve the model yet: it is pulled", "model", ref, "from", m.Name, "reason", reason)
-	digest, err := m.Source.Resolve(ctx, version)
+	asking, cancel := context.WithTimeout(ctx, firstTime)
+	digest, err := m.Source.Resolve(asking, version)
+	cancel()
 	if err == nil {
 		_, err = m.Source.Pull(ctx, digest, m.Cache, func(int, int) {})
 	}
@@ -138,6 +145,7 @@ func (m *Mirror) Stop(ctx context.Context) error {
 
 // run polls at once, and then every period. While the repository cannot be read, the time doubles.
 func (m *Mirror) run(ctx context.Context) {
+	m.bytes = size(m.Cache.Dir(model.Entry{}))
 	for failures := 0; ; {
 		if err := m.poll(ctx); err != nil {
 			failures++
@@ -152,6 +160,20 @@ func (m *Mirror) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// size returns the bytes of the files in a folder, as far as they can be counted.
+func size(folder string) (n int64) {
+	_ = filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return nil //nolint:nilerr // the others are counted
+		}
+		if info, err := e.Info(); err == nil {
+			n += info.Size()
+		}
+		return nil
+	})
+	return n
 }
 
 // wait returns the time to the next try: the period, doubled per failure up to a limit, and up to a tenth more, so that engines
@@ -170,6 +192,8 @@ func (m *Mirror) poll(ctx context.Context) error {
 	return err
 }
 
+// copyTags copies what is new. A tag for which the registry does not answer keeps no other from being copied; it is an error if
+// that is so for all.
 func (m *Mirror) copyTags(ctx context.Context) error {
 	names, err := m.Source.Tags(ctx)
 	if err != nil {
@@ -180,6 +204,7 @@ func (m *Mirror) copyTags(ctx context.Context) error {
 		return model.CheckName("tag", name) != nil || strings.HasPrefix(name, "sha256-")
 	})
 	m.forget(names)
+	var away []error
 	for _, name := range names {
 		t := m.tags[name]
 		if t == nil {
@@ -189,16 +214,49 @@ func (m *Mirror) copyTags(ctx context.Context) error {
 		if t.copied {
 			continue
 		}
-		digest, err := m.Source.Resolve(ctx, name)
-		if err != nil && !errors.Is(err, oci.ErrNotFound) {
-			return err
+		if t.unanswered != nil && time.Now().Before(t.next) {
+			away = append(away, t.unanswered)
+			continue
 		}
-		m.copy(ctx, name, digest, t)
+		digest, err := m.Source.Resolve(ctx, name)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.unanswered = nil
+		switch {
+		case errors.Is(err, oci.ErrNotFound): // it was removed after it was listed
+			m.refuse(name, "", t, err)
+		case err != nil:
+			m.refuse(name, "", t, err)
+			t.unanswered = err
+			away = append(away, err)
+		default:
+			m.copy(ctx, name, digest, t)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	return nil
+	if len(away) == 0 || len(away) < len(names) {
+		return nil
+	}
+	for _, t := range m.tags { // the time between the polls grows instead
+		t.next = time.Time{}
+	}
+	return away[0]
+}
+
+// refuse notes that a tag was not copied, and when it is tried again.
+func (m *Mirror) refuse(name, digest string, t *tag, err error) {
+	if digest != t.digest {
+		t.digest, t.failures = digest, 0
+	}
+	t.failures++
+	t.next = time.Now().Add(m.wait(t.failures))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refused[name] = text.Clean(err.Error(), maxProblem)
+	m.Logger.Warn("a model of the repository is not copied to the cache", "tag", name, "digest", digest, "error", m.refused[name], "next_try", t.next)
 }
 
 // forget forgets all tags but those, so that a repository cannot fill the memory over time.
@@ -211,9 +269,7 @@ func (m *Mirror) forget(but []string) {
 
 // copy copies what the tag names. After a failure it waits, unless the tag names something else now.
 func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
-	if digest != t.digest {
-		t.digest, t.failures = digest, 0
-	} else if time.Now().Before(t.next) {
+	if digest == t.digest && time.Now().Before(t.next) {
 		return
 	}
 	var moved oci.Moved
@@ -224,19 +280,19 @@ func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
 	if ctx.Err() != nil {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err != nil {
-		t.failures++
-		t.next = time.Now().Add(m.wait(t.failures))
-		m.refused[name] = text.Clean(err.Error(), maxProblem)
-		m.Logger.Warn("a model of the repository is not copied to the cache", "tag", name, "digest", digest, "error", m.refused[name], "next_try", t.next)
+		m.refuse(name, digest, t, err)
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.refused, name)
 	t.copied = true
-	m.bytes += moved.Size
 	if moved.Changed {
+		if !m.counted[digest] {
+			m.counted[digest] = true
+			m.bytes += moved.Size
+		}
 		a := moved.Model
 		m.Logger.Info("a model was copied to the cache", "tag", name, "artifact", digest, "model", a.Manifest.Name+"/"+a.Manifest.Version,
 			"digest", a.Digest(), "bytes", moved.Size)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,14 +27,17 @@ var (
 	errBad  = errors.New("it does not verify\x1b[2J")
 )
 
-// source is a repository whose tags name digests. A digest that begins with "bad" does not verify.
+// source is a repository whose tags name digests. A digest that begins with "bad" does not verify; for one with "away" the registry
+// does not answer, and one with "gone" it does not find.
 type source struct {
 	mu    sync.Mutex
 	tags  map[string]string
 	away  bool
 	size  int64
-	polls []time.Time // every call of Tags
-	pulls []string    // the digests
+	slow  time.Duration // of a pull
+	polls []time.Time   // every call of Tags
+	pulls []string      // the digests
+	asked []string      // the tags
 }
 
 func (s *source) Tags(context.Context) ([]string, error) {
@@ -48,13 +53,23 @@ func (s *source) Tags(context.Context) ([]string, error) {
 func (s *source) Resolve(_ context.Context, tag string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.away {
+	s.asked = append(s.asked, tag)
+	switch digest := s.tags[tag]; {
+	case s.away || strings.HasPrefix(digest, "away"):
 		return "", errAway
+	case strings.HasPrefix(digest, "gone"):
+		return "", oci.ErrNotFound
+	default:
+		return digest, nil
 	}
-	return s.tags[tag], nil
 }
 
-func (s *source) Pull(_ context.Context, digest string, _ *model.Registry, progress func(done, total int)) (oci.Moved, error) {
+func (s *source) Pull(ctx context.Context, digest string, _ *model.Registry, progress func(done, total int)) (oci.Moved, error) {
+	select {
+	case <-ctx.Done():
+		return oci.Moved{}, ctx.Err()
+	case <-time.After(s.slow):
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	progress(0, 1)
@@ -218,6 +233,93 @@ func TestRefused(t *testing.T) {
 		}
 		if strings.Contains(log.String(), "\x1b") {
 			t.Error("the log has an escape sequence")
+		}
+	})
+}
+
+// A tag for which the registry does not answer, or that it does not find, is asked for less and less. Others are copied.
+func TestOneTagIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "away", "v2": "gone", "v3": "c"}}
+		m, _ := start(t, s)
+		if pulls, _ := s.seen(); !slices.Equal(pulls, []string{"c"}) {
+			t.Fatalf("pulled %v, want c", pulls)
+		}
+		if got, want := m.Trouble(), "2 tags of the repository not copied, such as v1: the registry is away"; got != want {
+			t.Errorf("trouble: got %q, want %q", got, want)
+		}
+		pass(24 * time.Hour)
+		pulls, polls := s.seen()
+		if asked := strings.Count(strings.Join(s.asked, " "), "v1"); len(pulls) != 1 || len(polls) < 1200 || asked < 80 || asked > 110 {
+			t.Errorf("in a day: pulled %v, %d polls, asked %d times for v1; want it about every 15 minutes", pulls, len(polls), asked)
+		}
+		s.set(func() { s.tags["v1"], s.tags["v2"] = "a", "b" })
+		pass(18 * time.Minute)
+		if pulls, _ := s.seen(); len(pulls) != 3 || m.Trouble() != "" {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+	})
+}
+
+// If the registry answers for no tag, it cannot be read.
+func TestAllTagsAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "away1", "v2": "away2"}}
+		m, _ := start(t, s)
+		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
+		}
+		pass(24 * time.Hour)
+		if _, polls := s.seen(); len(polls) < 80 || len(polls) > 110 {
+			t.Errorf("%d polls in a day, want about one every 15 minutes", len(polls))
+		}
+		s.set(func() { s.tags["v1"], s.tags["v2"] = "a", "b" })
+		pass(17 * time.Minute)
+		if pulls, _ := s.seen(); len(pulls) != 2 || m.Trouble() != "" {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+	})
+}
+
+// What the cache has counts, and a tag that vanishes and returns does not count again.
+func TestBytesOfTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "a"}, size: 3 << 30}
+		cache := t.TempDir()
+		if err := os.WriteFile(filepath.Join(cache, "model.json"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(cache, "model.json"), 3<<30); err != nil {
+			t.Fatal(err)
+		}
+		m := mirror.New(mirror.Options{Name: "r", Source: s, Cache: model.OpenRegistry(cache), Period: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+		m.Start(t.Context())
+		defer func() { _ = m.Stop(context.WithoutCancel(t.Context())) }()
+		pass(time.Second)
+		for range 5 {
+			s.set(func() { delete(s.tags, "v1") })
+			pass(2 * time.Minute)
+			s.set(func() { s.tags["v1"] = "a" })
+			pass(2 * time.Minute)
+		}
+		if pulls, _ := s.seen(); len(pulls) != 6 || m.Trouble() != "" {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+		s.set(func() { s.tags["v2"], s.tags["v3"] = "b", "c" }) // 9 GiB with b
+		pass(2 * time.Minute)
+		if pulls, _ := s.seen(); len(pulls) != 7 || !strings.Contains(m.Trouble(), "1 tag of the repository not copied, such as v3: ") {
+			t.Errorf("pulled %v, trouble %q", pulls, m.Trouble())
+		}
+	})
+}
+
+// The transfer of the first model may take longer than the answer to what its tag names.
+func TestFirstIsLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{tags: map[string]string{"v1": "a"}, slow: 5 * time.Minute}
+		m := mirror.New(mirror.Options{Name: "r", Source: s, Cache: model.OpenRegistry(t.TempDir()), Period: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+		if err := m.First(t.Context(), "v1"); err != nil {
+			t.Error(err)
 		}
 	})
 }
