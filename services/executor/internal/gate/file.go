@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,9 +75,11 @@ func (k *Keeper) load(now time.Time) error {
 	case err != nil:
 		return err
 	}
-	if err := k.loadCounters(f, first, &set, kill); err != nil {
+	lost, err := k.loadCounters(f, first, write, &set, kill)
+	if err != nil {
 		return err
 	}
+	first = first && !lost
 	if k.sets.Load() > f.Sets && set[killed] == nil { // the disk was full, and the process was killed
 		k.opts.Logger.Error("a latch of the gate was set before the restart, and could not be written: it is killed until a person clears it")
 		kill("a latch was set before the restart, and could not be written")
@@ -97,14 +100,14 @@ func (k *Keeper) load(now time.Time) error {
 }
 
 // loadCounters opens the counters. One that is lost continues at what the file has, which may be less than it was: kill is called
-// for it, and its latch is on disk before the counter is.
-func (k *Keeper) loadCounters(f *file, first bool, set *latches, kill func(reason string)) (err error) {
+// for it, and its latch is on disk before the counter is. So it is for a state that was there before and is not, and if lost is set
+// the state could not be read: the next start would find none. It reports whether anything is lost.
+func (k *Keeper) loadCounters(f *file, first, lost bool, set *latches, kill func(reason string)) (_ bool, err error) {
 	counters := []struct {
 		name    string
 		counter **durable.Counter
 		covered uint64
 	}{{counterName, &k.budget.total, f.Changes}, {setsName, &k.sets, f.Sets}}
-	lost := false
 	for _, c := range counters {
 		path := filepath.Join(k.opts.Dir, c.name)
 		var unusable *durable.UnusableError
@@ -118,24 +121,52 @@ func (k *Keeper) loadCounters(f *file, first bool, set *latches, kill func(reaso
 			k.opts.Logger.Error("a counter of the gate is missing: it is killed until a person clears it", "file", path)
 			kill(c.name + " is missing")
 		default:
-			return errors.Join(err, k.closeCounters())
+			return lost, errors.Join(err, k.closeCounters())
 		}
 		lost = true
+	}
+	if first {
+		was, err := k.hadState()
+		if err != nil {
+			return lost, errors.Join(err, k.closeCounters())
+		}
+		if was {
+			k.opts.Logger.Error("the state of the gate is missing: it is killed until a person clears it", "file", k.disk().Path)
+			kill(fileName + " is missing")
+			lost = true
+		}
 	}
 	if lost {
 		f.Schema, f.Latches = fileSchema, set.records()
 		if err := k.disk().Save(f); err != nil {
-			return errors.Join(err, k.closeCounters())
+			return lost, errors.Join(err, k.closeCounters())
 		}
 	}
 	for _, c := range counters {
 		if *c.counter != nil {
 			(*c.counter).Raise(c.covered) // a power cut may have brought back an older number
 		} else if *c.counter, err = durable.CreateCounter(filepath.Join(k.opts.Dir, c.name), c.covered); err != nil {
-			return errors.Join(err, k.closeCounters())
+			return lost, errors.Join(err, k.closeCounters())
 		}
 	}
-	return nil
+	return lost, nil
+}
+
+// hadState reports whether the folder without a state has had one: something was counted, or one was set aside and the start that
+// did so could not write another.
+func (k *Keeper) hadState() (bool, error) {
+	for _, c := range []*durable.Counter{k.budget.total, k.sets} {
+		if c != nil && c.Load() > 0 {
+			return true, nil
+		}
+	}
+	dir, err := durable.OpenDir(k.opts.Dir)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, fileName+".unusable-") }), err
 }
 
 func (k *Keeper) closeCounters() error {

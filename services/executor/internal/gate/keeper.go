@@ -94,7 +94,7 @@ type Keeper struct {
 }
 
 // Open continues with the latches and counts in the folder. An unreadable file is set aside, and means that the gate is killed, as
-// a missing counter does.
+// a missing file does if there was one. That kill is on disk, or Open fails.
 // The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }, onKill: func() {}}

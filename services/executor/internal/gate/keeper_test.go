@@ -493,6 +493,60 @@ func TestLostCounter(t *testing.T) {
 	}
 }
 
+// An unreadable state on a disk that fails is no start, and is not forgotten by the next one.
+func TestUnreadableStateOnAFailingDisk(t *testing.T) {
+	dir := t.TempDir()
+	k, _, _ := open(t, dir, 50)
+	k.Stop()
+	write(t, filepath.Join(dir, fileName), "")
+	repair := durabletest.FailFiles(t, dir)
+	for range 2 {
+		if k, err := Open(Options{Allowed: true, Dir: dir, Timeout: time.Minute, Logger: slog.New(slog.DiscardHandler)}); err == nil {
+			t.Error("the gate begins without the latch on disk")
+			k.Stop()
+		}
+	}
+	repair()
+	for range 2 {
+		k, _, _ = open(t, dir, 50)
+		if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != fileName+" is missing" {
+			t.Errorf("%v", l)
+		}
+		k.Stop()
+	}
+}
+
+// A missing state kills the gate if a counter shows that there was one, and the changes count.
+func TestMissingState(t *testing.T) {
+	for name, was := range map[string]func(k *Keeper){
+		"a change": func(k *Keeper) { k.ask(t, 0.5, 0.7) },
+		"a latch": func(k *Keeper) {
+			_ = errors.Join(k.Alarm(drift, model, "x", "", "moved"), k.Clear([]executorv1.GateLatch{drift}, "x", "", "over"))
+		},
+		"nothing": nil,
+	} {
+		dir, want := t.TempDir(), 0
+		k, _, _ := open(t, dir, 50)
+		if was != nil {
+			was(k)
+			want = 1
+		}
+		changed := k.budget.total.Load()
+		k.Stop()
+		if err := os.Remove(filepath.Join(dir, fileName)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			k, _, log := open(t, dir, 50)
+			l := k.Status().GetLatches()
+			if len(l) != want || want == 1 && (l[0].GetLatch() != killed || l[0].GetReason() != fileName+" is missing") || k.Status().GetHourChanged() != changed {
+				t.Errorf("%s: %v\n%s", name, k.Status(), log)
+			}
+			k.Stop()
+		}
+	}
+}
+
 // A lost counter on a disk that fails is no start, and is not forgotten by the next one.
 func TestLostCounterOnAFailingDisk(t *testing.T) {
 	dir := t.TempDir()
