@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -128,8 +129,8 @@ func Read(dir string, from, to time.Time) iter.Seq2[Row, error] { return Log{Dir
 // ErrGrowing is the error of a part that its executor may still replace by a longer one.
 var ErrGrowing = errors.New("its executor may still add rows")
 
-// OpenPart opens a part, to copy it. It returns [ErrGrowing] if the part is not complete yet. A damaged or foreign file is an
-// error that names it.
+// OpenPart opens a part, to copy it. It returns [ErrGrowing] if the part is not complete yet. A damaged or foreign file is a
+// [DamagedError].
 func (l Log) OpenPart(part Part) (*os.File, error) {
 	path := filepath.Join(l.Dir, part.Path())
 	f, err := durable.Open(path)
@@ -141,6 +142,18 @@ func (l Log) OpenPart(part Part) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// DamagedError is the error of a part that is no file of a feature log, however often it is read.
+type DamagedError struct {
+	path string
+	err  error
+}
+
+// Error implements error.
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s: %v", e.path, e.err) }
+
+// Unwrap returns the cause.
+func (e *DamagedError) Unwrap() error { return e.err }
 
 // checkPart returns an error unless the file is a part that no executor will replace: it is not locked, and it is still the one
 // with the path. Executors of older versions do not lock their parts; those are complete a day after the end of their own.
@@ -165,8 +178,11 @@ func checkPart(f *os.File, path, day string) error {
 	if err == nil {
 		_, _, err = schemaOf(p)
 	}
-	if err != nil {
+	switch {
+	case errors.As(err, new(syscall.Errno)): // it could not be read
 		return fmt.Errorf("%s: %w", path, err)
+	case err != nil:
+		return &DamagedError{path, err}
 	}
 	if writer, _ := p.Lookup(metaWriter); writer != locks && day >= dayOf(time.Now().AddDate(0, 0, -1)) {
 		return ErrGrowing

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
@@ -28,8 +29,8 @@ type Pushed struct {
 	Present       int   `json:"present"`
 	// Growing are the parts that executor may still add rows to. The next push takes them when they are complete.
 	Growing int `json:"growing"`
-	// Failed are the parts that cannot be pushed, because their objects have another content or because they are damaged. Problems
-	// are the errors of the first.
+	// Failed are the parts that cannot be pushed, because their objects have another content or because they are damaged, and those
+	// that could not be read in the last pass. Problems are the errors of the first.
 	Failed   int      `json:"failed"`
 	Problems []string `json:"problems"`
 }
@@ -52,6 +53,10 @@ type Push struct {
 	// done are the parts by day that need no other try. A day that is over and done has none: see finished.
 	done     map[string]map[string]bool
 	finished map[string]bool
+	// lasting are the parts of Failed that get no other try, and problems are theirs. troubles are the errors of the others by path.
+	lasting  int
+	problems []string
+	troubles map[string]string
 }
 
 // NewPush returns a push of the log to the dataset with the URL.
@@ -107,17 +112,19 @@ func (p *Push) Once(ctx context.Context) error {
 	total := 0
 	for part, err := range p.Log.Parts(beginning, endOfTime) {
 		if err != nil {
-			return err
+			return folder(err)
 		}
 		if !p.finished[part.Day] && !p.done[part.Day][part.Path()] {
 			total++
 		}
 	}
-	p.pushed.Growing = 0
-	growing, tried := map[string]bool{}, 0
+	p.pushed.Growing, p.pushed.Failed, p.pushed.Problems = 0, p.lasting, append([]string{}, p.problems...)
+	said := p.troubles
+	p.troubles = map[string]string{}
+	again, tried := map[string]bool{}, 0 // days
 	for part, err := range p.Log.Parts(beginning, endOfTime) {
 		if err != nil {
-			return err
+			return folder(err)
 		}
 		if p.finished[part.Day] || p.done[part.Day][part.Path()] {
 			continue
@@ -125,13 +132,21 @@ func (p *Push) Once(ctx context.Context) error {
 		switch err := p.part(ctx, part); {
 		case errors.Is(err, featurelog.ErrGrowing):
 			p.pushed.Growing++
-			growing[part.Day] = true
+			again[part.Day] = true
 		case errors.Is(err, fs.ErrNotExist): // somebody has removed it
 		case err != nil && !local(err):
 			return err
+		case err != nil && !lasts(err): // of this machine: the next pass may read it
+			again[part.Day] = true
+			p.troubles[part.Path()] = err.Error()
+			p.fail(err, said[part.Path()] != err.Error())
 		default:
 			if err != nil {
-				p.fail(err)
+				p.fail(err, true)
+				p.lasting++
+				if len(p.problems) < maxProblems {
+					p.problems = append(p.problems, err.Error())
+				}
 			}
 			if p.done[part.Day] == nil {
 				p.done[part.Day] = map[string]bool{}
@@ -143,7 +158,7 @@ func (p *Push) Once(ctx context.Context) error {
 	}
 	over := time.Now().Add(-settling).UTC().AddDate(0, 0, -1).Format(time.DateOnly)
 	for day := range p.done {
-		if day <= over && !growing[day] {
+		if day <= over && !again[day] {
 			delete(p.done, day)
 			p.finished[day] = true
 		}
@@ -156,12 +171,35 @@ func local(err error) bool {
 	return errors.As(err, &l)
 }
 
-func (p *Push) fail(err error) {
+// lasts reports whether the error of a part will be the same at another try.
+func lasts(err error) bool {
+	var differs *differsError
+	var damaged *featurelog.DamagedError
+	return errors.As(err, &differs) || errors.As(err, &damaged)
+}
+
+// folderError is an error of the folder of the log, which may be gone at another try.
+type folderError struct{ error }
+
+// Unwrap returns the cause.
+func (e *folderError) Unwrap() error { return e.error }
+
+// folder returns err, of the walk through the folder, as a [folderError] if the system has refused the walk.
+func folder(err error) error {
+	if errors.As(err, new(syscall.Errno)) {
+		return &folderError{err}
+	}
+	return err
+}
+
+func (p *Push) fail(err error, say bool) {
 	p.pushed.Failed++
 	if len(p.pushed.Problems) < maxProblems {
 		p.pushed.Problems = append(p.pushed.Problems, err.Error())
 	}
-	p.Say("FAILED    %v", err)
+	if say {
+		p.Say("FAILED    %v", err)
+	}
 }
 
 // part copies one part.
@@ -190,10 +228,11 @@ func (p *Push) part(ctx context.Context, part featurelog.Part) error {
 // maxPause limits the pause after the store could not be reached.
 const maxPause = time.Minute
 
-// Follow copies parts as they become complete, until ctx ends. It looks for them every interval. While the store does not answer it tries
-// again, after pauses that grow up to a minute. A refusal of the store is an error.
+// Follow copies parts as they become complete, until ctx ends. It looks for them every interval. While the store does not answer, or the
+// folder cannot be read, it tries again, after pauses that grow up to a minute. A refusal of the store is an error.
 func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
 	var away, pause time.Duration
+	var back string
 	for ; !ended(ctx); _ = sleep(ctx, pause) {
 		before := p.pushed.Uploaded
 		err := p.Once(ctx)
@@ -202,17 +241,22 @@ func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
 		}
 		pause = interval
 		var failed *storeError
+		var unread *folderError
+		inFolder := errors.As(err, &unread)
 		switch {
 		case ended(ctx):
-		case refused(err), err != nil && !errors.As(err, &failed):
+		case refused(err), err != nil && !errors.As(err, &failed) && !inFolder:
 			return err
 		case err != nil:
 			away = min(max(2*away, firstPause), maxPause)
 			pause = max(away/2+rand.N(away/2), interval) // a fleet does not come back at one time
 			p.Say("away      %v; the next try is in %v", err, pause.Round(time.Second))
+			if back = p.to.String() + " answers again"; inFolder {
+				back = p.Log.String() + " can be read again"
+			}
 		case away > 0:
 			away = 0
-			p.Say("back      %s answers again", p.to)
+			p.Say("back      %s", back)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -357,6 +358,71 @@ func TestPushOfPartsThatGrow(t *testing.T) {
 		}
 		if got := p.Pushed(); got.Uploaded != 2 || got.Failed != 1 || got.Growing != 0 {
 			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A part that this machine cannot read now is pushed when it can, and is said to fail once. Without --follow it is an error.
+func TestPushOfAPartThatCannotBeRead(t *testing.T) {
+	fake(t, func(t *testing.T, f *fixture) {
+		f.write("p1", 2)
+		want := f.want()
+		all, err := filepath.Glob(filepath.Join(f.dir, "date=*", "schema=*", "part-*"))
+		if err != nil || len(all) != 2 {
+			t.Fatal(all, err)
+		}
+		if err := errors.Join(os.Rename(all[0], all[0]+".away"), os.Symlink(filepath.Base(all[0]), all[0])); err != nil { // ELOOP
+			t.Fatal(err)
+		}
+		p := f.push()
+		said := 0
+		p.Say = func(string, ...any) { said++ }
+		for range 3 {
+			if err := p.Once(t.Context()); err != nil || p.Err() == nil || p.Pushed().Failed != 1 || len(p.Pushed().Problems) != 1 || said != 1 {
+				t.Errorf("%v, %v, %+v, said %d", err, p.Err(), p.Pushed(), said)
+			}
+		}
+		if err := errors.Join(os.Remove(all[0]), os.Rename(all[0]+".away", all[0])); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Once(t.Context()); err != nil || p.Err() != nil || p.Pushed().Uploaded != 2 {
+			t.Errorf("%v, %v, %+v", err, p.Err(), p.Pushed())
+		}
+		if got := f.server.Objects("rows"); !maps.EqualFunc(got, want, bytes.Equal) {
+			t.Error("the objects differ from the parts")
+		}
+	})
+}
+
+// Follow waits for the folder of the log, as it does for the store. Without it, a missing folder is an error.
+func TestFollowWithoutAFolder(t *testing.T) {
+	fake(t, func(t *testing.T, f *fixture) {
+		f.dir = filepath.Join(f.dir, "later")
+		if err := f.push().Once(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("once: got %v", err)
+		}
+		var said []string
+		ctx, cancel := context.WithCancel(t.Context())
+		p, done := f.push(), make(chan error, 1)
+		p.Say = func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+		go func() { done <- p.Follow(ctx, time.Second) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("it has ended: %v", err)
+		default:
+		}
+		f.write("p1", 1)
+		time.Sleep(2 * maxPause)
+		synctest.Wait()
+		f.same()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if text := strings.Join(said, "\n"); !strings.Contains(text, "away ") || !strings.Contains(text, "later can be read again") {
+			t.Errorf("said %.500s", text)
 		}
 	})
 }
