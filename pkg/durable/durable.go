@@ -27,7 +27,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 
 // Write is [WriteFile] for the output of write.
 func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
-	file, err := WriteLocked(path, perm, write)
+	file, err := WriteLocked(path, perm, unaware(write))
 	if file == nil {
 		return err
 	}
@@ -35,8 +35,9 @@ func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
 }
 
 // WriteLocked is [Write] that leaves the file open and locked, as [Lock] does: other processes see that its writer is alive and
-// may replace it. The file is nil unless it has its final name; with an [UnsureError] it is not.
-func WriteLocked(path string, perm fs.FileMode, write func(io.Writer) error) (*os.File, error) {
+// may replace it. Write is called with whether the file is locked: some network file systems have no locks. The file is nil unless
+// it has its final name; with an [UnsureError] it is not.
+func WriteLocked(path string, perm fs.FileMode, write func(w io.Writer, locked bool) error) (*os.File, error) {
 	temporary := Temporary(path)
 	file, err := create(func(flag int) (*os.File, error) { return os.OpenFile(temporary, flag, perm) }, func() error { return os.Remove(temporary) }, write)
 	if err != nil {
@@ -62,10 +63,10 @@ func CreateIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 
 // CopyIn is [CreateIn] for what from has, of any length.
 func CopyIn(root *os.Root, name string, from io.Reader, perm fs.FileMode) error {
-	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, func(w io.Writer) error {
+	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, unaware(func(w io.Writer) error {
 		_, err := io.Copy(w, from)
 		return err
-	})
+	}))
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) erro
 }
 
 // create creates a file, writes it and syncs it. The lock shows that its writer is alive. After an error there is no file.
-func create(open func(flag int) (*os.File, error), remove func() error, write func(io.Writer) error) (*os.File, error) {
+func create(open func(flag int) (*os.File, error), remove func() error, write func(w io.Writer, locked bool) error) (*os.File, error) {
 	if err := remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -93,9 +94,9 @@ func create(open func(flag int) (*os.File, error), remove func() error, write fu
 	if err != nil {
 		return nil, err
 	}
-	_ = Lock(file, 0) // without locks, as on some network file systems, RemoveAbandoned removes nothing
+	locked := Lock(file, 0) == nil // without locks, as on some network file systems, RemoveAbandoned removes nothing
 	w := bufio.NewWriterSize(file, 1<<16)
-	if err = write(w); err == nil {
+	if err = write(w, locked); err == nil {
 		err = w.Flush()
 	}
 	if err == nil {
@@ -105,6 +106,11 @@ func create(open func(flag int) (*os.File, error), remove func() error, write fu
 		return nil, errors.Join(err, file.Close(), remove())
 	}
 	return file, nil
+}
+
+// unaware is a write that does not care about the lock.
+func unaware(write func(io.Writer) error) func(io.Writer, bool) error {
+	return func(w io.Writer, _ bool) error { return write(w) }
 }
 
 func content(data []byte) func(io.Writer) error {

@@ -9,7 +9,9 @@ import (
 func BenchmarkLog(b *testing.B) {
 	s := schema(b, "v1.8.1")
 	r := sample(s, 1, time.Now())
-	nowhere := func(_ string, write func(io.Writer) error) (io.Closer, error) { return nil, write(io.Discard) }
+	nowhere := func(_ string, write func(io.Writer, bool) error) (io.Closer, error) {
+		return nil, write(io.Discard, true)
+	}
 	for _, pace := range []string{"full-speed", "paced"} {
 		b.Run(pace, func(b *testing.B) {
 			l := start(b, Options{Dir: b.TempDir(), Interval: 50 * time.Millisecond}, nowhere)
@@ -43,7 +45,7 @@ func BenchmarkEncode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var size counter
-		if err := encode(&size, s, rows); err != nil {
+		if err := encode(&size, s, rows, true); err != nil {
 			b.Fatal(err)
 		}
 		n = int(size)

@@ -104,7 +104,7 @@ func TestBombs(t *testing.T) {
 	s := schema(t, "v1.8")
 	r := sample(s, 1, time.Unix(1_800_000_000, 0))
 	var good bytes.Buffer
-	if err := encode(&good, s, []*Row{&r}); err != nil {
+	if err := encode(&good, s, []*Row{&r}, true); err != nil {
 		t.Fatal(err)
 	}
 	const huge = 1 << 30
@@ -271,7 +271,7 @@ func TestBoundsLeaveRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(encode(io.Writer(f), s, rows), f.Close()); err != nil {
+	if err := errors.Join(encode(io.Writer(f), s, rows, true), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0

@@ -31,11 +31,11 @@ func (f *faulty) set(err error, after int) {
 	f.fault, f.after = err, after
 }
 
-func (f *faulty) create(path string, write func(io.Writer) error) (io.Closer, error) {
+func (f *faulty) create(path string, write func(io.Writer, bool) error) (io.Closer, error) {
 	if f.hang != nil {
 		<-f.hang
 	}
-	return createFile(path, func(w io.Writer) error { return write(faultyWriter{w, f}) })
+	return createFile(path, func(w io.Writer, locked bool) error { return write(faultyWriter{w, f}, locked) })
 }
 
 type faultyWriter struct {
@@ -220,7 +220,7 @@ func TestSweep(t *testing.T) {
 		}
 	}
 	ended := errors.New("ended")
-	if _, err := createFile(path, func(io.Writer) error {
+	if _, err := createFile(path, func(io.Writer, bool) error {
 		opened(1)
 		return ended
 	}); !errors.Is(err, ended) {

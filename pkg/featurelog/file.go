@@ -10,7 +10,7 @@ import (
 )
 
 // The metadata keys of a file. metaWriter is that of the process that wrote it: locks says that it has the file locked for as
-// long as it may replace it, which executors of older versions do not.
+// long as it may replace it, which executors of older versions do not, and none does where the file system has no locks.
 const (
 	metaSchema, metaHash, metaWriter = "greenlight.schema", "greenlight.schema_hash", "greenlight.writer"
 
@@ -20,21 +20,26 @@ const (
 // errEncode marks an error of the rows rather than of the disk.
 var errEncode = errors.New("rows cannot be encoded")
 
-// encode writes rows of one schema as a Parquet file, using encodings that every reader supports.
-func encode(w io.Writer, s *Schema, rows []*Row) (err error) {
+// encode writes rows of one schema as a Parquet file, using encodings that every reader supports. locked says
+// whether the file is locked.
+func encode(w io.Writer, s *Schema, rows []*Row, locked bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // an encoder bug must not end the process that serves requests
 			err = fmt.Errorf("%w: %v", errEncode, p)
 		}
 	}()
-	out := parquet.NewWriter(w, s.layout,
+	options := []parquet.WriterOption{
+		s.layout,
 		parquet.Compression(&snappy.Codec{}),
 		parquet.DataPageVersion(1),
 		parquet.CreatedBy("greenlight", "featurelog", "1"),
 		parquet.KeyValueMetadata(metaSchema, s.Name),
 		parquet.KeyValueMetadata(metaHash, s.Hash),
-		parquet.KeyValueMetadata(metaWriter, locks),
-	)
+	}
+	if locked {
+		options = append(options, parquet.KeyValueMetadata(metaWriter, locks))
+	}
+	out := parquet.NewWriter(w, options...)
 	values := make([]parquet.Value, 0, min(len(rows), 1024))
 	for i, c := range out.ColumnWriters() {
 		put := featureValue(i - len(columns))

@@ -23,7 +23,7 @@ func FuzzReadFile(f *testing.F) {
 			rows[i] = &r
 		}
 		var b bytes.Buffer
-		if err := encode(&b, s, rows); err != nil {
+		if err := encode(&b, s, rows, true); err != nil {
 			f.Fatal(err)
 		}
 		good = b.Bytes()

@@ -3,6 +3,7 @@ package featurelog
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,24 @@ func TestPartThatWasReplaced(t *testing.T) {
 	}
 }
 
+// A part that could not be locked does not say that it was: whether it grows cannot be seen.
+func TestPartWithoutALock(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Options{Dir: dir}, func(path string, write func(io.Writer, bool) error) (io.Closer, error) {
+		return createFile(path, func(w io.Writer, locked bool) error {
+			if !locked {
+				t.Error("the file is not locked")
+			}
+			return write(w, false)
+		})
+	})
+	l.Log(sample(schema(t, "v1.8"), 1, time.Now()))
+	stop(t, l)
+	if f, err := (Log{Dir: dir}).OpenPart(parts(t, dir)[0]); !errors.Is(err, ErrGrowing) {
+		t.Errorf("got %v, %v, want %v", f, err, ErrGrowing)
+	}
+}
+
 // Executors of older versions lock nothing. Their parts count as complete a day after the end of their day.
 func TestPartsOfOlderExecutors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // no midnight comes in between
@@ -123,7 +142,7 @@ func TestPartsOfOlderExecutors(t *testing.T) {
 			at := now.AddDate(0, 0, -tt.days)
 			row := sample(s, 1, at)
 			var b bytes.Buffer
-			if err := encode(&b, s, []*Row{&row}); err != nil {
+			if err := encode(&b, s, []*Row{&row}, true); err != nil {
 				t.Fatal(err)
 			}
 			old := bytes.Replace(b.Bytes(), []byte(metaWriter), []byte(strings.Repeat("x", len(metaWriter))), 1)

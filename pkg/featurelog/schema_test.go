@@ -97,7 +97,7 @@ func TestWideRowsTakeMorePlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := make(chan struct{})
-	l, err := open(Options{Dir: t.TempDir(), Capacity: 160, Interval: time.Hour}, func(string, func(io.Writer) error) (io.Closer, error) {
+	l, err := open(Options{Dir: t.TempDir(), Capacity: 160, Interval: time.Hour}, func(string, func(io.Writer, bool) error) (io.Closer, error) {
 		<-disk
 		return nil, nil
 	})

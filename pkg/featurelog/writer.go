@@ -27,7 +27,7 @@ type writer struct {
 }
 
 // creator creates or replaces a file, and returns it open and locked; nil if it has not. Tests inject faults here.
-type creator func(path string, write func(io.Writer) error) (io.Closer, error)
+type creator func(path string, write func(w io.Writer, locked bool) error) (io.Closer, error)
 
 func (w *writer) run() {
 	defer close(w.l.done)
@@ -145,7 +145,7 @@ func (w *writer) abandon() {
 }
 
 // createFile creates or replaces the file of a part, and its folder.
-func createFile(path string, write func(io.Writer) error) (io.Closer, error) {
+func createFile(path string, write func(w io.Writer, locked bool) error) (io.Closer, error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (p *part) unsaved() int { return len(p.rows) - p.saved }
 
 // save writes all rows in place of the previous file.
 func (p *part) save(create creator) error {
-	file, err := create(p.path, func(w io.Writer) error { return encode(w, p.rows[0].Schema, p.rows) })
+	file, err := create(p.path, func(w io.Writer, locked bool) error { return encode(w, p.rows[0].Schema, p.rows, locked) })
 	if file != nil {
 		p.unlock() // the previous file, once nobody finds it
 		p.file = file
