@@ -39,7 +39,8 @@ type described struct {
 // packModel returns the manifest of a model's artifact. The same files give the same bytes, so there is no time in it.
 //
 // The layers are the files with their names: oras pull gives a folder that greenlight model verify and the tools of OpenSSF
-// Model Signing accept, since the signature is one of them. One digest covers the files and the signature.
+// Model Signing accept, since the signature is one of them. One digest covers the files and the signature. It is an error if the
+// artifact could not be unpacked.
 func packModel(a *model.Artifact, files map[string][]byte) (manifest described, layers []described, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		layer := content.NewDescriptorFromBytes(mediaType(name), files[name])
@@ -52,6 +53,11 @@ func packModel(a *model.Artifact, files map[string][]byte) (manifest described, 
 			ocispec.AnnotationTitle: a.Manifest.Name + "/" + a.Manifest.Version, ocispec.AnnotationVersion: a.Manifest.Version, digestKey: a.Digest(),
 		},
 	})
+	if err == nil {
+		if _, refused := unpackModel(manifest.raw); refused != nil {
+			err = fmt.Errorf("a pull would refuse the model: %w", refused)
+		}
+	}
 	return manifest, layers, err
 }
 

@@ -190,6 +190,26 @@ func TestOras(t *testing.T) {
 	}
 }
 
+// What a pull would refuse is not pushed, and the registry is not asked.
+func TestPushOfWhatAPullRefuses(t *testing.T) {
+	r := serve(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request") })
+	})
+	from, _ := signed(t, version)
+	a, files, err := from.Files(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 64<<20)
+	for _, name := range []string{model.ModelFile, model.EnsembleFile, model.GoldenFile, model.ReferenceFile} {
+		files[name] = large
+	}
+	_, err = r.Push(t.Context(), a, files, oci.PushOptions{Tag: version, Progress: silent})
+	if err == nil || !strings.Contains(err.Error(), "a pull would refuse the model: the artifact has 268") || !strings.Contains(err.Error(), "bytes: want at most 268435456") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A tag that names another artifact stays, unless it is forced. A folder that has another model of that name and version stays.
 func TestTaken(t *testing.T) {
 	r := serve(t, nil)

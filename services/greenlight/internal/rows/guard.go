@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,13 +15,21 @@ const (
 	idle = 30 * time.Second
 	// maxAnswer limits an answer that is not an object, in bytes: a page of a listing has up to 1,000 keys of 1 KiB, escaped.
 	maxAnswer = 16 << 20
+	// maxPages limits the pages of a listing in a row without a key: S3 may answer with some.
+	maxPages = 1000
 )
+
+// pagesKey is the key of a context with the requests of a listing since its last key.
+type pagesKey struct{}
 
 // guard ends requests that make no progress, and limits the answers. The client follows no redirections.
 type guard struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if pages, ok := r.Context().Value(pagesKey{}).(*atomic.Int64); ok && pages.Add(1) > maxPages {
+		return nil, errNoKeys
+	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	timer := time.AfterFunc(idle, func() { cancel(errStalled) })
 	watch := func(rc io.ReadCloser, limit int64) *watched {

@@ -27,6 +27,8 @@ const (
 	maxPart = 1 << 30
 	// maxListed limits the objects of a dataset, and maxFetched the parts that are read.
 	maxListed, maxFetched = 10_000_000, 1 << 20
+	// maxBytes limits the parts that are copied together, in bytes.
+	maxBytes = 64 << 30
 	// streams is how many objects are copied at a time.
 	streams = 8
 )
@@ -45,6 +47,13 @@ func Open(ctx context.Context, store Store, place string, days int, progress fun
 	parts, err := b.list(ctx, days)
 	if err != nil {
 		return log, nil, err
+	}
+	var size int64
+	for _, o := range parts {
+		size += o.size
+	}
+	if size > maxBytes {
+		return log, nil, fmt.Errorf("%s has %d bytes of parts to read: want at most %d (64 GiB); choose fewer days, or one executor", b, size, int64(maxBytes))
 	}
 	if len(parts) == 0 {
 		return log, nil, fmt.Errorf("%s at %s has no parts of a feature log", b, b.store)
@@ -71,7 +80,8 @@ type object struct {
 func (b *bucket) list(ctx context.Context, days int) ([]object, error) {
 	byDay, kept, listed, last := map[string][]object{}, 0, 0, ""
 	err := b.again(ctx, func() error {
-		for o := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: b.prefix, Recursive: true, StartAfter: last}) {
+		pages := new(atomic.Int64)
+		for o := range b.client.ListObjectsIter(context.WithValue(ctx, pagesKey{}, pages), b.name, minio.ListObjectsOptions{Prefix: b.prefix, Recursive: true, StartAfter: last}) {
 			if o.Err != nil {
 				return b.fail(o.Err)
 			}
@@ -79,6 +89,7 @@ func (b *bucket) list(ctx context.Context, days int) ([]object, error) {
 				return &localError{fmt.Errorf("%s at %s: the store lists objects out of order: %q after %q", b, b.store, o.Key, last)}
 			}
 			last = o.Key
+			pages.Store(0)
 			if listed++; listed > maxListed {
 				return &localError{fmt.Errorf("%s has more than %d objects: choose a longer prefix", b, maxListed)}
 			}

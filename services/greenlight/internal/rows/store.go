@@ -152,6 +152,7 @@ func (s Store) endpoint() (host string, secure bool, err error) {
 var (
 	errStalled = fmt.Errorf("no byte was sent or received for %v", idle)
 	errTooLong = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	errNoKeys  = fmt.Errorf("%d pages of the listing have no key", maxPages)
 	errCut     = errors.New("the connection ended before the object did")
 )
 
@@ -207,7 +208,7 @@ func answerOf(err error) *minio.ErrorResponse {
 func refused(err error) bool {
 	answer := answerOf(err)
 	if answer == nil || answer.Code == "RequestTimeout" {
-		return errors.Is(err, errTooLong)
+		return errors.Is(err, errTooLong) || errors.Is(err, errNoKeys)
 	}
 	switch answer.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusConflict: // the last of two writers at a time

@@ -86,6 +86,10 @@ func TestListingsThatLie(t *testing.T) {
 	of := func(name, size string) string {
 		return "<Key>" + fmt.Sprintf(part, name) + "</Key><Size>" + size + "</Size>"
 	}
+	var gigabytes []string // 65
+	for i := range 65 {
+		gigabytes = append(gigabytes, of(fmt.Sprintf("%02d", i), "1073741824"))
+	}
 	for name, tt := range map[string]struct {
 		body func() io.Reader
 		want string
@@ -93,6 +97,8 @@ func TestListingsThatLie(t *testing.T) {
 		"the same page for ever": {page(true, of("1", "5")), "lists objects out of order"},
 		"twice":                  {page(false, of("1", "5"), of("1", "5")), "lists objects out of order"},
 		"too large":              {page(false, of("1", "1073741825")), "has 1073741825 bytes: executor never writes a part of more than"},
+		"too large together":     {page(false, gigabytes...), "s3://rows has 69793218560 bytes of parts to read: want at most 68719476736 (64 GiB)"},
+		"empty pages for ever":   {page(true), "1000 pages of the listing have no key"},
 		"negative":               {page(false, of("1", "-1")), "has -1 bytes"},
 		"without an end":         {func() io.Reader { return &endless{} }, "the answer has more than 16777216 bytes"},
 		"another format":         {func() io.Reader { return strings.NewReader("no XML") }, "s3://rows at store: "},
