@@ -75,8 +75,8 @@ func shadowSmokeCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
 		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows, and then sends them once more
-over streams, as a trader does. Every baseline score and every shadow score is compared bit for bit with one computed in
-process; outcomes must add up to requests. The baseline that
+over streams, as a trader does. Every baseline score and every shadow score of the first pass is compared bit for bit with one
+computed in process, and of the streams every decision; outcomes must add up to requests. The baseline that
 the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes
 shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
 		Args: console.NoArgs,
