@@ -88,20 +88,29 @@ func (l Log) Parts(from, to time.Time) iter.Seq2[Part, error] {
 // error that names it, and then ends. Files with temporary names are skipped.
 func (l Log) Read(from, to time.Time) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		for p, err := range l.Parts(from, to) {
-			if err == nil {
-				err = readFile(filepath.Join(l.Dir, p.Path()), func(r Row) bool {
-					return r.ArrivalTime.Before(from) || !r.ArrivalTime.Before(to) || yield(r, nil)
-				})
-			}
-			if err != nil {
-				if !errors.Is(err, errStopped) {
-					yield(Row{}, err)
-				}
-				return
-			}
+		if err := l.ReadByExecutor(from, to, func(_ string, r Row) bool { return yield(r, nil) }); err != nil {
+			yield(Row{}, err)
 		}
 	}
+}
+
+// ReadByExecutor is [Log.Read] that calls visit with the folder of the executor that wrote the row, which is empty in the folder of
+// one executor. It ends when visit returns false.
+func (l Log) ReadByExecutor(from, to time.Time, visit func(executor string, r Row) bool) error {
+	for p, err := range l.Parts(from, to) {
+		if err == nil {
+			err = readFile(filepath.Join(l.Dir, p.Path()), func(r Row) bool {
+				return r.ArrivalTime.Before(from) || !r.ArrivalTime.Before(to) || visit(p.executor, r)
+			})
+		}
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Inputs returns the parts of the days in [from, to), which are midnights, with their digests.

@@ -160,20 +160,21 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 	type logged struct {
 		outcome.Row
 
-		model string
+		executor, model string
 	}
 	var day []logged
-	date, last := "", ""
+	date, last := "", map[string]string{} // by executor
 	flush := func() {
 		slices.SortStableFunc(day, func(a, b logged) int {
 			return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.ID, b.ID))
 		})
 		for i := range day {
-			// A row without an answer belongs to the model that answered before it.
+			// A row without an answer belongs to the model that answered its executor before it.
+			executor := day[i].executor
 			if day[i].model != "" {
-				last = day[i].model
+				last[executor] = day[i].model
 			}
-			if last != "" && last != l.Model {
+			if of := last[executor]; of != "" && of != l.Model {
 				skipped["of another model"]++
 				continue
 			}
@@ -181,20 +182,17 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 		}
 		day = day[:0]
 	}
-	for row, err := range l.Read(beginning, endOfTime) {
-		if err != nil {
-			return fmt.Errorf("feature log: %w", err)
-		}
+	err := l.ReadByExecutor(beginning, endOfTime, func(executor string, row featurelog.Row) bool {
 		switch {
 		case row.Symbol != l.Symbol:
 			skipped["of another symbol"]++
-			continue
+			return true
 		case row.Outcome == shadow.NotSampled.String():
 			skipped["not sampled"]++
-			continue
+			return true
 		case row.BaselineDigest != l.Baseline:
 			skipped["of another baseline"]++
-			continue
+			return true
 		}
 		if of := row.ArrivalTime.UTC().Format(time.DateOnly); of != date {
 			flush()
@@ -203,7 +201,10 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 		one := logged{Row: outcome.Row{
 			ID: row.RequestID, Symbol: row.Symbol, Arrival: row.ArrivalTime.UnixMilli(), Source: outcome.SourceOf(row.Source),
 			Baseline: row.BaselineScore, Shadow: row.ShadowScore.Value, Missing: outcome.FallbackOf(row.Outcome),
-		}, model: row.ModelDigest}
+		}, executor: executor, model: row.ModelDigest}
+		if executor != "" { // two executors may give the same id to different requests
+			one.ID = executor + "/" + one.ID
+		}
 		if at, ok := row.Time(); ok {
 			one.Time = at.UnixMilli()
 		}
@@ -211,6 +212,10 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 			one.Missing = outcome.Internal
 		}
 		day = append(day, one)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("feature log: %w", err)
 	}
 	flush()
 	return nil

@@ -5,7 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +278,61 @@ func TestFromLog(t *testing.T) {
 	}
 	if got := l.Source(s.Data); got != evidence.Simulated {
 		t.Errorf("source %s", got)
+	}
+}
+
+// Of several executors, a row without an answer belongs to the model that answered its own executor, and the same id is not the same
+// request.
+func TestLogOfSeveralExecutors(t *testing.T) {
+	s := whole(t)
+	c, err := s.Candidate("v1.8.1-rc1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _, err := s.Evaluated(c, "git", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := model.OpenRegistry(t.TempDir())
+	if err := registry.Add(a); err != nil {
+		t.Fatal(err)
+	}
+	if a, err = registry.ByDigest(a.Digest()); err != nil {
+		t.Fatal(err)
+	}
+	root, want, others := t.TempDir(), 0, 0
+	for _, executor := range []string{"a", "b"} {
+		dir, _ := logged(t, s, a, func(i int, r *featurelog.Row) {
+			switch {
+			case executor == "b" && i%2 == 0:
+				r.Outcome, r.ShadowScore, r.ModelDigest = "not_sampled", featurelog.Optional{}, ""
+			case executor == "b":
+				r.ModelDigest = "other"
+				others++
+			case i%31 == 0:
+				r.Outcome, r.ShadowScore, r.ModelDigest = "deadline", featurelog.Optional{}, ""
+				want++
+			default:
+				want++
+			}
+		})
+		if err := os.Rename(dir, filepath.Join(root, "executor="+executor)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := OpenLog(featurelog.Log{Dir: root}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, skipped, ids := 0, map[string]int{}, map[string]bool{}
+	if err := l.days(skipped, func(r *outcome.Row) { got++; ids[r.ID] = true }); err != nil {
+		t.Fatal(err)
+	}
+	if got != want || skipped["of another model"] != others {
+		t.Errorf("%d rows, skipped %v; want %d rows, and %d of another model", got, skipped, want, others)
+	}
+	if !strings.HasPrefix(slices.Min(slices.Collect(maps.Keys(ids))), "executor=a/r") {
+		t.Error("the ids do not name the executor")
 	}
 }
 
