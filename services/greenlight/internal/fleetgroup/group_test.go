@@ -361,6 +361,89 @@ func TestStops(t *testing.T) {
 	}
 }
 
+// A stop between Publish and the first record, or between two records, is not overridden, although the next record has a higher
+// revision. The controller may still publish 0 %.
+func TestStopBeforeChange(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+		for _, first := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, "a")
+				defer d.end()
+				g, other := d.open(t), d.open(t)
+				defer g.Close()
+				defer other.Close()
+				if err := other.StopNow(t.Context(), kind, "of an earlier run"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+				change := func(percent float64) error {
+					return p.Change(t.Context(), observe(percent, 30*time.Second), func(uint64) {})
+				}
+				if !first {
+					if err := change(10); err != nil {
+						t.Fatalf("after the stop of an earlier run: %v", err)
+					}
+					time.Sleep(3 * time.Second)
+				}
+				if _, err := other.Stop(t.Context(), kind, "enough"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				taken := (*TakenError)(nil)
+				if err := change(20); !errors.As(err, &taken) || !strings.Contains(taken.Reason, `has stopped it: "enough"`) {
+					t.Errorf("%v, first %v: %v", kind, first, err)
+				}
+				time.Sleep(5 * time.Second)
+				if got := d.executors["a"].Percent(); got != 0 {
+					t.Errorf("%v, first %v: the executor is at %g %%", kind, first, got)
+				}
+				off := &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(30 * time.Second)}
+				if err := p.Change(t.Context(), off, func(uint64) {}); err != nil {
+					t.Errorf("0 %%: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// An earlier controller that ends late aborts its own records, and not the run that has taken over.
+func TestLateEndOfAnEarlierController(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g, other := d.open(t), d.open(t)
+		defer g.Close()
+		defer other.Close()
+		publish := func(g *Group, holder string) *Publisher {
+			p, err := g.Publish(t.Context(), Claim{Holder: holder, Lease: 30 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Change(t.Context(), observe(10, 30*time.Second), func(uint64) {}); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		first := publish(g, "run-1")
+		defer first.Close()
+		second := publish(other, "run-2") // the first is not renewed
+		defer second.Close()
+		if err := g.StopUpTo(t.Context(), first.Last().GetRevision(), "the end"); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Renew(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // An executor that is cut off is not read back, and the error names it.
 func TestStopNotReadBack(t *testing.T) {
 	t.Parallel()
