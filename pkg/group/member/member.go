@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +63,9 @@ type Member struct {
 	// sent is the number of the last block that the carrier has acknowledged.
 	sent    uint64
 	waiting int
-	// record and stop are the last messages that were taken, so that polls need not open them again.
-	record, stop []byte
+	// record and stops are the last messages that were taken, so that polls need not open them again.
+	record []byte
+	stops  [][]byte
 	// renewed is when the newest record was first seen.
 	renewed time.Time
 	// obeyed is why the executor refuses the record that it should obey, or its gate.
@@ -90,6 +92,9 @@ const (
 	writePeriod = time.Second
 	writeWait   = 2 * time.Second
 )
+
+// lastStops bounds the stops that polls do not open again: the newest kill and abort, and some that came in between.
+const lastStops = 4
 
 // errNotReached is why the carrier is absent before its first answer.
 var errNotReached = errors.New("it has not answered yet")
@@ -179,11 +184,12 @@ func (h *Member) take(k group.Kind, data []byte) {
 			h.record, h.conflict = nil, nil
 		}
 	case group.StopMessage:
-		if bytes.Equal(data, h.stop) {
+		if slices.ContainsFunc(h.stops, func(s []byte) bool { return bytes.Equal(data, s) }) {
 			h.mu.Unlock()
 			return
 		}
-		h.stop = bytes.Clone(data)
+		h.stops = append(h.stops, bytes.Clone(data))
+		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
 		var s *fleetv1.Stop
 		if s, err = h.follower.Stop(data); err == nil {
 			h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", s.GetKind().String(), "revision", s.GetRevision(),

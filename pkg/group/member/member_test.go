@@ -135,7 +135,7 @@ func TestStops(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := o.carrier.Stop(t.Context(), s); err != nil {
+			if err := o.carrier.Stop(t.Context(), kind, s); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -182,6 +182,47 @@ func TestStops(t *testing.T) {
 		r.wants(0)
 		o.change(50)
 		r.wants(50)
+	})
+}
+
+// A kill reaches an executor that was away, also if an abort was sent since, as at the end of every canary.
+func TestKillWhileAway(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		for _, restarted := range []bool{true, false} {
+			r := start(t, n, signer.Public(), fmt.Sprint("executor-", restarted), t.TempDir())
+			o.change(10)
+			time.Sleep(time.Minute)
+			r.carrier.Cut()
+			if restarted {
+				r.stop()
+			}
+			for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_KILL, fleetv1.StopKind_STOP_KIND_ABORT} {
+				s, err := group.Stop(signer, name, "test", kind, o.revision(), kind.String(), time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := o.carrier.Stop(t.Context(), kind, s); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+			}
+			r.carrier.Heal()
+			if restarted {
+				r.restart()
+			}
+			time.Sleep(time.Minute)
+			r.wants(0)
+			r.fake.mu.Lock()
+			if got := len(r.fake.kills); got != 1 {
+				t.Errorf("restarted %v: %d kills, want 1", restarted, got)
+			}
+			r.fake.mu.Unlock()
+			r.stop()
+			n.Wipe()
+		}
 	})
 }
 

@@ -156,21 +156,19 @@ func (g *Group) record(ctx context.Context) (*fleetv1.Record, uint64, error) {
 	return r, version, err
 }
 
-// storedStops returns the stops of the store that this operator's key has signed.
+// storedStops returns the stops of the store that this operator's key has signed. With an error it returns those that
+// can be read.
 func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	envelope, err := g.Carrier.LastStop(ctx)
-	if err != nil {
-		return nil, err
-	}
+	envelopes, err := g.Carrier.Stops(ctx)
 	var all []*fleetv1.Stop
-	for _, e := range [][]byte{envelope} {
+	for _, e := range envelopes {
 		if s, err := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e); err == nil {
 			all = append(all, s)
 		}
 	}
-	return all, nil
+	return all, err
 }
 
 // Session returns the id of the session.

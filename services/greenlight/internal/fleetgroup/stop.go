@@ -56,7 +56,7 @@ func (g *Group) stop(ctx context.Context, kind fleetv1.StopKind, revision uint64
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := g.Carrier.Stop(ctx, envelope); err != nil {
+	if err := g.Carrier.Stop(ctx, kind, envelope); err != nil {
 		return fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
 	}
 	return nil
