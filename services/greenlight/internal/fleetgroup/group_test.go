@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,14 +212,30 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// admitCounter counts admissions.
+type admitCounter struct {
+	group.Carrier
+	n atomic.Int64
+}
+
+func (c *admitCounter) Admit(ctx context.Context, executor string, envelope []byte) error {
+	c.n.Add(1)
+	return c.Carrier.Admit(ctx, executor, envelope)
+}
+
 // Only one of two controllers that begin at once gets the record.
 func TestPublishRace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, "a")
 		defer d.end()
-		g, other := d.open(t), d.open(t)
+		counted := &admitCounter{Carrier: d.net.Carrier()}
+		g := d.open(t)
 		defer g.Close()
+		other, err := Open(Options{Group: "desk-a", Signer: d.signer, Carrier: counted})
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer other.Close()
 		first, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
 		second, failed := other.Publish(t.Context(), Claim{Holder: "run-2", Lease: 30 * time.Second})
@@ -235,8 +252,15 @@ func TestPublishRace(t *testing.T) {
 		if err := second.Change(t.Context(), observe(20, 30*time.Second), keep); !errors.As(err, &taken) || !strings.Contains(taken.Reason, "held by run-1") {
 			t.Errorf("the second: %v", err)
 		}
-		if err := first.Renew(t.Context()); err != nil {
-			t.Errorf("the first: %v", err)
+		// The second admits nobody any more: an executor that it admits would leave the first.
+		for range 20 {
+			if err := first.Renew(t.Context()); err != nil {
+				t.Errorf("the first: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		if got, n := d.executors["a"].Percent(), counted.n.Load(); got != 10 || n > 0 {
+			t.Errorf("the executor is at %g %%, want the 10 %% of the first; the second has sent %d admissions", got, n)
 		}
 	})
 }

@@ -233,8 +233,17 @@ func (p *Publisher) Repeat(ctx context.Context) error {
 	return p.put(ctx, envelope)
 }
 
-// put replaces the record, unless somebody else has.
+// put replaces the record, unless somebody else has: then it also ends the admissions, which would take executors away from the
+// other controller.
 func (p *Publisher) put(ctx context.Context, envelope []byte) error {
+	err := p.replace(ctx, envelope)
+	if taken := (*TakenError)(nil); errors.As(err, &taken) {
+		p.cancel()
+	}
+	return err
+}
+
+func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	version, err := p.g.Carrier.Put(ctx, envelope, p.version)
 	if err == nil {
 		p.wrote(version)
