@@ -223,15 +223,23 @@ func (h *Member) apply() {
 
 // holdKills holds the record after every kill.
 func (h *Member) holdKills(ctx context.Context) {
+	hold := func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.follower.Hold()
+		h.apply()
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			select {
+			case <-h.kills:
+				hold() // the stop writes it
+			default:
+			}
 			return
 		case <-h.kills:
-			h.mu.Lock()
-			h.follower.Hold()
-			h.apply()
-			h.mu.Unlock()
+			hold()
 			_ = h.Keep(writeWait) // logged and retried
 		}
 	}
