@@ -46,7 +46,9 @@ type fake struct {
 	why    string
 	refuse error
 	kills  []string
-	blocks []*executorv1.GetQualityReportResponse
+	// killing, which may be nil, is called at a kill, and returns its error.
+	killing func() error
+	blocks  []*executorv1.GetQualityReportResponse
 }
 
 func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
@@ -64,6 +66,9 @@ func (f *fake) Kill(by, _, reason string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.kills = append(f.kills, by+" "+reason)
+	if f.killing != nil {
+		return f.killing()
+	}
 	return nil
 }
 

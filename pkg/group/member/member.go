@@ -76,6 +76,9 @@ type Member struct {
 	contact time.Time
 	absent  error
 
+	// killing are the ids of kills that the gate has not confirmed yet. They are not saved: a restart must obey them again.
+	killing map[string]bool
+
 	refused map[group.Reason]*atomic.Uint64
 	// missed counts the new records since the watch has had one: polls have found them.
 	missed int
@@ -109,7 +112,7 @@ func Open(o Options) (*Member, error) {
 	}
 	h := &Member{
 		opts: o, file: fileIn(o.Dir), refused: map[group.Reason]*atomic.Uint64{}, kills: make(chan struct{}, 1), rewatch: func() {},
-		contact: time.Now(), absent: errNotReached,
+		contact: time.Now(), absent: errNotReached, killing: map[string]bool{},
 	}
 	for _, r := range group.Reasons() {
 		h.refused[r] = &atomic.Uint64{}
@@ -196,6 +199,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 				"issuer", s.GetIssuer(), "reason", s.GetReason())
 			if s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
 				killed = s
+				h.killing[s.GetId()] = true
 			}
 		}
 	}
@@ -210,8 +214,10 @@ func (h *Member) take(k group.Kind, data []byte) {
 	}
 	h.apply()
 	h.mu.Unlock()
-	if killed != nil {
-		_ = h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) // logged and retried
+	if killed != nil && h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) == nil { // an error is logged and retried
+		h.mu.Lock()
+		delete(h.killing, killed.GetId())
+		h.mu.Unlock()
 	}
 }
 

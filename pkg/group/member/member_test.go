@@ -185,6 +185,46 @@ func TestStops(t *testing.T) {
 	})
 }
 
+// A kill is on disk as obeyed only after the gate was killed: until then a restart obeys it again.
+func TestKillIsSavedLast(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+		saved := func() int {
+			if err := r.Keep(time.Second); err != nil {
+				t.Error(err)
+			}
+			return len(r.written.Follower.Kills)
+		}
+		r.fake.killing = func() error {
+			if n := saved(); n != 0 {
+				t.Errorf("%d kills are on disk before the gate was killed", n)
+			}
+			return errors.New("the disk is full")
+		}
+		s, err := group.Stop(signer, name, "test", fleetv1.StopKind_STOP_KIND_KILL, 1, "why", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, s); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := saved(); n != 0 {
+			t.Errorf("%d kills are on disk after the gate could not be killed", n)
+		}
+		r.stop()
+		r.fake.killing = nil
+		r.restart()
+		time.Sleep(10 * time.Second)
+		if n := saved(); n != 1 || len(r.fake.kills) != 2 {
+			t.Errorf("%d kills are on disk, and the gate was killed %d times", n, len(r.fake.kills))
+		}
+	})
+}
+
 // A kill reaches an executor that was away, also if an abort was sent since, as at the end of every canary.
 func TestKillWhileAway(t *testing.T) {
 	signer := newSigner(t)
