@@ -250,6 +250,8 @@ type running struct {
 	fake    *fake
 	carrier *grouptest.Carrier
 	stopped bool
+	// logger, which may be nil, is that of the next process.
+	logger *slog.Logger
 }
 
 // start starts an executor in the folder.
@@ -263,9 +265,12 @@ func start(t *testing.T, n *grouptest.Network, keys dsse.Keys, id, dir string) *
 func (r *running) open(keys dsse.Keys, id, dir string) {
 	r.t.Helper()
 	var err error
+	if r.logger == nil {
+		r.logger = slog.New(slog.DiscardHandler)
+	}
 	r.Member, err = Open(Options{
 		Group: name, Keys: keys, Carrier: r.carrier, ID: id, Instance: time.Now().String(), Host: "host", Dir: dir, Executor: r.fake,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: r.logger,
 	})
 	if err != nil {
 		r.t.Fatal(err)

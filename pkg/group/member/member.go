@@ -165,7 +165,7 @@ func (h *Member) Killed() {
 // take takes a message of the carrier.
 func (h *Member) take(k group.Kind, data []byte) {
 	var err error
-	var killed *fleetv1.Stop
+	var stopped, killed *fleetv1.Stop
 	h.mu.Lock()
 	switch k {
 	case group.RecordMessage:
@@ -193,24 +193,17 @@ func (h *Member) take(k group.Kind, data []byte) {
 		}
 		h.stops = append(h.stops, bytes.Clone(data))
 		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
-		var s *fleetv1.Stop
-		if s, err = h.follower.Stop(data); err == nil {
-			h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", s.GetKind().String(), "revision", s.GetRevision(),
-				"issuer", s.GetIssuer(), "reason", s.GetReason())
-			if s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
-				killed = s
-				h.killing[s.GetId()] = true
-			}
+		if stopped, err = h.follower.Stop(data); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+			killed = stopped
+			h.killing[killed.GetId()] = true
 		}
 	}
-	if reason, ok := group.IsRefused(err); ok {
+	reason, refused := group.IsRefused(err)
+	if refused {
 		h.refused[reason].Add(1)
-		if reason == group.Conflict {
-			h.conflict = err
-			h.opts.Logger.Error("another record with the same revision is refused", "group", h.opts.Group, "error", err)
-		} else if reason != group.Old {
-			h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
-		}
+	}
+	if reason == group.Conflict {
+		h.conflict = err
 	}
 	h.apply()
 	h.mu.Unlock()
@@ -218,6 +211,15 @@ func (h *Member) take(k group.Kind, data []byte) {
 		h.mu.Lock()
 		delete(h.killing, killed.GetId())
 		h.mu.Unlock()
+	}
+	switch {
+	case stopped != nil:
+		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
+			"issuer", stopped.GetIssuer(), "reason", stopped.GetReason())
+	case reason == group.Conflict:
+		h.opts.Logger.Error("another record with the same revision is refused", "group", h.opts.Group, "error", err)
+	case refused && reason != group.Old:
+		h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
 	}
 }
 

@@ -3,10 +3,12 @@ package member
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +184,48 @@ func TestStops(t *testing.T) {
 		r.wants(0)
 		o.change(50)
 		r.wants(50)
+	})
+}
+
+// slowLog is a log that hangs, once hangs is set, until it is opened.
+type slowLog struct {
+	hangs atomic.Bool
+	open  chan struct{}
+}
+
+func (s *slowLog) Write(p []byte) (int, error) {
+	if s.hangs.Load() {
+		<-s.open
+	}
+	return len(p), nil
+}
+
+// A log that hangs delays no abort of this executor.
+func TestHungLog(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+		log := &slowLog{open: make(chan struct{})}
+		r.logger = slog.New(slog.NewTextHandler(log, nil))
+		r.restart()
+		time.Sleep(10 * time.Second)
+		log.hangs.Store(true)
+		s, err := group.Stop(signer, name, "test", fleetv1.StopKind_STOP_KIND_ABORT, 1, "why", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, s); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !r.mu.TryLock() {
+			t.Error("the lock is held while a line is written")
+		} else {
+			r.mu.Unlock()
+		}
+		close(log.open)
 	})
 }
 
