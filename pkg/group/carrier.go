@@ -3,6 +3,8 @@ package group
 import (
 	"context"
 	"errors"
+
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 // Kind is the kind of a message for executors.
@@ -18,20 +20,21 @@ const (
 // Carrier moves the messages of one group. It is not trusted. It is safe for concurrent use, and every call ends with its
 // context.
 type Carrier interface {
-	// Watch hands over the messages for an executor, beginning with the newest record and stop if there are any, until ctx
+	// Watch hands over the messages for an executor, beginning with the newest record and the stops if there are any, until ctx
 	// ends or it cannot go on: then it returns the error. It may miss messages without one.
 	Watch(ctx context.Context, executor string, take func(Kind, []byte)) error
 	// Record returns the newest record that it knows, nil without one, and its version for Put.
 	Record(ctx context.Context) (envelope []byte, version uint64, err error)
-	// LastStop returns the newest stop that it knows, nil without one.
-	LastStop(ctx context.Context) ([]byte, error)
+	// Stops returns the newest kill that it knows, and then the newest abort, as far as there are any.
+	Stops(ctx context.Context) ([][]byte, error)
 	// Put replaces the record if its version is still the given one, 0 if there is none. Otherwise the error is an
 	// [ErrVersion].
 	Put(ctx context.Context, envelope []byte, version uint64) (uint64, error)
 	// Admit sends an admission to an executor.
 	Admit(ctx context.Context, executor string, envelope []byte) error
-	// Stop stores a stop, and sends it to all executors even if it cannot be stored.
-	Stop(ctx context.Context, envelope []byte) error
+	// Stop stores a stop of the kind, and sends it to all executors even if it cannot be stored. An abort does not replace a
+	// kill: an executor that was away must still obey it.
+	Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error
 	// PublishReport sends a report, which may be lost.
 	PublishReport(ctx context.Context, executor string, report []byte) error
 	// Reports hands over the reports of all executors until ctx ends or it cannot go on.

@@ -48,7 +48,7 @@ const (
 	MinLease = time.Second
 	// MaxLease is the longest lease.
 	MaxLease = time.Hour
-	// PollsPerLease is how often within a lease records are renewed, and executors read the record beside their watch.
+	// PollsPerLease is how often within a lease records are renewed, and executors read the record in addition to the watch.
 	PollsPerLease = 6
 
 	// MaxEnvelope bounds a signed message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.

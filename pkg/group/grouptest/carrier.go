@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 // Carrier is one end of a [Network]. It implements [group.Carrier].
@@ -105,8 +106,8 @@ func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Ki
 		if s.record != nil {
 			all = append(all, message{kind: group.RecordMessage, data: s.record})
 		}
-		if s.stop != nil {
-			all = append(all, message{kind: group.StopMessage, data: s.stop})
+		for _, stop := range s.stops() {
+			all = append(all, message{kind: group.StopMessage, data: stop})
 		}
 		return all
 	}
@@ -122,13 +123,15 @@ func (c *Carrier) Record(ctx context.Context) (envelope []byte, version uint64, 
 	return envelope, version, err
 }
 
-// LastStop implements [group.Carrier].
-func (c *Carrier) LastStop(ctx context.Context) (envelope []byte, err error) {
+// Stops implements [group.Carrier].
+func (c *Carrier) Stops(ctx context.Context) (all [][]byte, err error) {
 	err = c.call(ctx, func(s *store) error {
-		envelope = bytes.Clone(s.stop)
+		for _, stop := range s.stops() {
+			all = append(all, bytes.Clone(stop))
+		}
 		return nil
 	})
-	return envelope, err
+	return all, err
 }
 
 // Put implements [group.Carrier].
@@ -160,10 +163,15 @@ func (c *Carrier) Admit(ctx context.Context, executor string, envelope []byte) e
 }
 
 // Stop implements [group.Carrier].
-func (c *Carrier) Stop(ctx context.Context, envelope []byte) error {
+func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
 	return c.call(ctx, func(s *store) error {
-		s.stop = bytes.Clone(envelope)
-		c.send(message{kind: group.StopMessage, data: s.stop})
+		stop := bytes.Clone(envelope)
+		if kind == fleetv1.StopKind_STOP_KIND_KILL {
+			s.kill = stop
+		} else {
+			s.abort = stop
+		}
+		c.send(message{kind: group.StopMessage, data: stop})
 		return nil
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 // Conform tests that a carrier does what [group.Carrier] says while nothing goes wrong. Both are ends of one that is empty.
@@ -61,9 +62,19 @@ func Conform(t *testing.T, a, b group.Carrier) {
 		}
 	}
 	record(a, "", 0)
-	if stop, err := a.LastStop(ctx); err != nil || stop != nil {
-		t.Errorf("got the stop %q (%v), want none", stop, err)
+	stops := func(c group.Carrier, want ...string) {
+		t.Helper()
+		all, err := c.Stops(ctx)
+		must("stops", err)
+		var got []string
+		for _, s := range all {
+			got = append(got, string(s))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got the stops %q, want %q", got, want)
+		}
 	}
+	stops(a)
 	first, err := a.Put(ctx, []byte("one"), 0)
 	must("put", err)
 	record(a, "one", first)
@@ -83,7 +94,7 @@ func Conform(t *testing.T, a, b group.Carrier) {
 	next(other, "record two")
 	must("admit", a.Admit(ctx, "x", []byte("welcome")))
 	next(seen, "admission welcome")
-	must("stop", a.Stop(ctx, []byte("halt")))
+	must("stop", a.Stop(ctx, fleetv1.StopKind_STOP_KIND_KILL, []byte("halt")))
 	// A stop is stored and sent, so it may come twice.
 	if got := <-seen; got != "stop halt" {
 		t.Errorf("got %q", got)
@@ -91,10 +102,13 @@ func Conform(t *testing.T, a, b group.Carrier) {
 	if got := <-other; got != "stop halt" {
 		t.Errorf("got %q: an admission of another executor?", got)
 	}
-	if stop, err := b.LastStop(ctx); err != nil || string(stop) != "halt" {
-		t.Errorf("got the stop %q (%v)", stop, err)
-	}
-	next(watch(a, "z"), "record two", "stop halt")
+	stops(b, "halt")
+	// Later aborts replace each other, and not the kill.
+	must("stop", b.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, []byte("first abort")))
+	must("stop", a.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, []byte("abort")))
+	stops(a, "halt", "abort")
+	stops(b, "halt", "abort")
+	next(watch(a, "z"), "record two", "stop halt", "stop abort")
 
 	for _, key := range []string{"1", "2", "1"} {
 		must("blocks", a.PublishBlocks(ctx, "x", key, []byte("block "+key)))

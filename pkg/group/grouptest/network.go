@@ -42,9 +42,14 @@ type Faults struct {
 
 // store is what is stored.
 type store struct {
-	record, stop []byte
-	version      uint64
-	blocks       []block
+	record, kill, abort []byte
+	version             uint64
+	blocks              []block
+}
+
+// stops returns those that are stored, a kill first.
+func (s *store) stops() [][]byte {
+	return slices.DeleteFunc([][]byte{s.kill, s.abort}, func(stop []byte) bool { return stop == nil })
 }
 
 type block struct {

@@ -71,6 +71,7 @@ func (h *Member) load() error {
 func (h *Member) save() error {
 	h.mu.Lock()
 	f := file{Schema: fileSchema, Group: h.opts.Group, Executor: h.opts.ID, Sent: h.sent, Follower: h.follower.State()}
+	f.Follower.Kills = slices.DeleteFunc(f.Follower.Kills, func(id string) bool { return h.killing[id] })
 	h.mu.Unlock()
 	if f.same(&h.written) {
 		return nil

@@ -46,7 +46,9 @@ type fake struct {
 	why    string
 	refuse error
 	kills  []string
-	blocks []*executorv1.GetQualityReportResponse
+	// killing, which may be nil, is called at a kill, and returns its error.
+	killing func() error
+	blocks  []*executorv1.GetQualityReportResponse
 }
 
 func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
@@ -64,6 +66,9 @@ func (f *fake) Kill(by, _, reason string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.kills = append(f.kills, by+" "+reason)
+	if f.killing != nil {
+		return f.killing()
+	}
 	return nil
 }
 
@@ -245,6 +250,8 @@ type running struct {
 	fake    *fake
 	carrier *grouptest.Carrier
 	stopped bool
+	// logger, which may be nil, is that of the next process.
+	logger *slog.Logger
 }
 
 // start starts an executor in the folder.
@@ -258,9 +265,12 @@ func start(t *testing.T, n *grouptest.Network, keys dsse.Keys, id, dir string) *
 func (r *running) open(keys dsse.Keys, id, dir string) {
 	r.t.Helper()
 	var err error
+	if r.logger == nil {
+		r.logger = slog.New(slog.DiscardHandler)
+	}
 	r.Member, err = Open(Options{
 		Group: name, Keys: keys, Carrier: r.carrier, ID: id, Instance: time.Now().String(), Host: "host", Dir: dir, Executor: r.fake,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: r.logger,
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -71,7 +71,7 @@ func (h *Member) watch(ctx context.Context) {
 	}
 }
 
-// poll reads record and stop, at least as often as records are renewed.
+// poll reads record and stops, at least as often as records are renewed.
 func (h *Member) poll(ctx context.Context) {
 	for {
 		every := h.pollPeriod()
@@ -103,7 +103,8 @@ func (h *Member) readStored(ctx context.Context, within time.Duration) {
 			h.miss()
 		}
 	}
-	if stop, err := h.opts.Carrier.LastStop(ctx); err == nil && stop != nil {
+	stops, _ := h.opts.Carrier.Stops(ctx) // the next poll reads what could not be read
+	for _, stop := range stops {
 		h.take(group.StopMessage, stop)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +63,9 @@ type Member struct {
 	// sent is the number of the last block that the carrier has acknowledged.
 	sent    uint64
 	waiting int
-	// record and stop are the last messages that were taken, so that polls need not open them again.
-	record, stop []byte
+	// record and stops are the last messages that were taken, so that polls need not open them again.
+	record []byte
+	stops  [][]byte
 	// renewed is when the newest record was first seen.
 	renewed time.Time
 	// obeyed is why the executor refuses the record that it should obey, or its gate.
@@ -73,6 +75,9 @@ type Member struct {
 	// contact is when the carrier last answered, and absent is the error since then.
 	contact time.Time
 	absent  error
+
+	// killing are the ids of kills that the gate has not confirmed yet. They are not saved: a restart must obey them again.
+	killing map[string]bool
 
 	refused map[group.Reason]*atomic.Uint64
 	// missed counts the new records since the watch has had one: polls have found them.
@@ -91,6 +96,9 @@ const (
 	writeWait   = 2 * time.Second
 )
 
+// lastStops bounds the stops that polls do not open again: the newest kill and abort, and some that came in between.
+const lastStops = 4
+
 // errNotReached is why the carrier is absent before its first answer.
 var errNotReached = errors.New("it has not answered yet")
 
@@ -104,7 +112,7 @@ func Open(o Options) (*Member, error) {
 	}
 	h := &Member{
 		opts: o, file: fileIn(o.Dir), refused: map[group.Reason]*atomic.Uint64{}, kills: make(chan struct{}, 1), rewatch: func() {},
-		contact: time.Now(), absent: errNotReached,
+		contact: time.Now(), absent: errNotReached, killing: map[string]bool{},
 	}
 	for _, r := range group.Reasons() {
 		h.refused[r] = &atomic.Uint64{}
@@ -157,7 +165,7 @@ func (h *Member) Killed() {
 // take takes a message of the carrier.
 func (h *Member) take(k group.Kind, data []byte) {
 	var err error
-	var killed *fleetv1.Stop
+	var stopped, killed *fleetv1.Stop
 	h.mu.Lock()
 	switch k {
 	case group.RecordMessage:
@@ -179,33 +187,39 @@ func (h *Member) take(k group.Kind, data []byte) {
 			h.record, h.conflict = nil, nil
 		}
 	case group.StopMessage:
-		if bytes.Equal(data, h.stop) {
+		if slices.ContainsFunc(h.stops, func(s []byte) bool { return bytes.Equal(data, s) }) {
 			h.mu.Unlock()
 			return
 		}
-		h.stop = bytes.Clone(data)
-		var s *fleetv1.Stop
-		if s, err = h.follower.Stop(data); err == nil {
-			h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", s.GetKind().String(), "revision", s.GetRevision(),
-				"issuer", s.GetIssuer(), "reason", s.GetReason())
-			if s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
-				killed = s
-			}
+		h.stops = append(h.stops, bytes.Clone(data))
+		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
+		if stopped, err = h.follower.Stop(data); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+			killed = stopped
+			h.killing[killed.GetId()] = true
 		}
 	}
-	if reason, ok := group.IsRefused(err); ok {
+	reason, refused := group.IsRefused(err)
+	if refused {
 		h.refused[reason].Add(1)
-		if reason == group.Conflict {
-			h.conflict = err
-			h.opts.Logger.Error("another record with the same revision is refused", "group", h.opts.Group, "error", err)
-		} else if reason != group.Old {
-			h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
-		}
+	}
+	if reason == group.Conflict {
+		h.conflict = err
 	}
 	h.apply()
 	h.mu.Unlock()
-	if killed != nil {
-		_ = h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) // logged and retried
+	if killed != nil && h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) == nil { // an error is logged and retried
+		h.mu.Lock()
+		delete(h.killing, killed.GetId())
+		h.mu.Unlock()
+	}
+	switch {
+	case stopped != nil:
+		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
+			"issuer", stopped.GetIssuer(), "reason", stopped.GetReason())
+	case reason == group.Conflict:
+		h.opts.Logger.Error("another record with the same revision is refused", "group", h.opts.Group, "error", err)
+	case refused && reason != group.Old:
+		h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
 	}
 }
 
@@ -217,15 +231,23 @@ func (h *Member) apply() {
 
 // holdKills holds the record after every kill.
 func (h *Member) holdKills(ctx context.Context) {
+	hold := func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.follower.Hold()
+		h.apply()
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			select {
+			case <-h.kills:
+				hold() // the stop writes it
+			default:
+			}
 			return
 		case <-h.kills:
-			h.mu.Lock()
-			h.follower.Hold()
-			h.apply()
-			h.mu.Unlock()
+			hold()
 			_ = h.Keep(writeWait) // logged and retried
 		}
 	}

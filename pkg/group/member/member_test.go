@@ -3,10 +3,12 @@ package member
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,7 +137,7 @@ func TestStops(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := o.carrier.Stop(t.Context(), s); err != nil {
+			if err := o.carrier.Stop(t.Context(), kind, s); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -182,6 +184,129 @@ func TestStops(t *testing.T) {
 		r.wants(0)
 		o.change(50)
 		r.wants(50)
+	})
+}
+
+// slowLog is a log that hangs, once hangs is set, until it is opened.
+type slowLog struct {
+	hangs atomic.Bool
+	open  chan struct{}
+}
+
+func (s *slowLog) Write(p []byte) (int, error) {
+	if s.hangs.Load() {
+		<-s.open
+	}
+	return len(p), nil
+}
+
+// A log that hangs delays no abort of this executor.
+func TestHungLog(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+		log := &slowLog{open: make(chan struct{})}
+		r.logger = slog.New(slog.NewTextHandler(log, nil))
+		r.restart()
+		time.Sleep(10 * time.Second)
+		log.hangs.Store(true)
+		s, err := group.Stop(signer, name, "test", fleetv1.StopKind_STOP_KIND_ABORT, 1, "why", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, s); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !r.mu.TryLock() {
+			t.Error("the lock is held while a line is written")
+		} else {
+			r.mu.Unlock()
+		}
+		close(log.open)
+	})
+}
+
+// A kill is on disk as obeyed only after the gate was killed: until then a restart obeys it again.
+func TestKillIsSavedLast(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+		saved := func() int {
+			if err := r.Keep(time.Second); err != nil {
+				t.Error(err)
+			}
+			return len(r.written.Follower.Kills)
+		}
+		r.fake.killing = func() error {
+			if n := saved(); n != 0 {
+				t.Errorf("%d kills are on disk before the gate was killed", n)
+			}
+			return errors.New("the disk is full")
+		}
+		s, err := group.Stop(signer, name, "test", fleetv1.StopKind_STOP_KIND_KILL, 1, "why", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, s); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := saved(); n != 0 {
+			t.Errorf("%d kills are on disk after the gate could not be killed", n)
+		}
+		r.stop()
+		r.fake.killing = nil
+		r.restart()
+		time.Sleep(10 * time.Second)
+		if n := saved(); n != 1 || len(r.fake.kills) != 2 {
+			t.Errorf("%d kills are on disk, and the gate was killed %d times", n, len(r.fake.kills))
+		}
+	})
+}
+
+// A kill reaches an executor that was away, also if an abort was sent since, as at the end of every canary.
+func TestKillWhileAway(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		for _, restarted := range []bool{true, false} {
+			r := start(t, n, signer.Public(), fmt.Sprint("executor-", restarted), t.TempDir())
+			o.change(10)
+			time.Sleep(time.Minute)
+			r.carrier.Cut()
+			if restarted {
+				r.stop()
+			}
+			for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_KILL, fleetv1.StopKind_STOP_KIND_ABORT} {
+				s, err := group.Stop(signer, name, "test", kind, o.revision(), kind.String(), time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := o.carrier.Stop(t.Context(), kind, s); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+			}
+			r.carrier.Heal()
+			if restarted {
+				r.restart()
+			}
+			time.Sleep(time.Minute)
+			r.wants(0)
+			r.fake.mu.Lock()
+			if got := len(r.fake.kills); got != 1 {
+				t.Errorf("restarted %v: %d kills, want 1", restarted, got)
+			}
+			r.fake.mu.Unlock()
+			r.stop()
+			n.Wipe()
+		}
 	})
 }
 

@@ -55,7 +55,7 @@ func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Ki
 			_ = s.Unsubscribe() // it fails only if the connection is closed
 		}
 	}()
-	for _, s := range []string{admits, stops, records, storedSubject(g, stopKey)} {
+	for _, s := range []string{admits, stops, records, storedSubject(g, killKey), storedSubject(g, stopKey)} {
 		sub, err := c.nc.ChanSubscribe(s, messages)
 		if err != nil {
 			return err
@@ -69,7 +69,8 @@ func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Ki
 	if r, _, err := c.Record(ctx); err == nil && r != nil {
 		take(group.RecordMessage, r)
 	}
-	if s, err := c.LastStop(ctx); err == nil && s != nil {
+	stored, _ := c.Stops(ctx)
+	for _, s := range stored {
 		take(group.StopMessage, s)
 	}
 	for {
@@ -121,10 +122,17 @@ func (c *Carrier) get(ctx context.Context, key string) ([]byte, uint64, error) {
 // Record implements [group.Carrier].
 func (c *Carrier) Record(ctx context.Context) ([]byte, uint64, error) { return c.get(ctx, recordKey) }
 
-// LastStop implements [group.Carrier].
-func (c *Carrier) LastStop(ctx context.Context) ([]byte, error) {
-	s, _, err := c.get(ctx, stopKey)
-	return s, err
+// Stops implements [group.Carrier]. With an error it returns those that can be read.
+func (c *Carrier) Stops(ctx context.Context) ([][]byte, error) {
+	var all [][]byte
+	var errs []error
+	for _, key := range []string{killKey, stopKey} {
+		s, _, err := c.get(ctx, key)
+		if errs = append(errs, err); s != nil {
+			all = append(all, s)
+		}
+	}
+	return all, errors.Join(errs...)
 }
 
 // Put implements [group.Carrier].
@@ -165,7 +173,7 @@ func (c *Carrier) publish(ctx context.Context, subject, executor string, data []
 }
 
 // Stop implements [group.Carrier].
-func (c *Carrier) Stop(ctx context.Context, envelope []byte) error {
+func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
 	if err := c.connected(ctx); err != nil {
 		return err
 	}
@@ -173,9 +181,13 @@ func (c *Carrier) Stop(ctx context.Context, envelope []byte) error {
 	if sent == nil {
 		sent = c.flush(ctx)
 	}
+	key := stopKey
+	if kind == fleetv1.StopKind_STOP_KIND_KILL {
+		key = killKey
+	}
 	kv, err := c.bucket(ctx)
 	if err == nil {
-		if _, err = kv.Put(ctx, stopKey, envelope); err != nil {
+		if _, err = kv.Put(ctx, key, envelope); err != nil {
 			c.kv.Store(nil)
 		}
 	}

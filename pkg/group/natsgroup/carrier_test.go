@@ -46,6 +46,11 @@ func open(t *testing.T, o natsgroup.Options) *natsgroup.Carrier {
 	return c
 }
 
+const (
+	abort = fleetv1.StopKind_STOP_KIND_ABORT
+	kill  = fleetv1.StopKind_STOP_KIND_KILL
+)
+
 // patience bounds what a test waits for on a machine with a load. No test takes longer for it.
 const patience = time.Minute
 
@@ -94,12 +99,12 @@ func TestGroupsAreApart(t *testing.T) {
 	if _, err := a.Put(t.Context(), []byte("one"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Stop(t.Context(), []byte("halt")); err != nil {
+	if err := a.Stop(t.Context(), abort, []byte("halt")); err != nil {
 		t.Fatal(err)
 	}
 	stored(t, b, "")
-	if stop, err := b.LastStop(t.Context()); err != nil || stop != nil {
-		t.Errorf("another group has the stop %q (%v)", stop, err)
+	if stops, err := b.Stops(t.Context()); err != nil || len(stops) > 0 {
+		t.Errorf("another group has the stops %q (%v)", stops, err)
 	}
 }
 
@@ -140,7 +145,7 @@ func TestPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(messages, "welcome")
-	if err := operator.Stop(t.Context(), []byte("halt")); err != nil {
+	if err := operator.Stop(t.Context(), abort, []byte("halt")); err != nil {
 		t.Fatal(err)
 	}
 	next(messages, "halt")
@@ -148,7 +153,8 @@ func TestPermissions(t *testing.T) {
 	// was read.
 	for what, call := range map[string]func(context.Context) error{
 		"record": func(ctx context.Context) error { _, err := executor.Put(ctx, []byte("mine"), 0); return err },
-		"stop":   func(ctx context.Context) error { return executor.Stop(ctx, []byte("mine")) },
+		"stop":   func(ctx context.Context) error { return executor.Stop(ctx, abort, []byte("mine")) },
+		"kill":   func(ctx context.Context) error { return executor.Stop(ctx, kill, []byte("mine")) },
 	} {
 		short, end := context.WithTimeout(t.Context(), 100*time.Millisecond) // the server does not answer
 		if err := call(short); err == nil {
@@ -170,8 +176,17 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("the operator reads %q (%v)", blocks, err)
 	}
 	stored(t, operator, "two")
-	if stop, err := operator.LastStop(t.Context()); err != nil || string(stop) != "halt" {
-		t.Errorf("the stop is %q (%v)", stop, err)
+	if err := operator.Stop(t.Context(), kill, []byte("kill")); err != nil {
+		t.Fatal(err)
+	}
+	for who, c := range map[string]group.Carrier{"operator": operator, "executor": executor} {
+		until(t, who, func(ctx context.Context) error {
+			stops, err := c.Stops(ctx)
+			if got := string(bytes.Join(stops, []byte(" "))); err == nil && got != "kill halt" {
+				err = errors.New("the stops are " + got)
+			}
+			return err
+		})
 	}
 	cancel()
 	running.Wait()
@@ -274,7 +289,7 @@ func TestServerIsAwayAndComesBack(t *testing.T) {
 		"record":  func() error { _, _, err := c.Record(t.Context()); return err },
 		"put":     func() error { _, err := c.Put(t.Context(), nil, 1); return err },
 		"admit":   func() error { return c.Admit(t.Context(), "x", nil) },
-		"stop":    func() error { return c.Stop(t.Context(), nil) },
+		"stop":    func() error { return c.Stop(t.Context(), abort, nil) },
 		"report":  func() error { return c.PublishReport(t.Context(), "x", nil) },
 		"blocks":  func() error { return c.PublishBlocks(t.Context(), "x", "1", nil) },
 		"read":    func() error { return c.Blocks(t.Context(), nil) },

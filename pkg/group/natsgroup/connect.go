@@ -184,14 +184,16 @@ func storedSubject(g, key string) string { return subject(g, "stored."+key) }
 // The keys of the bucket.
 const (
 	recordKey = "record"
-	stopKey   = "stop"
+	killKey   = "kill"
+	// stopKey is that of the newest abort. Earlier versions have also stored kills under it.
+	stopKey = "stop"
 )
 
-// bucketConfig is the bucket with record and stop. The server sends what it has stored to all executors, so that none needs a
+// bucketConfig is the bucket with record and stops. The server sends what it has stored to all executors, so that none needs a
 // consumer.
 func bucketConfig(g string) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{
-		Bucket: bucketName(g), Description: "Greenlight: rollout record and stop of " + g, History: history,
+		Bucket: bucketName(g), Description: "Greenlight: rollout record and stops of " + g, History: history,
 		MaxValueSize: group.MaxEnvelope, Storage: jetstream.FileStorage, Replicas: 3,
 		RePublish: &jetstream.RePublish{Source: "$KV." + bucketName(g) + ".>", Destination: storedSubject(g, ">")},
 	}

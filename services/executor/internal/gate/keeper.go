@@ -83,10 +83,13 @@ type Keeper struct {
 	mu      sync.Mutex // guards changes of latched and sets; nobody waits for the disk under it
 	// sets counts how often a latch was set, even if no file can be written; nil without a folder.
 	sets *durable.Counter
-	// rollout, active and onKill are set before the first request.
+	// rollout and active are set before the first request.
 	rollout Rollout
 	active  func() shadow.Active
-	onKill  func()
+	// onKill is nil until [Keeper.OnKill]. The saver may call it before the first request.
+	onKill atomic.Pointer[func()]
+	// kills reports whether somebody has killed the gate since Open, present whether the kill file was there when it was last read.
+	kills, present atomic.Bool
 
 	saver *durable.Saver
 	// written is what the file has. The saver guards it.
@@ -97,7 +100,7 @@ type Keeper struct {
 // a missing file does if there was one. That kill is on disk, or Open fails.
 // The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
-	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }, onKill: func() {}}
+	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }}
 	k.latched.Store(&latches{})
 	k.budget.restore(time.Now(), nil)
 	if opts.Dir == "" {
@@ -146,9 +149,23 @@ func (k *Keeper) Govern(r Rollout) {
 // Ask makes the keeper ask which model ml-engine has. Call it before the first request.
 func (k *Keeper) Ask(active func() shadow.Active) { k.active = active }
 
-// OnKill makes the keeper call the function whenever somebody kills the gate, also if it is killed already. The function must not
-// block. Call OnKill before the first request.
-func (k *Keeper) OnKill(call func()) { k.onKill = call }
+// OnKill makes the keeper call the function whenever somebody kills the gate, also if it is killed already, and whenever the kill
+// file appears. It calls it now if that has happened since Open, or if the file exists. The function must not block.
+func (k *Keeper) OnKill(call func()) {
+	k.CheckKillFile()
+	k.onKill.Store(&call)
+	if k.kills.Load() || k.present.Load() {
+		call()
+	}
+}
+
+// tellKill calls the function of [Keeper.OnKill].
+func (k *Keeper) tellKill() {
+	k.kills.Store(true) // before the pointer is read: OnKill calls otherwise
+	if call := k.onKill.Load(); call != nil {
+		(*call)()
+	}
+}
 
 // Trouble describes a failing folder. It is empty if the state is written, or if there is no folder.
 func (k *Keeper) Trouble() string { return k.saver.Trouble() }
@@ -185,8 +202,14 @@ func (k *Keeper) Unfit(t *Terms) error {
 
 // CheckKillFile reads the kill file now. It is read anyway before the model decides, and every second.
 func (k *Keeper) CheckKillFile() {
-	if why := k.killFile(); why != "" && k.latched.Load()[killed] == nil {
+	why := k.killFile()
+	appeared := why != "" && !k.present.Load()
+	k.present.Store(why != "")
+	switch {
+	case why != "" && k.latched.Load()[killed] == nil:
 		k.shut(killed, byFile, "", why)
+	case appeared: // the latch is set already
+		k.tellKill()
 	}
 }
 

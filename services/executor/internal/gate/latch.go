@@ -78,7 +78,7 @@ func (l *latches) String() string {
 func (k *Keeper) shut(which executorv1.GateLatch, by, from, reason string) {
 	k.demote(k.set(which, by, from, reason))
 	if which == killed {
-		k.onKill()
+		k.tellKill()
 	}
 }
 

@@ -83,6 +83,16 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 // obey puts the record with the revision in force. After a demotion of its gate it goes on with the shadows, and the gate stays
 // shut, even if its latch is cleared, until a higher revision.
 func (k *Keeper) obey(record uint64, c *change, until time.Time) error {
+	changed, err := k.follow(record, c, until)
+	if r := changed; r != nil { // the log may be slow
+		k.opts.Logger.Info("rollout", "percent", r.percent(), "mode", modeWord(r.Mode), "revision", r.Revision, "record", record,
+			"holder", r.Holder, "by", r.By, "reason", r.Reason, "plan", r.Plan.Digest())
+	}
+	return err
+}
+
+// follow is obey without the log. It returns the rollout if it is a new one.
+func (k *Keeper) follow(record uint64, c *change, until time.Time) (*Rollout, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -100,36 +110,35 @@ func (k *Keeper) obey(record uint64, c *change, until time.Time) error {
 		}
 	}
 	if err := next.sample(k.opts.Salt); err != nil {
-		return err
+		return nil, err
 	}
 	if err := k.gateRefuses(next); err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case !renews(before, next):
 		if next.Mode == gated {
 			if err := k.opts.Gate.Unfit(next.Gate); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		k.put(next)
-		k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
-			"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
+		return next, nil
 	case until.After(before.Expires):
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
 		k.put(next)
 	}
-	return nil
+	return nil, nil //nolint:nilnil // the rollout goes on
 }
 
 // rest sets 0 %.
 func (k *Keeper) rest(why string) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	now := time.Now()
 	k.settle(now)
 	before := k.now.Load()
 	if before.Mode == off {
+		k.mu.Unlock()
 		return
 	}
 	if why == "" {
@@ -139,6 +148,7 @@ func (k *Keeper) rest(why string) {
 		Mode: off, Revision: before.Revision + 1, By: k.byGroup(), Time: now, Reason: why, Plan: before.Plan, Demoted: before.Demoted,
 	}
 	k.put(next)
+	k.mu.Unlock()
 	k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
 		"by", next.By, "reason", why)
 }

@@ -141,7 +141,11 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 			ended.Fleet = c.hold.counted(&b.counted)
 		}
 		if ended.Decision == Passed || ended.Decision == Stopped {
-			ended.PSI, ended.PSIReason = b.psi(ctx)
+			var end *ending
+			if ended.PSI, ended.PSIReason, end = b.psi(ctx); end != nil {
+				last = *end
+				ended.Decision, ended.Reason = last.decision, last.reason
+			}
 		}
 		c.emit(ended)
 		if !last.retry {

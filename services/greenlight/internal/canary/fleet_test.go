@@ -64,6 +64,8 @@ type fleetTrial struct {
 	members []*fleettest.Member
 	stops   []func()
 	min     float64
+	// psi, which may be nil, replaces that of the options.
+	psi func(context.Context) (float64, error)
 }
 
 // newFleetTrial starts n executors of a group, within a bubble of synctest.
@@ -113,6 +115,9 @@ func (tr *fleetTrial) runGroup(ctx context.Context, t *testing.T, g *fleetgroup.
 	}
 	defer p.Close()
 	o := tr.options()
+	if tr.psi != nil {
+		o.PSI = tr.psi
+	}
 	o.Record, o.Executors, o.Fleet = r, nil, &FleetOptions{Group: g, Publisher: p, Model: testModel.Digest, MinFleet: tr.min}
 	got, err := NewController(o).Run(ctx)
 	if err != nil {
@@ -299,6 +304,56 @@ func TestFleetStopped(t *testing.T) {
 			t.Errorf("the next run: %s %q", r.Decision, r.Reason)
 		}
 	})
+}
+
+// A stop while the drift is read ends the run: the next phase does not begin.
+func TestFleetStoppedInsidePSI(t *testing.T) {
+	t.Parallel()
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := newFleetTrial(t, 5)
+			defer tr.end()
+			g := tr.group(t, tr.net.Carrier())
+			defer g.Close()
+			other := tr.group(t, tr.net.Carrier())
+			defer other.Close()
+			stop := func() {
+				if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+					t.Error(err)
+				}
+			}
+			begun := 0
+			tr.at = func(e Event) {
+				if e.Kind == PhaseBegun {
+					begun++
+				}
+				// The last poll of the phase comes just before the renewal for the drift.
+				if !late && e.Kind == Polled && e.Poll.Left == 0 && e.Poll.Verdict.OK() {
+					stop()
+				}
+			}
+			tr.psi = func(context.Context) (float64, error) {
+				if late {
+					stop()
+				}
+				time.Sleep(time.Second)
+				return 0, nil
+			}
+			r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+			if r.Decision != Aborted || !strings.Contains(r.Reason, `has stopped it: "enough"`) || !r.RolledBack {
+				t.Errorf("late %v: got %s %q, rolled back %v", late, r.Decision, r.Reason, r.RolledBack)
+			}
+			if want := map[bool]int{false: 1, true: 2}[late]; begun != want {
+				t.Errorf("late %v: %d phases have begun, want %d", late, begun, want)
+			}
+			tr.atZero(t)
+			for _, f := range tr.fakes {
+				if f.truth[100] > 0 {
+					t.Errorf("late %v: %s has compared %d requests at 100 %%", late, f.addr, f.truth[100])
+				}
+			}
+		})
+	}
 }
 
 // A second controller is refused while the first renews, and is named the holder.

@@ -409,17 +409,20 @@ func (a *attempt) changed(s reading) string {
 	return ""
 }
 
-// psi reads the drift, which may take a while. The leases are renewed first.
-func (a *attempt) psi(ctx context.Context) (value *float64, reason string) {
+// psi reads the drift, which may take a while. The leases are renewed first. If somebody else has taken or stopped the share, it
+// returns how the phase ends; the next renewal finds other errors again.
+func (a *attempt) psi(ctx context.Context) (value *float64, reason string, end *ending) {
 	if a.opts.PSI == nil {
-		return nil, "no ml-engine was named"
+		return nil, "no ml-engine was named", nil
 	}
-	a.renew(ctx) // the next renewal finds the same errors
+	if taken := (*takenError)(nil); errors.As(errors.Join(a.renew(ctx)...), &taken) {
+		return nil, "", &ending{decision: Aborted, reason: taken.Error()}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*a.timeout)
 	defer cancel()
 	v, err := a.opts.PSI(ctx)
 	if err != nil {
-		return nil, oneLine(err)
+		return nil, oneLine(err), nil
 	}
-	return &v, ""
+	return &v, "", nil
 }

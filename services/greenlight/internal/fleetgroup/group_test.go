@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,14 +212,30 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// admitCounter counts admissions.
+type admitCounter struct {
+	group.Carrier
+	n atomic.Int64
+}
+
+func (c *admitCounter) Admit(ctx context.Context, executor string, envelope []byte) error {
+	c.n.Add(1)
+	return c.Carrier.Admit(ctx, executor, envelope)
+}
+
 // Only one of two controllers that begin at once gets the record.
 func TestPublishRace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, "a")
 		defer d.end()
-		g, other := d.open(t), d.open(t)
+		counted := &admitCounter{Carrier: d.net.Carrier()}
+		g := d.open(t)
 		defer g.Close()
+		other, err := Open(Options{Group: "desk-a", Signer: d.signer, Carrier: counted})
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer other.Close()
 		first, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
 		second, failed := other.Publish(t.Context(), Claim{Holder: "run-2", Lease: 30 * time.Second})
@@ -235,8 +252,15 @@ func TestPublishRace(t *testing.T) {
 		if err := second.Change(t.Context(), observe(20, 30*time.Second), keep); !errors.As(err, &taken) || !strings.Contains(taken.Reason, "held by run-1") {
 			t.Errorf("the second: %v", err)
 		}
-		if err := first.Renew(t.Context()); err != nil {
-			t.Errorf("the first: %v", err)
+		// The second admits nobody any more: an executor that it admits would leave the first.
+		for range 20 {
+			if err := first.Renew(t.Context()); err != nil {
+				t.Errorf("the first: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		if got, n := d.executors["a"].Percent(), counted.n.Load(); got != 10 || n > 0 {
+			t.Errorf("the executor is at %g %%, want the 10 %% of the first; the second has sent %d admissions", got, n)
 		}
 	})
 }
@@ -359,6 +383,89 @@ func TestStops(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stop between Publish and the first record, or between two records, is not overridden, although the next record has a higher
+// revision. The controller may still publish 0 %.
+func TestStopBeforeChange(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+		for _, first := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, "a")
+				defer d.end()
+				g, other := d.open(t), d.open(t)
+				defer g.Close()
+				defer other.Close()
+				if err := other.StopNow(t.Context(), kind, "of an earlier run"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+				change := func(percent float64) error {
+					return p.Change(t.Context(), observe(percent, 30*time.Second), func(uint64) {})
+				}
+				if !first {
+					if err := change(10); err != nil {
+						t.Fatalf("after the stop of an earlier run: %v", err)
+					}
+					time.Sleep(3 * time.Second)
+				}
+				if _, err := other.Stop(t.Context(), kind, "enough"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				taken := (*TakenError)(nil)
+				if err := change(20); !errors.As(err, &taken) || !strings.Contains(taken.Reason, `has stopped it: "enough"`) {
+					t.Errorf("%v, first %v: %v", kind, first, err)
+				}
+				time.Sleep(5 * time.Second)
+				if got := d.executors["a"].Percent(); got != 0 {
+					t.Errorf("%v, first %v: the executor is at %g %%", kind, first, got)
+				}
+				off := &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(30 * time.Second)}
+				if err := p.Change(t.Context(), off, func(uint64) {}); err != nil {
+					t.Errorf("0 %%: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// An earlier controller that ends late aborts its own records, and not the run that has taken over.
+func TestLateEndOfAnEarlierController(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g, other := d.open(t), d.open(t)
+		defer g.Close()
+		defer other.Close()
+		publish := func(g *Group, holder string) *Publisher {
+			p, err := g.Publish(t.Context(), Claim{Holder: holder, Lease: 30 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Change(t.Context(), observe(10, 30*time.Second), func(uint64) {}); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		first := publish(g, "run-1")
+		defer first.Close()
+		second := publish(other, "run-2") // the first is not renewed
+		defer second.Close()
+		if err := g.StopUpTo(t.Context(), first.Last().GetRevision(), "the end"); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Renew(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // An executor that is cut off is not read back, and the error names it.

@@ -29,6 +29,10 @@ type Publisher struct {
 	version, known uint64
 	// above is what new revisions are above.
 	above uint64
+	// before is the revision of the record that was stored when this process became the controller, and old are the ids of the
+	// stops that were stored then.
+	before uint64
+	old    map[string]bool
 
 	mu      sync.Mutex // guards session
 	session *group.Session
@@ -60,11 +64,17 @@ func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := revision
-	if s, err := g.lastStop(ctx); err == nil && s != nil {
-		revision = max(revision, s.GetRevision())
+	stops, err := g.storedStops(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
 	}
-	p := &Publisher{g: g, version: version, known: known, above: max(revision, c.Above), session: group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())}
+	p := &Publisher{
+		g: g, version: version, known: revision, above: max(revision, c.Above), before: revision, old: map[string]bool{},
+		session: group.NewSession(g.Group(), Issuer(), g.Signer, time.Now()),
+	}
+	for _, s := range stops {
+		p.above, p.old[s.GetId()] = max(p.above, s.GetRevision()), true
+	}
 	admit, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	heard := make(chan string, maxMembers)
@@ -146,15 +156,19 @@ func (g *Group) record(ctx context.Context) (*fleetv1.Record, uint64, error) {
 	return r, version, err
 }
 
-// lastStop returns the newest stop of the store that this operator's key has signed; nil without one.
-func (g *Group) lastStop(ctx context.Context) (*fleetv1.Stop, error) {
+// storedStops returns the stops of the store that this operator's key has signed. With an error it returns those that
+// can be read.
+func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	envelope, err := g.Carrier.LastStop(ctx)
-	if err != nil || len(envelope) == 0 {
-		return nil, err
+	envelopes, err := g.Carrier.Stops(ctx)
+	var all []*fleetv1.Stop
+	for _, e := range envelopes {
+		if s, err := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e); err == nil {
+			all = append(all, s)
+		}
 	}
-	return group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope)
+	return all, err
 }
 
 // Session returns the id of the session.
@@ -167,9 +181,29 @@ func (p *Publisher) Last() *fleetv1.Record {
 	return p.session.Last()
 }
 
-// Change publishes a record with the terms. keep gets its revision before it is published. The error is a [*TakenError], or
-// that of a call, which may have succeeded nevertheless: repeat it with [Publisher.Renew].
+// stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller, whatever the
+// revision of that stop: it was sent while this process changed the record. An abort of records from before is not meant: it is
+// how an earlier controller ends. Another error is that of the call.
+func (p *Publisher) stopped(ctx context.Context) error {
+	stops, err := p.g.storedStops(ctx)
+	for _, s := range stops {
+		if p.old[s.GetId()] || s.GetKind() == fleetv1.StopKind_STOP_KIND_ABORT && s.GetRevision() <= p.before {
+			continue
+		}
+		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
+	}
+	return err
+}
+
+// Change publishes a record with the terms. keep gets its revision before it is published. The error is a [*TakenError], also
+// after a stop that somebody has sent, unless the terms let no executor do anything; or it is that of a call, which may have
+// succeeded nevertheless: repeat it with [Publisher.Renew] if there is a new record, otherwise with Change.
 func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func(revision uint64)) error {
+	if !idle(terms) {
+		if err := p.stopped(ctx); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
 	r, envelope, err := p.session.Change(terms, p.above, time.Now())
 	p.mu.Unlock()
@@ -180,11 +214,10 @@ func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func
 	return p.put(ctx, envelope)
 }
 
-// Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change]. A stop that
-// somebody has sent is a [*TakenError] too.
+// Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change].
 func (p *Publisher) Renew(ctx context.Context) error {
-	if s, err := p.g.lastStop(ctx); err == nil && s.GetRevision() >= p.Last().GetRevision() {
-		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
+	if taken := (*TakenError)(nil); errors.As(p.stopped(ctx), &taken) { // a stop that cannot be read ends no lease
+		return taken
 	}
 	return p.Repeat(ctx)
 }
@@ -200,8 +233,17 @@ func (p *Publisher) Repeat(ctx context.Context) error {
 	return p.put(ctx, envelope)
 }
 
-// put replaces the record, unless somebody else has.
+// put replaces the record, unless somebody else has: then it also ends the admissions, which would take executors away from the
+// other controller.
 func (p *Publisher) put(ctx context.Context, envelope []byte) error {
+	err := p.replace(ctx, envelope)
+	if taken := (*TakenError)(nil); errors.As(err, &taken) {
+		p.cancel()
+	}
+	return err
+}
+
+func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	version, err := p.g.Carrier.Put(ctx, envelope, p.version)
 	if err == nil {
 		p.wrote(version)

@@ -31,13 +31,14 @@ type stops struct {
 
 // Stop stops all executors of the group now, and returns when it was sent. It does not wait for them.
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
-	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them.
-	now := time.Now()
-	revision := uint64(max(1, now.UnixMilli()))
+	revision := uint64(1)
 	if r, _, err := g.record(ctx); err == nil && r != nil {
-		revision = max(revision, r.GetRevision())
+		revision = min(r.GetRevision()+1, group.MaxRevision)
 	}
-	return now, g.stop(context.WithoutCancel(ctx), kind, revision, reason) // reading the record may have taken the time
+	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them.
+	now := time.Now() // reading the record may have taken a while
+	revision = max(revision, uint64(max(1, now.UnixMilli())))
+	return now, g.stop(context.WithoutCancel(ctx), kind, revision, reason)
 }
 
 // StopUpTo stops the records up to the revision, of this operator, and no later ones.
@@ -55,7 +56,7 @@ func (g *Group) stop(ctx context.Context, kind fleetv1.StopKind, revision uint64
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := g.Carrier.Stop(ctx, envelope); err != nil {
+	if err := g.Carrier.Stop(ctx, kind, envelope); err != nil {
 		return fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
 	}
 	return nil

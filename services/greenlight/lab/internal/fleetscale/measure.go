@@ -220,7 +220,7 @@ func (o *Options) abort(ctx context.Context, s *natshost.Servers) (time.Time, er
 	if err != nil {
 		return sent, err
 	}
-	return sent, c.Stop(ctx, envelope)
+	return sent, c.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, envelope)
 }
 
 // maxSamples bounds the file of samples, in bytes.

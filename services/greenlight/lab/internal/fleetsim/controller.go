@@ -124,10 +124,10 @@ func (c *controller) learn(ctx context.Context) {
 	if err == nil {
 		c.version = version
 	}
-	stop, _ := c.carrier.LastStop(ctx)
+	stops, _ := c.carrier.Stops(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, stored := range [][]byte{record, stop} {
+	for _, stored := range append(stops, record) {
 		if m := c.t.known(stored); m != nil {
 			c.above = max(c.above, m.revision)
 		}

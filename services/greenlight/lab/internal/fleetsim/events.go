@@ -114,7 +114,7 @@ func (w *world) stop(kind fleetv1.StopKind) string {
 	if err != nil {
 		return err.Error()
 	}
-	m := &message{kind: group.StopMessage, envelope: envelope, revision: revision}
+	m := &message{kind: group.StopMessage, envelope: envelope, revision: revision, stop: kind}
 	w.t.issued(m)
 	w.send(w.ctx, m)
 	return fmt.Sprintf("up to revision %d", revision)

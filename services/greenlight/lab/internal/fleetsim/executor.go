@@ -159,13 +159,13 @@ func (c *witnessed) Record(ctx context.Context) ([]byte, uint64, error) {
 	return data, version, err
 }
 
-// LastStop implements [group.Carrier].
-func (c *witnessed) LastStop(ctx context.Context) ([]byte, error) {
-	data, err := c.Carrier.LastStop(ctx)
-	if err == nil && data != nil {
+// Stops implements [group.Carrier].
+func (c *witnessed) Stops(ctx context.Context) ([][]byte, error) {
+	all, err := c.Carrier.Stops(ctx)
+	for _, data := range all {
 		c.p.alive(func() { c.p.e.takes(data) })
 	}
-	return data, err
+	return all, err
 }
 
 // PublishReport implements [group.Carrier].

@@ -2,6 +2,7 @@ package fleetsim
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -62,11 +63,12 @@ type message struct {
 	kind     group.Kind
 	at       time.Time
 	envelope []byte
-	// executor, nonce, session, reset are those of an admission, record is one, revision is that of a stop or an admission.
+	// executor, nonce, session, reset are those of an admission, record is one, revision is that of a stop or an admission, stop is the kind.
 	executor, nonce, session string
 	reset                    bool
 	record                   *fleetv1.Record
 	revision                 uint64
+	stop                     fleetv1.StopKind
 	body                     string
 }
 
@@ -146,10 +148,10 @@ type witness struct {
 	// admitted are the admissions that answer a nonce in time, newest the last renewals that were given, by session and revision.
 	admitted []*message
 	newest   map[term]*message
-	// stop is the last stop that was given. over is that of the last reset: a reset ends an abort that is still stored.
-	stop, over *message
-	record     *fleetv1.Record
-	until      time.Time
+	// had are the stops that this process was given, over those before the last reset: a reset ends aborts that are still stored.
+	had, over map[*message]bool
+	record    *fleetv1.Record
+	until     time.Time
 }
 
 type first struct {
@@ -215,7 +217,7 @@ func (w *witness) restart(left state) {
 	case lost:
 		w.forget()
 	}
-	w.given, w.nonces, w.admitted, w.newest, w.record, w.stop, w.over = nil, map[string]time.Time{}, nil, map[term]*message{}, nil, nil, nil
+	w.given, w.nonces, w.admitted, w.newest, w.record, w.had, w.over = nil, map[string]time.Time{}, nil, map[term]*message{}, nil, map[*message]bool{}, nil
 }
 
 func (w *witness) forget() {
@@ -265,12 +267,12 @@ func (w *witness) takes(envelope []byte) {
 		}
 		if w.share(now) == 0 { // otherwise it is refused
 			w.forget()
-			w.given, w.admitted, w.newest, w.over = nil, nil, map[term]*message{}, w.stop
+			w.given, w.admitted, w.newest, w.over = nil, nil, map[term]*message{}, maps.Clone(w.had)
 			clear(w.nonces)
 		}
 		return
 	default:
-		if w.stop = m; m == w.over {
+		if w.had[m] = true; w.over[m] {
 			return
 		}
 	}

@@ -252,7 +252,7 @@ func (w *world) send(ctx context.Context, m *message) {
 	case group.AdmissionMessage:
 		_ = w.evil.Admit(ctx, m.executor, m.envelope)
 	default:
-		_ = w.evil.Stop(ctx, m.envelope)
+		_ = w.evil.Stop(ctx, m.stop, m.envelope)
 	}
 }
 
