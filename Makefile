@@ -110,10 +110,11 @@ fleet: lab ## Show a canary of four executors over NATS, of which a server and t
 	$(LAB) fleet demo
 
 .PHONY: fleet-proof
-fleet-proof: lab ## Prove that nothing keeps a share of a group alive: 1,000 simulated schedules, 20 on NATS servers
+fleet-proof: lab ## Prove that nothing keeps a share of a group alive: 1,000 simulated schedules, 20 on NATS servers, defects that are found
 	@mkdir -p var
 	$(LAB) fleet --seeds 1000 --json var/fleet.json
 	$(LAB) fleet --nats --seeds 20 --json var/fleet-nats.json
+	GREENLIGHT_PROOF=1 $(TEST) -count=1 -run TestMutantsAreFound ./services/greenlight/lab/internal/fleetsim
 
 .PHONY: fleet-scale
 fleet-scale: lab ## Measure what groups of 10, 100 and 1,000 executors cost
