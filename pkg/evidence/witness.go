@@ -28,7 +28,8 @@ type Witness interface {
 var (
 	// ErrWitness is returned when the witness did not get a head. The evidence itself is written.
 	ErrWitness = errors.New("the witness did not get the head of the chain")
-	errNoHead  = errors.New("the witness has no head yet")
+	// ErrNoHead is returned by a witness that has got no head yet.
+	ErrNoHead = errors.New("the witness has no head yet")
 )
 
 // OpenWitness returns the witness at a place: "file:" and a path, or the URL of an HTTP server. Empty is none.
@@ -51,10 +52,14 @@ type witnessed struct {
 	Hash string `json:"hash"`
 }
 
-// maxWitnessed limits a head in JSON, in bytes.
-const maxWitnessed = 1 << 10
+// MaxWitnessed limits a head in JSON, in bytes.
+const MaxWitnessed = 1 << 10
 
-func parseWitnessed(data []byte) (string, error) {
+// EncodeHead returns the head of a chain of seq lines in JSON.
+func EncodeHead(seq uint64, hash string) ([]byte, error) { return json.Marshal(witnessed{seq, hash}) }
+
+// ParseHead returns the head in the JSON of EncodeHead.
+func ParseHead(data []byte) (string, error) {
 	var w witnessed
 	if err := json.Unmarshal(data, &w); err != nil {
 		return "", fmt.Errorf("the witness has no head in JSON: %w", err)
@@ -73,11 +78,11 @@ func (f fileWitness) Put(seq uint64, hash string) error {
 	if err := durable.MkdirAll(filepath.Dir(string(f)), 0o755); err != nil {
 		return err
 	}
-	lines, err := durable.OpenLines(string(f), maxWitnessed)
+	lines, err := durable.OpenLines(string(f), MaxWitnessed)
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(witnessed{seq, hash})
+	line, err := EncodeHead(seq, hash)
 	if err == nil {
 		err = lines.Append(append(line, '\n'))
 	}
@@ -92,9 +97,9 @@ func (f fileWitness) Head() (string, error) {
 	}
 	end := bytes.LastIndexByte(data, '\n') // what follows was cut short by a kill
 	if end < 0 {
-		return "", errNoHead
+		return "", ErrNoHead
 	}
-	return parseWitnessed(data[bytes.LastIndexByte(data[:end], '\n')+1 : end])
+	return ParseHead(data[bytes.LastIndexByte(data[:end], '\n')+1 : end])
 }
 
 // httpWitness posts the heads to a URL, and gets the newest from there.
@@ -105,7 +110,7 @@ const witnessTimeout = 10 * time.Second
 
 // Put implements Witness.
 func (h httpWitness) Put(seq uint64, hash string) error {
-	body, err := json.Marshal(witnessed{seq, hash})
+	body, err := EncodeHead(seq, hash)
 	if err != nil {
 		return err
 	}
@@ -119,7 +124,7 @@ func (h httpWitness) Head() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return parseWitnessed(data)
+	return ParseHead(data)
 }
 
 func (h httpWitness) do(method string, body io.Reader) ([]byte, error) {
@@ -135,7 +140,7 @@ func (h httpWitness) do(method string, body io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxWitnessed))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxWitnessed))
 	if err != nil {
 		return nil, err
 	}

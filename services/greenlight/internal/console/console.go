@@ -21,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/natswitness"
 )
 
 // Exit codes.
@@ -175,7 +176,11 @@ func declareSeal(fs *pflag.FlagSet, seal *evidence.Seal) {
 		seal.Signer, err = dsse.ReadSigner(path)
 		return err
 	})
-	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, or an http(s) URL that takes it by POST and returns the newest by GET", func(place string) (err error) {
+	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, an http(s) URL that takes it by POST and returns the newest by GET, or nats://host:port/BUCKET", func(place string) (err error) {
+		if natswitness.Is(place) {
+			seal.Witness, err = natswitness.Open(place)
+			return err
+		}
 		seal.Witness, err = evidence.OpenWitness(place)
 		return err
 	})
