@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A writer is told whether its file is locked.
+// A writer learns whether its file is locked.
 func TestWriterKnowsOfTheLock(t *testing.T) {
 	for name, want := range map[string]bool{"free": true, "taken": false} {
 		path := filepath.Join(t.TempDir(), "x")

@@ -20,7 +20,7 @@ type spanQueue struct {
 	// max is the most spans that are passed on and not exported yet, at most the queue of the SDK.
 	max             int64
 	queued, dropped atomic.Int64
-	// report is told how many spans were dropped since the last report.
+	// report gets the number of spans that were dropped since the last report.
 	report func(spans int64)
 
 	mu       sync.Mutex // guards reported

@@ -192,7 +192,7 @@ func (o *operator) take(ctx context.Context, raw []byte) {
 	_ = o.carrier.Admit(ctx, r.GetExecutorId(), a)
 }
 
-// put issues a record and stores it, whoever has stored another. The caller holds the lock.
+// put issues a record and stores it, even if somebody else has stored another. The caller holds the lock.
 func (o *operator) put(ctx context.Context, issue func(time.Time) (*fleetv1.Record, []byte, error)) {
 	r, data, err := issue(time.Now())
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The kill file, and a kill before OnKill, are told, whatever the latch says.
+// OnKill hears of the kill file and of an earlier kill, whatever the latch says.
 func TestOnKillIsTold(t *testing.T) {
 	dir := t.TempDir()
 	k, err := Open(Options{Allowed: true, Dir: dir, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})

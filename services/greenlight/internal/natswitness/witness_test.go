@@ -18,7 +18,7 @@ func TestWitness(t *testing.T) {
 	t.Parallel()
 	place := natstest.Start(t, 1).URL + "/heads"
 	if !natswitness.Is(place) || natswitness.Is("https://example.test/heads") || natswitness.Is("file:heads") {
-		t.Error("the places are not told apart")
+		t.Error("a place is taken for one of another kind")
 	}
 	w, err := natswitness.Open(place)
 	if err != nil {

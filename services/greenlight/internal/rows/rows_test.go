@@ -251,7 +251,7 @@ func TestPushInterrupted(t *testing.T) {
 	})
 }
 
-// An object with another content is reported and left, whether its size or only its content differs, and whoever wrote it. It
+// An object with another content is reported and left, whether its size or only its content differs, and no matter who wrote it. It
 // does not keep back the others.
 func TestPushOfDifferentContent(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
