@@ -1,13 +1,13 @@
 package group
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
@@ -15,14 +15,7 @@ import (
 // newSigner returns a new key.
 func newSigner(t testing.TB) *dsse.Signer {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(path); err != nil {
-		t.Fatal(err)
-	}
-	s, err := dsse.ReadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, _ := keytest.New(t)
 	return s
 }
 

@@ -13,16 +13,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 )
 
 // keys creates a key pair and returns both halves.
 func keys(t *testing.T) (private string, public dsse.Keys) {
 	t.Helper()
-	private = filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(private); err != nil {
-		t.Fatal(err)
-	}
+	_, private = keytest.New(t)
 	public, err := dsse.ReadKeys(private + ".pub")
 	if err != nil || len(public) != 1 {
 		t.Fatalf("got %d keys, %v", len(public), err)

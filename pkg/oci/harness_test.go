@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/oci"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
 const version = "v1.8.1-rc1"
@@ -70,15 +71,8 @@ func signed(t *testing.T, version string) (*model.Registry, dsse.Keys) {
 // sign signs the model with a new key.
 func sign(t *testing.T, r *model.Registry, version string) dsse.Keys {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(path); err != nil {
-		t.Fatal(err)
-	}
-	key, err := dsse.ReadSigner(path)
-	if err == nil {
-		err = r.Sign(model.Entry{Name: "test", Version: version}, key)
-	}
-	if err != nil {
+	key, path := keytest.New(t)
+	if err := r.Sign(model.Entry{Name: "test", Version: version}, key); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := dsse.ReadKeys(path + ".pub")

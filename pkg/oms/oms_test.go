@@ -20,18 +20,12 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
 func newKey(t testing.TB) (*dsse.Signer, string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(path); err != nil {
-		t.Fatal(err)
-	}
-	key, err := dsse.ReadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, path := keytest.New(t)
 	return key, path + ".pub"
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
@@ -27,14 +27,7 @@ const (
 
 func newSigner(t *testing.T) *dsse.Signer {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(path); err != nil {
-		t.Fatal(err)
-	}
-	s, err := dsse.ReadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, _ := keytest.New(t)
 	return s
 }
 

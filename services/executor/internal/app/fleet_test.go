@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
@@ -26,14 +27,7 @@ import (
 // inFleet returns the options of an executor of a group, and the key of its operator.
 func inFleet(t *testing.T, engine *enginetest.Engine, url string) (*app.Options, *dsse.Signer) {
 	t.Helper()
-	key := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(key); err != nil {
-		t.Fatal(err)
-	}
-	signer, err := dsse.ReadSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, key := keytest.New(t)
 	o := options(t, engine)
 	o.Control.Insecure, o.StateDir, o.SamplePercent = true, t.TempDir(), 0
 	o.Fleet = app.Fleet{URL: url, Group: "desk-a", Trust: key + ".pub"}

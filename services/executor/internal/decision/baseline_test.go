@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
@@ -45,10 +46,7 @@ func TestLoadBaseline(t *testing.T) {
 // With keys, both forms refuse a baseline of a model that is not signed with one of them.
 func TestLoadSignedBaseline(t *testing.T) {
 	registry := enginetest.Registry(t, "v1.8.1", "v1")
-	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(private); err != nil {
-		t.Fatal(err)
-	}
+	_, private := keytest.New(t)
 	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)

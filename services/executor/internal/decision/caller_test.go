@@ -21,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
@@ -181,10 +182,7 @@ func TestLoadCallerBaseline(t *testing.T) {
 	if err != nil || b.Version != "desk@7" || b.Digest != deskDigest() {
 		t.Errorf("got %+v, %v", b, err)
 	}
-	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(private); err != nil {
-		t.Fatal(err)
-	}
+	_, private := keytest.New(t)
 	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)

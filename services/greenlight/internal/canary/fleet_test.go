@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -24,10 +25,13 @@ import (
 )
 
 // grouped makes a fake executor one of a group.
-type grouped struct{ *fakeExecutor }
+type grouped struct {
+	*fakeExecutor
+	fleettest.NoBlocks
+}
 
-// Obey implements fleettest.Executor.
-func (g grouped) Obey(r *fleetv1.Record, until time.Time) {
+// Obey implements [member.Executor].
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
@@ -43,12 +47,13 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time) {
 	if r != nil {
 		g.expires = until
 	}
+	return nil
 }
 
-// Kill implements fleettest.Executor.
-func (grouped) Kill(string) {}
+// Kill implements [member.Executor].
+func (grouped) Kill(_, _, _ string) error { return nil }
 
-// Report implements fleettest.Executor.
+// Report implements [member.Executor].
 func (g grouped) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	report, err := g.GetShadowReport(ctx, nil)
 	rollout, unread := g.GetRollout(ctx, nil)
@@ -71,14 +76,15 @@ type fleetTrial struct {
 // newFleetTrial starts n executors of a group, within a bubble of synctest.
 func newFleetTrial(t *testing.T, n int) *fleetTrial {
 	t.Helper()
-	tr := &fleetTrial{trial: newTrial(0), net: grouptest.NewNetwork(1), signer: fleettest.Signer(t), min: 0.9}
+	signer, _ := keytest.New(t)
+	tr := &fleetTrial{trial: newTrial(0), net: grouptest.NewNetwork(1), signer: signer, min: 0.9}
 	tr.policy.Phases = []float64{10, 100}
 	tr.policy.PhaseDuration = gate.Duration(5 * time.Minute)
 	tr.policy.HoldLimit = gate.Duration(10 * time.Minute)
 	for i := range n {
 		f := newFake(fmt.Sprintf("executor-%03d", i))
-		m := &fleettest.Member{Executor: grouped{f}, Group: "desk-a", ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
-		tr.fakes, tr.members, tr.stops = append(tr.fakes, f), append(tr.members, m), append(tr.stops, m.Start(t.Context()))
+		m := &fleettest.Member{Executor: grouped{fakeExecutor: f}, ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
+		tr.fakes, tr.members, tr.stops = append(tr.fakes, f), append(tr.members, m), append(tr.stops, m.Start(t))
 	}
 	return tr
 }
@@ -205,13 +211,13 @@ func TestFleetComesAndGoes(t *testing.T) {
 		restart := step(time.Minute, func() {
 			tr.stops[0]()
 			tr.fakes[0].restart()
-			tr.stops[0] = tr.members[0].Start(t.Context())
+			tr.stops[0] = tr.members[0].Start(t)
 		})
 		gone := step(2*time.Minute, func() { tr.stops[1]() })
 		come := step(3*time.Minute, func() {
 			f := newFake("executor-new")
-			m := &fleettest.Member{Executor: grouped{f}, Group: "desk-a", ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
-			tr.fakes, tr.stops = append(tr.fakes, f), append(tr.stops, m.Start(t.Context()))
+			m := &fleettest.Member{Executor: grouped{fakeExecutor: f}, ID: f.addr, Carrier: tr.net.Carrier(), Keys: tr.signer.Public()}
+			tr.fakes, tr.stops = append(tr.fakes, f), append(tr.stops, m.Start(t))
 		})
 		tr.at = func(e Event) { restart(e); gone(e); come(e) }
 		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
@@ -504,13 +510,8 @@ func TestFleetPartition(t *testing.T) {
 		defer g.Close()
 		tr.at = after(0, time.Minute, func() {
 			carrier.Cut()
-			cut := time.Now()
 			time.AfterFunc(time.Duration(tr.policy.Lease)+time.Second, func() { tr.atZero(t) })
-			time.AfterFunc(2*time.Minute, func() {
-				if time.Since(cut) > 0 {
-					carrier.Heal()
-				}
-			})
+			time.AfterFunc(2*time.Minute, carrier.Heal)
 		})
 		r := tr.runGroup(t.Context(), t, g, tr.newRecord())
 		if r.Decision != Passed || !r.RolledBack {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/natstest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
@@ -23,7 +24,7 @@ import (
 func TestUseServices(t *testing.T) {
 	t.Parallel()
 	nats := natstest.Start(t, 1)
-	signer := fleettest.Signer(t)
+	signer, _ := keytest.New(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	executors := map[string]*fleettest.Counter{}
@@ -34,8 +35,8 @@ func TestUseServices(t *testing.T) {
 		}
 		t.Cleanup(c.Close)
 		executors[id] = &fleettest.Counter{}
-		m := &fleettest.Member{Executor: executors[id], Group: "desk-a", ID: id, Carrier: c, Keys: signer.Public()}
-		t.Cleanup(m.Start(ctx))
+		m := &fleettest.Member{Executor: executors[id], ID: id, Carrier: c, Keys: signer.Public()}
+		t.Cleanup(m.Start(t))
 	}
 	at := fleetgroup.Address{URL: nats.URL, Group: "desk-a"}
 	access := fleet.Access{FleetKey: signer}

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 const (
@@ -88,7 +89,7 @@ func (g *Group) hear(ctx context.Context) {
 		g.mu.Lock()
 		g.deaf = err
 		g.mu.Unlock()
-		pause(ctx, retry)
+		traffic.Pause(ctx, retry)
 	}
 }
 
@@ -105,18 +106,6 @@ func (g *Group) tell(id string) {
 	}
 }
 
-// pause waits, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // errNobody is the error of a group without executors.
 var errNobody = errors.New("no executor of the group has reported")
 
@@ -128,7 +117,7 @@ func (g *Group) Listen(ctx context.Context) error {
 		first, deaf := g.first, g.deaf
 		g.mu.Unlock()
 		if !first.IsZero() {
-			if !pause(ctx, time.Until(first.Add(listen))) {
+			if !traffic.Pause(ctx, time.Until(first.Add(listen))) {
 				return ctx.Err()
 			}
 			return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -39,11 +40,12 @@ type desk struct {
 
 func newDesk(t *testing.T, ids ...string) *desk {
 	t.Helper()
-	d := &desk{grouptest.NewNetwork(1), fleettest.Signer(t), map[string]*fleettest.Counter{}, map[string]*fleettest.Member{}, map[string]func(){}}
+	signer, _ := keytest.New(t)
+	d := &desk{grouptest.NewNetwork(1), signer, map[string]*fleettest.Counter{}, map[string]*fleettest.Member{}, map[string]func(){}}
 	for _, id := range ids {
 		e := &fleettest.Counter{}
-		m := &fleettest.Member{Executor: e, Group: "desk-a", ID: id, Carrier: d.net.Carrier(), Keys: d.signer.Public()}
-		d.executors[id], d.members[id], d.stops[id] = e, m, m.Start(t.Context())
+		m := &fleettest.Member{Executor: e, ID: id, Carrier: d.net.Carrier(), Keys: d.signer.Public()}
+		d.executors[id], d.members[id], d.stops[id] = e, m, m.Start(t)
 	}
 	return d
 }
@@ -184,7 +186,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("kept %d of %d", kept, p.Last().GetRevision())
 		}
 		d.stops["b"]()
-		d.stops["b"] = d.members["b"].Start(t.Context())
+		d.stops["b"] = d.members["b"].Start(t)
 		time.Sleep(3 * time.Second)
 		for id, e := range d.executors {
 			if e.Percent() != 25 {
@@ -273,7 +275,8 @@ func TestPublishForeign(t *testing.T) {
 		defer d.end()
 		g := d.open(t)
 		defer g.Close()
-		session := group.NewSession("desk-a", "somebody", fleettest.Signer(t), time.Now())
+		signer, _ := keytest.New(t)
+		session := group.NewSession("desk-a", "somebody", signer, time.Now())
 		_, envelope, err := session.Change(observe(10, time.Hour), 0, time.Now())
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // TakenError is a group whose record somebody else holds, has replaced or has stopped.
@@ -118,7 +119,7 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 		case now.Sub(since) >= lease:
 			return version, r.GetRevision(), nil
 		}
-		if !pause(ctx, max(100*time.Millisecond, lease/group.PollsPerLease/2)) {
+		if !traffic.Pause(ctx, max(100*time.Millisecond, lease/group.PollsPerLease/2)) {
 			return 0, 0, ctx.Err()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Screen draws a table of the group on a terminal until ctx ends, once in [group.ReportPeriod]. height returns the lines of
@@ -22,7 +23,7 @@ func (g *Group) Screen(ctx context.Context, out io.Writer, height func() int) er
 		if _, err := out.Write(frame.Bytes()); err != nil {
 			return err
 		}
-		if !pause(ctx, group.ReportPeriod) {
+		if !traffic.Pause(ctx, group.ReportPeriod) {
 			return nil
 		}
 	}
@@ -65,7 +66,7 @@ func (g *Group) Lines(ctx context.Context, out io.Writer) error {
 			return nil
 		case <-news:
 			timer.Stop()
-			if !pause(ctx, 100*time.Millisecond) { // not for each of 5,000 reports a second
+			if !traffic.Pause(ctx, 100*time.Millisecond) { // not for each of 5,000 reports a second
 				return nil
 			}
 		case <-timer.C:

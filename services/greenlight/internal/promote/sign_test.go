@@ -2,24 +2,17 @@ package promote
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
 // A release is signed before an engine is told to serve it, when there is a key.
 func TestReleaseIsSigned(t *testing.T) {
-	private := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(private); err != nil {
-		t.Fatal(err)
-	}
-	key, err := dsse.ReadSigner(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, private := keytest.New(t)
 	keys, err := dsse.ReadKeys(private + ".pub")
 	if err != nil {
 		t.Fatal(err)

@@ -9,18 +9,12 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
 func newSigner(t *testing.T) *dsse.Signer {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(path); err != nil {
-		t.Fatal(err)
-	}
-	s, err := dsse.ReadSigner(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, _ := keytest.New(t)
 	return s
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/oci"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/servetest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
@@ -104,10 +104,7 @@ func until(t *testing.T, s *servetest.Service, what string, matches func(ready s
 // ml-engine pulls the model to serve, and new versions as they come. It refuses what is not signed, and serves on while the
 // registry is away, also after a restart.
 func TestServesARepository(t *testing.T) {
-	key := filepath.Join(t.TempDir(), "key.pem")
-	if err := dsse.NewKey(key); err != nil {
-		t.Fatal(err)
-	}
+	_, key := keytest.New(t)
 	r := newRepository(t)
 	r.push(key, "v1.8.1-a")
 	s := newStarts(t)

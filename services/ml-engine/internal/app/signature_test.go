@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/oms"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
@@ -25,14 +26,8 @@ func TestRequireSignature(t *testing.T) {
 	o := options(t)
 	o.Control.Insecure = true
 	o.Models = enginetest.Registry(t, "v1.8.1", version, "unsigned", "foreign", "tampered", "signed")
-	key := func() string {
-		path := filepath.Join(t.TempDir(), "key.pem")
-		if err := dsse.NewKey(path); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	ours, theirs := key(), key()
+	_, ours := keytest.New(t)
+	_, theirs := keytest.New(t)
 	for v, with := range map[string]string{version: ours, "foreign": theirs, "tampered": ours, "signed": ours} {
 		private, err := dsse.ReadSigner(with)
 		if err == nil {

@@ -40,17 +40,20 @@ func Report(instance string, n uint64, percent float64) *executorv1.GetShadowRep
 
 // Counter is an executor with 100 comparisons. The zero value is at 0 %.
 type Counter struct {
+	NoBlocks
+
 	mu      sync.Mutex
 	percent float64
 	until   time.Time
 	killed  bool
 }
 
-// Obey implements [Executor].
-func (e *Counter) Obey(r *fleetv1.Record, until time.Time) {
+// Obey implements [member.Executor].
+func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.percent, e.until = r.GetPercent(), until
+	return nil
 }
 
 // Killed reports whether the gate is killed.
@@ -60,11 +63,12 @@ func (e *Counter) Killed() bool {
 	return e.killed
 }
 
-// Kill implements [Executor].
-func (e *Counter) Kill(string) {
+// Kill implements [member.Executor].
+func (e *Counter) Kill(_, _, _ string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.killed = true
+	return nil
 }
 
 // Percent is what is in force now.
@@ -77,7 +81,7 @@ func (e *Counter) Percent() float64 {
 	return e.percent
 }
 
-// Report implements [Executor].
+// Report implements [member.Executor].
 func (e *Counter) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	percent := e.Percent()
 	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF

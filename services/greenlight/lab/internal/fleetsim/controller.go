@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // controller issues the records of a group, renews them and admits executors, until it is killed.
@@ -66,7 +67,7 @@ func (c *controller) start(ctx context.Context, signer *dsse.Signer, percent flo
 	c.done.Go(func() {
 		for ctx.Err() == nil {
 			_ = c.carrier.Reports(ctx, func(raw []byte) { c.answer(ctx, raw) })
-			pause(ctx, time.Second)
+			traffic.Pause(ctx, time.Second)
 		}
 	})
 }
@@ -102,17 +103,7 @@ func (c *controller) hanging(ctx context.Context, late bool) {
 	}
 	c.mu.Unlock()
 	if d > 0 {
-		pause(ctx, d)
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+		traffic.Pause(ctx, d)
 	}
 }
 
@@ -146,7 +137,7 @@ func (c *controller) renewals(ctx context.Context) {
 				return
 			}
 		}
-		pause(ctx, c.lease/group.PollsPerLease)
+		traffic.Pause(ctx, c.lease/group.PollsPerLease)
 	}
 }
 

@@ -2,26 +2,16 @@ package fleetsim
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
 func newKeys(t testing.TB) Keys {
 	t.Helper()
-	key := func(name string) *dsse.Signer {
-		path := filepath.Join(t.TempDir(), name)
-		if err := dsse.NewKey(path); err != nil {
-			t.Fatal(err)
-		}
-		s, err := dsse.ReadSigner(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	return Keys{key("operator"), key("other")}
+	operator, _ := keytest.New(t)
+	other, _ := keytest.New(t)
+	return Keys{operator, other}
 }
 
 func TestSimulate(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // groupName is the name of the group.
@@ -110,7 +111,7 @@ func (w *world) pass(d time.Duration, done func() bool) bool {
 		if done != nil && done() {
 			return true
 		}
-		pause(w.ctx, w.tick)
+		traffic.Pause(w.ctx, w.tick)
 		w.check()
 		if w.ctx.Err() != nil {
 			return false
@@ -230,7 +231,7 @@ func (w *world) echo(d time.Duration) int {
 	ctx, w.quiet = context.WithCancel(w.ctx)
 	w.echoes.Go(func() {
 		for _, m := range all {
-			pause(ctx, time.Until(m.at.Add(d)))
+			traffic.Pause(ctx, time.Until(m.at.Add(d)))
 			if ctx.Err() != nil {
 				return
 			}
