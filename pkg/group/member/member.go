@@ -256,18 +256,16 @@ func (h *Member) holdKills(ctx context.Context) {
 // answered remembers whether the carrier has answered.
 func (h *Member) answered(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	before := h.absent
+	if h.absent = err; err == nil {
+		h.contact = time.Now()
+	}
+	h.mu.Unlock()
 	switch {
-	case err == nil:
-		if h.absent != nil {
-			h.opts.Logger.Info("the group can be reached", "group", h.opts.Group)
-		}
-		h.contact, h.absent = time.Now(), nil
-	case h.absent == nil, h.absent == errNotReached: //nolint:errorlint // it is never wrapped
+	case err == nil && before != nil:
+		h.opts.Logger.Info("the group can be reached", "group", h.opts.Group)
+	case err != nil && (before == nil || before == errNotReached): //nolint:errorlint // it is never wrapped
 		h.opts.Logger.Warn("the group cannot be reached: decisions go on, and the share ends with its lease", "group", h.opts.Group, "error", err)
-		h.absent = err
-	default:
-		h.absent = err
 	}
 }
 
