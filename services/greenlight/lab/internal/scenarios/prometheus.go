@@ -27,22 +27,36 @@ func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
 	if s.opts.Prometheus == "" {
 		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // Prometheus does not report the port that it chose
-	if err != nil {
-		return nil, err
-	}
 	m := &monitoring{
-		program: s.opts.Prometheus, addr: l.Addr().String(), config: filepath.Join(s.dir, "prometheus.yml"),
+		program: s.opts.Prometheus, config: filepath.Join(s.dir, "prometheus.yml"),
 		data: filepath.Join(s.dir, "prometheus"), log: filepath.Join(s.dir, "prometheus.log"),
 	}
 	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: executor\n    static_configs: [{targets: ['%s']}]\n", s.executor.Addr("http"))
-	if err := errors.Join(l.Close(), os.WriteFile(m.config, []byte(config), 0o600)); err != nil {
+	if err := os.WriteFile(m.config, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, m.kill)
-	return m, s.serve(ctx, m)
+	for try := 1; ; try++ {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // Prometheus does not report the port that it chose
+		if err != nil {
+			return nil, err
+		}
+		m.addr = l.Addr().String()
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+		// Another program may have taken the port.
+		if err := s.serve(ctx, m); !errors.Is(err, errEnded) || try == monitorTries {
+			return m, err
+		}
+	}
 }
+
+// monitorTries bounds the ports that are tried.
+const monitorTries = 5
+
+var errEnded = errors.New("prometheus has ended: see its log")
 
 // serve starts it, and waits until it has scraped.
 func (s *stage) serve(ctx context.Context, m *monitoring) error {
@@ -68,6 +82,11 @@ func (s *stage) serve(ctx context.Context, m *monitoring) error {
 		return err
 	}
 	return s.await(ctx, "the first scrape", func() (bool, error) {
+		select {
+		case <-done:
+			return false, errEnded
+		default:
+		}
 		_, err := source.Read(ctx)
 		return err == nil, nil
 	})
