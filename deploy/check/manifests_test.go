@@ -50,7 +50,7 @@ type manifests struct {
 	rules           []monitoringv1.PrometheusRule
 }
 
-// workload is what makes pods. A Job has no selector of its own.
+// workload is what makes pods. The manifest of a Job has no selector.
 type workload struct {
 	kind, name string
 	replicas   int32

@@ -146,7 +146,7 @@ func TestStopByAnother(t *testing.T) {
 	}
 }
 
-// The status names who shut the gate, why and when, and the executor that does not answer. After a restart it says whether the gate
+// The status names who shut the gate, why and when, and the executor that does not answer. After a restart it reports whether the gate
 // waits for its holder, has lapsed or was demoted.
 func TestStatus(t *testing.T) {
 	t.Parallel()
