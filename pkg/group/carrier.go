@@ -35,6 +35,8 @@ type Carrier interface {
 	// Stop stores a stop of the kind, and sends it to all executors even if it cannot be stored. An abort does not replace a
 	// kill: an executor that was away must still obey it.
 	Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error
+	// DropKill removes the stored kill if it is still that one.
+	DropKill(ctx context.Context, envelope []byte) error
 	// PublishReport sends a report, which may be lost.
 	PublishReport(ctx context.Context, executor string, report []byte) error
 	// Reports hands over the reports of all executors until ctx ends or it cannot go on.

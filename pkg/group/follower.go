@@ -40,6 +40,8 @@ type Follower struct {
 type nonce struct {
 	text string
 	made time.Time
+	// commanded is set once a command that answers it was taken.
+	commanded bool
 }
 
 // position is the place of a record in the order of all.
@@ -92,7 +94,7 @@ func (f *Follower) Lease() time.Duration { return f.record.GetLease().AsDuration
 // Nonce returns a new nonce for a report that is made now.
 func (f *Follower) Nonce(now time.Time) string {
 	f.forget(now)
-	n := nonce{rand.Text(), now}
+	n := nonce{text: rand.Text(), made: now}
 	f.nonces = append(f.nonces, n)
 	return n.text
 }
@@ -127,29 +129,45 @@ func (f *Follower) Record(envelope []byte) error {
 	return nil
 }
 
-// Admission takes a signed admission, now. The error is a [*RefusedError].
-func (f *Follower) Admission(envelope []byte, now time.Time) error {
+// Command is what the operator makes the gate do: to clear latches, or an alarm.
+type Command struct {
+	*fleetv1.Admission
+
+	// Made is when the report was made that the operator has seen.
+	Made time.Time
+}
+
+// Admission takes a signed admission, now, and returns it if it is a command for the gate. The error is a [*RefusedError].
+func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
 	a := &fleetv1.Admission{}
 	if err := open(f.m.Keys, envelope, admissionType, a); err != nil {
-		return err
+		return nil, err
 	}
 	f.forget(now)
 	if a.GetGroup() != f.m.Group || a.GetExecutorId() != f.m.Executor || a.GetInstanceId() != f.m.Instance {
-		return refuse(OtherGroup, "the admission is for another process")
+		return nil, refuse(OtherGroup, "the admission is for another process")
 	}
 	i := slices.IndexFunc(f.nonces, func(n nonce) bool { return n.text == a.GetNonce() })
+	command, err := checkCommand(a)
 	switch {
 	case i < 0:
-		return refuse(Old, "the admission answers no report of the last %v", nonceLife)
+		return nil, refuse(Old, "the admission answers no report of the last %v", nonceLife)
+	case err != nil:
+		return nil, refuse(Invalid, "%w", err)
 	case a.GetReset_() && f.Orders(now).Record != nil:
-		return refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
+		return nil, refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
 	case a.GetReset_():
 		*f = Follower{m: f.m, state: State{Kills: f.state.Kills}} // without nonces: it is obeyed once
-		return nil
+		return nil, nil                                           //nolint:nilnil // it is not for the gate
+	case command && f.nonces[i].commanded:
+		return nil, refuse(Old, "a command that answers this report was taken before")
+	case command:
+		f.nonces[i].commanded = true
+		return &Command{a, f.nonces[i].made}, nil
 	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > MaxRevision:
-		return refuse(Invalid, "the admission has a value out of range")
+		return nil, refuse(Invalid, "the admission has a value out of range")
 	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
-		return refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
+		return nil, refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
 	}
 	made := f.nonces[i].made
 	zero := made.Add(-a.GetUptime().AsDuration())
@@ -165,7 +183,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) error {
 		f.least = a.GetRevision()
 	}
 	f.session, f.made, f.zero, f.late = a.GetSession(), made, zero, late
-	return nil
+	return nil, nil //nolint:nilnil // it is not for the gate
 }
 
 // Stop takes a signed stop, and returns it if it is new. The error is a [*RefusedError].

@@ -3,6 +3,7 @@ package group
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,7 +279,7 @@ func TestReset(t *testing.T) {
 	d.take(d.change(observe(10, lease)), "")
 	d.admit(d.admission(), "")
 	reset := func() []byte {
-		e, err := d.s.Reset(d.report(), d.now)
+		e, err := d.s.Command(&fleetv1.Admission{Reset_: true}, d.report(), d.now)
 		return d.signed(e, err)
 	}
 	d.admit(reset(), NotIdle)
@@ -351,6 +352,57 @@ func TestInvalidRecords(t *testing.T) {
 	}
 }
 
+// A command is obeyed once for a report of this process, within 30 s, and admits nobody.
+func TestCommands(t *testing.T) {
+	d := newDesk(t)
+	d.take(d.change(observe(10, lease)), "")
+	found := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
+	report, made := d.report(), d.now
+	command := d.signed(d.s.Command(found, report, d.now))
+	d.after(time.Second)
+	got, err := d.f.Admission(command, d.now)
+	if err != nil || !slices.Equal(got.GetClear(), found.GetClear()) || got.GetIssuer() != "test" || !got.Made.Equal(made) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	d.obeys(0)
+	d.admit(command, Old)
+	d.admit(d.signed(d.s.Command(&fleetv1.Admission{Alarm: executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM, ModelDigest: "d"}, report, d.now)), Old) // another one
+	d.admit(d.signed(d.s.Admit(report, d.now)), "")
+	d.obeys(10)
+	late := d.signed(d.s.Command(found, d.report(), d.now))
+	d.after(nonceLife + time.Second)
+	d.admit(late, Old)
+	other := d.report()
+	other.InstanceId = "another"
+	d.admit(d.signed(d.s.Command(found, other, d.now)), OtherGroup)
+	forged := newDesk(t)
+	d.admit(d.signed(forged.s.Command(found, d.report(), d.now)), Untrusted)
+
+	long := strings.Repeat("x", maxReason+1)
+	alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
+	for name, c := range map[string]*fleetv1.Admission{
+		"two":             {Clear: found.GetClear(), Reset_: true, Reason: "found"},
+		"two others":      {Clear: found.GetClear(), Alarm: alarm, ModelDigest: "d", Reason: "found"},
+		"no reason":       {Clear: found.GetClear()},
+		"a long reason":   {Clear: found.GetClear(), Reason: long},
+		"a latch twice":   {Clear: []executorv1.GateLatch{1, 1}, Reason: "found"},
+		"no latch":        {Clear: []executorv1.GateLatch{0}, Reason: "found"},
+		"unknown latch":   {Clear: []executorv1.GateLatch{9}, Reason: "found"},
+		"a kill":          {Alarm: executorv1.GateLatch_GATE_LATCH_KILLED, ModelDigest: "d"},
+		"no model":        {Alarm: alarm},
+		"a long model":    {Alarm: alarm, ModelDigest: strings.Repeat("d", digestSize+1)},
+		"a model in vain": {Clear: found.GetClear(), Reason: "found", ModelDigest: "d"},
+	} {
+		report := d.report()
+		if e, err := d.s.Command(c, report, d.now); err == nil || e != nil {
+			t.Errorf("%s is signed", name)
+		}
+		a := d.s.answer(report, d.now)
+		proto.Merge(a, c)
+		d.admit(d.signed(sign(d.signer, admissionType, a)), Invalid)
+	}
+}
+
 // What another key has signed, what is of another kind, and what is no envelope is refused.
 func TestForgedMessages(t *testing.T) {
 	d := newDesk(t)
@@ -379,7 +431,7 @@ func TestForgedMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &desk{t: t, f: NewFollower(d.f.m, State{}), now: d.now}
-			d.f.nonces = append(d.f.nonces, nonce{nonceOf(t, admission), d.now}, nonce{nonceOf(t, forgedAdmission), d.now})
+			d.f.nonces = append(d.f.nonces, nonce{text: nonceOf(t, admission), made: d.now}, nonce{text: nonceOf(t, forgedAdmission), made: d.now})
 			d.take(test.data, test.want[0])
 			d.admit(test.data, test.want[1])
 			_, err := d.f.Stop(test.data)
@@ -479,7 +531,8 @@ func FuzzEnvelopes(f *testing.F) {
 		follower := NewFollower(Member{Group: "desk-a", Executor: "executor-1", Instance: "new", Keys: d.signer.Public()}, State{})
 		follower.Nonce(d.now)
 		_, stopErr := follower.Stop(data)
-		for what, err := range map[string]error{"record": follower.Record(data), "admission": follower.Admission(data, d.now), "stop": stopErr} {
+		_, admissionErr := follower.Admission(data, d.now)
+		for what, err := range map[string]error{"record": follower.Record(data), "admission": admissionErr, "stop": stopErr} {
 			if _, ok := IsRefused(err); err != nil && !ok {
 				t.Errorf("%s: %v has no reason", what, err)
 			}

@@ -59,6 +59,7 @@ const (
 	MaxRevision = 1 << 53
 	maxName     = 128
 	maxReason   = 512
+	digestSize  = 64
 	// maxUptime bounds the uptime of a session, so that times cannot overflow.
 	maxUptime = 100 * 365 * 24 * time.Hour
 )
@@ -200,6 +201,37 @@ func validSession(id string) bool { return id != "" && len(id) <= maxName }
 
 func validUptime(d *durationpb.Duration) bool {
 	return d.IsValid() && d.AsDuration() >= 0 && d.AsDuration() <= maxUptime
+}
+
+// checkCommand returns an error unless the admission is one command at most, and its values are in range. command reports whether
+// it is one.
+func checkCommand(a *fleetv1.Admission) (command bool, err error) {
+	alarm, known := a.GetAlarm(), map[executorv1.GateLatch]bool{}
+	n := 0
+	for _, has := range []bool{a.GetReset_(), len(a.GetClear()) > 0, alarm != 0} {
+		if has {
+			n++
+		}
+	}
+	for _, l := range a.GetClear() {
+		if _, ok := executorv1.GateLatch_name[int32(l)]; !ok || l == 0 || known[l] {
+			return true, fmt.Errorf("command: latch %d is not known, or given twice", l)
+		}
+		known[l] = true
+	}
+	switch {
+	case n > 1:
+		err = errors.New("command: more than one of reset, clear and alarm")
+	case len(a.GetReason()) > maxReason || len(a.GetIssuer()) > maxName:
+		err = fmt.Errorf("command: reason or issuer is too long: want at most %d and %d bytes", maxReason, maxName)
+	case len(known) > 0 && a.GetReason() == "":
+		err = errors.New("command: to clear latches needs a reason: what was found and done")
+	case alarm != 0 && alarm != executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM && alarm != executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM:
+		err = fmt.Errorf("command: alarm is %d: want QUALITY_ALARM or DRIFT_ALARM", alarm)
+	case (alarm != 0) != (a.GetModelDigest() != "") || len(a.GetModelDigest()) > digestSize:
+		err = errors.New("command: an alarm needs the digest of its model, and nothing else has one")
+	}
+	return n > 0, err
 }
 
 // checkStop checks the ranges.

@@ -100,7 +100,8 @@ func (d *desk) take(e []byte, want Reason) {
 
 func (d *desk) admit(e []byte, want Reason) {
 	d.t.Helper()
-	d.refused("admission", d.f.Admission(e, d.now), want)
+	_, err := d.f.Admission(e, d.now)
+	d.refused("admission", err, want)
 }
 
 func (d *desk) refused(what string, err error, want Reason) {

@@ -106,7 +106,7 @@ func (w *world) answer(reset bool) {
 	a := sentAdmission{nonce: n, session: w.s.ID(), uptime: w.operator().Sub(w.s.began), revision: w.s.Last().GetRevision(), reset: reset}
 	var err error
 	if reset {
-		a.data, err = w.s.Reset(report, w.operator())
+		a.data, err = w.s.Command(&fleetv1.Admission{Reset_: true}, report, w.operator())
 	} else {
 		a.data, err = w.s.Admit(report, w.operator())
 	}
@@ -148,7 +148,7 @@ var steps = []struct {
 	{"admission comes", func(w *world, from func(int) int) {
 		if len(w.admissions) > 0 {
 			a := &w.admissions[from(len(w.admissions))]
-			err := w.f.Admission(a.data, w.now())
+			_, err := w.f.Admission(a.data, w.now())
 			w.seen = append(w.seen, seen{at: w.now(), admission: a, forgot: a.reset && err == nil})
 		}
 	}},

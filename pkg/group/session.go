@@ -93,10 +93,15 @@ func (s *Session) Admit(r *fleetv1.Report, now time.Time) ([]byte, error) {
 	return signed, err
 }
 
-// Reset returns a signed message that makes an executor at 0 % forget the highest revision that it has seen, and aborts.
-func (s *Session) Reset(r *fleetv1.Report, now time.Time) ([]byte, error) {
+// Command returns a signed command for the process of a report: a reset, which makes an executor at 0 % forget the highest revision
+// that it has seen, and aborts; or to clear latches of its gate, or an alarm, with the reason. It admits nobody.
+func (s *Session) Command(c *fleetv1.Admission, r *fleetv1.Report, now time.Time) ([]byte, error) {
 	a := s.answer(r, now)
-	a.Reset_ = true
+	proto.Merge(a, c)
+	a.Issuer = s.issuer
+	if _, err := checkCommand(a); err != nil {
+		return nil, err
+	}
 	return sign(s.signer, admissionType, a)
 }
 

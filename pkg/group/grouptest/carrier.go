@@ -176,6 +176,16 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 	})
 }
 
+// DropKill implements [group.Carrier].
+func (c *Carrier) DropKill(ctx context.Context, envelope []byte) error {
+	return c.call(ctx, func(s *store) error {
+		if bytes.Equal(s.kill, envelope) {
+			s.kill = nil
+		}
+		return nil
+	})
+}
+
 // PublishReport implements [group.Carrier].
 func (c *Carrier) PublishReport(ctx context.Context, _ string, report []byte) error {
 	return c.call(ctx, func(*store) error {

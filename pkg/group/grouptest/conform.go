@@ -109,6 +109,14 @@ func Conform(t *testing.T, a, b group.Carrier) {
 	stops(a, "halt", "abort")
 	stops(b, "halt", "abort")
 	next(watch(a, "z"), "record two", "stop halt", "stop abort")
+	// A kill is removed unless it is another one.
+	must("drop", a.DropKill(ctx, []byte("another kill")))
+	stops(b, "halt", "abort")
+	must("drop", a.DropKill(ctx, []byte("halt")))
+	stops(b, "abort")
+	must("drop", b.DropKill(ctx, []byte("halt")))
+	must("stop", b.Stop(ctx, fleetv1.StopKind_STOP_KIND_KILL, []byte("halt")))
+	stops(a, "halt", "abort")
 
 	for _, key := range []string{"1", "2", "1"} {
 		must("blocks", a.PublishBlocks(ctx, "x", key, []byte("block "+key)))

@@ -41,7 +41,10 @@ type fake struct {
 	kills  []string
 	// killing, which may be nil, is called at a kill, and returns its error.
 	killing func() error
-	blocks  []*executorv1.GetQualityReportResponse
+	// commands are those that were obeyed, failing is the error of the next ones.
+	commands []*group.Command
+	failing  error
+	blocks   []*executorv1.GetQualityReportResponse
 }
 
 func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
@@ -63,6 +66,15 @@ func (f *fake) Kill(by, _, reason string) error {
 		return f.killing()
 	}
 	return nil
+}
+
+func (f *fake) Command(c *group.Command) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing == nil {
+		f.commands = append(f.commands, c)
+	}
+	return f.failing
 }
 
 func (f *fake) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {

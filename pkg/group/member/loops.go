@@ -146,6 +146,7 @@ func (h *Member) report(ctx context.Context) {
 func (h *Member) reportNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, group.ReportPeriod)
 	defer cancel()
+	made := time.Now() // before it is: what a command that answers it is about was there by then
 	shadow, rollout, err := h.opts.Executor.Report(ctx)
 	if err != nil {
 		h.opts.Logger.Error("no report for the group can be made", "error", err)
@@ -158,7 +159,7 @@ func (h *Member) reportNow(ctx context.Context) {
 	r := &fleetv1.Report{
 		Group: h.opts.Group, ExecutorId: h.opts.ID, InstanceId: h.opts.Instance, Sequence: h.sequence, Host: h.opts.Host,
 		Revision: s.Revision, Renewal: s.Renewal, Session: h.follower.Session(), Trouble: text.Cut(h.why(), maxTrouble),
-		Nonce: h.follower.Nonce(time.Now()), Shadow: shadow, Rollout: rollout,
+		Nonce: h.follower.Nonce(made), Shadow: shadow, Rollout: rollout,
 	}
 	h.mu.Unlock()
 	raw, err := proto.Marshal(r)

@@ -28,6 +28,8 @@ type Executor interface {
 	Obey(r *fleetv1.Record, until time.Time, why string) error
 	// Kill kills the gate.
 	Kill(by, from, reason string) error
+	// Command clears latches of the gate, or raises an alarm.
+	Command(c *group.Command) error
 	// Report returns counts, rollout and gate.
 	Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error)
 	// Blocks returns the first closed block after the number, its number, and how many there are; nil without one.
@@ -72,6 +74,9 @@ type Member struct {
 	obeyed error
 	// conflict is the refusal of another record with the same revision, until a higher revision.
 	conflict error
+	// failed is why the last command was not obeyed, at the time commanded.
+	failed    error
+	commanded time.Time
 	// contact is when the carrier last answered, and absent is the error since then.
 	contact time.Time
 	absent  error
@@ -166,6 +171,7 @@ func (h *Member) Killed() {
 func (h *Member) take(k group.Kind, data []byte) {
 	var err error
 	var stopped, killed *fleetv1.Stop
+	var command *group.Command
 	h.mu.Lock()
 	switch k {
 	case group.RecordMessage:
@@ -183,7 +189,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 		}
 	case group.AdmissionMessage:
 		before := h.follower.State()
-		if err = h.follower.Admission(data, time.Now()); err == nil && h.follower.State().Revision < before.Revision { // a reset
+		if command, err = h.follower.Admission(data, time.Now()); err == nil && h.follower.State().Revision < before.Revision { // a reset
 			h.record, h.conflict = nil, nil
 		}
 	case group.StopMessage:
@@ -212,6 +218,9 @@ func (h *Member) take(k group.Kind, data []byte) {
 		delete(h.killing, killed.GetId())
 		h.mu.Unlock()
 	}
+	if command != nil {
+		h.command(command)
+	}
 	switch {
 	case stopped != nil:
 		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
@@ -221,6 +230,19 @@ func (h *Member) take(k group.Kind, data []byte) {
 	case refused && reason != group.Old:
 		h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
 	}
+}
+
+// command makes the gate obey a command. The gate logs what it has done.
+func (h *Member) command(c *group.Command) {
+	err := h.opts.Executor.Command(c)
+	if err != nil {
+		err = fmt.Errorf("a command of %s was not obeyed: %w", c.GetIssuer(), err)
+		h.opts.Logger.Error("a command of the group was not obeyed", "group", h.opts.Group, "issuer", c.GetIssuer(), "clear", c.GetClear(),
+			"alarm", c.GetAlarm().String(), "reason", c.GetReason(), "error", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failed, h.commanded = err, time.Now()
 }
 
 // apply does what the follower orders. The caller holds the lock.
@@ -269,9 +291,11 @@ func (h *Member) answered(err error) {
 	}
 }
 
-// why explains why the executor is at 0 %, or what it refuses. It is empty if it obeys the record. The caller holds the lock.
+// why explains why the executor is at 0 %, or what it refuses; the failure of a command for as long as a report counts. It is empty if it obeys the record. The caller holds the lock.
 func (h *Member) why() string {
 	switch o := h.follower.Orders(time.Now()); {
+	case h.failed != nil && time.Since(h.commanded) < group.Presence:
+		return h.failed.Error()
 	case h.conflict != nil:
 		return h.conflict.Error()
 	case h.obeyed != nil:

@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
@@ -576,4 +577,41 @@ func TestMetricsWithoutAGroup(t *testing.T) {
 	if want := len(group.Reasons()); len(series) != 5 || series["ml_fleet_refused_total"] != want {
 		t.Errorf("got %v, want five metrics, and %d reasons", series, want)
 	}
+}
+
+// A command is obeyed once, whoever sends it again. The failure of one is in the reports for as long as they count.
+func TestCommands(t *testing.T) {
+	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
+		time.Sleep(5 * time.Second)
+		command := func() {
+			t.Helper()
+			c := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
+			e, err := o.session.Command(c, o.reported("executor-1"), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := o.carrier.Admit(t.Context(), "executor-1", e); err != nil {
+				t.Fatal(err)
+			}
+			for range 20 {
+				n.Replay()
+			}
+			time.Sleep(group.ReportPeriod)
+		}
+		command()
+		r.fake.mu.Lock()
+		if len(r.fake.commands) != 1 || time.Since(r.fake.commands[0].Made) > 2*group.ReportPeriod {
+			t.Errorf("%d commands were obeyed, want 1", len(r.fake.commands))
+		}
+		r.fake.failing = errors.New("the disk is full")
+		r.fake.mu.Unlock()
+		command()
+		if got := o.reported("executor-1").GetTrouble(); got != "a command of test was not obeyed: the disk is full" {
+			t.Errorf("the trouble is %q", got)
+		}
+		time.Sleep(group.Presence)
+		if got := o.reported("executor-1").GetTrouble(); strings.Contains(got, "disk") {
+			t.Errorf("the trouble stays: %q", got)
+		}
+	})
 }

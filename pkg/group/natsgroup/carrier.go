@@ -3,6 +3,7 @@
 package natsgroup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Ki
 			return errors.New("the connection was lost")
 		case m := <-messages:
 			switch {
-			case len(m.Data) > group.MaxEnvelope:
+			case len(m.Data) > group.MaxEnvelope, len(m.Data) == 0: // what is stored under the key was removed
 			case m.Subject == admits:
 				take(group.AdmissionMessage, m.Data)
 			case m.Subject == records:
@@ -195,6 +196,22 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 		err = fmt.Errorf("the stop is not stored: %w", err)
 	}
 	return errors.Join(sent, err)
+}
+
+// DropKill implements [group.Carrier].
+func (c *Carrier) DropKill(ctx context.Context, envelope []byte) error {
+	stored, version, err := c.get(ctx, killKey)
+	if err != nil || stored == nil || !bytes.Equal(stored, envelope) {
+		return err
+	}
+	kv, err := c.bucket(ctx)
+	if err == nil {
+		err = kv.Delete(ctx, killKey, jetstream.LastRevision(version))
+	}
+	if refused := (*jetstream.APIError)(nil); errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return nil // another kill was stored meanwhile
+	}
+	return err
 }
 
 // PublishReport implements [group.Carrier].

@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,74 +60,112 @@ func TestFleetOptions(t *testing.T) {
 	}
 }
 
+// desk is the operator of a group of one executor.
+type desk struct {
+	t       *testing.T
+	carrier *natsgroup.Carrier
+	session *group.Session
+	// reports has the newest report, a report after the other.
+	reports chan *fleetv1.Report
+	version uint64
+}
+
+// operate makes the test the operator, until it ends.
+func operate(t *testing.T, url string, signer *dsse.Signer) *desk {
+	t.Helper()
+	c, err := natsgroup.Open(natsgroup.Options{URL: url, Group: "desk-a", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{t: t, carrier: c, session: group.NewSession("desk-a", "test", signer, time.Now()), reports: make(chan *fleetv1.Report)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var hearing sync.WaitGroup
+	hearing.Go(func() {
+		for ctx.Err() == nil {
+			_ = c.Reports(ctx, func(raw []byte) {
+				report := &fleetv1.Report{}
+				if err := proto.Unmarshal(raw, report); err != nil {
+					t.Error(err)
+				}
+				select {
+				case d.reports <- report:
+				case <-ctx.Done():
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		hearing.Wait()
+		c.Close()
+	})
+	return d
+}
+
+// change publishes a record with the terms.
+func (d *desk) change(terms *fleetv1.Record) {
+	d.t.Helper()
+	_, e, err := d.session.Change(terms, 0, time.Now())
+	if err == nil {
+		d.version, err = d.carrier.Put(d.t.Context(), e, d.version)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// reported answers reports until one is as wanted.
+func (d *desk) reported(want func(*fleetv1.Report) bool) *fleetv1.Report {
+	d.t.Helper()
+	for {
+		report := <-d.reports
+		if want(report) {
+			return report
+		}
+		if d.session.Last() == nil {
+			continue
+		}
+		a, err := d.session.Admit(report, time.Now())
+		d.admit(report, a, err)
+	}
+}
+
+// admit sends an admission of the process of a report, or a command for it.
+func (d *desk) admit(report *fleetv1.Report, envelope []byte, err error) {
+	d.t.Helper()
+	if err == nil {
+		err = d.carrier.Admit(d.t.Context(), report.GetExecutorId(), envelope)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// at is a report of an executor that obeys the newest record with the percentage.
+func (d *desk) at(percent float64) func(*fleetv1.Report) bool {
+	return func(r *fleetv1.Report) bool {
+		return r.GetRollout().GetRollout().GetPercent() == percent && r.GetRevision() == d.session.Last().GetRevision()
+	}
+}
+
 // The whole program follows the record of its group over NATS, and works as before without NATS.
 func TestFleetOfRunningExecutor(t *testing.T) {
 	nats := natstest.Start(t, 1)
 	o, signer := inFleet(t, loopback(t), nats.URL)
 	r := start(t, o)
 	r.reached()
-	operator, err := natsgroup.Open(natsgroup.Options{URL: nats.URL, Group: "desk-a", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer operator.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	reports := make(chan *fleetv1.Report, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			_ = operator.Reports(ctx, func(raw []byte) {
-				report := &fleetv1.Report{}
-				if err := proto.Unmarshal(raw, report); err != nil {
-					t.Error(err)
-				}
-				select {
-				case reports <- report:
-				case <-ctx.Done():
-				}
-			})
-		}
-	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
-	session := group.NewSession("desk-a", "test", signer, time.Now())
-	terms := &fleetv1.Record{Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(time.Hour), Holder: "run-1"}
-	first := <-reports
+	d := operate(t, nats.URL, signer)
+	terms := &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(time.Hour), Holder: "run-1"}
+	first := <-d.reports
 	if first.GetTrouble() == "" || first.GetShadow().GetSamplePercent() != 0 || first.GetShadow().GetInstanceId() != first.GetInstanceId() || first.GetRollout().GetRollout() == nil {
 		t.Errorf("the first report is %v", first)
 	}
-	var version uint64
 	change := func(percent float64) {
 		t.Helper()
 		terms.Percent = percent
-		_, e, err := session.Change(terms, 0, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if version, err = operator.Put(t.Context(), e, version); err != nil {
-			t.Fatal(err)
-		}
+		d.change(terms)
 	}
-	// reported answers reports until one has the percentage.
-	reported := func(percent float64) *fleetv1.Report {
-		t.Helper()
-		for {
-			report := <-reports
-			if report.GetRollout().GetRollout().GetPercent() == percent && report.GetRevision() == session.Last().GetRevision() {
-				return report
-			}
-			a, err := session.Admit(report, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := operator.Admit(t.Context(), report.GetExecutorId(), a); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	reported := func(percent float64) *fleetv1.Report { return d.reported(d.at(percent)) }
 	change(100)
 	if report := reported(100); report.GetTrouble() != "" || report.GetSession() == "" || report.GetExecutorId() == "" {
 		t.Errorf("the report is %v", report)
@@ -168,6 +208,94 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	}
 	change(99)
 	reported(99)
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Behind the gate of a group the model decides in the whole program. An alarm and its clearing come as commands, which nobody can
+// repeat; a kill that comes after what a person has seen stays.
+func TestGateOfAGroup(t *testing.T) {
+	nats, engine := natstest.Start(t, 1), loopback(t)
+	o, signer := inFleet(t, engine, nats.URL)
+	o.AllowGated = true
+	r := start(t, o)
+	r.reached()
+	d := operate(t, nats.URL, signer)
+	model := engine.Model()
+	req := gateOf(model.Digest())
+	terms := &fleetv1.Record{
+		Mode: req.GetMode(), Percent: req.GetPercent(), Lease: req.GetLease(), Plan: req.GetPlan(), Gate: req.GetGate(), Holder: "gate-1",
+	}
+	decisions := executorv1.NewDecisionServiceClient(r.Conn)
+	calm := &executorv1.FeatureVector{Schema: "v1.8.1", Values: []float64{1, 0, 0, 0, 0, 0, 0}}
+	decides := func(by executorv1.Decider, reason executorv1.FallbackReason) {
+		t.Helper()
+		got, err := decisions.Predict(t.Context(), &executorv1.PredictRequest{Vector: calm})
+		if err != nil || got.GetGate().GetDecidedBy() != by || got.GetGate().GetFallbackReason() != reason {
+			t.Errorf("got %v, %v; want %v, %v", got, err, by, reason)
+		}
+		if by == executorv1.Decider_DECIDER_MODEL && got.GetScore() != model.Scorer.Score(calm.GetValues()) {
+			t.Errorf("the score %v is not the model's", got.GetScore())
+		}
+	}
+	latches := func(want ...string) func(*fleetv1.Report) bool {
+		return func(r *fleetv1.Report) bool {
+			var got []string
+			for _, l := range r.GetRollout().GetGate().GetLatches() {
+				got = append(got, l.GetLatch().String()+" "+l.GetSetBy()+" "+l.GetReason())
+			}
+			return slices.Equal(got, want)
+		}
+	}
+	open := func(r *fleetv1.Report) bool { return r.GetRollout().GetGate().GetOpen() }
+	d.change(terms)
+	d.reported(open)
+	decides(executorv1.Decider_DECIDER_MODEL, 0)
+
+	report := <-d.reports
+	alarm := &fleetv1.Admission{Alarm: executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM, ModelDigest: model.Digest(), Reason: "worse"}
+	alarmed, err := d.session.Command(alarm, report, time.Now())
+	d.admit(report, alarmed, err)
+	const quality = "GATE_LATCH_QUALITY_ALARM group:desk-a test worse"
+	d.reported(latches(quality))
+	decides(executorv1.Decider_DECIDER_BASELINE, executorv1.FallbackReason_FALLBACK_REASON_QUALITY_ALARM)
+
+	// A person clears it. What was sent before is sent again, and changes nothing.
+	found := func(report *fleetv1.Report, which ...executorv1.GateLatch) []byte {
+		t.Helper()
+		e, err := d.session.Command(&fleetv1.Admission{Clear: which, Reason: "late labels"}, report, time.Now())
+		d.admit(report, e, err)
+		return e
+	}
+	cleared := found(<-d.reports, executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)
+	d.reported(latches())
+	d.admit(report, alarmed, nil)
+	d.admit(report, cleared, nil)
+
+	// A person has looked at the gate before it is killed: the kill stays. Then at the kill.
+	before := <-d.reports
+	kill, err := group.Stop(signer, "desk-a", "test", fleetv1.StopKind_STOP_KIND_KILL, d.session.Last().GetRevision(), "fire", time.Now())
+	if err == nil {
+		err = d.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, kill)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const killed = "GATE_LATCH_KILLED group:desk-a fire"
+	d.reported(latches(killed))
+	found(before, executorv1.GateLatch_GATE_LATCH_KILLED)
+	seen := d.reported(func(r *fleetv1.Report) bool { return strings.Contains(r.GetTrouble(), "set again meanwhile") })
+	if !latches(killed)(seen) {
+		t.Errorf("the latches are %v", seen.GetRollout().GetGate().GetLatches())
+	}
+	decides(executorv1.Decider_DECIDER_UNSPECIFIED, 0) // the kill has ended the record of the gate
+	found(seen, executorv1.GateLatch_GATE_LATCH_KILLED)
+	d.reported(latches())                                              // the stored kill is obeyed once
+	d.session = group.NewSession("desk-a", "test", signer, time.Now()) // the next gate start
+	d.change(terms)
+	d.reported(open)
+	decides(executorv1.Decider_DECIDER_MODEL, 0)
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -319,6 +319,22 @@ func TestLatches(t *testing.T) {
 	}
 }
 
+// A person who has seen an earlier kill does not clear a later one.
+func TestClearSeen(t *testing.T) {
+	k, _, _ := open(t, t.TempDir(), 10)
+	before := time.Now()
+	if err := k.Kill("x", "", "why"); err != nil {
+		t.Fatal(err)
+	}
+	which := []executorv1.GateLatch{killed}
+	if got := refusal(t, k.ClearSeen(which, before.Add(-1), "x", "", "found")); got != "Aborted GATE_LATCHED" || !k.latched.Load().any() {
+		t.Errorf("got %s", got)
+	}
+	if err := k.ClearSeen(which, time.Now(), "x", "", "found"); err != nil || k.latched.Load().any() {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A kill while an earlier one is being cleared stays.
 func TestKillDuringAClear(t *testing.T) {
 	dir := t.TempDir()

@@ -138,6 +138,12 @@ func (k *Keeper) Alarm(which executorv1.GateLatch, model, by, from, reason strin
 
 // Clear clears latches. A wrong one or a failing disk clears none; one that is set again meanwhile stays set, which is an error.
 func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) error {
+	return k.ClearSeen(which, time.Time{}, by, from, reason)
+}
+
+// ClearSeen is [Keeper.Clear] by a person who has seen the latches at that time: those that were set later stay. The zero time is
+// now.
+func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen time.Time, by, from, reason string) error {
 	if len(which) == 0 || reason == "" {
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "want at least one latch, and a reason: what was found and done")
 	}
@@ -154,6 +160,8 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 			return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID, "latch %d is not known", w)
 		case before[w] == nil:
 			return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET, "the latch %s is not set: nothing was cleared", word(w))
+		case !seen.IsZero() && before[w].Time.After(seen):
+			return setAgain(w)
 		case w == killed && k.killFile() != "":
 			return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED, "%s: remove it first; nothing was cleared", k.killFile())
 		}
@@ -176,13 +184,17 @@ func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) er
 	var again error
 	for _, w := range which {
 		if left[w] != nil {
-			again = rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED,
-				"the latch %s was set again meanwhile, so it stays: find out why, and clear it again", word(w))
+			again = setAgain(w)
 			continue
 		}
 		k.opts.Logger.Warn("a latch of the gate was cleared: the gate stays shut until it is started again", "latch", word(w), "by", by, "from", from, "reason", reason)
 	}
 	return again
+}
+
+func setAgain(w executorv1.GateLatch) error {
+	return rpc.ExecutorError(codes.Aborted, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED,
+		"the latch %s was set again meanwhile, so it stays: find out why, and clear it again", word(w))
 }
 
 func notCleared(err error) error {

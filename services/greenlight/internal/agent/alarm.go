@@ -15,6 +15,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -89,7 +90,11 @@ func (a *Agent) raise(ctx context.Context, sample *report.Sample) error {
 // Raise raises the alarms at all executors whose gate is set for their models. It returns those that it raised, and those that
 // it could not, or could not tell. An executor without such a gate, or with the latch, is left out.
 func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	limit := s.Timeout
+	if s.Group != nil { // an alarm is confirmed by a report
+		limit += fleetgroup.Slack
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	services, err := s.executors()
 	if err != nil {

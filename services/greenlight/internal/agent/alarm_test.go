@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,10 +19,14 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
@@ -242,4 +247,37 @@ func TestWhoDecidedOnADay(t *testing.T) {
 	if s := day(sample(at(0, 0), counters("a", "1", began, off)), sample(at(0, 10), counters("a", "1", began, fleet.Decisions{"off": 3000}))); s.Decisions != nil {
 		t.Errorf("without a gate: %v", s.Decisions)
 	}
+}
+
+// An alarm reaches the executors of a group that have a gate for the model, and needs the key of the operator.
+func TestRaiseInAGroup(t *testing.T) {
+	signer, _ := keytest.New(t)
+	synctest.Test(t, func(t *testing.T) {
+		net := grouptest.NewNetwork(1)
+		gated := &fleettest.Counter{Gate: &executorv1.Gate{ModelDigest: fleettest.Model}}
+		for id, e := range map[string]*fleettest.Counter{"gated": gated, "other": {}} {
+			m := &fleettest.Member{Executor: e, ID: id, Carrier: net.Carrier(), Keys: signer.Public()}
+			t.Cleanup(m.Start(t))
+		}
+		g, err := fleetgroup.Open(fleetgroup.Options{Group: "desk-a", Carrier: net.Carrier()})
+		if err == nil {
+			t.Cleanup(g.Close)
+			err = g.Listen(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Services{Group: g, Timeout: time.Second}
+		alarms := []Alarm{{qualityAlarm, fleettest.Model, "worse"}, {driftAlarm, fleettest.Model, "drifted"}}
+		if done := s.Raise(t.Context(), alarms[:1]); len(done) != 1 || done[0].Err == nil || !strings.Contains(done[0].Err.Error(), "--fleet-key") || done[0].Unasked {
+			t.Errorf("without a key: %+v", done)
+		}
+		g.Signer = signer
+		if done := s.Raise(t.Context(), alarms); len(done) != 2 || done[0].Err != nil || done[1].Err != nil || done[0].Addr != "gated" {
+			t.Errorf("raised %+v", done)
+		}
+		if done := s.Raise(t.Context(), alarms); len(done) != 0 {
+			t.Errorf("raised again: %+v", done)
+		}
+	})
 }

@@ -55,7 +55,7 @@ With --feature-log and --reference, a classifier runs every night. It measures w
 from the reference by all features together. Its result is in the daily report and changes no verdict.
 
 With --fleet and --fleet-group, the executors are those of a group that are present, and the quality is judged by its stored
-records. Gates of a group are shut by a person: greenlight fleet kill.
+records. Alarms for them are signed: they need --fleet-key.
 
 Only one agent may use a state folder. It runs until SIGTERM or an interrupt, and logs JSON lines. With --once it takes one
 sample, writes what is due, and exits: use it to read now, or with your own scheduler.`,
@@ -77,6 +77,7 @@ sample, writes what is due, and exits: use it to read now, or with your own sche
 	f.engines.Declare(fs, c)
 	flags.TargetsVar(fs, &f.executors, "executor", flags.LocalExecutor, "gRPC addresses of the executors, one per replica")
 	f.group.Declare(fs)
+	f.engines.DeclareKey(fs)
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")

@@ -102,14 +102,16 @@ func (c *client) stopped(ctx context.Context, kind fleetv1.StopKind, reason stri
 	return m, nil
 }
 
-// RaiseGateAlarm implements RolloutServiceClient.
-func (*client) RaiseGateAlarm(context.Context, *executorv1.RaiseGateAlarmRequest, ...grpc.CallOption) (*executorv1.RaiseGateAlarmResponse, error) {
-	return nil, refused("an alarm of a single executor cannot be raised", "greenlight fleet kill shuts the gates of all")
+// RaiseGateAlarm implements RolloutServiceClient. It returns when the executor has confirmed the alarm.
+func (c *client) RaiseGateAlarm(ctx context.Context, req *executorv1.RaiseGateAlarmRequest, _ ...grpc.CallOption) (*executorv1.RaiseGateAlarmResponse, error) {
+	now, err := c.g.alarm(ctx, c.id, req)
+	return &executorv1.RaiseGateAlarmResponse{Gate: now.GetGate(), InstanceId: now.GetInstanceId()}, err
 }
 
-// ClearGateLatches implements RolloutServiceClient.
-func (*client) ClearGateLatches(context.Context, *executorv1.ClearGateLatchesRequest, ...grpc.CallOption) (*executorv1.ClearGateLatchesResponse, error) {
-	return nil, refused("latches are cleared by a person at each executor", "greenlight gate clear --executor on its host")
+// ClearGateLatches implements RolloutServiceClient. It returns when the executor has confirmed that they are cleared.
+func (c *client) ClearGateLatches(ctx context.Context, req *executorv1.ClearGateLatchesRequest, _ ...grpc.CallOption) (*executorv1.ClearGateLatchesResponse, error) {
+	now, err := c.g.clear(ctx, c.id, req)
+	return &executorv1.ClearGateLatchesResponse{Gate: now.GetGate(), InstanceId: now.GetInstanceId()}, err
 }
 
 // decisions refuses decisions: nobody decides by way of a group.

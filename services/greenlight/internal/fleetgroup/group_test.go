@@ -550,14 +550,12 @@ func TestClients(t *testing.T) {
 			t.Errorf("%v, %v ahead", x.Err(), x.Ahead)
 		}
 		_, set := e.Rollouts.SetRollout(t.Context(), &executorv1.SetRolloutRequest{})
-		_, alarm := e.Rollouts.RaiseGateAlarm(t.Context(), &executorv1.RaiseGateAlarmRequest{})
-		_, clearing := e.Rollouts.ClearGateLatches(t.Context(), &executorv1.ClearGateLatchesRequest{})
 		_, watch := e.Shadows.WatchComparisons(t.Context(), &executorv1.WatchComparisonsRequest{})
 		_, predict := e.Decisions.Predict(t.Context(), &executorv1.PredictRequest{})
 		_, both := e.Decisions.PredictWithShadow(t.Context(), &executorv1.PredictWithShadowRequest{})
 		_, decide := e.Decisions.Decide(t.Context())
 		_, quotes := e.Decisions.ObserveQuotes(t.Context())
-		for i, err := range []error{set, alarm, clearing, watch, predict, both, decide, quotes} {
+		for i, err := range []error{set, watch, predict, both, decide, quotes} {
 			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the executor is reached by its group alone: ") {
 				t.Errorf("call %d: %v", i, err)
 			}
@@ -566,6 +564,50 @@ func TestClients(t *testing.T) {
 		time.Sleep(group.Presence + time.Second)
 		if _, err := e.Counters(t.Context()); status.Code(errors.Unwrap(err)) != codes.Unavailable || len(g.Executors()) != 0 {
 			t.Errorf("after it has gone: %v", err)
+		}
+	})
+}
+
+// Alarms and clears reach an executor although most messages are lost, and return once a report shows them.
+func TestGateCommands(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		e, x := g.Executors()[0].Rollouts, d.executors["a"]
+		quality := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
+		alarm := &executorv1.RaiseGateAlarmRequest{Alarm: quality, ModelDigest: modelDigest, Reason: "worse"}
+		clearing := &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{quality}, Reason: "fixed"}
+		if _, err := e.RaiseGateAlarm(t.Context(), alarm); err == nil || !strings.Contains(err.Error(), "has no gate for the model") {
+			t.Errorf("without a gate: %v", err)
+		}
+		if _, err := e.ClearGateLatches(t.Context(), clearing); err == nil || !strings.Contains(err.Error(), "nothing was cleared") {
+			t.Errorf("without the latch: %v", err)
+		}
+		x.Change(func() { x.Gate = &executorv1.Gate{ModelDigest: modelDigest, AllSymbols: true} })
+		time.Sleep(group.ReportPeriod)
+		d.net.SetFaults(grouptest.Faults{Lose: 0.5})
+		for range 5 {
+			got, err := e.RaiseGateAlarm(t.Context(), alarm)
+			if l := got.GetGate().GetLatches(); err != nil || len(l) != 1 || l[0].GetSetBy() != Issuer() || l[0].GetReason() != "worse" {
+				t.Fatalf("alarm: %v, %v", got, err)
+			}
+			if now, err := e.ClearGateLatches(t.Context(), clearing); err != nil || len(now.GetGate().GetLatches()) != 0 {
+				t.Fatalf("clear: %v, %v", now, err)
+			}
+		}
+		d.net.Heal()
+		x.Change(func() { x.Fails = errors.New("the disk is full") })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := e.RaiseGateAlarm(ctx, alarm); err == nil || !strings.Contains(err.Error(), "no report of executor a confirms it") || !strings.Contains(err.Error(), "the disk is full") {
+			t.Errorf("one that fails: %v", err)
+		}
+		g.Signer = nil
+		if _, err := e.RaiseGateAlarm(ctx, alarm); err == nil || !strings.Contains(err.Error(), "--fleet-key") {
+			t.Errorf("without a key: %v", err)
 		}
 	})
 }

@@ -147,14 +147,13 @@ func (g *Group) stored(ctx context.Context) ([]byte, uint64, error) {
 	return g.Carrier.Record(ctx)
 }
 
-// record returns the record of the store, nil without one. It returns an error if this operator's key has not signed it.
-func (g *Group) record(ctx context.Context) (*fleetv1.Record, uint64, error) {
-	envelope, version, err := g.stored(ctx)
+// record returns the record of the store; nil without one. It returns an error if this operator's key has not signed it.
+func (g *Group) record(ctx context.Context) (*fleetv1.Record, error) {
+	envelope, _, err := g.stored(ctx)
 	if err != nil || len(envelope) == 0 {
-		return nil, version, err
+		return nil, err
 	}
-	r, err := group.OpenRecord(g.keys(), envelope, g.Group())
-	return r, version, err
+	return group.OpenRecord(g.keys(), envelope, g.Group())
 }
 
 // storedStops returns the stops of the store that this operator's key has signed. With an error it returns those that
@@ -165,11 +164,17 @@ func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
 	envelopes, err := g.Carrier.Stops(ctx)
 	var all []*fleetv1.Stop
 	for _, e := range envelopes {
-		if s, err := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e); err == nil {
+		if s := g.opened(e); s != nil {
 			all = append(all, s)
 		}
 	}
 	return all, err
+}
+
+// opened returns a stop that this operator's key has signed; nil otherwise.
+func (g *Group) opened(envelope []byte) *fleetv1.Stop {
+	s, _ := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope)
+	return s
 }
 
 // Session returns the id of the session.

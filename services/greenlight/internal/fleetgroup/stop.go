@@ -32,7 +32,7 @@ type stops struct {
 // Stop stops all executors of the group now, and returns when it was sent. It does not wait for them.
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
 	revision := uint64(1)
-	if r, _, err := g.record(ctx); err == nil && r != nil {
+	if r, err := g.record(ctx); err == nil && r != nil {
 		revision = min(r.GetRevision()+1, group.MaxRevision)
 	}
 	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them.
@@ -117,51 +117,4 @@ func stopped(r *fleetv1.Report, kind fleetv1.StopKind) bool {
 func AtZero(r *fleetv1.Report) bool {
 	rollout := r.GetRollout().GetRollout()
 	return rollout != nil && rollout.GetPercent() == 0 && rollout.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED && r.GetShadow().GetSamplePercent() == 0
-}
-
-// Reset makes an executor that is at 0 % forget the highest revision that it has seen, and aborts. It returns when the executor
-// has confirmed that.
-func (g *Group) Reset(ctx context.Context, id string) error {
-	if g.Signer == nil {
-		return ErrNoKey
-	}
-	session := group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())
-	var asked time.Time
-	for last := uint64(0); ; {
-		news := g.News()
-		m, ok := g.Member(id, time.Now())
-		switch {
-		case !ok && time.Since(g.began) > listen:
-			return fmt.Errorf("executor %s does not report: greenlight fleet ls shows who does", id)
-		case !ok:
-		case m.Twins:
-			return m.Err
-		case !asked.IsZero() && m.At.After(asked) && m.Report.GetRevision() == 0:
-			return nil
-		case !AtZero(m.Report):
-			return fmt.Errorf("executor %s is at %g %%: end the rollout first, with greenlight fleet abort", id, m.Report.GetRollout().GetRollout().GetPercent())
-		case m.Report.GetSequence() != last: // its nonce is fresh
-			last = m.Report.GetSequence()
-			envelope, err := session.Reset(m.Report, time.Now())
-			if err != nil {
-				return err
-			}
-			if err := g.admit(ctx, id, envelope); err != nil {
-				return err
-			}
-			asked = time.Now()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("no report of executor %s confirms the reset: its --fleet-trust must have the public key of --fleet-key", id)
-		case <-news:
-		case <-time.After(listen):
-		}
-	}
-}
-
-func (g *Group) admit(ctx context.Context, id string, envelope []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return g.Carrier.Admit(ctx, id, envelope)
 }

@@ -262,6 +262,9 @@ func (x *Record) GetUptime() *durationpb.Duration {
 //
 // It answers the nonce of a report: it was signed after that report was made. So it tells the executor how old the session's
 // records are at most, and recorded messages revive no executor.
+//
+// With a reset, a clear or an alarm, of which it has at most one, it is a command for that process. A command admits nobody, and
+// one command is obeyed for a nonce.
 type Admission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group.
@@ -279,7 +282,17 @@ type Admission struct {
 	// The newest revision at that time. Older ones are not admitted.
 	Revision uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The executor forgets the highest revision that it has seen, and aborts, and is not admitted. Refused unless it is at 0 %.
-	Reset_        bool `protobuf:"varint,8,opt,name=reset,proto3" json:"reset,omitempty"`
+	Reset_ bool `protobuf:"varint,8,opt,name=reset,proto3" json:"reset,omitempty"`
+	// The latches of the gate to clear, each once: those that were set before the report was made. Needs a reason.
+	Clear []v1.GateLatch `protobuf:"varint,9,rep,packed,name=clear,proto3,enum=greenlight.executor.v1.GateLatch" json:"clear,omitempty"`
+	// QUALITY_ALARM or DRIFT_ALARM demotes the gate if it is set for the model.
+	Alarm v1.GateLatch `protobuf:"varint,10,opt,name=alarm,proto3,enum=greenlight.executor.v1.GateLatch" json:"alarm,omitempty"`
+	// SHA-256 of the model that the alarm is about, 64 lower-case hexadecimal digits. Required with an alarm.
+	ModelDigest string `protobuf:"bytes,11,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	// Reason of a clear or an alarm, for people and the audit log. At most 512 bytes.
+	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who sent the command, for people. At most 128 bytes.
+	Issuer        string `protobuf:"bytes,13,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +381,41 @@ func (x *Admission) GetReset_() bool {
 		return x.Reset_
 	}
 	return false
+}
+
+func (x *Admission) GetClear() []v1.GateLatch {
+	if x != nil {
+		return x.Clear
+	}
+	return nil
+}
+
+func (x *Admission) GetAlarm() v1.GateLatch {
+	if x != nil {
+		return x.Alarm
+	}
+	return v1.GateLatch(0)
+}
+
+func (x *Admission) GetModelDigest() string {
+	if x != nil {
+		return x.ModelDigest
+	}
+	return ""
+}
+
+func (x *Admission) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Admission) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
 }
 
 // Stop stops all executors of a group. Payload type "application/vnd.greenlight.fleet.stop+proto". It needs no admission. A kill
@@ -493,7 +541,7 @@ type Report struct {
 	Renewal uint64 `protobuf:"varint,8,opt,name=renewal,proto3" json:"renewal,omitempty"`
 	// The session that has admitted this process. Empty without one, and if the process asks for another admission.
 	Session string `protobuf:"bytes,9,opt,name=session,proto3" json:"session,omitempty"`
-	// Why it is at 0 %, or refuses records. Empty if it obeys the record.
+	// Why it is at 0 %, or refuses records or a command. Empty if it obeys the record.
 	Trouble string `protobuf:"bytes,10,opt,name=trouble,proto3" json:"trouble,omitempty"`
 	// Counts, as ShadowService has them.
 	Shadow *v1.GetShadowReportResponse `protobuf:"bytes,11,opt,name=shadow,proto3" json:"shadow,omitempty"`
@@ -693,7 +741,7 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x06issuer\x18\f \x01(\tR\x06issuer\x12.\n" +
 	"\x04time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\asession\x18\x0e \x01(\tR\asession\x121\n" +
-	"\x06uptime\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x06uptime\"\xf8\x01\n" +
+	"\x06uptime\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x06uptime\"\xbd\x03\n" +
 	"\tAdmission\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1f\n" +
 	"\vexecutor_id\x18\x02 \x01(\tR\n" +
@@ -704,7 +752,13 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	"\asession\x18\x05 \x01(\tR\asession\x121\n" +
 	"\x06uptime\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x1a\n" +
 	"\brevision\x18\a \x01(\x04R\brevision\x12\x14\n" +
-	"\x05reset\x18\b \x01(\bR\x05reset\"\xdb\x01\n" +
+	"\x05reset\x18\b \x01(\bR\x05reset\x127\n" +
+	"\x05clear\x18\t \x03(\x0e2!.greenlight.executor.v1.GateLatchR\x05clear\x127\n" +
+	"\x05alarm\x18\n" +
+	" \x01(\x0e2!.greenlight.executor.v1.GateLatchR\x05alarm\x12!\n" +
+	"\fmodel_digest\x18\v \x01(\tR\vmodelDigest\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reason\x12\x16\n" +
+	"\x06issuer\x18\r \x01(\tR\x06issuer\"\xdb\x01\n" +
 	"\x04Stop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.greenlight.fleet.v1.StopKindR\x04kind\x12\x1a\n" +
@@ -763,9 +817,10 @@ var file_greenlight_fleet_v1_fleet_proto_goTypes = []any{
 	(*v1.QualityPlan)(nil),              // 8: greenlight.executor.v1.QualityPlan
 	(*v1.Gate)(nil),                     // 9: greenlight.executor.v1.Gate
 	(*timestamppb.Timestamp)(nil),       // 10: google.protobuf.Timestamp
-	(*v1.GetShadowReportResponse)(nil),  // 11: greenlight.executor.v1.GetShadowReportResponse
-	(*v1.GetRolloutResponse)(nil),       // 12: greenlight.executor.v1.GetRolloutResponse
-	(*v1.GetQualityReportResponse)(nil), // 13: greenlight.executor.v1.GetQualityReportResponse
+	(v1.GateLatch)(0),                   // 11: greenlight.executor.v1.GateLatch
+	(*v1.GetShadowReportResponse)(nil),  // 12: greenlight.executor.v1.GetShadowReportResponse
+	(*v1.GetRolloutResponse)(nil),       // 13: greenlight.executor.v1.GetRolloutResponse
+	(*v1.GetQualityReportResponse)(nil), // 14: greenlight.executor.v1.GetQualityReportResponse
 }
 var file_greenlight_fleet_v1_fleet_proto_depIdxs = []int32{
 	6,  // 0: greenlight.fleet.v1.Record.mode:type_name -> greenlight.executor.v1.RolloutMode
@@ -775,16 +830,18 @@ var file_greenlight_fleet_v1_fleet_proto_depIdxs = []int32{
 	10, // 4: greenlight.fleet.v1.Record.time:type_name -> google.protobuf.Timestamp
 	7,  // 5: greenlight.fleet.v1.Record.uptime:type_name -> google.protobuf.Duration
 	7,  // 6: greenlight.fleet.v1.Admission.uptime:type_name -> google.protobuf.Duration
-	0,  // 7: greenlight.fleet.v1.Stop.kind:type_name -> greenlight.fleet.v1.StopKind
-	10, // 8: greenlight.fleet.v1.Stop.time:type_name -> google.protobuf.Timestamp
-	11, // 9: greenlight.fleet.v1.Report.shadow:type_name -> greenlight.executor.v1.GetShadowReportResponse
-	12, // 10: greenlight.fleet.v1.Report.rollout:type_name -> greenlight.executor.v1.GetRolloutResponse
-	13, // 11: greenlight.fleet.v1.Blocks.quality:type_name -> greenlight.executor.v1.GetQualityReportResponse
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	11, // 7: greenlight.fleet.v1.Admission.clear:type_name -> greenlight.executor.v1.GateLatch
+	11, // 8: greenlight.fleet.v1.Admission.alarm:type_name -> greenlight.executor.v1.GateLatch
+	0,  // 9: greenlight.fleet.v1.Stop.kind:type_name -> greenlight.fleet.v1.StopKind
+	10, // 10: greenlight.fleet.v1.Stop.time:type_name -> google.protobuf.Timestamp
+	12, // 11: greenlight.fleet.v1.Report.shadow:type_name -> greenlight.executor.v1.GetShadowReportResponse
+	13, // 12: greenlight.fleet.v1.Report.rollout:type_name -> greenlight.executor.v1.GetRolloutResponse
+	14, // 13: greenlight.fleet.v1.Blocks.quality:type_name -> greenlight.executor.v1.GetQualityReportResponse
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_fleet_v1_fleet_proto_init() }

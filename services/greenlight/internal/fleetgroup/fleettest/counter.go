@@ -2,11 +2,13 @@ package fleettest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -45,7 +47,36 @@ type Counter struct {
 	mu      sync.Mutex
 	percent float64
 	until   time.Time
-	killed  bool
+	latches []*executorv1.GateLatchState
+	// Gate is the one that is set; nil without one. Fails, which may be nil, is the error of every command.
+	Gate  *executorv1.Gate
+	Fails error
+}
+
+// Change changes the fields.
+func (e *Counter) Change(do func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	do()
+}
+
+// latch sets a latch.
+func (e *Counter) latch(l executorv1.GateLatch, by, reason string) {
+	e.latches = append(e.latches, &executorv1.GateLatchState{Latch: l, SetBy: by, Reason: reason, SetTime: timestamppb.Now()})
+}
+
+// Command implements [member.Executor].
+func (e *Counter) Command(c *group.Command) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.Fails != nil:
+		return e.Fails
+	case c.GetAlarm() != 0:
+		e.latch(c.GetAlarm(), c.GetIssuer(), c.GetReason())
+	}
+	e.latches = slices.DeleteFunc(slices.Clone(e.latches), func(l *executorv1.GateLatchState) bool { return slices.Contains(c.GetClear(), l.GetLatch()) })
+	return nil
 }
 
 // Obey implements [member.Executor].
@@ -60,14 +91,16 @@ func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 func (e *Counter) Killed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.killed
+	return slices.ContainsFunc(e.latches, func(l *executorv1.GateLatchState) bool { return l.GetLatch() == executorv1.GateLatch_GATE_LATCH_KILLED })
 }
 
 // Kill implements [member.Executor].
-func (e *Counter) Kill(_, _, _ string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.killed = true
+func (e *Counter) Kill(by, _, reason string) error {
+	if !e.Killed() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.latch(executorv1.GateLatch_GATE_LATCH_KILLED, by, reason)
+	}
 	return nil
 }
 
@@ -88,9 +121,8 @@ func (e *Counter) Report(context.Context) (*executorv1.GetShadowReportResponse, 
 	if percent > 0 {
 		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
 	}
-	g := &executorv1.GateStatus{}
-	if e.Killed() {
-		g.Latches = append(g.Latches, &executorv1.GateLatchState{Latch: executorv1.GateLatch_GATE_LATCH_KILLED})
-	}
-	return Report("process", 100, percent), &executorv1.GetRolloutResponse{InstanceId: "process", Gate: g, Rollout: &executorv1.Rollout{Percent: percent, Mode: mode, Revision: 1}}, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	rollout := &executorv1.Rollout{Percent: percent, Mode: mode, Revision: 1, Gate: e.Gate}
+	return Report("process", 100, percent), &executorv1.GetRolloutResponse{InstanceId: "process", Gate: &executorv1.GateStatus{Latches: e.latches}, Rollout: rollout}, nil
 }

@@ -44,8 +44,11 @@ func (m *Member) Start(t testing.TB) (stop func()) {
 	}
 }
 
-// NoBlocks is the part of a [member.Executor] without closed blocks.
+// NoBlocks is the part of a [member.Executor] without closed blocks, and without a gate.
 type NoBlocks struct{}
+
+// Command implements [member.Executor].
+func (NoBlocks) Command(*group.Command) error { return nil }
 
 // Blocks implements [member.Executor].
 func (NoBlocks) Blocks(uint64) (*executorv1.GetQualityReportResponse, uint64, int, error) {

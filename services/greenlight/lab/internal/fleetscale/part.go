@@ -169,6 +169,9 @@ func (e *idle) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 // Kill implements [member.Executor]. There is no gate.
 func (*idle) Kill(string, string, string) error { return nil }
 
+// Command implements [member.Executor]. There is no gate.
+func (*idle) Command(*group.Command) error { return nil }
+
 // Report implements [member.Executor]. It has the size of that of an executor with traffic.
 func (e *idle) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	return Report(e.id, e.share(time.Now()))

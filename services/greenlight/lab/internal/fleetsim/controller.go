@@ -3,6 +3,7 @@ package fleetsim
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -49,11 +50,14 @@ type controller struct {
 	done    sync.WaitGroup
 }
 
-// terms returns those of a share.
+// terms returns those of a share: an odd one is what a model may decide behind a gate.
 func terms(percent float64, lease time.Duration) *fleetv1.Record {
 	r := &fleetv1.Record{Percent: percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(lease), Holder: "lab"}
-	if percent == 0 {
+	switch {
+	case percent == 0:
 		r.Mode = executorv1.RolloutMode_ROLLOUT_MODE_OFF
+	case math.Mod(percent, 2) == 1:
+		r.Mode, r.Gate = executorv1.RolloutMode_ROLLOUT_MODE_GATED, &executorv1.Gate{AllSymbols: true}
 	}
 	return r
 }
@@ -218,7 +222,7 @@ func (c *controller) answer(ctx context.Context, raw []byte) {
 	case c.resets && (r.GetRevision() > last.GetRevision() || r.GetTrouble() != "" && r.GetSession() == c.s.ID()) && now.Sub(c.reset[m.executor]) > resetPause:
 		c.reset[m.executor] = now
 		m.reset = true
-		m.envelope, err = c.s.Reset(r, now)
+		m.envelope, err = c.s.Command(&fleetv1.Admission{Reset_: true}, r, now)
 	case c.s.Due(r, now):
 		m.revision = last.GetRevision()
 		m.envelope, err = c.s.Admit(r, now)

@@ -1,0 +1,162 @@
+package fleetgroup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/text"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// command sends a command to an executor, again for every second report, until done says of a report that it was obeyed: of the
+// newest report before the first command, and of those that were received later. An error of done ends it.
+func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, done func(m Member, sent bool) (bool, error)) (Member, error) {
+	if g.Signer == nil {
+		return Member{}, ErrNoKey
+	}
+	session := group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())
+	var sent time.Time
+	var last *fleetv1.Report // that the newest command answers
+	for {
+		news := g.News()
+		m, ok := g.Member(id, time.Now())
+		switch {
+		case !ok && time.Since(g.began) > listen:
+			return m, fmt.Errorf("executor %s does not report: greenlight fleet ls shows who does", id)
+		case !ok:
+		case m.Twins:
+			return m, m.Err
+		case sent.IsZero() || m.At.After(sent):
+			if is, err := done(m, !sent.IsZero()); is || err != nil {
+				return m, err
+			}
+			// The report after that one may have been made before the command came.
+			if last != nil && m.Report.GetInstanceId() == last.GetInstanceId() && m.Report.GetSequence() <= last.GetSequence()+1 {
+				break
+			}
+			last = m.Report
+			envelope, err := session.Command(c, last, time.Now())
+			if err == nil {
+				err = g.admit(ctx, id, envelope)
+			}
+			if err != nil {
+				return m, err
+			}
+			sent = time.Now()
+		}
+		timer := time.NewTimer(listen)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			why := m.Trouble()
+			if why != "" {
+				why = "; it reports: " + why
+			}
+			return m, fmt.Errorf("no report of executor %s confirms it: its --fleet-trust must have the public key of --fleet-key%s", id, why)
+		case <-news:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (g *Group) admit(ctx context.Context, id string, envelope []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return g.Carrier.Admit(ctx, id, envelope)
+}
+
+// Reset makes an executor that is at 0 % forget the highest revision that it has seen, and aborts. It returns when the executor
+// has confirmed that.
+func (g *Group) Reset(ctx context.Context, id string) error {
+	_, err := g.command(ctx, id, &fleetv1.Admission{Reset_: true}, func(m Member, sent bool) (bool, error) {
+		switch {
+		case sent && m.Report.GetRevision() == 0:
+			return true, nil
+		case !AtZero(m.Report):
+			return false, fmt.Errorf("executor %s is at %g %%: end the rollout first, with greenlight fleet abort", id, m.Report.GetRollout().GetRollout().GetPercent())
+		}
+		return false, nil
+	})
+	return err
+}
+
+// latched reports whether the latch keeps the gate of the executor shut.
+func latched(m Member, which executorv1.GateLatch) bool {
+	return slices.ContainsFunc(m.Report.GetRollout().GetGate().GetLatches(), func(l *executorv1.GateLatchState) bool { return l.GetLatch() == which })
+}
+
+// commanded returns the rollout and the gate that confirm a command. The error is a gRPC status.
+func commanded(m Member, err error) (*executorv1.GetRolloutResponse, error) {
+	if err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return m.Report.GetRollout(), nil
+}
+
+// alarm raises an alarm at the gate of the executor, if that is set for the model. The error is a gRPC status.
+func (g *Group) alarm(ctx context.Context, id string, req *executorv1.RaiseGateAlarmRequest) (*executorv1.GetRolloutResponse, error) {
+	c := &fleetv1.Admission{Alarm: req.GetAlarm(), ModelDigest: req.GetModelDigest(), Reason: req.GetReason()}
+	return commanded(g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
+		switch set := m.Report.GetRollout().GetRollout().GetGate().GetModelDigest(); {
+		case sent && latched(m, req.GetAlarm()):
+			return true, nil
+		case set != req.GetModelDigest():
+			return false, fmt.Errorf("executor %s has no gate for the model %.12s: nothing was changed", id, req.GetModelDigest())
+		}
+		return false, nil
+	}))
+}
+
+// clear clears latches of the executor. The error is a gRPC status.
+func (g *Group) clear(ctx context.Context, id string, req *executorv1.ClearGateLatchesRequest) (*executorv1.GetRolloutResponse, error) {
+	c := &fleetv1.Admission{Clear: req.GetLatches(), Reason: req.GetReason()}
+	return commanded(g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
+		set := slices.DeleteFunc(slices.Clone(req.GetLatches()), func(l executorv1.GateLatch) bool { return !latched(m, l) })
+		if !sent && len(set) < len(req.GetLatches()) {
+			return false, fmt.Errorf("executor %s has not all of the latches: nothing was cleared", id)
+		}
+		return len(set) == 0, nil
+	}))
+}
+
+// StoredKill returns the kill that the group stores; nil without one. It kills every executor that joins.
+func (g *Group) StoredKill(ctx context.Context) (*fleetv1.Stop, error) {
+	_, kill, err := g.storedKill(ctx)
+	return kill, err
+}
+
+func (g *Group) storedKill(ctx context.Context) ([]byte, *fleetv1.Stop, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	envelopes, err := g.Carrier.Stops(ctx)
+	for _, e := range envelopes {
+		if s := g.opened(e); s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+			return e, s, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// DropKill removes the stored kill with the id, which no longer kills those that join. Another one stays, and is an error.
+func (g *Group) DropKill(ctx context.Context, id string) error {
+	envelope, kill, err := g.storedKill(ctx)
+	if err == nil && kill.GetId() == id {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if err = g.Carrier.DropKill(ctx, envelope); err == nil {
+			_, kill, err = g.storedKill(ctx)
+		}
+	}
+	if err == nil && kill != nil {
+		err = fmt.Errorf("group %s stores another kill, by %s: %q", g.Group(), text.Clean(kill.GetIssuer(), maxName), text.Clean(kill.GetReason(), maxReason))
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+package fleetgroup
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+)
+
+// Release is how a controller ends its records.
+type Release struct {
+	// Holder and Reason are those of the record that says 0 %.
+	Holder, Reason string
+	// Timeout bounds every call. Until is when the last lease must have lapsed.
+	Timeout time.Duration
+	Until   time.Time
+}
+
+const (
+	// patience is how long executors may take to report 0 % before they are also stopped.
+	patience = 2 * group.ReportPeriod
+	// retryRelease is the time between two attempts.
+	retryRelease = 100 * time.Millisecond
+)
+
+// Release publishes 0 %, and waits until every executor that is present reports that it obeys this session no longer. If 0 % cannot be
+// published, or is not reported soon, it also stops the records of the session. It tries until the last lease must have lapsed
+// and all have reported once more. It returns the ids of those that have not confirmed it, and why 0 % could not be published:
+// with a [*TakenError] the record of somebody else is left alone.
+func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, err error) {
+	last := p.Last()
+	if last == nil {
+		return nil, nil
+	}
+	start := time.Now()
+	end := r.Until
+	if soon := start.Add(2 * r.Timeout); end.Before(soon) {
+		end = soon
+	}
+	end = end.Add(patience)
+	call := func(do func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+		defer cancel()
+		return do(ctx)
+	}
+	waiting := p.g.Members(start)
+	for done, stopped := false, false; ; time.Sleep(retryRelease) {
+		if !done {
+			err = call(func(ctx context.Context) error { return p.off(ctx, last.GetRevision(), r) })
+			done = err == nil || errors.As(err, new(*TakenError))
+		}
+		if !stopped && (err != nil || time.Since(start) > patience) {
+			stopped = call(func(ctx context.Context) error { return p.g.StopUpTo(ctx, last.GetRevision(), r.Reason) }) == nil
+		}
+		waiting = slices.DeleteFunc(waiting, func(m Member) bool {
+			now, ok := p.g.Member(m.ID, time.Now())
+			return ok && now.At.After(start) && (AtZero(now.Report) || now.Report.GetRevision() > p.Last().GetRevision())
+		})
+		if done && len(waiting) == 0 || !time.Now().Before(end) {
+			for _, m := range waiting {
+				missing = append(missing, m.ID)
+			}
+			return missing, err
+		}
+	}
+}
+
+// off publishes 0 % after the record with the revision, or publishes it again.
+func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
+	if last := p.Last(); last.GetRevision() != revision {
+		return p.Repeat(ctx)
+	}
+	return p.Change(ctx, &fleetv1.Record{
+		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(p.Last().GetLease().AsDuration()), Holder: r.Holder, Reason: shorten(r.Reason),
+	}, func(uint64) {})
+}
+
+// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then.
+func (g *Group) End(ctx context.Context, why string) error {
+	r, err := g.record(ctx)
+	if err != nil || r == nil || idle(r) {
+		return err
+	}
+	p, err := g.Publish(ctx, Claim{Holder: r.GetHolder(), Above: r.GetRevision(), Lease: r.GetLease().AsDuration()})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	err = p.Change(ctx, &fleetv1.Record{
+		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: r.GetLease(), Holder: r.GetHolder(), Reason: shorten(why),
+	}, func(uint64) {})
+	if now, unread := g.record(ctx); err != nil && unread == nil && idle(now) { // the holder was faster
+		return nil
+	}
+	return err
+}
