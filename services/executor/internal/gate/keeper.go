@@ -276,7 +276,7 @@ func (k *Keeper) Status() *executorv1.GateStatus {
 	sum := k.budget.now(at)
 	status := &executorv1.GateStatus{
 		Allowed: k.opts.Allowed, Open: k.open(&s), Latches: k.latched.Load().proto(),
-		HourRequests: sum.Requests, HourChanged: sum.Changed, HourChangedLimit: k.limit(&s, sum.Requests),
+		HourRequests: sum.Requests, HourChanged: sum.Changed, HourChangedLimit: k.limit(&s, sum.Requests), ModelDigest: k.active().Digest,
 	}
 	for r := range k.metrics.decisions {
 		status.Decisions = append(status.Decisions, &executorv1.GateDecisionCount{

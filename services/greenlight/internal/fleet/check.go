@@ -133,6 +133,9 @@ func CheckSet(req *executorv1.SetRolloutRequest, resp *executorv1.SetRolloutResp
 func CheckGate(g *executorv1.GateStatus) error {
 	var c contradictions
 	c.add(g.GetHourChanged() <= g.GetHourRequests(), "%d of %d requests were changed", g.GetHourChanged(), g.GetHourRequests())
+	if g.GetModelDigest() != "" { // not reached yet
+		c.digest("model_digest", g.GetModelDigest())
+	}
 	c.add(!g.GetOpen() || g.GetAllowed() && len(g.GetLatches()) == 0, "the gate is open, and not allowed or latched")
 	reasons := map[executorv1.FallbackReason]bool{}
 	for _, d := range g.GetDecisions() {

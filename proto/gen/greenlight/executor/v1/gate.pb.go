@@ -479,7 +479,9 @@ type GateStatus struct {
 	// How many of them the model may change in all.
 	HourChangedLimit uint64 `protobuf:"varint,6,opt,name=hour_changed_limit,json=hourChangedLimit,proto3" json:"hour_changed_limit,omitempty"`
 	// Decisions of this process by decider and reason, in the order of FallbackReason. They add up to its requests.
-	Decisions     []*GateDecisionCount `protobuf:"bytes,7,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	Decisions []*GateDecisionCount `protobuf:"bytes,7,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// SHA-256 of the model that ml-engine has, which alone can be gated. Empty until ml-engine was reached.
+	ModelDigest   string `protobuf:"bytes,8,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -561,6 +563,13 @@ func (x *GateStatus) GetDecisions() []*GateDecisionCount {
 		return x.Decisions
 	}
 	return nil
+}
+
+func (x *GateStatus) GetModelDigest() string {
+	if x != nil {
+		return x.ModelDigest
+	}
+	return ""
 }
 
 // GateLatchState is one latch.
@@ -1059,7 +1068,7 @@ const file_greenlight_executor_v1_gate_proto_rawDesc = "" +
 	"\x0ebaseline_score\x18\x03 \x01(\x01R\rbaselineScore\x12'\n" +
 	"\x0fbaseline_digest\x18\x04 \x01(\tR\x0ebaselineDigest\x12!\n" +
 	"\fmodel_digest\x18\x05 \x01(\tR\vmodelDigest\x12)\n" +
-	"\x10rollout_revision\x18\x06 \x01(\x04R\x0frolloutRevision\"\xbb\x02\n" +
+	"\x10rollout_revision\x18\x06 \x01(\x04R\x0frolloutRevision\"\xde\x02\n" +
 	"\n" +
 	"GateStatus\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x12\n" +
@@ -1068,7 +1077,8 @@ const file_greenlight_executor_v1_gate_proto_rawDesc = "" +
 	"\rhour_requests\x18\x04 \x01(\x04R\fhourRequests\x12!\n" +
 	"\fhour_changed\x18\x05 \x01(\x04R\vhourChanged\x12,\n" +
 	"\x12hour_changed_limit\x18\x06 \x01(\x04R\x10hourChangedLimit\x12G\n" +
-	"\tdecisions\x18\a \x03(\v2).greenlight.executor.v1.GateDecisionCountR\tdecisions\"\xaf\x01\n" +
+	"\tdecisions\x18\a \x03(\v2).greenlight.executor.v1.GateDecisionCountR\tdecisions\x12!\n" +
+	"\fmodel_digest\x18\b \x01(\tR\vmodelDigest\"\xaf\x01\n" +
 	"\x0eGateLatchState\x127\n" +
 	"\x05latch\x18\x01 \x01(\x0e2!.greenlight.executor.v1.GateLatchR\x05latch\x12\x15\n" +
 	"\x06set_by\x18\x02 \x01(\tR\x05setBy\x12\x16\n" +
