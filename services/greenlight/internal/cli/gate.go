@@ -38,7 +38,9 @@ others, and whenever a check fails: a late answer, a score too far from the base
   greenlight gate replay   computes every decision of a feature log again
 
 A gate is open only while gate start renews its lease. If it dies, hangs or loses the network, the baseline decides everything
-within the lease. An executor without --allow-gated never lets a model decide.`,
+within the lease. An executor without --allow-gated never lets a model decide.
+
+With --fleet and --fleet-group, start, status, stop, kill and clear work on the executors of a group.`,
 		Args: console.NoArgs,
 	}
 	cmd.AddCommand(gatePlanCommand(c), gateStartCommand(c), gateStatusCommand(c), gateStopCommand(c), gateKillCommand(c), gateClearCommand(c), gateDrillCommand(c), gateReplayCommand(c))
@@ -139,7 +141,7 @@ func (p *gatePlan) run(c console.Console) error {
 	c.Say("model     %s, promoted at %s, quality plan %.12s", plan.Model, plan.PromotionTime.UTC().Format(time.RFC3339), plan.QualityDigest)
 	c.Say("worst     %s", strings.Join(plan.Worst(), "\n          "))
 	c.Say("plan      %s", path)
-	c.Say("\nNothing was changed. To start it, until %s, once (%s):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
+	c.Say("\nNothing was changed. To start it on the executors of --executor or of --fleet, until %s, once (%s):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
 	c.Say("greenlight gate start --plan %s --confirm %s%s", path, quoted(ticket.Phrase), gateStateFlag(p.state))
 	return nil
 }
@@ -156,8 +158,8 @@ func gateStartCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "start --plan FILE --confirm PHRASE", Short: "Open the gate of all executors, and keep it open until it is stopped",
 		Long: `Start opens the gate of the plan on all executors. It refuses, and changes nothing, unless the evidence verifies with the plan
-and the promotion in it, the phrase confirms this plan, and every executor allows it (--allow-gated), has no latch, shadows
-this model, and is held by nobody.
+and the promotion in it, the phrase confirms this plan, and every executor allows it (--allow-gated), has no latch, has this
+model on its ml-engine, and is held by nobody.
 
 It renews the lease of every executor three times within its length, until it is stopped (Ctrl-C, SIGTERM). Then no model
 decides, and shadows go on at the observe percent. An executor that cannot be reached returns to the baseline when its lease
@@ -165,13 +167,17 @@ lapses. When it can be reached again, and nothing but the lapse or a restart has
 executor is killed, raises an alarm or has spent its budget, or when somebody else changes a rollout, the gate is stopped on
 all others too, and start ends.
 
+With --fleet and --fleet-group the executors are those of a group, and may come and go. All that are present must be ready at
+the start. The gate is one record, signed with --fleet-key and renewed six times within the lease. An executor that joins is
+opened; one that refuses is shown with its reason, and ends nothing. At the end the record says 0 %, and the shadows stop too.
+
 At the end it writes gate_<time>_<id>.json with all counts by reason to the folder of the plan. After a kill of this command,
 the next gate start or gate stop writes it.
 
 It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it was refused or an executor is not read back.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch err := flags.Distinct("executor", s.Executors); {
+			switch err := s.CheckExecutors(); {
 			case err != nil:
 				return err
 			case s.plan == "":
@@ -184,6 +190,7 @@ It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it 
 	}
 	fs := cmd.Flags()
 	s.DeclareExecutors(fs, c, controlTimeout)
+	s.DeclareFleet(fs, true)
 	fs.StringVar(&s.plan, "plan", "", "file of the plan, in an evidence folder")
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight gate plan printed")
 	declareGateState(fs, &s.state)
@@ -202,20 +209,18 @@ func (s *gateStart) run(ctx context.Context, c console.Console) error {
 	if err != nil {
 		return err
 	}
-	services, err := fleet.Dial(fleet.Options{Access: s.Access.Access, Executors: s.Executors})
-	if err != nil {
-		return console.Usage(err)
-	}
-	asked, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	err = state.Start(asked, file, s.phrase, services.Executors, evidencedoc.Verify, func(run *gatekeeper.Run, in *gatekeeper.Inspection) error {
-		c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
-		view := gatekeeper.NewView(c.Out, c.Screen, file.Plan)
-		fault := gatekeeper.NewKeeper(run, in, view.Observe).Run(ctx)
-		view.Close()
-		return errors.Join(fault, gateEnded(c, run))
+	return s.Reach(ctx, fleetgroup.Brake{}, func(services *fleet.Services, g *fleetgroup.Group) error {
+		target := gatekeeper.Target{
+			Executors: services.Executors, Group: g, Timeout: s.Timeout, Waiting: func(what string) { c.Say("waiting   %s", what) },
+		}
+		return state.Start(ctx, file, s.phrase, target, evidencedoc.Verify, func(run *gatekeeper.Run, in *gatekeeper.Inspection) error {
+			c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
+			view := gatekeeper.NewView(c.Out, c.Screen, file.Plan)
+			fault := gatekeeper.NewKeeper(run, in, view.Observe).Run(ctx)
+			view.Close()
+			return errors.Join(fault, gateEnded(c, run))
+		})
 	})
-	return errors.Join(err, services.Close())
 }
 
 // gateEnded writes and prints the record of a run that has ended.
@@ -265,7 +270,7 @@ the decisions of the process by reason, how many of the last hour the model has 
 It exits 1 when an executor does not answer.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
+			return useExecutors(cmd.Context(), &p, fleetgroup.Brake{}, func(ctx context.Context, all []fleet.Executor, _ *fleetgroup.Group) error {
 				answers, errs := gatekeeper.Read(ctx, all)
 				replies := make([]reply, len(all))
 				for i, x := range all {
@@ -290,17 +295,14 @@ It exits 1 when an executor does not answer.`,
 	return cmd
 }
 
-// useExecutors connects to the executors of the flags, at least one.
-func useExecutors(ctx context.Context, p *flags.Pair, use func(context.Context, []fleet.Executor) error) error {
-	return brakeExecutors(ctx, p, fleetgroup.Brake{}, use)
-}
-
-// brakeExecutors is [useExecutors] for a command that stops a group.
-func brakeExecutors(ctx context.Context, p *flags.Pair, brake fleetgroup.Brake, use func(context.Context, []fleet.Executor) error) error {
+// useExecutors connects to the executors of the flags, at least one, and their group, nil without one. The brake is sent first.
+func useExecutors(ctx context.Context, p *flags.Pair, brake fleetgroup.Brake, use func(context.Context, []fleet.Executor, *fleetgroup.Group) error) error {
 	if err := p.CheckExecutors(); err != nil {
 		return err
 	}
-	return p.Brake(ctx, brake, func(ctx context.Context, services *fleet.Services) error { return use(ctx, services.Executors) })
+	return p.Brake(ctx, brake, func(ctx context.Context, services *fleet.Services, g *fleetgroup.Group) error {
+		return use(ctx, services.Executors, g)
+	})
 }
 
 func gateStopCommand(c console.Console) *cobra.Command {
@@ -313,11 +315,18 @@ func gateStopCommand(c console.Console) *cobra.Command {
 on at the observe percent of the gate, so that the evidence goes on. With --to-off they stop too. It needs no confirmation. A
 running greenlight gate start ends at its next reading.
 
+With --fleet and --fleet-group it stops a group, and then makes its record say 0 %. The shadows stop too.
+
 It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
-				if failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, toOff, reason)); failed != nil {
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}
+			err := useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, g *fleetgroup.Group) error {
+				failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, toOff || g != nil, reason))
+				if g != nil {
+					failed = errors.Join(failed, g.End(ctx, reason))
+				}
+				if failed != nil {
 					return console.WithHint(errGateNotOff, "greenlight gate kill, the file gate.kill in its state folder and SIGUSR1 stop it sooner")
 				}
 				return nil
@@ -327,6 +336,7 @@ It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
 	}
 	fs := cmd.Flags()
 	p.DeclareExecutors(fs, c, brakeTimeout)
+	p.DeclareFleet(fs, true)
 	fs.BoolVar(&toOff, "to-off", false, "stop the shadows too")
 	fs.StringVar(&reason, "reason", "greenlight gate stop", "why, for the audit log")
 	declareGateState(fs, &state)
@@ -349,7 +359,7 @@ of executor and the signal SIGUSR1 do the same.`,
 				return console.Usagef("give --reason: who clears the kill must know what it was for")
 			}
 			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason}
-			return brakeExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor) error {
+			return useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, _ *fleetgroup.Group) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
 					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),
 						"create the file gate.kill in the state folder of that executor, or send the process SIGUSR1; its lease lapses in any case")
@@ -374,6 +384,9 @@ func gateClearCommand(c console.Console) *cobra.Command {
 and prints the phrase that clears exactly these. A kill cannot be cleared while the file gate.kill exists. The gate stays
 shut: greenlight gate plan and gate start open it again.
 
+With --fleet and --fleet-group, killed is also the kill that a group stores and that kills every executor that joins. It is
+removed last, and not if an executor has failed.
+
 It exits 1 if an executor does not clear them.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -385,8 +398,8 @@ It exits 1 if an executor does not clear them.`,
 					return console.Usage(err)
 				}
 			}
-			return refusedGate(useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
-				clearing, err := gatekeeper.NewClearing(ctx, all, latches, reason)
+			return refusedGate(useExecutors(cmd.Context(), &p, fleetgroup.Brake{}, func(ctx context.Context, all []fleet.Executor, g *fleetgroup.Group) error {
+				clearing, err := gatekeeper.NewClearing(ctx, all, g, latches, reason)
 				if err != nil {
 					return err
 				}
@@ -398,11 +411,14 @@ It exits 1 if an executor does not clear them.`,
 					for _, set := range clearing.Set {
 						c.Say("latch     %s: %s, at %s", set.Executor, set.Latch, set.Time.UTC().Format(time.RFC3339))
 					}
+					if clearing.Kill != "" {
+						c.Say("latch     group %s stores a kill", g.Group())
+					}
 					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), give the same command again with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), onay)
 					c.Say("--confirm %s", quoted(ticket.Phrase))
 					return nil
 				}
-				done, err := gatekeeper.State(state).Clear(ctx, all, clearing, phrase)
+				done, err := gatekeeper.State(state).Clear(ctx, all, g, clearing, phrase)
 				if err != nil {
 					return err
 				}
@@ -415,6 +431,7 @@ It exits 1 if an executor does not clear them.`,
 	}
 	fs := cmd.Flags()
 	p.DeclareExecutors(fs, c, controlTimeout)
+	p.DeclareFleet(fs, true)
 	fs.StringSliceVar(&latches, "latch", nil, "what to clear: killed, quality_alarm, drift_alarm, budget_spent")
 	fs.StringVar(&reason, "reason", "", "what was found and done, for the audit log")
 	fs.StringVar(&phrase, "confirm", "", "the phrase that this command printed")

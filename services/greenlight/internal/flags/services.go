@@ -69,28 +69,36 @@ func (p *Pair) CheckExecutors() error {
 
 // Use connects to the services, and hands them to fn with the time that they have.
 func (p *Pair) Use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
-	return p.Brake(ctx, fleetgroup.Brake{}, fn)
+	return p.Brake(ctx, fleetgroup.Brake{}, func(ctx context.Context, services *fleet.Services, _ *fleetgroup.Group) error {
+		return fn(ctx, services)
+	})
 }
 
-// Brake is [Pair.Use] for a command that stops a group: it does so before it waits for the executors.
-func (p *Pair) Brake(ctx context.Context, brake fleetgroup.Brake, fn func(context.Context, *fleet.Services) error) error {
+// Brake is [Pair.Use] for a command that stops a group: it does so before it waits for the executors. fn also gets the group, nil
+// without one.
+func (p *Pair) Brake(ctx context.Context, brake fleetgroup.Brake, fn func(context.Context, *fleet.Services, *fleetgroup.Group) error) error {
+	limit := p.Timeout
+	if p.Fleet.Given() {
+		limit += fleetgroup.Slack
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return p.Reach(ctx, brake, func(services *fleet.Services, g *fleetgroup.Group) error { return fn(ctx, services, g) })
+}
+
+// Reach is [Pair.Brake] for a command that takes as long as it likes.
+func (p *Pair) Reach(ctx context.Context, brake fleetgroup.Brake, fn func(*fleet.Services, *fleetgroup.Group) error) error {
 	if err := p.Fleet.Check(); err != nil {
 		return err
 	}
 	if p.Fleet.Given() {
-		ctx, cancel := context.WithTimeout(ctx, p.Timeout+fleetgroup.Slack)
-		defer cancel()
-		return fleetgroup.UseServices(ctx, p.Fleet.Address, p.Access.Access, p.Engines, brake, func(services *fleet.Services, _ *fleetgroup.Group) error {
-			return fn(ctx, services)
-		})
+		return fleetgroup.UseServices(ctx, p.Fleet.Address, p.Access.Access, p.Engines, brake, fn)
 	}
 	services, err := fleet.Dial(fleet.Options{Access: p.Access.Access, Engines: p.Engines, Executors: p.Executors})
 	if err != nil {
 		return console.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
-	defer cancel()
-	return errors.Join(fn(ctx, services), services.Close())
+	return errors.Join(fn(services, nil), services.Close())
 }
 
 // The addresses of a pair on this machine.

@@ -133,8 +133,8 @@ reached. Then it waits for their reports. A canary of the group ends. An executo
 It exits 1 if an executor has not confirmed 0 % within 10 s. Its lease lapses in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
 		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
-reached. Then it waits for their reports. No model decides and no request gets a shadow, until a person clears the kill at each
-executor with greenlight gate clear.
+reached. Then it waits for their reports. No model decides and no request gets a shadow, until a person clears the kill with
+greenlight gate clear, which also removes the stored one.
 
 It exits 1 if an executor has not confirmed the kill within 10 s. Its lease lapses in any case.`
 	}

@@ -13,9 +13,10 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// Done is what was done at one executor.
+// Done is what was done at one executor, or with its group: then Addr is "group NAME".
 type Done struct {
 	Addr string
 	// Text says what is in force now, Took how long that took. Err is why it is not.
@@ -36,7 +37,7 @@ func each(executors []fleet.Executor, do func(fleet.Executor) (string, error)) [
 }
 
 // Stop stops the gates of all executors at once, regardless of leases, and reads that back. Shadows go on at the observe percent
-// of the gate, or stop too with toOff.
+// of the gate, or stop too with toOff. Executors of a group have no other way.
 func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason string) []Done {
 	return each(executors, func(e fleet.Executor) (string, error) {
 		got, err := e.Rollout(ctx)
@@ -84,6 +85,8 @@ type Clearing struct {
 	Reason  string   `json:"reason"`
 	// Set are the latches that are cleared, by executor.
 	Set []SetLatch `json:"set"`
+	// Kill is the id of the kill that their group stores, which is removed; empty without one.
+	Kill string `json:"stored_kill,omitempty"`
 }
 
 // SetLatch is a latch of one executor.
@@ -95,6 +98,9 @@ type SetLatch struct {
 // ErrOtherLatches is a phrase for other latches than those that are set now.
 var ErrOtherLatches = errors.New("the latches are not those that the phrase was printed for")
 
+// killed is the short name of a kill.
+const killed = "killed"
+
 // ParseLatch returns the latch of a short name.
 func ParseLatch(name string) (executorv1.GateLatch, error) {
 	l := executorv1.GateLatch(executorv1.GateLatch_value["GATE_LATCH_"+strings.ToUpper(name)])
@@ -105,9 +111,16 @@ func ParseLatch(name string) (executorv1.GateLatch, error) {
 }
 
 // NewClearing reads the latches of all executors. Each of the named latches must be set at one of them at least. Without
-// names all are.
-func NewClearing(ctx context.Context, executors []fleet.Executor, latches []string, reason string) (*Clearing, error) {
+// names all are. A group, which may be nil, may store a kill in place of an executor.
+func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, latches []string, reason string) (*Clearing, error) {
 	c := &Clearing{Latches: latches, Reason: reason}
+	if g != nil && slices.Contains(latches, killed) {
+		kill, err := g.StoredKill(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+		}
+		c.Kill = kill.GetId()
+	}
 	answers, errs := fleet.Each(executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
 	fleet.Rethrow(errs...)
 	if err := errors.Join(errs...); err != nil {
@@ -121,7 +134,7 @@ func NewClearing(ctx context.Context, executors []fleet.Executor, latches []stri
 		}
 	}
 	for _, name := range latches {
-		if !slices.ContainsFunc(c.Set, func(s SetLatch) bool { return s.Name == name }) {
+		if (name != killed || c.Kill == "") && !slices.ContainsFunc(c.Set, func(s SetLatch) bool { return s.Name == name }) {
 			return nil, fmt.Errorf("%s is not set at any executor", name)
 		}
 	}
@@ -146,8 +159,9 @@ func (s State) AskClear(c *Clearing, validity time.Duration) (*confirmation.Tick
 	})
 }
 
-// Clear clears the latches, if the phrase was printed for exactly these, and uses it up. It does not open the gate.
-func (s State) Clear(ctx context.Context, executors []fleet.Executor, c *Clearing, phrase string) ([]Done, error) {
+// Clear clears the latches, if the phrase was printed for exactly these, and uses it up. Then it removes the stored kill of the
+// group, unless an executor has failed: it would be killed again. It does not open the gate.
+func (s State) Clear(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, c *Clearing, phrase string) ([]Done, error) {
 	t, err := s.ledger().Find(phrase)
 	if err != nil {
 		return nil, err
@@ -158,7 +172,7 @@ func (s State) Clear(ctx context.Context, executors []fleet.Executor, c *Clearin
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
 	}
-	return each(executors, func(e fleet.Executor) (string, error) {
+	done := each(executors, func(e fleet.Executor) (string, error) {
 		req := &executorv1.ClearGateLatchesRequest{Reason: c.Reason}
 		for _, set := range c.Set {
 			if l, err := ParseLatch(set.Name); err == nil && set.Executor == e.Addr {
@@ -177,5 +191,10 @@ func (s State) Clear(ctx context.Context, executors []fleet.Executor, c *Clearin
 			left = append(left, fleet.Latch(l.GetLatch()))
 		}
 		return "cleared; left: " + cmp.Or(strings.Join(left, ", "), "none"), nil
-	}), nil
+	})
+	if c.Kill != "" && !slices.ContainsFunc(done, func(d Done) bool { return d.Err != nil }) {
+		start, err := time.Now(), g.DropKill(ctx, c.Kill)
+		done = append(done, Done{"group " + g.Group(), "stores no kill any more: executors that join are not killed", time.Since(start), err})
+	}
+	return done, nil
 }

@@ -69,11 +69,11 @@ func TestKillAndClear(t *testing.T) {
 			t.Errorf("%s: %s", r.Decision, r.Reason)
 		}
 
-		if _, err := NewClearing(t.Context(), w.executors(), []string{"killed", "drift_alarm"}, "fixed"); err == nil || !strings.Contains(err.Error(), "drift_alarm is not set") {
+		if _, err := NewClearing(t.Context(), w.executors(), nil, []string{"killed", "drift_alarm"}, "fixed"); err == nil || !strings.Contains(err.Error(), "drift_alarm is not set") {
 			t.Errorf("a latch that is not set: %v", err)
 		}
 		clearing := func(reason string) *Clearing {
-			c, err := NewClearing(t.Context(), w.executors(), []string{"killed"}, reason)
+			c, err := NewClearing(t.Context(), w.executors(), nil, []string{"killed"}, reason)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,21 +87,21 @@ func TestKillAndClear(t *testing.T) {
 		if len(c.Set) != 2 || !strings.HasPrefix(ticket.Phrase, "ONAY: Gate CLEAR killed executors=2 state=") {
 			t.Errorf("%+v, %s", c.Set, ticket.Phrase)
 		}
-		if _, err := w.state.Clear(t.Context(), w.executors(), clearing("no reason"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
+		if _, err := w.state.Clear(t.Context(), w.executors(), nil, clearing("no reason"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
 			t.Errorf("another reason: %v", err)
 		}
 		// Killed once more after the phrase was printed: it is not what was looked into.
 		w.fakes[0].change(func() { w.fakes[0].latches[0].Reason = "another kill" })
-		if _, err := w.state.Clear(t.Context(), w.executors(), clearing("fixed"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
+		if _, err := w.state.Clear(t.Context(), w.executors(), nil, clearing("fixed"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
 			t.Errorf("another kill: %v", err)
 		}
 		w.fakes[0].change(func() { w.fakes[0].latches[0].Reason = "enough" })
-		done, err := w.state.Clear(t.Context(), w.executors(), c, ticket.Phrase)
+		done, err := w.state.Clear(t.Context(), w.executors(), nil, c, ticket.Phrase)
 		out.Reset()
 		if err := errors.Join(err, Lines(&out, done)); err != nil || strings.Count(out.String(), "cleared; left: none") != 2 || strings.Count(out.String(), "has none of them") != 1 {
 			t.Errorf("%v: %s", err, out.String())
 		}
-		if _, err := w.state.Clear(t.Context(), w.executors(), c, ticket.Phrase); !errors.Is(err, confirmation.ErrUsed) {
+		if _, err := w.state.Clear(t.Context(), w.executors(), nil, c, ticket.Phrase); !errors.Is(err, confirmation.ErrUsed) {
 			t.Errorf("a second time: %v", err)
 		}
 		if w.after(time.Minute, 0) {

@@ -1,15 +1,18 @@
 package gatekeeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -17,7 +20,7 @@ import (
 var (
 	errNotAllowed = errors.New("an executor does not let a model decide")
 	errLatched    = errors.New("a latch keeps a gate shut")
-	errOtherModel = errors.New("an executor shadows another model")
+	errOtherModel = errors.New("the ml-engine of an executor has another model")
 	errHeld       = errors.New("somebody else holds the rollout")
 	errTwice      = errors.New("an executor is named twice")
 )
@@ -54,10 +57,12 @@ func Hint(err error) string {
 type Inspection struct {
 	executors []fleet.Executor
 	answers   []*executorv1.GetRolloutResponse
+	// hold is the group that they are of; nil without one.
+	hold *hold
 }
 
-// Inspect reads all executors. It returns an error unless each may be gated for the plan: it allows it, has no latch, shadows
-// the model, and nobody holds its rollout.
+// Inspect reads all executors. It returns an error unless each may be gated for the plan: it allows it, has no latch, its
+// ml-engine has the model, and nobody holds its rollout.
 func Inspect(ctx context.Context, executors []fleet.Executor, p *Plan) (*Inspection, error) {
 	in := &Inspection{executors: executors}
 	var errs []error
@@ -93,6 +98,7 @@ func Inspect(ctx context.Context, executors []fleet.Executor, p *Plan) (*Inspect
 
 func ready(got *executorv1.GetRolloutResponse, report *executorv1.GetShadowReportResponse, p *Plan) error {
 	g, r := got.GetGate(), got.GetRollout()
+	active := cmp.Or(g.GetModelDigest(), report.GetShadowDigest()) // executors of earlier versions have the second alone
 	var latches []string
 	for _, l := range g.GetLatches() {
 		latches = append(latches, latchOf(l).String())
@@ -102,19 +108,32 @@ func ready(got *executorv1.GetRolloutResponse, report *executorv1.GetShadowRepor
 		return errNotAllowed
 	case len(latches) > 0:
 		return fmt.Errorf("%w: %s", errLatched, strings.Join(latches, "; "))
-	case report.GetShadowDigest() == "":
+	case active == "":
 		return fmt.Errorf("%w: none, since it has not reached ml-engine", errOtherModel)
-	case report.GetShadowDigest() != p.Model.Digest:
-		return fmt.Errorf("%w: %s, digest %.12s, and the plan is for %s", errOtherModel, clean(report.GetShadowVersion()), clean(report.GetShadowDigest()), p.Model)
+	case active != p.Model.Digest:
+		return fmt.Errorf("%w: digest %.12s, and the plan is for %s", errOtherModel, clean(active), p.Model)
 	case r.GetHolder() != "":
 		return fmt.Errorf("%w: %s", errHeld, describe(r))
 	}
 	return nil
 }
 
+// Target is what a gate is started on.
+type Target struct {
+	// Executors are those that are there. Group is the one that they are of; nil without one.
+	Executors []fleet.Executor
+	Group     *fleetgroup.Group
+	// Timeout bounds the inspection. Waiting, which may be nil, gets what is waited for.
+	Timeout time.Duration
+	Waiting func(string)
+}
+
 // Start starts the gate that the phrase confirms on the executors, and calls conduct, which keeps it open. It returns an error,
 // and changes nothing, if the plan does not verify or an executor is not ready.
-func (s State) Start(ctx context.Context, f *PlanFile, phrase string, executors []fleet.Executor, verify func(string) (evidence.Report, error), conduct func(*Run, *Inspection) error) error {
+func (s State) Start(ctx context.Context, f *PlanFile, phrase string, t Target, verify func(string) (evidence.Report, error), conduct func(*Run, *Inspection) error) error {
+	if t.Group != nil && t.Group.Signer == nil {
+		return fleetgroup.ErrNoKey
+	}
 	if err := f.Verify(verify); err != nil {
 		return err
 	}
@@ -122,9 +141,17 @@ func (s State) Start(ctx context.Context, f *PlanFile, phrase string, executors 
 	if err != nil {
 		return err
 	}
-	in, err := Inspect(ctx, executors, f.Plan)
+	asked, cancel := context.WithTimeout(ctx, t.Timeout)
+	defer cancel()
+	in, err := Inspect(asked, t.Executors, f.Plan)
 	if err != nil {
 		return err
+	}
+	if t.Group != nil {
+		if err := in.claim(ctx, t, time.Duration(f.Lease)); err != nil {
+			return err
+		}
+		defer in.hold.publisher.Close()
 	}
 	run, err := s.Begin(f, ticket)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/group"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -14,6 +15,8 @@ import (
 type Keeper struct {
 	run     *Run
 	members []*member
+	// hold is the group whose executors are the members; nil without one.
+	hold *hold
 	// timeout bounds every call, interval is the time between two readings of all executors.
 	timeout, interval time.Duration
 	observe           func(Event)
@@ -32,10 +35,12 @@ const (
 	// maxInterval is the longest time between two readings: the time until a latch of one executor stops the others. Executors
 	// write every reading to their audit log.
 	maxInterval = 5 * time.Second
-	// keepEvery is the time between two readings in the journal.
-	keepEvery = time.Minute
-	// setReason is the reason of the calls that set and renew a gate.
+	// keepEvery is the time between two readings in the journal for every keepReadings executors: 256 MiB are 40 days.
+	keepEvery    = time.Minute
+	keepReadings = 16
+	// setReason is the reason of the calls that set and renew a gate, endReason begins that of those that end it.
 	setReason = "greenlight gate start"
+	endReason = setReason + " ends: "
 	// retryPause is the time between two attempts to stop the gate.
 	retryPause = 100 * time.Millisecond
 )
@@ -43,9 +48,12 @@ const (
 // NewKeeper returns a keeper of the run. It calls no executor. observe, which may be nil, gets every event.
 func NewKeeper(r *Run, in *Inspection, observe func(Event)) *Keeper {
 	lease := time.Duration(r.Record.Plan.Lease)
-	k := &Keeper{run: r, timeout: min(maxTimeout, lease/callsPerLease), interval: min(maxInterval, lease/renewals/2), observe: observe}
+	k := &Keeper{run: r, hold: in.hold, timeout: min(maxTimeout, lease/callsPerLease), interval: min(maxInterval, lease/renewals/2), observe: observe}
+	if k.hold != nil { // a reading calls nobody
+		k.interval = min(k.interval, group.ReportPeriod)
+	}
 	for i, e := range in.executors {
-		k.members = append(k.members, &member{Executor: e, plan: &r.Record.Plan, holder: r.Record.ID, revision: in.answers[i].GetRollout().GetRevision()})
+		k.add(e, in.answers[i])
 	}
 	return k
 }
@@ -69,16 +77,19 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // keep is the loop. It ends with the reason.
 func (k *Keeper) keep(ctx context.Context) (Decision, string) {
-	k.emit(Event{Kind: Started, Folder: k.run.Record.Folder})
+	started := Event{Kind: Started, Folder: k.run.Record.Folder}
+	if k.hold != nil {
+		started.Group = k.hold.Group.Group()
+	}
+	k.emit(started)
 	k.read(ctx, true) // what the executors had counted before
 	tick := time.NewTicker(k.interval)
 	defer tick.Stop()
 	for {
-		if ended := k.renew(ctx); ended != "" {
-			return Ended, ended
-		}
-		if ended := k.read(ctx, false); ended != "" {
-			return Ended, ended
+		for _, step := range []func(context.Context) string{k.publish, k.renew, func(ctx context.Context) string { return k.read(ctx, false) }} {
+			if ended := step(ctx); ended != "" {
+				return Ended, ended
+			}
 		}
 		if k.fault != nil {
 			return Ended, k.fault.Error()
@@ -98,7 +109,7 @@ func (k *Keeper) renew(ctx context.Context) (ended string) {
 		err    error
 	}
 	answers, _ := fleet.Each(k.members, func(m *member) (answer, error) {
-		if m.open && !m.unreached && time.Since(m.renewed) < time.Duration(m.plan.Lease)/renewals {
+		if m.hold == nil && m.open && !m.unreached && time.Since(m.renewed) < time.Duration(m.plan.Lease)/renewals {
 			return answer{}, nil
 		}
 		ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)
@@ -136,7 +147,7 @@ func (k *Keeper) read(ctx context.Context, always bool) (ended string) {
 // readings reads all executors at once.
 func (k *Keeper) readings(ctx context.Context) (Event, []error) {
 	readings, errs := fleet.Each(k.members, func(m *member) (*Reading, error) {
-		if m.unreached { // renew tries it
+		if m.unreached && m.hold == nil { // renew tries it
 			return nil, nil //nolint:nilnil // there is no reading
 		}
 		ctx, cancel := context.WithTimeout(ctx, k.timeout)
@@ -159,7 +170,7 @@ func (k *Keeper) met(ctx context.Context, m *member, err error) (ended string) {
 	switch {
 	case errors.As(err, &end):
 		k.emit(m.event(end.kind, m.revision, end.reason))
-		return fmt.Sprintf("executor %s: %s", m.Addr, end.reason)
+		return m.who() + ": " + end.reason
 	case err == nil && m.unreached && m.open:
 		m.unreached = false
 		k.emit(m.event(Renewed, m.revision, ""))
@@ -173,6 +184,17 @@ func (k *Keeper) met(ctx context.Context, m *member, err error) (ended string) {
 // stop stops the gate everywhere, and reads that back. It tries until every lease must have lapsed, and counts for the last
 // time.
 func (k *Keeper) stop(ctx context.Context, why string) {
+	if k.hold != nil {
+		k.release(ctx, why)
+	} else {
+		k.stopEach(ctx, why)
+	}
+	counted, _ := k.readings(ctx) // an executor that does not answer now was not read back before
+	k.count(counted, true)
+}
+
+// stopEach stops the gate of every executor, and reads that back.
+func (k *Keeper) stopEach(ctx context.Context, why string) {
 	until := time.Now().Add(time.Duration(k.run.Record.Plan.Lease))
 	quality := fleet.PlanProto(k.run.Record.Plan.Quality)
 	_, errs := fleet.Each(k.members, func(m *member) (_ struct{}, err error) {
@@ -193,8 +215,6 @@ func (k *Keeper) stop(ctx context.Context, why string) {
 			k.emit(m.event(Off, m.revision, ""))
 		}
 	}
-	counted, _ := k.readings(ctx) // an executor that does not answer now was not read back before
-	k.count(counted, true)
 }
 
 // off is one attempt to stop one member. What somebody else has set since, or a latch has, is left alone, if no model decides.
@@ -208,7 +228,7 @@ func (k *Keeper) off(ctx context.Context, m *member, quality *executorv1.Quality
 	if r := got.GetRollout(); len(got.GetGate().GetLatches()) > 0 && gatedPercent(r) == 0 || r.GetHolder() != m.holder && r.GetSetBy() != setByExecutor {
 		return nil
 	}
-	return off(ctx, m.Executor, m.plan.ObservePercent, quality, "greenlight gate start ends: "+clean(why))
+	return off(ctx, m.Executor, m.plan.ObservePercent, quality, endReason+clean(why))
 }
 
 // count keeps a reading.
@@ -217,7 +237,7 @@ func (k *Keeper) count(e Event, always bool) {
 		return
 	}
 	e.Time = time.Now().UTC()
-	if always || time.Since(k.kept) >= keepEvery {
+	if always || time.Since(k.kept) >= keepEvery*time.Duration(1+len(e.Readings)/keepReadings) {
 		k.kept, k.unkept = time.Now(), Event{}
 		k.write(e)
 	} else {

@@ -30,6 +30,12 @@ type member struct {
 
 	plan   *Plan
 	holder string
+	// hold is the group that the executor is of; nil without one. It then has no lease of its own.
+	hold *hold
+	// barred is set while it has the latch with which it has joined the group. lagging is since when it does not obey the record,
+	// zero if it does, and reported when the last report that shows it open has come.
+	barred            bool
+	lagging, reported time.Time
 
 	// process and revision are those of the last answer; revision 0 is unknown.
 	process  string
@@ -54,6 +60,9 @@ const (
 // renew sets or renews the gate, and returns what has happened to it since. The error is an [*endError], or that of a call
 // that failed, which may succeed later.
 func (m *member) renew(ctx context.Context, reason string) (events []Event, err error) {
+	if m.hold != nil {
+		return m.confirm()
+	}
 	resp, err := m.set(ctx, reason)
 	if m.refused(err) {
 		// The lease lapsed, an earlier call succeeded although its answer was lost, or another caller has changed the rollout.
@@ -70,20 +79,26 @@ func (m *member) renew(ctx context.Context, reason string) (events []Event, err 
 	} else if err != nil {
 		return nil, m.final(err)
 	}
-	kind, now := Resumed, resp.GetRollout()
+	m.renewed = time.Now()
+	return append(events, m.opened(resp.GetInstanceId(), resp.GetRollout().GetRevision())...), nil
+}
+
+// opened takes the process that has confirmed the gate, and returns what is new.
+func (m *member) opened(process string, revision uint64) (events []Event) {
+	kind := Resumed
 	switch before := m.process; {
 	case before == "":
 		kind = Opened
-	case before != resp.GetInstanceId():
-		events = append(events, m.event(Restarted, now.GetRevision(), "it is another process"))
+	case before != process:
+		events = append(events, m.event(Restarted, revision, "it is another process"))
 	case m.open:
 		kind = ""
 	}
-	m.process, m.revision, m.open, m.renewed = resp.GetInstanceId(), now.GetRevision(), true, time.Now()
+	m.process, m.revision, m.open = process, revision, true
 	if kind != "" {
-		events = append(events, m.event(kind, m.revision, ""))
+		events = append(events, m.event(kind, revision, ""))
 	}
-	return events, nil
+	return events
 }
 
 // set makes one call. The first one takes any revision that [Inspect] has seen.
@@ -145,13 +160,25 @@ func (m *member) read(ctx context.Context) (*Reading, error) {
 		}
 		m.counters, reading.Sources = now, now.Sources
 	}
-	if latches := got.GetGate().GetLatches(); len(latches) > 0 {
+	latches := got.GetGate().GetLatches()
+	if m.barred = m.barred && len(latches) > 0; len(latches) > 0 && !m.barred {
 		return &reading, demoted(latches)
 	}
-	if r := got.GetRollout(); m.open && r.GetHolder() != m.holder && (r.GetSetBy() != setByExecutor || r.GetHolder() != "") {
+	byItself := func(by string) bool {
+		return by == setByExecutor || m.hold != nil && by == "group:"+m.hold.Group.Group()
+	}
+	if r := got.GetRollout(); m.open && r.GetHolder() != m.holder && (!byItself(r.GetSetBy()) || r.GetHolder() != "") {
 		return &reading, &endError{Taken, describe(r)}
 	}
 	return &reading, nil
+}
+
+// who names the executor, or the group.
+func (m *member) who() string {
+	if m.Rollouts == nil {
+		return m.Addr
+	}
+	return "executor " + m.Addr
 }
 
 func (m *member) event(kind Kind, revision uint64, reason string) Event {

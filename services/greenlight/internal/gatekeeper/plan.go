@@ -8,6 +8,8 @@
 // returns after nothing but a lapse or a restart is gated again. If a latch demotes one executor (a kill, an alarm, a spent
 // budget), or anybody else changes its rollout, the keeper stops the gate on all others. Nothing but a person starts it again.
 //
+// The gate of a group is one signed record, which executors obey as they join.
+//
 // Every event is on disk before it is shown. A [Record] is computed from the events, so that a kill of the keeper loses no more
 // than the counts of the last minute.
 package gatekeeper

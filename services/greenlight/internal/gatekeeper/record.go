@@ -22,7 +22,7 @@ type Kind string
 
 // The kinds, and the fields that they set in addition to Kind and Time.
 const (
-	// Started is the first event: Folder. The gate is set next.
+	// Started is the first event: Folder, Group. The gate is set next.
 	Started Kind = "started"
 	// Opened is an executor that has confirmed the gate: Executor, Revision.
 	Opened Kind = "opened"
@@ -74,6 +74,8 @@ type Event struct {
 	Decision Decision  `json:"decision,omitempty"`
 	// Folder is the folder of the evidence. The record does not keep it: it is a path of one machine.
 	Folder string `json:"folder,omitempty"`
+	// Group is the group of the executors, empty without one.
+	Group string `json:"group,omitempty"`
 	// Readings are not kept in the record, which has the first and the last of every process.
 	Readings []Reading `json:"readings,omitempty"`
 }
@@ -139,6 +141,8 @@ type Record struct {
 	// ID names the run, its journal and its leases.
 	ID   string `json:"id"`
 	Plan Plan   `json:"plan"`
+	// Group is the group of the executors, whose reports are trusted as far as their credentials are; empty without one.
+	Group string `json:"group,omitempty"`
 	// PlanFile is the plan in the evidence, Promotion the promotion that allows it.
 	PlanFile  evidence.Input `json:"plan_file"`
 	Promotion evidence.Input `json:"promotion"`
@@ -167,6 +171,8 @@ type Record struct {
 	Folder string `json:"-"`
 
 	last time.Time
+	// known has the place of a process among Processes, and of each executor's first one.
+	known map[string]int
 }
 
 // maxEvents bounds the events in the evidence. The journal has all.
@@ -175,7 +181,7 @@ const maxEvents = 1000
 func newRecord(f *PlanFile, h journal.Head) *Record {
 	return &Record{
 		ID: h.Run, Plan: *f.Plan, PlanFile: f.Input, Promotion: f.Promotion, Confirmation: h.Confirmation, Decision: Running,
-		Processes: []Process{}, Decisions: map[string]uint64{}, Sources: evidence.Sources{}, Events: []Event{},
+		Processes: []Process{}, Decisions: map[string]uint64{}, Sources: evidence.Sources{}, Events: []Event{}, known: map[string]int{},
 	}
 }
 
@@ -184,7 +190,7 @@ func (r *Record) apply(e Event) {
 	r.last = e.Time
 	switch e.Kind {
 	case Started:
-		r.StartTime, r.Folder, e.Folder = e.Time, e.Folder, ""
+		r.StartTime, r.Group, r.Folder, e.Folder = e.Time, e.Group, e.Folder, ""
 	case Counted:
 		for _, reading := range e.Readings {
 			r.read(e.Time, reading)
@@ -208,22 +214,18 @@ func (r *Record) apply(e Event) {
 
 // read adds a reading to its process.
 func (r *Record) read(at time.Time, reading Reading) {
-	var p *Process
-	for i := range r.Processes {
-		if r.Processes[i].Executor == reading.Executor && r.Processes[i].Instance == reading.Instance {
-			p = &r.Processes[i]
-		}
-	}
-	if p == nil {
+	key := reading.Executor + "\n" + reading.Instance
+	i, ok := r.known[key]
+	if !ok {
 		start, sources := maps.Clone(reading.Decisions), reading.Sources
-		for _, q := range r.Processes {
-			if q.Executor == reading.Executor { // it restarted during the run, and everything that it has counted was in the run
-				start, sources = map[string]uint64{}, nil
-			}
+		if _, again := r.known[reading.Executor]; again { // it restarted during the run, and everything that it has counted was in the run
+			start, sources = map[string]uint64{}, nil
 		}
+		i = len(r.Processes)
 		r.Processes = append(r.Processes, Process{Executor: reading.Executor, Instance: reading.Instance, FirstTime: at, Start: start, SourcesStart: sources})
-		p = &r.Processes[len(r.Processes)-1]
+		r.known[key], r.known[reading.Executor] = i, i
 	}
+	p := &r.Processes[i]
 	p.LastTime, p.End = at, reading.Decisions
 	if reading.Sources != nil {
 		p.SourcesEnd = reading.Sources

@@ -100,12 +100,16 @@ func stateOf(r *executorv1.Rollout, g *executorv1.GateStatus) string {
 func Lines(out io.Writer, done []Done) error {
 	var failed error
 	for _, d := range done {
+		what, name := "executor", d.Addr
+		if of, ok := strings.CutPrefix(name, "group "); ok {
+			what, name = "group", of
+		}
 		if d.Err != nil {
-			_, _ = fmt.Fprintf(out, "executor  %s FAILED: %s\n", d.Addr, oneLine(d.Err))
+			_, _ = fmt.Fprintf(out, "%-9s %s FAILED: %s\n", what, name, oneLine(d.Err))
 			failed = errors.Join(failed, d.Err)
 			continue
 		}
-		_, _ = fmt.Fprintf(out, "executor  %s %s: %.1f ms\n", d.Addr, d.Text, float64(d.Took)/float64(time.Millisecond))
+		_, _ = fmt.Fprintf(out, "%-9s %s %s: %.1f ms\n", what, name, d.Text, float64(d.Took)/float64(time.Millisecond))
 	}
 	return failed
 }

@@ -1,0 +1,154 @@
+package gatekeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+)
+
+// hold is the gate of a group: one record for all its executors, which come and go.
+type hold struct {
+	*fleetgroup.Group
+
+	publisher *fleetgroup.Publisher
+	// record stands for the record among the members: it is renewed or not. Its lease has lapsed by until.
+	record *member
+	until  time.Time
+	// joined are the executors that are members.
+	joined map[string]bool
+}
+
+// grace is how long an executor may take to obey the record: until it is admitted and reports once more.
+const grace = 3 * group.ReportPeriod
+
+// claim makes this process the controller of the group.
+func (in *Inspection) claim(ctx context.Context, t Target, lease time.Duration) error {
+	g := t.Group
+	kill, err := g.StoredKill(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+	case kill != nil:
+		return fmt.Errorf("%w: group %s stores a kill, which kills every executor that joins: by %s: %s", errLatched, g.Group(), clean(kill.GetIssuer()), clean(kill.GetReason()))
+	}
+	p, err := g.Publish(ctx, fleetgroup.Claim{Lease: lease, Waiting: t.Waiting})
+	if errors.As(err, new(*fleetgroup.TakenError)) {
+		return fmt.Errorf("%w: %w", errHeld, err)
+	}
+	if err == nil {
+		in.hold = &hold{
+			Group: g, publisher: p, record: &member{Executor: fleet.Executor{Addr: "group " + g.Group()}, open: true}, joined: map[string]bool{},
+		}
+	}
+	return err
+}
+
+// add makes an executor a member. One of a group that joins with a latch is not opened, and does not end the run.
+func (k *Keeper) add(e fleet.Executor, now *executorv1.GetRolloutResponse) {
+	r := k.run.Record
+	m := &member{Executor: e, plan: &r.Plan, holder: r.ID, hold: k.hold, revision: now.GetRollout().GetRevision(), barred: len(now.GetGate().GetLatches()) > 0}
+	if k.members = append(k.members, m); k.hold != nil {
+		k.hold.joined[e.Addr] = true
+	}
+}
+
+// publish takes the executors of the group that have joined, and publishes the record or renews it. Without a group it does nothing.
+// It returns why the gate must be stopped; empty if it need not be.
+func (k *Keeper) publish(ctx context.Context) (ended string) {
+	h := k.hold
+	if h == nil {
+		return ""
+	}
+	for _, e := range h.Executors() {
+		if m, ok := h.Member(e.Addr, time.Now()); ok && m.Err == nil && !h.joined[e.Addr] {
+			k.add(e, m.Report.GetRollout())
+		}
+	}
+	lease := time.Duration(k.run.Record.Plan.Lease)
+	if !h.record.unreached && time.Since(h.record.renewed) < lease/group.PollsPerLease-k.interval/2 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)
+	defer cancel()
+	h.until = time.Now().Add(lease) // a call that fails may succeed later
+	var err error
+	if h.publisher.Last() == nil {
+		r := &k.run.Record.Plan
+		q := r.request(k.run.Record.ID, setReason, fleet.PlanProto(r.Quality))
+		err = h.publisher.Change(ctx, &fleetv1.Record{
+			Mode: q.GetMode(), Percent: q.GetPercent(), Lease: q.GetLease(), Plan: q.GetPlan(), Gate: q.GetGate(), ModelDigest: r.Model.Digest,
+			Holder: q.GetHolder(), Reason: q.GetReason(),
+		}, func(uint64) {})
+	} else {
+		err = h.publisher.Renew(ctx)
+	}
+	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
+		err = &endError{Taken, clean(taken.Reason)}
+	}
+	if err == nil {
+		h.record.renewed = time.Now()
+	}
+	return k.met(ctx, h.record, err)
+}
+
+// confirm returns what has happened to the gate of an executor of a group, by its newest report. The error is why it is not open.
+func (m *member) confirm() ([]Event, error) {
+	now := time.Now()
+	r, ok := m.hold.Member(m.Addr, now)
+	if why := m.shut(r, ok); why != nil {
+		if m.lagging.IsZero() {
+			m.lagging = now
+		}
+		if ok && !m.unreached && now.Sub(m.lagging) < grace {
+			why = nil
+		}
+		return nil, why
+	}
+	m.lagging, m.reported = time.Time{}, r.At
+	return m.opened(r.Report.GetRollout().GetInstanceId(), r.Report.GetRollout().GetRollout().GetRevision()), nil
+}
+
+// shut returns why the gate of the executor is not open; nil if its report shows it open under the record of this run.
+func (m *member) shut(of fleetgroup.Member, present bool) error {
+	r, g := of.Report.GetRollout().GetRollout(), of.Report.GetRollout().GetGate()
+	switch {
+	case !present:
+		return errors.New("it does not report any more")
+	case of.Err != nil:
+		return of.Err
+	case g.GetOpen() && r.GetHolder() == m.holder && gatedPercent(r) == m.plan.Percent:
+		return nil
+	case of.Trouble() != "":
+		return errors.New(of.Trouble())
+	}
+	return errors.New(describe(r))
+}
+
+// release ends the record of the group, and reads that back from all executors that are present. An executor that was gone for
+// longer than its lease is not asked.
+func (k *Keeper) release(ctx context.Context, why string) {
+	h := k.hold
+	missing, err := h.publisher.Release(ctx, fleetgroup.Release{Holder: k.run.Record.ID, Reason: endReason + clean(why), Timeout: k.timeout, Until: h.until})
+	for _, m := range k.members {
+		_, present := h.Member(m.Addr, time.Now())
+		switch {
+		case slices.Contains(missing, m.Addr):
+			k.emit(m.event(NotOff, m.revision, "no report confirms it"))
+		case present:
+			k.emit(m.event(Off, m.revision, ""))
+		case m.open && time.Since(m.reported) < time.Duration(m.plan.Lease)+2*group.Presence:
+			k.emit(m.event(NotOff, m.revision, "it does not report"))
+		}
+	}
+	if err != nil && !errors.As(err, new(*fleetgroup.TakenError)) {
+		k.emit(h.record.event(NotOff, 0, "the record of 0 % was not published: "+oneLine(err)))
+	}
+}

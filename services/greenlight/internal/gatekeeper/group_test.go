@@ -1,0 +1,446 @@
+package gatekeeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
+)
+
+// grouped makes a fake executor one of a group.
+type grouped struct {
+	*fakeExecutor
+	fleettest.NoBlocks
+}
+
+// byGroup is who sets what the record of the group says.
+const byGroup = "group:desk-a"
+
+// Obey implements [member.Executor].
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.advance()
+	var err error
+	was := g.rollout
+	now := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: byGroup, Reason: why, Plan: was.GetPlan()}
+	switch gated := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED; {
+	case r == nil:
+	case gated && g.forbidden:
+		err = errors.New("executor was started without --allow-gated")
+	case gated && len(g.latches) > 0:
+		err = errors.New("the gate is shut")
+	case gated && r.GetGate().GetModelDigest() != g.model.Digest:
+		err = errors.New("ml-engine has another model")
+	default:
+		now = &executorv1.Rollout{
+			Mode: r.GetMode(), Percent: r.GetPercent(), Holder: r.GetHolder(), Reason: r.GetReason(), SetBy: byGroup, Plan: r.GetPlan(), Gate: r.GetGate(),
+			LeaseExpireTime: timestamppb.New(until),
+		}
+	}
+	demoted := err != nil && was.GetGate() != nil && was.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
+	if !demoted && (was.GetMode() != now.GetMode() || was.GetHolder() != now.GetHolder()) && (r != nil || was.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OFF) {
+		now.Revision, now.SetTime = was.GetRevision()+1, timestamppb.Now()
+		g.rollout, g.expires = now, time.Time{}
+	}
+	if r != nil && err == nil {
+		g.expires = until
+	}
+	return err
+}
+
+// Kill implements [member.Executor].
+func (g grouped) Kill(by, _, reason string) error {
+	g.mu.Lock()
+	set := len(g.latches) > 0
+	g.mu.Unlock()
+	if !set { // who set it first stays
+		g.latch(executorv1.GateLatch_GATE_LATCH_KILLED, by, reason)
+	}
+	return nil
+}
+
+// Command implements [member.Executor].
+func (g grouped) Command(c *group.Command) error {
+	if c.GetAlarm() != 0 {
+		g.latch(c.GetAlarm(), c.GetIssuer(), c.GetReason())
+		return nil
+	}
+	_, err := g.ClearGateLatches(context.Background(), &executorv1.ClearGateLatchesRequest{Latches: c.GetClear(), Reason: c.GetReason()})
+	return err
+}
+
+// Report implements [member.Executor].
+func (g grouped) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	report, err := g.GetShadowReport(ctx, nil)
+	rollout, unread := g.GetRollout(ctx, nil)
+	return report, rollout, errors.Join(err, unread)
+}
+
+// desk is a group of fakes, and what its gate is started with.
+type desk struct {
+	*trial
+
+	net    *grouptest.Network
+	signer *dsse.Signer
+	ends   []*grouptest.Carrier
+	stops  []func()
+	group  *fleetgroup.Group
+	// carrier is that of the group.
+	carrier *grouptest.Carrier
+}
+
+// newDesk starts n executors, in a bubble of synctest.
+func newDesk(t *testing.T, n int) *desk {
+	t.Helper()
+	dir := t.TempDir()
+	signer, _ := keytest.New(t)
+	d := &desk{trial: &trial{t: t, state: State(filepath.Join(dir, "state"))}, net: grouptest.NewNetwork(1), signer: signer}
+	d.plan = written(t, filepath.Join(dir, "evidence"), testPlan().Plan)
+	for i := range n {
+		d.join(newFake(fmt.Sprintf("executor-%d", i)))
+	}
+	d.carrier = d.net.Carrier()
+	d.group = d.open(d.carrier)
+	return d
+}
+
+// join starts an executor of the group. It is at 0 %.
+func (d *desk) join(f *fakeExecutor) {
+	d.t.Helper()
+	f.rollout = &executorv1.Rollout{Revision: 1, SetBy: "executor", Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}
+	c := d.net.Carrier()
+	m := &fleettest.Member{Executor: grouped{fakeExecutor: f}, ID: f.addr, Carrier: c, Keys: d.signer.Public()}
+	d.fakes, d.ends, d.stops = append(d.fakes, f), append(d.ends, c), append(d.stops, m.Start(d.t))
+}
+
+// open opens an operator's side.
+func (d *desk) open(c *grouptest.Carrier) *fleetgroup.Group {
+	d.t.Helper()
+	g, err := fleetgroup.Open(fleetgroup.Options{Group: "desk-a", Signer: d.signer, Carrier: c})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := g.Listen(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+	return g
+}
+
+// close ends everything.
+func (d *desk) close() {
+	for _, stop := range d.stops {
+		stop()
+	}
+	d.group.Close()
+}
+
+// start starts the gate.
+func (d *desk) start() {
+	d.t.Helper()
+	ticket, err := d.state.Issue(d.plan, time.Hour)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	in, err := Inspect(d.t.Context(), d.group.Executors(), d.plan.Plan)
+	if err == nil {
+		err = in.claim(d.t.Context(), Target{Group: d.group}, time.Duration(d.plan.Lease))
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if d.run, err = d.state.Begin(d.plan, ticket); err != nil {
+		d.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(d.t.Context())
+	d.stop, d.done = cancel, make(chan struct{})
+	go func() {
+		defer close(d.done)
+		d.ended = errors.Join(NewKeeper(d.run, in, nil).Run(ctx), d.run.Close())
+		in.hold.publisher.Close()
+	}()
+}
+
+// deciding reports at which executors the model may decide.
+func (d *desk) deciding(after time.Duration) (open []bool) {
+	time.Sleep(after)
+	synctest.Wait()
+	for _, f := range d.fakes {
+		f.change(func() { open = append(open, f.open()) })
+	}
+	return open
+}
+
+func (d *desk) want(after time.Duration, want ...bool) {
+	d.t.Helper()
+	if got := d.deciding(after); !slices.Equal(got, want) {
+		d.t.Errorf("the model may decide: %v, want %v", got, want)
+	}
+}
+
+// happened fails the test unless these events are in the record, in this order.
+func happened(t *testing.T, r *Record, want ...string) {
+	t.Helper()
+	i := 0
+	for _, kind := range kinds(r) {
+		if i < len(want) && kind == want[i] {
+			i++
+		}
+	}
+	if i < len(want) {
+		t.Errorf("%q has not happened after %q: %q", want[i], want[:i], kinds(r))
+	}
+}
+
+// Executors come, go, restart and refuse. The gate of the others stays open. When it is stopped, the record of the group says 0 %.
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 3)
+		defer d.close()
+		d.start()
+		d.want(8*time.Second, true, true, true)
+		d.want(time.Hour, true, true, true)
+		forbidden, latched := newFake("forbidden"), newFake("latched")
+		forbidden.forbidden = true
+		latched.latches = []*executorv1.GateLatchState{{Latch: executorv1.GateLatch_GATE_LATCH_KILLED, SetBy: "file", SetTime: timestamppb.Now()}}
+		d.join(newFake("late"))
+		d.join(forbidden)
+		d.join(latched)
+		d.want(time.Minute, true, true, true, true, false, false)
+		d.fakes[0].change(func() {
+			d.fakes[0].process++
+			d.fakes[0].decisions = map[executorv1.FallbackReason]uint64{}
+		})
+		d.stops[1]()
+		d.stops[1] = func() {}
+		latched.change(func() { latched.latches = nil })
+		d.want(2*time.Minute, true, false, true, true, false, true)
+		r := d.finish()
+		happened(t, r, "started", "opened executor-0", "opened executor-2", "opened late", "not_renewed forbidden", "restarted executor-0", "stopping", "off executor-0", "finished")
+		happened(t, r, "not_renewed latched", "opened latched", "stopping")
+		happened(t, r, "not_renewed executor-1", "stopping")
+		if r.Decision != Stopped || r.Group != "desk-a" || !r.Off || len(r.Processes) != 7 {
+			t.Errorf("%s of group %q, off %v, %d processes", r.Decision, r.Group, r.Off, len(r.Processes))
+		}
+		for _, e := range r.Events {
+			if e.Kind == NotRenewed && e.Executor == "forbidden" && !strings.Contains(e.Reason, "--allow-gated") {
+				t.Errorf("the reason is %q", e.Reason)
+			}
+		}
+		d.want(0, false, false, false, false, false, false)
+		if got, _, _ := d.carrier.Record(t.Context()); !bytes.Contains(mustOpen(t, d, got), []byte("greenlight gate start ends: ")) {
+			t.Error("the record of the group does not say 0 %")
+		}
+	})
+}
+
+// mustOpen returns the reason of a record that says 0 %.
+func mustOpen(t *testing.T, d *desk, envelope []byte) []byte {
+	t.Helper()
+	r, err := group.OpenRecord(d.signer.Public(), envelope, "desk-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_OFF {
+		t.Errorf("the record is %v", r)
+	}
+	return []byte(r.GetReason())
+}
+
+// A latch at one executor, an abort of one, a stop of the group and another controller end the gate of all.
+func TestGroupEnds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		happens func(d *desk, other *fleetgroup.Group)
+		kind    Kind
+		reason  string
+	}{
+		"alarm": {func(d *desk, other *fleetgroup.Group) {
+			req := &executorv1.RaiseGateAlarmRequest{Alarm: executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM, ModelDigest: testModel.Digest, Reason: "worse"}
+			if _, err := other.Executors()[1].Rollouts.RaiseGateAlarm(d.t.Context(), req); err != nil {
+				d.t.Error(err)
+			}
+		}, Demoted, "executor executor-1: quality_alarm by " + fleetgroup.Issuer() + ": worse"},
+		"kill file": {func(d *desk, _ *fleetgroup.Group) {
+			d.fakes[1].latch(executorv1.GateLatch_GATE_LATCH_KILLED, "file", "gate.kill exists")
+		}, Demoted, "executor executor-1: killed by file: gate.kill exists"},
+		"abort of one": {func(d *desk, _ *fleetgroup.Group) {
+			d.fakes[1].change(func() {
+				d.fakes[1].rollout = &executorv1.Rollout{Revision: 99, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: "token:ops", Reason: "stop"}
+			})
+		}, Taken, "executor executor-1: its rollout was set to 0 %, OFF, by token:ops: stop"},
+		"stop": {func(d *desk, other *fleetgroup.Group) {
+			if err := other.StopNow(d.t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+				d.t.Error(err)
+			}
+			for _, done := range Stop(d.t.Context(), other.Executors(), true, "enough") {
+				if done.Err != nil {
+					d.t.Error(done.Err)
+				}
+			}
+			if err := other.End(d.t.Context(), "enough"); err != nil {
+				d.t.Error(err)
+			}
+		}, Taken, "group desk-a: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, 3)
+				defer d.close()
+				other := d.open(d.net.Carrier())
+				defer other.Close()
+				d.start()
+				d.want(time.Minute, true, true, true)
+				test.happens(d, other)
+				d.want(8*time.Second, false, false, false)
+				r := d.finish()
+				if r.Decision != Ended || !strings.HasPrefix(r.Reason, test.reason) || !r.Off {
+					t.Errorf("%s: %q, off %v; want %q", r.Decision, r.Reason, r.Off, test.reason)
+				}
+				if !slices.ContainsFunc(r.Events, func(e Event) bool { return e.Kind == test.kind }) {
+					t.Errorf("events %q", kinds(r))
+				}
+				stored, _, _ := d.carrier.Record(t.Context())
+				mustOpen(t, d, stored)
+			})
+		})
+	}
+}
+
+// While the keeper is cut off, no model decides after the lease. Then the gate goes on.
+func TestGroupPartition(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		d.start()
+		d.want(time.Minute, true, true)
+		cut := time.Now()
+		d.carrier.Cut()
+		d.want(time.Minute, false, false)
+		for _, f := range d.fakes {
+			f.change(func() {
+				if late := f.gatedUntil.Sub(cut); late > 30*time.Second {
+					t.Errorf("the model decided for %s after the partition, the lease is 30s", late)
+				}
+			})
+		}
+		d.carrier.Heal()
+		d.want(20*time.Second, true, true)
+		d.ends[1].Cut() // and one executor at the end
+		d.deciding(20 * time.Second)
+		r := d.finish()
+		happened(t, r, "opened executor-0", "not_renewed group desk-a", "renewed group desk-a", "off executor-0", "not_off executor-1")
+		if r.Decision != Stopped || r.Off {
+			t.Errorf("%s, off %v", r.Decision, r.Off)
+		}
+		d.want(time.Minute, false, false)
+	})
+}
+
+// A kill of the group is cleared at all executors, and then the one that is stored. Another one that was stored since stays.
+func TestGroupKillAndClear(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(time.Minute, true, true)
+		if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		d.want(8*time.Second, false, false)
+		if r := d.finish(); r.Decision != Ended {
+			t.Errorf("%s: %s", r.Decision, r.Reason)
+		}
+		clearing := func() *Clearing {
+			t.Helper()
+			c, err := NewClearing(t.Context(), other.Executors(), other, []string{killed}, "fixed")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		cleared := func(c *Clearing, before func()) string {
+			t.Helper()
+			ticket, err := d.state.AskClear(c, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before()
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			done, err := d.state.Clear(ctx, other.Executors(), other, c, ticket.Phrase)
+			var out bytes.Buffer
+			return fmt.Sprint(errors.Join(err, Lines(&out, done))) + out.String()
+		}
+		d.fakes[1].change(func() { d.fakes[1].network = cutOff }) // it reports no longer
+		if got := cleared(clearing(), func() {}); strings.Count(got, "cleared; left: none") != 1 || !strings.Contains(got, "executor-1 FAILED: ") || strings.Contains(got, "group ") {
+			t.Errorf("with one that fails: %s", got)
+		}
+		d.fakes[1].change(func() { d.fakes[1].network = nil })
+		time.Sleep(group.Presence)
+		if _, err := Inspect(t.Context(), other.Executors(), d.plan.Plan); !errors.Is(err, errLatched) {
+			t.Errorf("before it is cleared: %v", err)
+		}
+		got := cleared(clearing(), func() {
+			if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "once more"); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(group.ReportPeriod)
+		})
+		if !strings.Contains(got, `group     desk-a FAILED: group desk-a stores another kill`) || !strings.Contains(got, "once more") {
+			t.Errorf("another kill: %s", got)
+		}
+		if kill, err := other.StoredKill(t.Context()); err != nil || kill.GetReason() != "once more" {
+			t.Errorf("stored: %v, %v", kill, err)
+		}
+		in, err := Inspect(t.Context(), nil, d.plan.Plan)
+		if err == nil {
+			err = in.claim(t.Context(), Target{Group: other}, time.Minute)
+		}
+		if !errors.Is(err, errLatched) || !strings.Contains(err.Error(), "once more") {
+			t.Errorf("a stored kill: %v", err)
+		}
+		if got := cleared(clearing(), func() {}); !strings.Contains(got, "group     desk-a stores no kill any more") {
+			t.Errorf("in the end: %s", got)
+		}
+		d.start()
+		d.want(10*time.Second, true, true)
+		other2, err := Inspect(t.Context(), nil, d.plan.Plan)
+		if err == nil {
+			err = other2.claim(t.Context(), Target{Group: other}, time.Minute)
+		}
+		if !errors.Is(err, errHeld) || Hint(err) == "" {
+			t.Errorf("while it is held: %v", err)
+		}
+		if r := d.finish(); r.Decision != Stopped || !r.Off {
+			t.Errorf("%s: %s", r.Decision, r.Reason)
+		}
+		if found := d.run.Record.Recheck(evidence.Simulated, d.plan.Plan); len(found) > 0 {
+			t.Error(found)
+		}
+	})
+}
