@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -44,7 +45,7 @@ func promoteCommand(c console.Console) *cobra.Command {
   - a live canary that passed all phases, under a policy at least as strict as the one in force
   - a soak of 24 h at 100 % that ended within 48 h: a canary whose policy has one such phase; the policy may require 48 h
   - the evidence folder and the model verify, and the version of the release is free
-  - with --engine and --executor: they serve and shadow this model
+  - with --engine and --executor, or --fleet and --fleet-group: they serve and shadow this model
 It exits 0 when all are PASS and only the confirmation is missing, and prints the phrase; it exits 3 otherwise. Missing
 evidence is ERROR, never PASS.
 
@@ -74,6 +75,7 @@ failed. The same command again finishes an interrupted promotion.`,
 
 func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
 	p.Declare(fs, c, nil, nil, promoteTimeout)
+	p.DeclareFleet(fs, false)
 	fs.BoolVar(&p.check, "check", false, "judge, print and record the blockers, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
@@ -97,6 +99,9 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		q := promote.Question{
 			Models: p.models, Model: p.model, As: p.as, Evidence: p.evidence, Policy: policy, Head: p.head,
 			Engines: services.Engines, Executors: services.Executors,
+		}
+		if p.Fleet.Given() {
+			q.Fleet = &p.Fleet.Address
 		}
 		check, err := promote.Judge(ctx, q, time.Now())
 		if err != nil {
@@ -162,7 +167,10 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 		}
 	}
 	activate := p.Engines
-	p.Engines, p.Executors = pledge.Dialed(activate), pledge.Executors
+	p.Engines, p.Executors, p.Fleet.Address = pledge.Dialed(activate), pledge.Executors, fleetgroup.Address{}
+	if pledge.Fleet != nil {
+		p.Fleet.Address = *pledge.Fleet
+	}
 	return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 		r := promote.Releaser{Ledger: p.ledger(), Git: console.Revision(), Key: key, Seal: *c.Seal}
 		record, check, err := r.Confirm(ctx, pledge, used, services, activate)

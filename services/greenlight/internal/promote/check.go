@@ -20,6 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
@@ -43,6 +44,8 @@ type Question struct {
 	// Engines must serve the model, Executors must have shadowed it last. Both may be empty.
 	Engines   []fleet.Engine
 	Executors []fleet.Executor
+	// Fleet is the group that the executors are of; nil without one.
+	Fleet *fleetgroup.Address
 }
 
 // Check is all blockers of a promotion at one time: the body of promotion_check.json.

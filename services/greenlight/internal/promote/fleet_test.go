@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
@@ -60,5 +61,18 @@ func TestRecheckFleet(t *testing.T) {
 		if strings.Contains(what, "group") {
 			t.Errorf("an interrupted phase: %s", what)
 		}
+	}
+}
+
+// A phrase that was printed for a group names it, so that its executors of that time count.
+func TestPledgeOfAGroup(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t)
+	s.write()
+	want := fleetgroup.Address{URL: "nats://a:4222", Group: "desk-a", Creds: "operator.creds"}
+	s.q.Fleet = &want
+	p, err := Redeem(s.ledger, s.ask().Phrase)
+	if err != nil || p.Fleet == nil || *p.Fleet != want {
+		t.Errorf("got %+v, %v", p.Fleet, err)
 	}
 }

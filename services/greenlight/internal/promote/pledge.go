@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
 // Validity is how long a phrase is valid: long enough to read what it confirms, and to ask a second person.
@@ -42,9 +43,11 @@ type Pledge struct {
 	To       string      `json:"to"`
 	Evidence string      `json:"evidence"`
 	Policy   gate.Policy `json:"policy"`
-	// Engines and Executors are the addresses of the services.
-	Engines   []string `json:"engines"`
-	Executors []string `json:"executors"`
+	// Engines and Executors are the addresses of the services. With a group they are the ids of those that were present, and those
+	// that are present at the promotion count.
+	Engines   []string            `json:"engines"`
+	Executors []string            `json:"executors"`
+	Fleet     *fleetgroup.Address `json:"fleet,omitempty"`
 	// Digest, PSI, Head and Files are the findings: the model's digest, the overall index, the hash of the newest line of
 	// the evidence chain, and the SHA-256 of every judged file.
 	Digest string            `json:"digest"`
@@ -79,7 +82,7 @@ func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmati
 		return nil, ErrNotReady
 	}
 	p := Pledge{
-		Model: c.Name + "/" + c.From, To: c.To, Policy: c.Policy, Engines: []string{}, Executors: []string{},
+		Model: c.Name + "/" + c.From, To: c.To, Policy: c.Policy, Engines: []string{}, Executors: []string{}, Fleet: q.Fleet,
 		Digest: c.Digest, PSI: c.PSI, Head: head, Files: c.digests(),
 	}
 	var err error
