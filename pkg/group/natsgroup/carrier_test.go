@@ -245,7 +245,9 @@ func TestStopNotStored(t *testing.T) {
 func TestStreamLimits(t *testing.T) {
 	s := natstest.Start(t, 1)
 	c := open(t, natsgroup.Options{URL: s.URL})
-	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "a", strings.Repeat("k", 300), make([]byte, group.MaxBlocks)) })
+	until(t, "blocks", func(ctx context.Context) error {
+		return c.PublishBlocks(ctx, "a", strings.Repeat("k", 300), make([]byte, group.MaxBlocks))
+	})
 	if err := c.PublishBlocks(t.Context(), "a", "2", make([]byte, group.MaxBlocks+1<<10)); err == nil {
 		t.Error("a message that is too long is stored")
 	}

@@ -519,8 +519,10 @@ func TestStopDelivery(t *testing.T) {
 		want  string
 	}{
 		"stored at the third try": {2, errors.New("no connection"), "stop      sent to group desk-a and stored", ""},
-		"not stored": {1000, fmt.Errorf("%w: no leader", group.ErrNotStored), "stop      sent to group desk-a, not stored: executors that start later do not see it",
-			"group desk-a: the stop is not stored: no leader"},
+		"not stored": {
+			1000, fmt.Errorf("%w: no leader", group.ErrNotStored), "stop      sent to group desk-a, not stored: executors that start later do not see it",
+			"group desk-a: the stop is not stored: no leader",
+		},
 		"not sent": {1000, errors.New("no connection"), "", "the stop of group desk-a was not sent: no connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
