@@ -64,6 +64,9 @@ func (h *Member) load() error {
 		}
 	}
 	h.follower = group.NewFollower(member, state)
+	if state.Aborted {
+		h.follower.Hold(time.Now())
+	}
 	return nil
 }
 
@@ -91,5 +94,5 @@ func (h *Member) save() error {
 func (f *file) same(o *file) bool {
 	a, b := f.Follower, o.Follower
 	return f.Schema == o.Schema && f.Group == o.Group && f.Executor == o.Executor && f.Sent == o.Sent &&
-		a.Revision == b.Revision && a.Body == b.Body && a.Held == b.Held && slices.Equal(a.Kills, b.Kills)
+		a.Revision == b.Revision && a.Body == b.Body && a.Held == b.Held && a.Aborted == b.Aborted && slices.Equal(a.Kills, b.Kills)
 }

@@ -170,6 +170,13 @@ func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[ui
 func (o *operator) lock()   { o.turn <- struct{}{} }
 func (o *operator) unlock() { <-o.turn }
 
+// begin begins another session.
+func (o *operator) begin(signer *dsse.Signer) {
+	o.lock()
+	defer o.unlock()
+	o.session = group.NewSession(name, "test", signer, time.Now())
+}
+
 func (o *operator) stop() {
 	o.end()
 	o.running.Wait()

@@ -206,6 +206,7 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	if !strings.Contains(report.GetTrouble(), "aborted") {
 		t.Errorf("the trouble is %q", report.GetTrouble())
 	}
+	d.session = group.NewSession("desk-a", "test", signer, time.Now()) // another run
 	change(99)
 	reported(99)
 	if err := r.Stop(); err != nil {

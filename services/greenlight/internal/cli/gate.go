@@ -320,7 +320,7 @@ With --fleet and --fleet-group it stops a group, and then makes its record say 0
 It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}
 			err := useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, g *fleetgroup.Group) error {
 				failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, toOff || g != nil, reason))
 				if g != nil {
@@ -358,7 +358,7 @@ of executor and the signal SIGUSR1 do the same.`,
 			if strings.TrimSpace(reason) == "" {
 				return console.Usagef("give --reason: who clears the kill must know what it was for")
 			}
-			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason}
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason, Say: c.Say}
 			return useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, _ *fleetgroup.Group) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
 					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),

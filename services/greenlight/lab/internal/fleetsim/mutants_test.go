@@ -52,7 +52,7 @@ const (
 var receipt = []edit{
 	{follower, "nonces []nonce\n", "nonces []nonce\n\tcame time.Time\n"},
 	{follower, "f.record = r\n", "f.record, f.came = r, time.Now()\n"},
-	{follower, "until := f.zeroAt(now).Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())", "until := f.came.Add(r.GetLease().AsDuration())"},
+	{follower, "return f.zeroAt(now).Add(f.record.GetUptime().AsDuration() + f.record.GetLease().AsDuration())", "return f.came.Add(f.record.GetLease().AsDuration())"},
 }
 
 // mutantVar names the variable with the rules that TestMutant must see broken.
