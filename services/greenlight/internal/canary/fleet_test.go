@@ -244,7 +244,7 @@ func TestFleetEndsByStop(t *testing.T) {
 		most time.Duration
 	}{
 		"0 % is refused": {func(uint64) (uint64, error) { return 0, errors.New("no space is left") }, 2 * group.ReportPeriod},
-		"0 % is lost":    {func(version uint64) (uint64, error) { return version + 1, nil }, stopAfter + 2*group.ReportPeriod},
+		"0 % is lost":    {func(version uint64) (uint64, error) { return version + 1, nil }, fleetgroup.StopAfter + 2*group.ReportPeriod},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -262,53 +262,24 @@ func (h *fleetHold) counted(span *fleet.Span) *PhaseFleet {
 // unsampled implements [holder]: an executor whose lease lapses for a moment does not hold a phase forever.
 func (h *fleetHold) unsampled() float64 { return 1 - h.MinFleet }
 
-// stopAfter is how long the executors have to report 0 % before the records are also stopped.
-const stopAfter = 3 * group.ReportPeriod
-
-// release implements [holder]: it publishes 0 %, and waits until every executor that is present reports that, at most until the
-// lease must have lapsed and all have reported once more. Executors report that a stop has aborted them, as after an emergency. So
-// the records of this run are stopped only if 0 % could not be published, or is not read back.
-func (h *fleetHold) release(ctx context.Context, timeout time.Duration, why string) error {
-	last := h.Publisher.Last()
-	if !h.touched || last == nil {
+// release implements [holder]. It leaves the record of another controller alone.
+func (h *fleetHold) release(ctx context.Context, timeout time.Duration, why string) (err error) {
+	if !h.touched {
 		return nil
 	}
-	start := time.Now()
-	waiting := h.Group.Members(start)
-	end := h.until
-	if soon := start.Add(2 * timeout); end.Before(soon) {
-		end = soon
+	var missing []string
+	if broken := fleet.Guard(func() {
+		missing, err = h.Publisher.Release(ctx, fleetgroup.Release{Holder: h.holder, Reason: h.mark + why, Timeout: timeout, Until: h.until, Keep: h.keep})
+	}); broken != nil {
+		return broken
 	}
-	end = end.Add(2 * group.ReportPeriod)
-	for off, stopped := false, false; ; {
-		var failed error
-		if !off {
-			failed = h.guarded(ctx, timeout, func(ctx context.Context) error { return h.off(ctx, last.GetRevision(), why) })
-			off = failed == nil
-		}
-		if !stopped && (!off || time.Since(start) >= stopAfter) {
-			unsent := h.guarded(ctx, timeout, func(ctx context.Context) error { return h.Group.StopUpTo(ctx, last.GetRevision(), h.mark+why) })
-			stopped, failed = unsent == nil, errors.Join(failed, unsent)
-		}
-		if taken := (*takenError)(nil); errors.As(failed, &taken) {
-			return taken
-		}
-		waiting = slices.DeleteFunc(waiting, func(m fleetgroup.Member) bool {
-			now, ok := h.Group.Member(m.ID, time.Now())
-			return ok && now.At.After(start) && fleetgroup.AtZero(now.Report)
-		})
-		switch {
-		case off && len(waiting) == 0:
-			return nil
-		case !time.Now().Before(end):
-			var names []string
-			for _, m := range waiting {
-				names = append(names, fmt.Sprintf("executor %s: no report confirms 0 %%", m.ID))
-			}
-			return fmt.Errorf("group %s: 0 %% was not read back%s%s", h.Group.Group(), listed(names), because(failed))
-		}
-		time.Sleep(retryPause)
+	if err = held(err); errors.As(err, new(*takenError)) || err == nil && len(missing) == 0 {
+		return err
 	}
+	for i, id := range missing {
+		missing[i] = fmt.Sprintf("executor %s: no report confirms 0 %%", id)
+	}
+	return fmt.Errorf("group %s: 0 %% was not read back%s%s", h.Group.Group(), listed(missing), because(err))
 }
 
 func because(err error) string {
@@ -316,26 +287,6 @@ func because(err error) string {
 		return ""
 	}
 	return ": " + oneLine(err)
-}
-
-// guarded makes a call within the timeout. A panic is its error.
-func (*fleetHold) guarded(ctx context.Context, timeout time.Duration, call func(context.Context) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if broken := fleet.Guard(func() { err = call(ctx) }); broken != nil {
-		return broken
-	}
-	return err
-}
-
-// off publishes 0 % after the record with the revision.
-func (h *fleetHold) off(ctx context.Context, revision uint64, why string) error {
-	if h.Publisher.Last().GetRevision() != revision { // an earlier call has failed, and may succeed late
-		return held(h.Publisher.Repeat(ctx))
-	}
-	return held(h.Publisher.Change(ctx, &fleetv1.Record{
-		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(h.length), Holder: h.holder, Reason: h.mark + why,
-	}, h.keep))
 }
 
 // held returns the error of a publisher as one of a holder.

@@ -20,19 +20,21 @@ type Release struct {
 	// Timeout bounds every call. Until is when the last lease must have lapsed.
 	Timeout time.Duration
 	Until   time.Time
+	// Keep, which may be nil, gets the revision of that record before it is published.
+	Keep func(revision uint64)
 }
 
 const (
-	// patience is how long executors may take to report 0 % before they are also stopped.
-	patience = 2 * group.ReportPeriod
+	// StopAfter is how long executors may take to report 0 % before they are also stopped.
+	StopAfter = 3 * group.ReportPeriod
 	// retryRelease is the time between two attempts.
 	retryRelease = 100 * time.Millisecond
 )
 
 // Release publishes 0 %, and waits until every executor that is present reports that it obeys this session no longer. If 0 % cannot be
-// published, or is not reported soon, it also stops the records of the session. It tries until the last lease must have lapsed
-// and all have reported once more. It returns the ids of those that have not confirmed it, and why 0 % could not be published:
-// with a [*TakenError] the record of somebody else is left alone.
+// published, or is not reported soon, it also stops the records of the session: executors then report that they were aborted, as
+// after an emergency. It tries until the last lease must have lapsed and all have reported once more. It returns the ids of those
+// that have not confirmed it, and why 0 % could not be published: with a [*TakenError] the record of somebody else is left alone.
 func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, err error) {
 	last := p.Last()
 	if last == nil {
@@ -43,7 +45,7 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 	if soon := start.Add(2 * r.Timeout); end.Before(soon) {
 		end = soon
 	}
-	end = end.Add(patience)
+	end = end.Add(2 * group.ReportPeriod)
 	call := func(do func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
@@ -55,7 +57,7 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 			err = call(func(ctx context.Context) error { return p.off(ctx, last.GetRevision(), r) })
 			done = err == nil || errors.As(err, new(*TakenError))
 		}
-		if !stopped && (err != nil || time.Since(start) > patience) {
+		if !stopped && (err != nil || time.Since(start) > StopAfter) {
 			stopped = call(func(ctx context.Context) error { return p.g.StopUpTo(ctx, last.GetRevision(), r.Reason) }) == nil
 		}
 		waiting = slices.DeleteFunc(waiting, func(m Member) bool {
@@ -73,12 +75,15 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 
 // off publishes 0 % after the record with the revision, or publishes it again.
 func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
-	if last := p.Last(); last.GetRevision() != revision {
+	if last := p.Last(); last.GetRevision() != revision { // an earlier call has failed, and may succeed late
 		return p.Repeat(ctx)
 	}
+	if r.Keep == nil {
+		r.Keep = func(uint64) {}
+	}
 	return p.Change(ctx, &fleetv1.Record{
-		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(p.Last().GetLease().AsDuration()), Holder: r.Holder, Reason: shorten(r.Reason),
-	}, func(uint64) {})
+		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(p.Last().GetLease().AsDuration()), Holder: r.Holder, Reason: r.Reason,
+	}, r.Keep)
 }
 
 // End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then.
