@@ -47,8 +47,8 @@ func (h *Member) load() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.As(err, &unusable):
-		state.Held = uint64(max(1, time.Now().UnixMilli())) // revisions are at least the time at which they were issued
-		h.opts.Logger.Error("the state of the group cannot be read: only a record that is issued from now on is obeyed", "error", unusable.Err,
+		state.Aborted = true
+		h.opts.Logger.Error("the state of the group cannot be read: only a run that begins from now on is obeyed", "error", unusable.Err,
 			"file", h.file.Path, "set_aside_as", unusable.Aside)
 	case err != nil:
 		return err

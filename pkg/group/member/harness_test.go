@@ -130,6 +130,7 @@ type issued struct {
 type operator struct {
 	t       *testing.T
 	carrier *grouptest.Carrier
+	signer  *dsse.Signer
 	session *group.Session
 	end     context.CancelFunc
 	running sync.WaitGroup
@@ -145,7 +146,7 @@ type operator struct {
 func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[uint64]issued) *operator {
 	ctx, cancel := context.WithCancel(t.Context())
 	o := &operator{
-		t: t, carrier: n.Carrier(), session: group.NewSession(name, "test", signer, time.Now()), end: cancel, all: all,
+		t: t, carrier: n.Carrier(), signer: signer, session: group.NewSession(name, "test", signer, time.Now()), end: cancel, all: all,
 		reports: map[string]*fleetv1.Report{}, turn: make(chan struct{}, 1),
 	}
 	o.running.Go(func() {
@@ -171,10 +172,10 @@ func (o *operator) lock()   { o.turn <- struct{}{} }
 func (o *operator) unlock() { <-o.turn }
 
 // begin begins another session.
-func (o *operator) begin(signer *dsse.Signer) {
+func (o *operator) begin() {
 	o.lock()
 	defer o.unlock()
-	o.session = group.NewSession(name, "test", signer, time.Now())
+	o.session = group.NewSession(name, "test", o.signer, time.Now())
 }
 
 func (o *operator) stop() {

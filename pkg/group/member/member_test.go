@@ -181,7 +181,7 @@ func TestStops(t *testing.T) {
 		o.change(40)
 		time.Sleep(10 * time.Second)
 		r.wants(0)
-		o.begin(signer)
+		o.begin()
 		o.change(50)
 		time.Sleep(10 * time.Second)
 		r.wants(50)
@@ -193,7 +193,7 @@ func TestStops(t *testing.T) {
 		o.change(60)
 		time.Sleep(10 * time.Second)
 		r.wants(0)
-		o.begin(signer)
+		o.begin()
 		o.change(70)
 		time.Sleep(10 * time.Second)
 		r.wants(70)
@@ -429,7 +429,7 @@ func TestRefusedRecord(t *testing.T) {
 	})
 }
 
-// A state that cannot be read may have had an abort: only what is issued afterwards counts.
+// A state that cannot be read may have had an abort: only a run that begins afterwards counts.
 func TestUnusableState(t *testing.T) {
 	bubble(t, func(_ *grouptest.Network, o *operator, r *running) {
 		o.change(10)
@@ -443,6 +443,10 @@ func TestUnusableState(t *testing.T) {
 		r.restart()
 		time.Sleep(time.Minute)
 		r.wants(0)
+		o.change(15)
+		time.Sleep(10 * time.Second)
+		r.wants(0)
+		o.begin()
 		o.change(20)
 		time.Sleep(10 * time.Second)
 		r.wants(20)
@@ -537,7 +541,7 @@ func chaos(t *testing.T, signer *dsse.Signer, seed uint64, executors, steps int)
 	}
 	n.Heal()
 	time.Sleep(time.Second)
-	o.begin(signer) // aborts of single executors hold for the sessions before
+	o.begin() // aborts of single executors hold for the sessions before
 	o.change(50)
 	time.Sleep(2 * lease)
 	check(steps)
