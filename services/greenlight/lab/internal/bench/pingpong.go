@@ -18,7 +18,7 @@ import (
 
 // The ping-pong is the limit of the machine: two processes that pass bytes to and fro over a Unix socket.
 //
-// A message has a header of two numbers of 32 bits, the length of the rest and that of its answer. The answer repeats as much
+// A connection begins with two numbers of 32 bits, the length of its messages and that of their answers. An answer repeats as much
 // of the message as fits.
 const pingHeader = 8
 
@@ -66,16 +66,15 @@ func (p *pingServer) stop() error { return errors.Join(p.Close(), os.RemoveAll(p
 func answerPings(conn net.Conn) error {
 	in := bufio.NewReader(conn)
 	var header [pingHeader]byte
-	var message, answer []byte
+	if _, err := io.ReadFull(in, header[:]); err != nil {
+		return err
+	}
+	size, want := binary.BigEndian.Uint32(header[:4]), binary.BigEndian.Uint32(header[4:])
+	if size > maxPing || want > maxPing {
+		return fmt.Errorf("a message of %d bytes, an answer of %d: want at most %d", size, want, maxPing)
+	}
+	message, answer := make([]byte, size), make([]byte, want)
 	for {
-		if _, err := io.ReadFull(in, header[:]); err != nil {
-			return err
-		}
-		size, want := binary.BigEndian.Uint32(header[:4]), binary.BigEndian.Uint32(header[4:])
-		if size > maxPing || want > maxPing {
-			return fmt.Errorf("a message of %d bytes, an answer of %d: want at most %d", size, want, maxPing)
-		}
-		message, answer = resized(message, size), resized(answer, want)
 		if _, err := io.ReadFull(in, message); err != nil {
 			return err
 		}
@@ -88,13 +87,6 @@ func answerPings(conn net.Conn) error {
 
 // maxPing is the largest message in bytes.
 const maxPing = 1 << 20
-
-func resized(b []byte, size uint32) []byte {
-	if int(size) > cap(b) {
-		return make([]byte, size)
-	}
-	return b[:size]
-}
 
 // pings returns a side that sends messages of the sizes over n connections, one in flight on each: the i-th over connection i
 // modulo n.
@@ -113,13 +105,15 @@ func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side,
 			return nil, errors.Join(err, s.close())
 		}
 		s.conns = append(s.conns, conn)
-		message := binary.BigEndian.AppendUint32(nil, uint32(size))
-		message = binary.BigEndian.AppendUint32(message, uint32(answer))
-		conns[i] = ping{conn, append(message, make([]byte, size)...), make([]byte, answer)}
+		header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(size)), uint32(answer))
+		if _, err := conn.Write(header); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		conns[i] = ping{conn, make([]byte, size), make([]byte, answer)}
 	}
 	s.call = func(_ context.Context, i int) error {
 		c := &conns[i%n]
-		binary.BigEndian.PutUint64(c.message[pingHeader:], uint64(i))
+		binary.BigEndian.PutUint64(c.message, uint64(i))
 		if _, err := c.Write(c.message); err != nil {
 			return err
 		}
