@@ -83,7 +83,7 @@ var (
 	calls    = failing("executor", shadowFresh)
 	streams  = failing("Decide", decideFresh)
 	segments = len(closedSides[1]) + // in a round
-		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+2*len(calls)+2*len(streams)) + 3 + len(floodTimes)
+		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+len(groupedSides)+2*len(calls)+2*len(streams)) + 3 + len(floodTimes)
 )
 
 // failures are what ml-engine does while an executor is measured.
@@ -119,6 +119,7 @@ type key struct {
 
 func closedKey(side string, underWay int) key { return key{side: side, underWay: underWay} }
 func calm(side string) key                    { return key{side: side, share: calmShare} }
+func fixed(side string) key                   { return key{side: side} } // at a rate of its own
 
 var (
 	busyKey  = key{side: shadowOn, share: busyShare}
@@ -146,6 +147,9 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 				return nil, err
 			}
 		}
+	}
+	if err := r.grouped(ctx); err != nil {
+		return nil, err
 	}
 	if err := f.profile(ctx); err != nil {
 		return nil, err

@@ -91,6 +91,7 @@ var (
 	manyThroughput = figure{fmt.Sprintf("throughput, %d under way", manyUnderWay), under(manyUnderWay), Sample.Throughput}
 	manyP99        = figure{fmt.Sprintf("p99, %d under way", manyUnderWay), under(manyUnderWay), p99}
 	calmP99        = figure{fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare), calm, p99}
+	fixedCPU       = figure{fmt.Sprintf("CPU at %d decisions a second", groupedRate), fixed, cpuPerCall}
 )
 
 func (r *run) result() *Result {
@@ -127,6 +128,9 @@ func (r *run) result() *Result {
 	failing(calls)
 	row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", r.moreCPU(shadowOn, shadowOff))
 	row("traces, not sampled, in executor", "CPU per request at saturation", "<=", 1, "us", r.moreCPU(tracedOff, shadowOff))
+	if r.knowsCPU() {
+		compare(inGroup, noGroup, fixedCPU, "<=", 1.01)
+	}
 	compare(decideOneOff, echoDecision, oneP50, "<=", 0.65)
 	compare(decideOneOff, echoDecision, oneThroughput, ">=", 1.5)
 	for _, side := range []string{decideOff, decideOneOff} {
@@ -161,6 +165,7 @@ func (r *run) result() *Result {
 	add(under(manyUnderWay), slices.Concat(closedSides[manyUnderWay], calls, streams)...)
 	add(under(floodFull), decideFull)
 	add(calm, slices.Concat(steady, streamed, calls, streams)...)
+	add(fixed, groupedSides...)
 	for _, k := range append(keys, busyKey, batchKey) {
 		result.Sides = append(result.Sides, r.side(k))
 	}

@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 	if err := result.Table(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{engineSide, shadowOff, shadowOn, "executor, engine hangs", "executor, engine dies", "executor, engine answers garbage", decideOff, decideOneOff, "Decide, engine hangs", "Decide, engine dies", "Decide, engine answers garbage", pingPong, "goodput at 5x", "shed at 70 %", "rows/s"} {
+	for _, want := range []string{engineSide, shadowOff, shadowOn, "executor, engine hangs", "executor, engine dies", "executor, engine answers garbage", decideOff, decideOneOff, "Decide, engine hangs", "Decide, engine dies", "Decide, engine answers garbage", pingPong, inGroup + " / no group", "goodput at 5x", "shed at 70 %", "rows/s"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, table.String())
 		}

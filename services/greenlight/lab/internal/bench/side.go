@@ -44,6 +44,8 @@ const (
 	shadowOn     = "executor, 100 % shadow"
 	tracedOff    = "executor, traces on, not sampled" // and shadow off
 	batchSide    = "ml-engine, batches"
+	noGroup      = "executor, no group"
+	inGroup      = "executor in a group over NATS"
 	shadowFresh  = "executor, shadow off, just started" // the reference while ml-engine fails, which is just started as well
 
 	// Over streams: one decision in flight on each, or all on one.

@@ -31,7 +31,8 @@ func benchCommand(c console.Console) *cobra.Command {
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
 its shadow, and with an ml-engine that hangs, is dead or answers garbage, against the executor without: throughput in closed loops of 1 and 16 calls
 under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Decisions over streams are measured
-against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. Client and
+against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. An executor in a group
+over three NATS servers is compared with one that is in none, by its CPU time at 1,000 decisions per second. Client and
 servers share the cores of this machine, so every ratio is of the whole machine. It takes about fifteen minutes, with
 --quick about three.
 
