@@ -119,7 +119,7 @@ type key struct {
 
 func closedKey(side string, underWay int) key { return key{side: side, underWay: underWay} }
 func calm(side string) key                    { return key{side: side, share: calmShare} }
-func fixed(side string) key                   { return key{side: side} } // at a rate of its own
+func fixed(side string) key                   { return key{side: side} } // at a fixed rate
 
 var (
 	busyKey  = key{side: shadowOn, share: busyShare}

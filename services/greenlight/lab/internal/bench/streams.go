@@ -118,12 +118,19 @@ func ending(stream executorv1.DecisionService_DecideClient) error {
 
 // Flood counts the decisions of an open loop over streams by result.
 type Flood struct {
-	// Due is the number of decisions that were due. NotSent of them were older than [GoodWithin] before a place was free.
-	Due, NotSent int64
-	// Good were answered correctly within [GoodWithin] of the time at which they were due. Late were correct but later, or had
-	// expired. Wrong had another answer than expected. Refused were refused by a limit, and Failed had another error.
-	Good, Late, Wrong, Failed, Refused int64
-	Took                               time.Duration
+	// Due is the number of decisions that were due. Good of them were answered correctly within [GoodWithin] of that time, Late
+	// were correct but later, or had expired.
+	Due  int64 `json:"-"`
+	Good int64 `json:"-"`
+	Late int64 `json:"late"`
+	// Refused were refused at once by a limit, on the streams of the connection or on the calls of the server. Wrong had another
+	// answer than expected, Failed another error.
+	Refused int64 `json:"refused"`
+	Wrong   int64 `json:"wrong"`
+	Failed  int64 `json:"failed"`
+	// NotSent were due more than [GoodWithin] ago before a place on their stream was free.
+	NotSent int64         `json:"not_sent,omitempty"`
+	Took    time.Duration `json:"-"`
 }
 
 // Add adds what another client has had in the same time.

@@ -45,18 +45,11 @@ type Loads struct {
 
 // Level is one offered load.
 type Level struct {
+	bench.Flood
 	// Times is the multiple of saturation, 0 in the ramp. OfferedPerS were requested, GoodPerS answered right within 100 ms.
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
-	// Late were right but too late. Refused were refused at once by a limit, on the streams of the connection or on the calls
-	// of the server. Wrong differ from the baseline. Failed ended with an error.
-	Late    int64 `json:"late"`
-	Refused int64 `json:"refused"`
-	Wrong   int64 `json:"wrong"`
-	Failed  int64 `json:"failed"`
-	// NotSent were due more than 100 ms ago before a place on their stream was free.
-	NotSent int64 `json:"not_sent,omitempty"`
 	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
@@ -223,8 +216,7 @@ func (e *Executor) level(ctx context.Context, flood load, rate float64, length t
 		return Level{}, err
 	}
 	l := Level{
-		OfferedPerS: float64(sum.Due) / length.Seconds(), GoodPerS: float64(sum.Good) / length.Seconds(),
-		Late: sum.Late, Refused: sum.Refused, Wrong: sum.Wrong, Failed: sum.Failed, NotSent: sum.NotSent,
+		Flood: sum.Flood, OfferedPerS: float64(sum.Due) / length.Seconds(), GoodPerS: float64(sum.Good) / length.Seconds(),
 		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}

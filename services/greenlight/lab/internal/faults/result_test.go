@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
 func goodRow() Row {
@@ -77,7 +78,7 @@ func TestTables(t *testing.T) {
 			},
 			Streams: &Loads{
 				SaturationPerS: 400, PeakPerS: 400, RecoveryS: 0.1,
-				Levels: []Level{{Times: 5, OfferedPerS: 2000, GoodPerS: 300, NotSent: 77, LeftMS: -1, RefusedAtMS: -1}},
+				Levels: []Level{{Times: 5, OfferedPerS: 2000, GoodPerS: 300, Flood: bench.Flood{NotSent: 77}, LeftMS: -1, RefusedAtMS: -1}},
 			},
 			Clients: []Bad{{Client: "reads no answer", Lost: 1}},
 		},
