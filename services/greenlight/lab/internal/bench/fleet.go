@@ -109,12 +109,10 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	if err := f.connectFull(processes["on"]); err != nil {
 		return f, err
 	}
-	ping, err := pings(ctx, echo, manyUnderWay, proto.Size(opts.States[0].VectorRequest(a.Schema.Name)), f.sides[echoDecision].answerSize)
+	f.sides[pingPong], err = f.pings(ctx, echo, manyUnderWay, proto.Size(opts.States[0].VectorRequest(a.Schema.Name)), f.sides[echoDecision].answerSize)
 	if err != nil {
 		return f, err
 	}
-	f.sides[pingPong] = ping
-	f.OnClose(ping.close)
 	err = f.awaitShadow(ctx, f.sides[shadowOn])
 	return f, err
 }

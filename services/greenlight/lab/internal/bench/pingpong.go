@@ -90,7 +90,7 @@ const maxPing = 1 << 20
 
 // pings returns a side that sends messages of the sizes over n connections, one in flight on each: the i-th over connection i
 // modulo n.
-func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
+func (f *fleet) pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
 	s := &side{name: pingPong, process: p, answerSize: answer}
 	type ping struct {
 		net.Conn
@@ -102,12 +102,12 @@ func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side,
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", strings.TrimPrefix(p.Addr(pingAddress), "unix:"))
 		if err != nil {
-			return nil, errors.Join(err, s.close())
+			return nil, err
 		}
-		s.conns = append(s.conns, conn)
+		f.OnClose(conn.Close)
 		header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(size)), uint32(answer))
 		if _, err := conn.Write(header); err != nil {
-			return nil, errors.Join(err, s.close())
+			return nil, err
 		}
 		conns[i] = ping{conn, make([]byte, size), make([]byte, answer)}
 	}

@@ -2,10 +2,8 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"net"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -27,7 +25,6 @@ type side struct {
 	name    string
 	process *process.Process
 	conn    *grpc.ClientConn
-	conns   []net.Conn // of pings
 	call    Call
 	// loop is the closed loop, if it is not one of call.
 	loop func(ctx context.Context, underWay int, s span) (Sample, error)
@@ -60,15 +57,6 @@ const (
 // scoreOf and baselineOf return the answers that ml-engine and executor must give.
 func scoreOf(s traffic.State) float64    { return s.Score }
 func baselineOf(s traffic.State) float64 { return s.Baseline }
-
-// close closes the connections of pings.
-func (s *side) close() error {
-	var errs []error
-	for _, c := range s.conns {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
 
 // scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
 func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
