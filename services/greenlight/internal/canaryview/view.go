@@ -3,6 +3,7 @@ package canaryview
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 // View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a new sample replaces
@@ -64,6 +67,18 @@ func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
 		}
 		return width
 	})
+}
+
+// Conduct runs the remaining phases of a run, and shows them.
+func Conduct(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
+	metrics, err := canary.SourceOf(run.Plan)
+	if err != nil {
+		return nil, err
+	}
+	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
+	view := New(c.Out, c.Screen, run.Plan.Policy)
+	defer view.Close()
+	return run.Go(ctx, services, from, metrics, view.Observe)
 }
 
 func newView(out io.Writer, policy gate.Policy, width func() int) *View {
@@ -183,7 +198,7 @@ func (v *View) line(e canary.Event) string {
 	case canary.PhaseRetried:
 		return fmt.Sprintf("%s starts again: executor %s: %s", phase, e.Executor, e.Reason)
 	case canary.PhaseEnded:
-		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, because(e.Reason))
+		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, Because(e.Reason))
 		if v.last != nil {
 			text += "; " + figures(v.last)
 		}

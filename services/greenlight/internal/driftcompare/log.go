@@ -8,15 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
-
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. It identifies simulated rows
-// that name no source.
-const simulatedSymbol = "SIM-PERP"
 
 // SchemaError means that a log has no rows of the wanted schema.
 type SchemaError struct {
@@ -67,9 +63,7 @@ func FromLogBetween(log featurelog.Log, symbol string, schema *feature.Schema, s
 			s.Untimely++
 			continue
 		}
-		if row.Source == "" && row.Symbol == simulatedSymbol {
-			row.Source = string(evidence.Simulated)
-		}
+		experiment.MarkSimulated(&row)
 		s.Sources.Add(&row)
 		s.add(dayOf(at), row.Features, nil)
 	}

@@ -102,7 +102,7 @@ func TestFromLog(t *testing.T) {
 	if !(featurelog.Log{Dir: dir}).Exists() || (featurelog.Log{Dir: t.TempDir()}).Exists() || (featurelog.Log{Dir: "set_test.go"}).Exists() {
 		t.Error("Exists confuses a log with another folder or file")
 	}
-	if s, err = FromLog(featurelog.Log{Dir: logged(t, simulatedSymbol, "v1.8.1")}, simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
+	if s, err = FromLog(featurelog.Log{Dir: logged(t, "SIM-PERP", "v1.8.1")}, "SIM-PERP", schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
 		t.Errorf("the simulator's log is %s, %v", s.Source, err)
 	}
 }

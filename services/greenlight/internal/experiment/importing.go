@@ -3,7 +3,6 @@ package experiment
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -47,12 +46,11 @@ func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
 	if err := a.Open(); err != nil {
 		return nil, err
 	}
-	x := make([]float64, f.Schema.Len())
-	step := max(1, t.Len()/goldenVectors)
-	for i := 0; i < t.Len() && len(a.Golden.Vectors) < goldenVectors; i += step {
-		t.Row(i, f.Schema, x)
-		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
+	rows := make([]int, t.Len())
+	for i := range rows {
+		rows[i] = i
 	}
+	a.Golden.Vectors = golden(t, rows, f.Schema, a.Scorer)
 	s := &Study{Data: data, Frame: t}
 	if a.Reference, err = s.reference(f.Schema, a.Scorer, train.Window{TrainTo: t.Day(t.Len()-1) + 1}); err != nil {
 		return nil, fmt.Errorf("drift profile: %w", err)
@@ -88,12 +86,7 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 	if err := a.Open(); err != nil {
 		return nil, nil, err
 	}
-	x := make([]float64, f.Schema.Len())
-	step := max(1, len(fold.Minute)/goldenVectors)
-	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {
-		s.Frame.Row(fold.Minute[i], f.Schema, x)
-		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
-	}
+	a.Golden.Vectors = golden(s.Frame, fold.Minute, f.Schema, a.Scorer)
 	r, err := s.evaluate(f, a, now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate %s on %s: %w", f.Version, s.Data.Name, err)
