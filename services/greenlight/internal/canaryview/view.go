@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -22,19 +21,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a new sample replaces
-// one that a slow terminal has not drawn yet.
+// View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a slow terminal misses samples.
 type View struct {
 	out    io.Writer
 	policy gate.Policy
 	// width returns the width of the terminal in columns, and 0 in a pipe.
 	width func() int
 
-	mu     sync.Mutex
-	queue  []canary.Event
-	closed bool
-	wake   chan struct{}
-	done   chan struct{}
+	queue chan canary.Event
+	done  chan struct{}
 
 	// The fields below belong to the drawing goroutine.
 
@@ -82,53 +77,32 @@ func Conduct(ctx context.Context, c console.Console, run *canary.Run, services *
 }
 
 func newView(out io.Writer, policy gate.Policy, width func() int) *View {
-	v := &View{out: out, policy: policy, width: width, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	v := &View{out: out, policy: policy, width: width, queue: make(chan canary.Event, maxQueue), done: make(chan struct{})}
 	go v.run()
 	return v
 }
 
-// Observe queues an event. It never blocks.
+// Observe queues an event. It never blocks. A sample waits for nothing, since the next one shows more.
 func (v *View) Observe(e canary.Event) {
-	v.mu.Lock()
-	n := len(v.queue)
-	switch {
-	case n > 0 && e.Kind == canary.Polled && v.queue[n-1].Kind == canary.Polled:
-		v.queue[n-1] = e
-	case n < maxQueue:
-		v.queue = append(v.queue, e)
+	if e.Kind == canary.Polled && len(v.queue) > 0 {
+		return
 	}
-	v.mu.Unlock()
 	select {
-	case v.wake <- struct{}{}:
+	case v.queue <- e:
 	default:
 	}
 }
 
-// Close shows the queued events and ends the view.
+// Close shows the queued events and ends the view. No event may follow.
 func (v *View) Close() {
-	v.mu.Lock()
-	v.closed = true
-	v.mu.Unlock()
-	select {
-	case v.wake <- struct{}{}:
-	default:
-	}
+	close(v.queue)
 	<-v.done
 }
 
 func (v *View) run() {
 	defer close(v.done)
-	for range v.wake {
-		v.mu.Lock()
-		events, closed := v.queue, v.closed
-		v.queue = nil
-		v.mu.Unlock()
-		for _, e := range events {
-			v.try(e)
-		}
-		if closed {
-			return
-		}
+	for e := range v.queue {
+		v.try(e)
 	}
 }
 
