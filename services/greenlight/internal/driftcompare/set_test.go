@@ -155,9 +155,8 @@ func TestLogTimesAndSources(t *testing.T) {
 func TestLogRefused(t *testing.T) {
 	dir := logged(t, "GBP/USD", "v1.8")
 	_, err := FromLog(featurelog.Log{Dir: dir}, "", schema(t, "v1.8.1"), nil)
-	var other *SchemaError
-	if !errors.As(err, &other) || !strings.HasSuffix(err.Error(), " has no rows of schema v1.8.1: it has v1.8") {
-		t.Errorf("got %v, want a *SchemaError", err)
+	if !errors.Is(err, ErrSchema) || !strings.HasSuffix(err.Error(), " has no rows of schema v1.8.1: it has v1.8") {
+		t.Errorf("got %v, want ErrSchema", err)
 	}
 	if _, err = FromLog(featurelog.Log{Dir: dir}, "EUR/USD", schema(t, "v1.8"), nil); err == nil || !strings.HasSuffix(err.Error(), ` has no symbol "EUR/USD": it has GBP/USD`) {
 		t.Errorf("got %v, want the symbols of the log", err)
