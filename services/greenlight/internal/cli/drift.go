@@ -19,11 +19,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func driftCommand(c console.Console) *cobra.Command {
-	return console.Group("drift", "Measure how far the inputs have drifted from the training data", "",
-		driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c))
-}
-
 // checkSource checks the value of --source.
 func checkSource(source string) error {
 	if !evidence.Source(source).Valid() {

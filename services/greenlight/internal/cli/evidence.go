@@ -19,10 +19,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-func evidenceCommand(c console.Console) *cobra.Command {
-	return console.Group("evidence", "Check the evidence folder, and render it", "", evidenceVerifyCommand(c), evidenceRenderCommand(c))
-}
-
 func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head, trust string
 	var show func(evidence.Report) error

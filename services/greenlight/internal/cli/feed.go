@@ -14,10 +14,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func feedCommand(c console.Console) *cobra.Command {
-	return console.Group("feed", "Control what executors learn from quotes", "", feedResetCommand(c))
-}
-
 // feedTimeout is how long an executor may take to reset a symbol.
 const feedTimeout = 5 * time.Second
 

@@ -28,10 +28,6 @@ const (
 	maxRevision = 1 << 53
 )
 
-func rolloutCommand(c console.Console) *cobra.Command {
-	return console.Group("rollout", "Read or set the percentage of requests that get a shadow", "", rolloutGet(c), rolloutSet(c))
-}
-
 // eachRollout calls every executor at once and prints its rollout.
 func eachRollout(ctx context.Context, c console.Console, show func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if err := e.CheckExecutors(); err != nil {

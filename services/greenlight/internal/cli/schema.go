@@ -18,10 +18,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-func schemaCommand(c console.Console) *cobra.Command {
-	return console.Group("schema", "Write and check the schema of features that a desk computes itself", "", schemaNew(c), schemaCheck(c))
-}
-
 func schemaNew(c console.Console) *cobra.Command {
 	var table, name, score, out string
 	var except []string

@@ -18,10 +18,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
 )
 
-func shadowCommand(c console.Console) *cobra.Command {
-	return console.Group("shadow", "Show the shadows of an executor: single comparisons, and the models next to each other", "", shadowWatchCommand(c), shadowReportCommand(c))
-}
-
 func shadowWatchCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var group flags.Fleet

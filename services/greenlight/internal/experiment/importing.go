@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/train"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
 // Foreign is a model that was trained by another program.
@@ -31,6 +32,16 @@ type Foreign struct {
 	Baseline *model.Baseline
 }
 
+// artifact returns an artifact that can score, and the trees of the file.
+func (f Foreign) artifact(of model.Label, baseline *model.Baseline) (*model.Artifact, *trees.Ensemble, error) {
+	spec, read, err := model.NewTrees(f.Raw, f.Schema, of, f.AllTrees)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &model.Artifact{Baseline: baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
+	return a, read, a.Open()
+}
+
 // sampled builds the artifact of a foreign model from rows without labels: golden vectors and the drift profile, but no
 // evaluation.
 func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
@@ -38,12 +49,8 @@ func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
 		return nil, errors.New("the rows have no labels to fit a baseline to: name their column, or give the baseline that production uses")
 	}
 	t := data.Table
-	spec, _, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.AllTrees)
+	a, _, err := f.artifact(model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.Baseline)
 	if err != nil {
-		return nil, err
-	}
-	a := &model.Artifact{Baseline: f.Baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
-	if err := a.Open(); err != nil {
 		return nil, err
 	}
 	rows := make([]int, t.Len())
@@ -74,16 +81,12 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 		return nil, nil, fmt.Errorf("the model was trained to %s, but the held-out period of this data begins on %s: give data that continues for at least a week after the training",
 			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
 	}
-	spec, read, err := model.NewTrees(f.Raw, f.Schema, s.label(fold), f.AllTrees)
-	if err != nil {
-		return nil, nil, err
-	}
 	heuristic, err := newHeuristic(fold)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &model.Artifact{Baseline: heuristic, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
-	if err := a.Open(); err != nil {
+	a, read, err := f.artifact(s.label(fold), heuristic)
+	if err != nil {
 		return nil, nil, err
 	}
 	a.Golden.Vectors = golden(s.Frame, fold.Minute, f.Schema, a.Scorer)
