@@ -27,7 +27,9 @@ type Metrics struct {
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	auto := promauto.With(reg)
-	gauge := func(name, help string) prometheus.Gauge { return auto.NewGauge(prometheus.GaugeOpts{Name: name, Help: help}) }
+	gauge := func(name, help string) prometheus.Gauge {
+		return auto.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	vec := func(name, label, help string) *prometheus.GaugeVec {
 		return auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
 	}

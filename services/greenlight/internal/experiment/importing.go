@@ -39,7 +39,8 @@ func (f Foreign) artifact(of model.Label, baseline *model.Baseline) (*model.Arti
 		return nil, nil, err
 	}
 	a := &model.Artifact{Baseline: baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
-	return a, read, a.Open()
+	err = a.Open()
+	return a, read, err
 }
 
 // sampled builds the artifact of a foreign model from rows without labels: golden vectors and the drift profile, but no
