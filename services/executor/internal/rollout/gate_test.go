@@ -44,7 +44,7 @@ func gatedKeeper(t *testing.T, dir string, allowed bool) (*Keeper, *gate.Keeper,
 func gateRequest() *executorv1.SetRolloutRequest {
 	return &executorv1.SetRolloutRequest{
 		Percent: 10, Mode: gated, Lease: durationpb.New(time.Minute), Holder: "gate-1", Reason: "start",
-		Plan: shadow.PlanProto(outcome.Plan{DisagreementCap: 0.2, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Reported, HorizonMS: 900_000}), Gate: &executorv1.Gate{ModelDigest: digest, AllSymbols: true, ObservePercent: pb.Float64(80)},
+		Plan: PlanProto(outcome.Plan{DisagreementCap: 0.2, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Reported, HorizonMS: 900_000}), Gate: &executorv1.Gate{ModelDigest: digest, AllSymbols: true, ObservePercent: pb.Float64(80)},
 	}
 }
 

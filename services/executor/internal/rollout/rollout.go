@@ -87,7 +87,7 @@ func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
 		Percent: r.percent(), Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,
 		SetBy: r.By, SetFrom: r.From, Reason: r.Reason, SetTime: timestamppb.New(r.Time), AwaitingRenewal: r.Awaited != nil,
-		Plan: shadow.PlanProto(r.Plan), Gate: r.Gate.Proto(),
+		Plan: PlanProto(r.Plan), Gate: r.Gate.Proto(),
 	}
 	if !r.Expires.IsZero() {
 		p.LeaseExpireTime = timestamppb.New(r.Expires)

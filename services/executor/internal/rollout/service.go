@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
@@ -128,13 +126,4 @@ func from(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return ""
-}
-
-// planOf is [shadow.PlanOf] for a request.
-func planOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
-	p, err := shadow.PlanOf(q)
-	if err != nil {
-		return outcome.Plan{}, rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID, "%v", err)
-	}
-	return p, nil
 }

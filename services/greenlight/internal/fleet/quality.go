@@ -6,21 +6,50 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
-	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// PlanProto is [shadow.PlanProto].
-func PlanProto(p outcome.Plan) *executorv1.QualityPlan { return shadow.PlanProto(p) }
+// labelSources are the label sources in the contract.
+var labelSources = map[outcome.LabelSource]executorv1.LabelSource{
+	outcome.Quotes:   executorv1.LabelSource_LABEL_SOURCE_QUOTES,
+	outcome.Reported: executorv1.LabelSource_LABEL_SOURCE_REPORTED,
+}
 
-// PlanOf is [shadow.PlanOf] for an answer, whose plan has a digest.
-func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
-	p, err := shadow.PlanOf(q)
-	if err == nil && q != nil && q.GetDigest() == "" {
-		err = errors.New("the quality plan has no digest")
+// PlanProto returns a plan in the contract's form; nil for the zero Plan, which is none.
+func PlanProto(p outcome.Plan) *executorv1.QualityPlan {
+	if p == (outcome.Plan{}) {
+		return nil
 	}
-	return p, err
+	return &executorv1.QualityPlan{
+		Digest: p.Digest(), DisagreementCap: p.DisagreementCap, Margin: p.Margin, Alpha: p.Alpha,
+		LabelSource: labelSources[p.LabelSource], Horizon: durationpb.New(p.Horizon()),
+	}
+}
+
+// PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for a plan that no executor takes,
+// or with a wrong digest.
+func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
+	if q == nil {
+		return outcome.Plan{}, nil
+	}
+	p := outcome.Plan{
+		DisagreementCap: q.GetDisagreementCap(), Margin: q.GetMargin(), Alpha: q.GetAlpha(), HorizonMS: q.GetHorizon().AsDuration().Milliseconds(),
+	}
+	for source, named := range labelSources {
+		if named == q.GetLabelSource() {
+			p.LabelSource = source
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return p, err
+	}
+	if q.GetDigest() != p.Digest() {
+		return p, fmt.Errorf("the digest of the quality plan is %s: its values have %s", shown(q.GetDigest()), p.Digest())
+	}
+	return p, nil
 }
 
 // Quality is what an executor knows about the quality of a model, for one baseline and plan.

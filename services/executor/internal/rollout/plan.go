@@ -1,12 +1,14 @@
-package shadow
+package rollout
 
 import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
@@ -16,7 +18,7 @@ var labelSources = map[outcome.LabelSource]executorv1.LabelSource{
 	outcome.Reported: executorv1.LabelSource_LABEL_SOURCE_REPORTED,
 }
 
-// PlanProto returns a quality plan in the contract's form; nil for the zero Plan, which is none.
+// PlanProto returns a plan in the contract's form; nil for no plan.
 func PlanProto(p outcome.Plan) *executorv1.QualityPlan {
 	if p == (outcome.Plan{}) {
 		return nil
@@ -27,9 +29,8 @@ func PlanProto(p outcome.Plan) *executorv1.QualityPlan {
 	}
 }
 
-// PlanOf returns the quality plan of a message; the zero Plan if it has none. It returns an error for a plan that no executor
-// takes, or whose digest, if it has one, is that of other values.
-func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
+// planOf returns the plan of a request; the zero Plan if it has none.
+func planOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	if q == nil {
 		return outcome.Plan{}, nil
 	}
@@ -52,5 +53,8 @@ func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	if err == nil && q.GetDigest() != "" && q.GetDigest() != p.Digest() {
 		err = fmt.Errorf("quality plan: digest %.64q: its values have %s", q.GetDigest(), p.Digest())
 	}
-	return p, err
+	if err != nil {
+		return outcome.Plan{}, rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID, "%v", err)
+	}
+	return p, nil
 }
