@@ -127,19 +127,22 @@ func unstopped(err error) string {
 func canaryAbortCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var reason string
-	cmd := console.Command("abort", "Set 0 % on every executor now, and read it back",
-		`Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it aborts
+	cmd := &cobra.Command{
+		Use: "abort", Short: "Set 0 % on every executor now, and read it back",
+		Long: `Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it aborts
 at its next renewal. It needs no confirmation and no state folder. It exits 1 if an executor is not at 0 %; greenlight
 rollback also restores the previous model.`,
-		func(ctx context.Context) error {
-			return p.Brake(ctx, fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
 				failed := canaryview.Stops(c.Out, canary.Abort(ctx, services.Executors, reason))
 				if failed != nil {
 					return console.WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
 				}
 				return nil
 			})
-		})
+		},
+	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, nil, flags.LocalExecutor, brakeTimeout)
 	p.DeclareFleet(fs, true)

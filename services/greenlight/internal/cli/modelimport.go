@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,8 +14,9 @@ import (
 
 func modelImport(c console.Console, folder *string) *cobra.Command {
 	var i flags.Import
-	cmd := console.Command("import", "Import a model that LightGBM or XGBoost trained",
-		`Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
+	cmd := &cobra.Command{
+		Use: "import", Short: "Import a model that LightGBM or XGBoost trained",
+		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
 dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature
 schema by name. If the file has no names, they must be the schema's features in its order, without bias. Inputs that
 are not features of v1.8.1 make their own schema, unless --schema names one. After an early stop, an XGBoost file has
@@ -29,12 +29,13 @@ is evaluated on the days after. Otherwise the evaluation may include days that t
 A model of a desk's own features needs rows with them, --sample, instead of market data: they give golden vectors and the
 drift profile, and with --label and --time also the baseline and the evaluation. Without labels, --baseline names the
 baseline.json that production decides by, and the model has no evaluation.`,
-		func(ctx context.Context) error {
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, data, err := i.Read(c)
 			if err != nil {
 				return err
 			}
-			r, err := f.Register(ctx, data, model.OpenRegistry(*folder), console.Revision(), c.Progress("baseline"))
+			r, err := f.Register(cmd.Context(), data, model.OpenRegistry(*folder), console.Revision(), c.Progress("baseline"))
 			if err != nil {
 				return fmt.Errorf("%s: %w", i.File, err)
 			}
@@ -55,7 +56,8 @@ baseline.json that production decides by, and the model has no evaluation.`,
 				c.Say("offline   %s: greenlight eval --model %s/%s shows why", own.Judge().Verdict(), m.Name, m.Version)
 			}
 			return nil
-		})
+		},
+	}
 	i.Declare(cmd.Flags())
 	return cmd
 }

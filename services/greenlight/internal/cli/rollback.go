@@ -24,17 +24,19 @@ const brakeTimeout = 2 * time.Second
 func rollbackCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var folder, reason string
-	cmd := console.Command("rollback", "The emergency brake: return to the previous model, and stop all shadows",
-		`Rollback makes every ml-engine return to the model that was active before the last activation, and every executor stop its
+	cmd := &cobra.Command{
+		Use: "rollback", Short: "The emergency brake: return to the previous model, and stop all shadows",
+		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and every executor stop its
 shadows (0 %, OFF). It calls all services at once, reads back the result, and asks for no confirmation. It also ends the lease
 of a running canary, which then aborts. The promotion of the model ends with the record in the evidence: greenlight gate plan and
 gate start refuse the model until it is promoted again.
 
 A second rollback changes nothing: an ml-engine that has already returned stays there. Afterwards it writes
 rollback_<time>.json to the evidence folder. It exits 1 when a service was not rolled back, and shows which.`,
-		func(ctx context.Context) error {
+		Args: console.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
-			err := p.Brake(ctx, fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
+			err := p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, reason)
 				return nil
 			})
@@ -49,7 +51,8 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
-		})
+		},
+	}
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, brakeTimeout)
 	p.DeclareFleet(fs, true)
