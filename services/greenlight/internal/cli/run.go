@@ -94,7 +94,7 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 	}
 	card, compared, err := m.Run(ctx, c, store)
 	if err != nil {
-		return none, nil, withStartHint(err)
+		return none, nil, err
 	}
 	c.Say("evidence  %s (%s)", r.evidence, t.Data.Source())
 	c.Say("run       %s, %s", r.pair.Dir, time.Since(start).Round(100*time.Millisecond))
@@ -106,13 +106,4 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
 	}
 	return card, compared, nil
-}
-
-// withStartHint adds what to do when a service of a pair cannot listen.
-func withStartHint(err error) error {
-	var start *rehearsal.StartError
-	if errors.As(err, &start) {
-		return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", start.Service)
-	}
-	return err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -25,7 +26,8 @@ type Pair struct {
 type Setup struct {
 	Services process.Services
 	// Dir is the folder of the logs.
-	Dir              string
+	Dir string
+	// Engine and Executor may be empty for free ports.
 	Engine, Executor process.Listen
 	// ShadowTimeout is how long a shadow may take.
 	ShadowTimeout time.Duration
@@ -35,30 +37,26 @@ type Setup struct {
 	EngineFlags, ExecutorFlags []string
 }
 
-// StartError is the error of a service that did not start.
-type StartError struct {
-	// Service is "engine" or "executor".
-	Service string
-	Err     error
+// notStarted adds what to do about a service that did not start at the addresses of greenlight run.
+func notStarted(err error, service string, at process.Listen) error {
+	if at == (process.Listen{}) {
+		return err
+	}
+	return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", service)
 }
-
-func (e *StartError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the error of [process.Start].
-func (e *StartError) Unwrap() error { return e.Err }
 
 // WithPair starts a pair, calls use with connections to it, and stops it. It returns an error if a service exits before use
 // returns, unless use has killed it.
 func WithPair(ctx context.Context, s Setup, use func(*Pair) error) (err error) {
 	engine, err := s.Services.Engine(ctx, s.Dir, s.Engine, append(s.EngineFlags, "--drift-clock", "event")...) // the replayed days are in the past
 	if err != nil {
-		return &StartError{"engine", err}
+		return notStarted(err, "engine", s.Engine)
 	}
 	defer func() { err = errors.Join(err, engine.Stop(process.StopGrace)) }()
 	executor, err := s.Services.Executor(ctx, s.Dir, engine.Addr("grpc"), s.Executor, append(s.ExecutorFlags, "--insecure-control",
 		"--shadow-timeout", s.ShadowTimeout.String(), "--match-tolerance", fmt.Sprint(s.Policy.Tolerance()), "--decision-threshold", fmt.Sprint(s.Policy.DecisionThreshold))...)
 	if err != nil {
-		return &StartError{"executor", err}
+		return notStarted(err, "executor", s.Executor)
 	}
 	defer func() { err = errors.Join(err, executor.Stop(process.StopGrace)) }()
 	services, err := fleet.Dial(fleet.Options{Engines: []string{engine.Addr("grpc")}, Executors: []string{executor.Addr("grpc")}})
