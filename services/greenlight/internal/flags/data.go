@@ -165,8 +165,7 @@ func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Sc
 
 func readLog(c console.Console, log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
 	s, err := driftcompare.FromLog(log, symbol, schema, scorer)
-	var other *driftcompare.SchemaError
-	if errors.As(err, &other) {
+	if errors.Is(err, driftcompare.ErrSchema) {
 		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
 	}
 	if err != nil {
