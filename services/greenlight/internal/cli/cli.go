@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetcmd"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/modelcmd"
 )
 
 // Main runs the command line and returns the exit code.
@@ -43,7 +44,7 @@ Exit codes:
 	}
 	root.AddCommand(
 		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), canaryCommand(c), gateCommand(c), fleetcmd.Command(c),
-		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelCommand(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
+		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelcmd.Command(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
 		agentCommand(c), rowsCommand(c),
 		console.Group("drift", "Measure how far the inputs have drifted from the training data", "", driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c)),
 		console.Group("shadow", "Show the shadows of an executor: single comparisons, and the models next to each other", "", shadowWatchCommand(c), shadowReportCommand(c)),

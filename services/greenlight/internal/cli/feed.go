@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 // feedTimeout is how long an executor may take to reset a symbol.
@@ -21,7 +22,7 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var access flags.Access
 	var executors []string
 	var symbol, reason string
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := console.Command("reset", "Drop what executors have learned from the quotes of a symbol",
 		`Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
 symbol that does not recover: two quotes with the same wrong time were accepted, or wrong prices were. /readyz of an executor
@@ -35,7 +36,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 			if err := access.Open(); err != nil {
 				return err
 			}
-			return callAll(c, show, "executor", executors, func(addr string) string { return addr },
+			return replies.Each(c, show, "executor", executors, func(addr string) string { return addr },
 				func(addr string) (struct{}, error) {
 					return struct{}{}, resetSymbol(ctx, access.Connect, addr, symbol, reason)
 				},
@@ -48,7 +49,7 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 

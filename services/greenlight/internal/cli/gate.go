@@ -21,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 func gateCommand(c console.Console) *cobra.Command {
@@ -179,7 +180,7 @@ It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it 
 		},
 	}
 	fs := cmd.Flags()
-	s.DeclareExecutors(fs, c, controlTimeout)
+	s.DeclareExecutors(fs, c, flags.ControlTimeout)
 	fs.StringVar(&s.plan, "plan", "", "file of the plan, in an evidence folder")
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight gate plan printed")
 	declareGateState(fs, &s.state)
@@ -253,7 +254,7 @@ func settleGates(c console.Console, state gatekeeper.State) error {
 
 func gateStatusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
@@ -263,14 +264,14 @@ It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
 				answers, errs := gatekeeper.Read(ctx, all)
-				replies := make([]reply, len(all))
+				list := make([]replies.Reply, len(all))
 				for i, x := range all {
 					var err error
-					if replies[i], err = newReply(x.Addr, answers[i], errs[i]); err != nil {
+					if list[i], err = replies.Of(x.Addr, answers[i], errs[i]); err != nil {
 						return err
 					}
 				}
-				if err := show(replies); err != nil {
+				if err := show(list); err != nil {
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
@@ -280,9 +281,9 @@ It exits 1 when an executor does not answer.`,
 			})
 		},
 	}
-	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	p.DeclareExecutors(cmd.Flags(), c, flags.ControlTimeout)
 	p.DeclareFleet(cmd.Flags(), false)
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
@@ -410,7 +411,7 @@ It exits 1 if an executor does not clear them.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.DeclareExecutors(fs, c, controlTimeout)
+	p.DeclareExecutors(fs, c, flags.ControlTimeout)
 	fs.StringSliceVar(&latches, "latch", nil, "what to clear: killed, quality_alarm, drift_alarm, budget_spent")
 	fs.StringVar(&reason, "reason", "", "what was found and done, for the audit log")
 	fs.StringVar(&phrase, "confirm", "", "the phrase that this command printed")

@@ -82,7 +82,7 @@ func schemaCheck(c console.Console) *cobra.Command {
 		Use: "check FILE", Short: "Check a schema and print its hash",
 		Long: `Check reads a schema, says which of its features are computed from quotes and which the caller sends, and prints its hash,
 which a vector may carry. With --table the file must have a column for each feature.`,
-		Args: arguments(1, "name one schema file"),
+		Args: console.Arguments(1, "name one schema file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := flags.ReadSchema(args[0])
 			if err != nil {

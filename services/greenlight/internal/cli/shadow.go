@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
 )
 
@@ -69,7 +70,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 func shadowReportCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var group flags.Fleet
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := console.Command("report", "Compare the model under trial and its challengers",
 		`Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
 comparisons with the baseline, the match rate with its 95 % bounds, coverage, error rate, difference, latency and breaker.
@@ -96,13 +97,13 @@ scoring, of which no match rate is free.`,
 		})
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	group.Declare(cmd.Flags())
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
 // showReports prints the report of every executor.
-func showReports(ctx context.Context, c console.Console, show func([]reply) error, executors []fleet.Executor) error {
-	var replies []reply
+func showReports(ctx context.Context, c console.Console, show func([]replies.Reply) error, executors []fleet.Executor) error {
+	var list []replies.Reply
 	for i, e := range executors {
 		r, err := e.Report(ctx)
 		if err == nil {
@@ -114,15 +115,15 @@ func showReports(ctx context.Context, c console.Console, show func([]reply) erro
 		if len(executors) > 1 {
 			c.Say("executor  %s", e.Addr)
 		}
-		one, err := newReply(e.Addr, r, nil)
+		one, err := replies.Of(e.Addr, r, nil)
 		if err = errors.Join(err, shadowview.Report(r, c.Out)); err != nil {
 			return err
 		}
-		if replies = append(replies, one); i < len(executors)-1 {
+		if list = append(list, one); i < len(executors)-1 {
 			c.Say("")
 		}
 	}
-	return show(replies)
+	return show(list)
 }
 
 func outcomeNames() string {

@@ -239,5 +239,15 @@ func NoArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// Arguments takes exactly n arguments; want says which.
+func Arguments(n int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return Usagef("%d arguments: %s", len(args), want)
+		}
+		return nil
+	}
+}
+
 // Revision returns the commit that the program was built from, or "unknown".
 func Revision() string { return telemetry.BuildOf().Commit }

@@ -1,4 +1,5 @@
-package cli
+// Package modelcmd is the commands of greenlight model: flags, texts and exit codes.
+package modelcmd
 
 import (
 	"context"
@@ -15,7 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-func modelCommand(c console.Console) *cobra.Command {
+// Command returns the command with all its subcommands.
+func Command(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign, import, push and pull the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
@@ -82,17 +84,7 @@ func day(t time.Time) string {
 }
 
 // oneModel takes exactly one argument, the model.
-var oneModel = arguments(1, "name one model, as name/version or version")
-
-// arguments takes exactly n arguments; want says which.
-func arguments(n int, want string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != n {
-			return console.Usagef("%d arguments: %s", len(args), want)
-		}
-		return nil
-	}
-}
+var oneModel = console.Arguments(1, "name one model, as name/version or version")
 
 func modelShow(c console.Console, folder *string) *cobra.Command {
 	var show func(model.Manifest) error
