@@ -14,12 +14,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 func gateCommand(c console.Console) *cobra.Command {
@@ -62,12 +64,7 @@ func gateStateFlag(state string) string {
 }
 
 // refusedGate adds to a refusal what to do about it.
-func refusedGate(err error) error {
-	if hint := gatekeeper.Hint(err); err != nil && hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
-}
+func refusedGate(err error) error { return console.Advised(err, gatekeeper.Hint(err)) }
 
 // gatePlan is what a plan is made of.
 type gatePlan struct {
@@ -189,7 +186,7 @@ It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it 
 		},
 	}
 	fs := cmd.Flags()
-	s.DeclareExecutors(fs, c, controlTimeout)
+	s.DeclareExecutors(fs, c, flags.ControlTimeout)
 	s.DeclareFleet(fs, true)
 	fs.StringVar(&s.plan, "plan", "", "file of the plan, in an evidence folder")
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight gate plan printed")
@@ -232,7 +229,7 @@ func gateEnded(c console.Console, run *gatekeeper.Run) error {
 	if err := r.Table(c.Out); err != nil {
 		return err
 	}
-	c.Say("gate      %s%s", r.Decision, because(r.Reason))
+	c.Say("gate      %s%s", r.Decision, canaryview.Because(r.Reason))
 	switch {
 	case !r.Off:
 		return errGateNotOff
@@ -255,14 +252,14 @@ func writeGate(c console.Console, run *gatekeeper.Run) error {
 // settleGates writes the evidence of runs whose gate start was killed.
 func settleGates(c console.Console, state gatekeeper.State) error {
 	return state.Settle(func(run *gatekeeper.Run) error {
-		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, because(run.Record.Reason))
+		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, canaryview.Because(run.Record.Reason))
 		return writeGate(c, run)
 	})
 }
 
 func gateStatusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
@@ -272,14 +269,14 @@ It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return useExecutors(cmd.Context(), &p, fleetgroup.Brake{}, func(ctx context.Context, all []fleet.Executor, _ *fleetgroup.Group) error {
 				answers, errs := gatekeeper.Read(ctx, all)
-				replies := make([]reply, len(all))
+				list := make([]replies.Reply, len(all))
 				for i, x := range all {
 					var err error
-					if replies[i], err = newReply(x.Addr, answers[i], errs[i]); err != nil {
+					if list[i], err = replies.Of(x.Addr, answers[i], errs[i]); err != nil {
 						return err
 					}
 				}
-				if err := show(replies); err != nil {
+				if err := show(list); err != nil {
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
@@ -289,9 +286,9 @@ It exits 1 when an executor does not answer.`,
 			})
 		},
 	}
-	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	p.DeclareExecutors(cmd.Flags(), c, flags.ControlTimeout)
 	p.DeclareFleet(cmd.Flags(), false)
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
@@ -430,7 +427,7 @@ It exits 1 if an executor does not clear them.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.DeclareExecutors(fs, c, controlTimeout)
+	p.DeclareExecutors(fs, c, flags.ControlTimeout)
 	p.DeclareFleet(fs, true)
 	fs.StringSliceVar(&latches, "latch", nil, "what to clear: killed, quality_alarm, drift_alarm, budget_spent")
 	fs.StringVar(&reason, "reason", "", "what was found and done, for the audit log")
