@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,8 @@ type Options struct {
 	// Instance is part of the file names and separates processes that share a folder: letters, digits and _. It must be
 	// new for every process. The default is 8 random hexadecimal digits.
 	Instance string
+	// Logger, if set, gets failed writes and lost rows.
+	Logger *slog.Logger
 }
 
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
@@ -50,6 +53,9 @@ func (o *Options) validate() error {
 	}
 	if o.PartRows == 0 {
 		o.PartRows = DefaultPartRows
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Instance == "" {
 		var b [4]byte
@@ -221,3 +227,9 @@ type Stats struct {
 	LastError                    error
 	LastErrorTime, LastWriteTime time.Time
 }
+
+// Failing reports whether the last write failed.
+func (s Stats) Failing() bool { return s.LastErrorTime.After(s.LastWriteTime) }
+
+// Lost returns how many rows will never be written.
+func (s Stats) Lost() uint64 { return s.Dropped + s.Invalid }

@@ -407,7 +407,7 @@ func openRows(shell *serve.App, opts *Options, baseline *decision.Baseline, sche
 		return nil, nil //nolint:nilnil // nil is a log that is off
 	}
 	rows, err := rowlog.Open(
-		rowlog.Options{Files: featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval}, Logger: logger},
+		featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval, Logger: logger},
 		rowlog.Baseline{Version: baseline.Version, Digest: baseline.Digest, Inputs: baseline.Inputs()},
 		schemas,
 	)
