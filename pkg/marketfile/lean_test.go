@@ -89,21 +89,14 @@ func TestReadLeanBadRows(t *testing.T) {
 func TestReadQuotesLean(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "a.zip", zipped(t, "20180404_btcusd_tick_quote.csv", "5,1,10,2,20\n5,1,10,2,20\n60001,1,10,3,0\n"))
-	q, err := ReadQuotes(file, Options{})
+	quotes, r, err := readQuotes(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	for quote, err := range q.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := (market.Quote{Time: 1522800000005, Bid: 1, Ask: 2, BidSize: 10, AskSize: 20}); n == 0 && quote != want {
-			t.Errorf("got %+v, want %+v", quote, want)
-		}
-		n++
+	if len(quotes) != 3 || len(r.files) != 1 {
+		t.Fatalf("got %d quotes of %d files, want 3 of 1: ticks may repeat", len(quotes), len(r.files))
 	}
-	if n != 3 || len(q.Files) != 1 {
-		t.Errorf("got %d quotes of %d files, want 3 of 1: ticks may repeat", n, len(q.Files))
+	if want := (market.Quote{Time: 1522800000005, Bid: 1, Ask: 2, BidSize: 10, AskSize: 20}); quotes[0] != want {
+		t.Errorf("got %+v, want %+v", quotes[0], want)
 	}
 }

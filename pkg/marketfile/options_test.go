@@ -1,7 +1,6 @@
 package marketfile
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
@@ -26,9 +25,6 @@ func TestReadOptions(t *testing.T) {
 			_, err := Read(file, tt.opts)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("Read: got %v, want %s", err, tt.want)
-			}
-			if _, err := ReadQuotes(file, tt.opts); err == nil || !strings.Contains(err.Error(), "want") && !tt.opts.TradesOnly {
-				t.Errorf("ReadQuotes: got %v, want %s", err, tt.want)
 			}
 		})
 	}

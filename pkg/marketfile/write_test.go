@@ -56,22 +56,15 @@ func TestWriteQuotesRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := store(t, "sim-quotes.csv", b.String())
-	quotes, err := ReadQuotes(file, Options{})
+	got, quotes, err := readQuotes(file, Options{})
 	if err != nil {
 		t.Fatal(err)
-	}
-	var got []market.Quote
-	for q, err := range quotes.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, q)
 	}
 	if !slices.Equal(got, slices.Collect(sim.Quotes())) {
 		t.Error("the quotes changed")
 	}
-	if !quotes.Simulated || quotes.Symbol != "SIM-PERP" || len(quotes.Files) != 1 {
-		t.Errorf("got %q, simulated %v, %d files", quotes.Symbol, quotes.Simulated, len(quotes.Files))
+	if !quotes.src.simulated() || quotes.src.symbol != "SIM-PERP" || len(quotes.files) != 1 {
+		t.Errorf("got %q, simulated %v, %d files", quotes.src.symbol, quotes.src.simulated(), len(quotes.files))
 	}
 	bars, err := Read(file, Options{})
 	if err != nil {
