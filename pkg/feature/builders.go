@@ -158,7 +158,7 @@ func (b *Builders) Vector(symbol string, s *Schema, dst []float64) (asOf int64, 
 var nothing = NewBuilder()
 
 // Readiness returns [Live.Readiness] of the symbol.
-func (b *Builders) Readiness(symbol string, s *Schema) Readiness {
+func (b *Builders) Readiness(symbol string, s *Schema) string {
 	p := b.page(symbol)
 	if p == nil {
 		return nothing.Readiness(s)
@@ -185,8 +185,6 @@ type Feed struct {
 	Refused uint64
 	Note    Note
 	Waiting bool
-	// Last is the time of the last accepted observation, Unix milliseconds UTC.
-	Last int64
 }
 
 // Refusing returns the symbols whose latest observation was left out, sorted.
@@ -200,7 +198,6 @@ func (b *Builders) Refusing() []Feed {
 		f := Feed{Symbol: symbol}
 		p.mu.Lock()
 		f.Refused, f.Note, f.Waiting = p.live.Refused()
-		f.Last = p.live.Last()
 		p.mu.Unlock()
 		if f.Refused > 0 {
 			feeds = append(feeds, f)

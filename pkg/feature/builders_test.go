@@ -42,7 +42,7 @@ func TestBuildersAreManyLives(t *testing.T) {
 		dst := make([]float64, s.Len())
 		for range 200 {
 			book.Vector("S1", s, dst)
-			_ = book.Readiness("S2", s).String()
+			_ = book.Readiness("S2", s)
 			book.Symbols()
 		}
 		var first bytes.Buffer
@@ -139,7 +139,7 @@ func TestBuildersOfUnknownSymbol(t *testing.T) {
 	if asOf, ready := b.Vector("?", s, dst); asOf != 0 || ready || !math.IsNaN(dst[1]) {
 		t.Errorf("got %v, %v, %v", asOf, ready, dst)
 	}
-	if got, want := b.Readiness("?", s).String(), "not ready: no minute is complete"; got != want {
+	if got, want := b.Readiness("?", s), "not ready: no minute is complete"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

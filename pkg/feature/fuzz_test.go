@@ -98,7 +98,7 @@ func FuzzRestore(f *testing.F) {
 				return
 			}
 			for _, q := range chatter(1, 50) {
-				q.Time += max(0, l.Last()-t0)
+				q.Time += max(0, l.last.Time-t0)
 				l.Observe(q)
 				for _, d := range definitions {
 					if v := d.value(l.features); math.IsInf(v, 0) {

@@ -169,13 +169,6 @@ func (l *Live) Vector(s *Schema, dst []float64) (asOf int64, ready bool) {
 	return l.features.End(), ready
 }
 
-// Readiness reports whether the features of s are defined, and what is missing. It allocates.
-func (l *Live) Readiness(s *Schema) Readiness {
-	r := l.features.Readiness(s)
-	r.Refused, r.Note = int(min(l.refused, math.MaxInt)), l.note
-	return r
-}
-
 // Refused returns how many observations in a row were left out, and the reason for the last of them. Waiting reports
 // whether one of them waits for a second that agrees.
 func (l *Live) Refused() (n uint64, why Note, waiting bool) {
@@ -189,6 +182,3 @@ func (l *Live) Count(n Note) uint64 {
 	}
 	return l.counts[n]
 }
-
-// Last returns the time of the last accepted quote in Unix milliseconds UTC, or 0 before the first.
-func (l *Live) Last() int64 { return l.last.Time }

@@ -279,7 +279,7 @@ func TestLiveRecovers(t *testing.T) {
 					t.Fatalf("quote %d, of minute %v: got %v, want %v", i, s.minute, got, s.want)
 				}
 			}
-			if got := float64(l.Last()-t0) / market.MinuteMS; got != tt.last {
+			if got := float64(l.last.Time-t0) / market.MinuteMS; got != tt.last {
 				t.Errorf("the last quote is of minute %v, want %v", got, tt.last)
 			}
 			if n, why, waiting := l.Refused(); n != 0 || why != Accepted || waiting {
@@ -315,8 +315,8 @@ func TestLiveRecoversFromAWrongClock(t *testing.T) {
 			t.Fatalf("at %d: got %v, want %v", tt.time-t0, got, tt.want)
 		}
 	}
-	if l.Last() != t0+2000 || l.features.minutes != 0 || l.Count(Accepted) != 7 {
-		t.Errorf("last %d, %d minutes, %d accepted", l.Last()-t0, l.features.minutes, l.Count(Accepted))
+	if l.last.Time != t0+2000 || l.features.minutes != 0 || l.Count(Accepted) != 7 {
+		t.Errorf("last %d, %d minutes, %d accepted", l.last.Time-t0, l.features.minutes, l.Count(Accepted))
 	}
 }
 
