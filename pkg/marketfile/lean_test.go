@@ -28,7 +28,6 @@ func TestReadLean(t *testing.T) {
 		{"fxcm is five hours behind", "fxcm/eur", Options{}, "2014-05-01T05:00:00Z", 2, 0, 1, nil},
 		{"a single file", "fxcm/eur/20140501_quote.zip", Options{}, "2014-05-01T05:00:00Z", 2, 0, 1, nil},
 		{"a clock by option", "fxcm/eur", Options{UTCOffset: hour}, "2014-04-30T23:00:00Z", 2, 0, 1, nil},
-		{"crossed bad by option", "fxcm/eur", Options{Crossed: CrossedBad, MaxBadRows: 1}, "2014-05-01T05:00:00Z", 1, 0, 0, map[string]int{ReasonCrossed: 1}},
 		{"oanda is UTC", "oanda/eur", Options{}, "2014-05-01T00:00:00Z", 1, 0, 0, nil},
 		{"quotes with the volume of trades", "crypto", Options{}, "2018-04-04T00:00:00Z", 2, 5.5, 0, map[string]int{ReasonNoQuote: 1}},
 		{"trades only", "crypto", Options{TradesOnly: true}, "2018-04-04T00:01:00Z", 2, 11.5, 0, nil},

@@ -142,7 +142,7 @@ func (r *reading) barsOf(files []stored) ([]market.Bar, error) {
 	var bars []market.Bar
 	for _, f := range files {
 		before := len(bars)
-		if err := r.eachBar(f, r.opts.keepCrossed(f.fxcm), func(b market.Bar) { bars = append(bars, b) }); err != nil {
+		if err := r.eachBar(f, func(b market.Bar) { bars = append(bars, b) }); err != nil {
 			return nil, err
 		}
 		if !f.layout.newestFirst {
@@ -161,8 +161,8 @@ func overlaps(f stored, at int64) error {
 }
 
 // eachBar reads a file of bars, in its own order.
-func (r *reading) eachBar(f stored, keepCrossed bool, take func(market.Bar)) error {
-	d := newDecoder(f, r.opts, keepCrossed)
+func (r *reading) eachBar(f stored, take func(market.Bar)) error {
+	d := newDecoder(f, r.opts)
 	newest, last := r.last, int64(math.MaxInt64)
 	err := r.rows(f, func(line string) error {
 		bar, text, err := d.bar(line)
@@ -187,7 +187,7 @@ func (r *reading) eachBar(f stored, keepCrossed bool, take func(market.Bar)) err
 // quotes reads single quotes, and passes on trades (time and size) if the source has them.
 func (r *reading) quotes(yield func(market.Quote), trade func(time int64, size float64)) error {
 	for _, f := range r.src.files {
-		row := newDecoder(f, r.opts, r.opts.keepCrossed(f.fxcm)).quote
+		row := newDecoder(f, r.opts).quote
 		if f.kind == kindBinance {
 			row = r.quoteCapture(f, trade)
 		}
