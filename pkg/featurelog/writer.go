@@ -178,7 +178,6 @@ func createFile(path string, write func(w io.Writer, locked bool) error) (io.Clo
 
 // part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
 type part struct {
-	key partKey
 	// places is how many rows of the usual width one of its rows counts as.
 	places int
 	path   string
@@ -194,7 +193,7 @@ type partKey struct{ day, schema, hash string }
 // newPart starts a part. Its name belongs to this process alone.
 func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
 	name := fmt.Sprintf("%s%s-%s-%06d%s", partPrefix, now.UTC().Format("20060102T150405Z"), instance, seq, partSuffix)
-	return &part{key: key, path: filepath.Join(dir, partition(key.day, key.schema), name)}
+	return &part{path: filepath.Join(dir, partition(key.day, key.schema), name)}
 }
 
 func (p *part) unsaved() int { return len(p.rows) - p.saved }
