@@ -133,5 +133,5 @@ func (f *agentFlags) run(ctx context.Context, c console.Console, g *fleetgroup.G
 		return a.Tick(ctx, time.Now())
 	}
 	pages := serve.NewPages(registry, func() string { return "running" })
-	return a.Serve(ctx, serve.NewHTTPServer(pages, o.Logger), f.metrics, f.addresses)
+	return a.Serve(ctx, pages, f.metrics, f.addresses)
 }

@@ -63,7 +63,7 @@ func (f *canaryFlags) fleet() *canary.Fleet {
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
 	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
 	f.DeclareFleet(fs, true)
-	fs.Float64Var(&f.minFleet, "min-fleet", 90, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
+	fs.Float64Var(&f.minFleet, "min-fleet", 100*canary.DefaultMinFleet, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
 	console.Require(fs, "min-fleet", "more than 0 and at most 100", func() bool { return f.minFleet > 0 && f.minFleet <= 100 })
 	flags.Evidence(fs, &f.evidence)
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if it has none, the one in --evidence counts")
@@ -147,7 +147,7 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 if
 rollback also restores the previous model.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
+			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}, func(ctx context.Context, services *fleet.Services) error {
 				failed := canaryview.Stops(c.Out, canary.Abort(ctx, services.Executors, reason))
 				if failed != nil {
 					return console.WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))

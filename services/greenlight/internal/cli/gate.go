@@ -348,7 +348,7 @@ of executor and the signal SIGUSR1 do the same.`,
 			if strings.TrimSpace(reason) == "" {
 				return console.Usagef("give --reason: who clears the kill must know what it was for")
 			}
-			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason}
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason, Say: c.Say}
 			return brakeExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
 					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),

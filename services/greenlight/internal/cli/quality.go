@@ -166,7 +166,11 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.
 	if err != nil {
 		return nil, header, err
 	}
-	header.Source, header.Inputs = log.Source(data), data.Inputs()
+	parts, err := log.Inputs()
+	if err != nil {
+		return nil, header, err
+	}
+	header.Source, header.Inputs = log.Source(data), append(data.Inputs(), parts...)
 	header.Model = &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
 	r, err = quality.FromLog(log, data, a, f.Options)
 	return r, header, err

@@ -1,6 +1,9 @@
 package fleetgroup
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,6 +111,51 @@ func TestQuality(t *testing.T) {
 		g.Take(raw(t, report("a", "p", 2)), time.Now())
 		if _, err := g.quality(t.Context(), "a", &executorv1.GetQualityReportRequest{ModelDigest: modelDigest, BaselineDigest: baselineDigest, PlanDigest: plan.Digest()}); status.Code(err) != codes.DataLoss {
 			t.Errorf("two records of one block: %v", err)
+		}
+	})
+}
+
+// Messages that cannot be blocks are left out and counted in the log, once.
+func TestBlocksLeftOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plan := outcometest.Plan()
+		d := newDesk(t)
+		var log bytes.Buffer
+		g, err := Open(Options{Group: "desk-a", Carrier: d.net.Carrier(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		carrier := d.net.Carrier()
+		key := outcome.Key{Executor: "a", Model: modelDigest, Baseline: baselineDigest, Plan: plan.Digest()}
+		publish(t, carrier, "a", plan, outcometest.Records(plan, key, time.Now(), 3, outcometest.Equal))
+		for i, b := range []*fleetv1.Blocks{
+			{Group: "other", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a"}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a b"}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a", ModelDigest: strings.Repeat("f", maxDigest+1)}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a", InstanceId: strings.Repeat("x", group.MaxBlocks)}},
+		} {
+			raw, err := proto.Marshal(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := carrier.PublishBlocks(t.Context(), "a", fmt.Sprint(i), raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := carrier.PublishBlocks(t.Context(), "a", "unreadable", []byte{0xff}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			all, err := g.load(t.Context())
+			if err != nil || len(all) != 1 || all[blockKey{"a", modelDigest, baselineDigest, plan.Digest()}] == nil {
+				t.Fatalf("%d sets of records, %v", len(all), err)
+			}
+			if got := log.String(); strings.Count(got, "left out") != 1 || !strings.Contains(got, `messages=5 first="it is of group \"other\""`) {
+				t.Errorf("the log is %s", got)
+			}
+			time.Sleep(2 * blocksAge)
 		}
 	})
 }
