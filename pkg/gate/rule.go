@@ -108,7 +108,7 @@ func Check(rule Rule, seen Observation) Result {
 		if rule.Miss == Inconclusive {
 			result.Verdict = Inconclusive
 		}
-		result.Reason = fmt.Sprintf("%s is not %s", result.number(), result.target())
+		result.Reason = fmt.Sprintf("%s is not %s", result.number(), result.Target())
 	}
 	return result
 }

@@ -14,7 +14,7 @@ import (
 func (c Scorecard) rows() *table.Table {
 	t := table.New("SLO", "target", ">achieved", ">n", "verdict", "reason")
 	for _, r := range c.Results {
-		target := r.target()
+		target := r.Target()
 		if r.Op == "" {
 			target = "-"
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -60,12 +61,7 @@ func gateStateFlag(state string) string {
 }
 
 // refusedGate adds to a refusal what to do about it.
-func refusedGate(err error) error {
-	if hint := gatekeeper.Hint(err); err != nil && hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
-}
+func refusedGate(err error) error { return console.Advised(err, gatekeeper.Hint(err)) }
 
 // gatePlan is what a plan is made of.
 type gatePlan struct {
@@ -227,7 +223,7 @@ func gateEnded(c console.Console, run *gatekeeper.Run) error {
 	if err := r.Table(c.Out); err != nil {
 		return err
 	}
-	c.Say("gate      %s%s", r.Decision, because(r.Reason))
+	c.Say("gate      %s%s", r.Decision, canaryview.Because(r.Reason))
 	switch {
 	case !r.Off:
 		return errGateNotOff
@@ -250,7 +246,7 @@ func writeGate(c console.Console, run *gatekeeper.Run) error {
 // settleGates writes the evidence of runs whose gate start was killed.
 func settleGates(c console.Console, state gatekeeper.State) error {
 	return state.Settle(func(run *gatekeeper.Run) error {
-		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, because(run.Record.Reason))
+		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, canaryview.Because(run.Record.Reason))
 		return writeGate(c, run)
 	})
 }

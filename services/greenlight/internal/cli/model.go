@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -187,22 +188,19 @@ const signingKey = "signing.pem"
 
 func modelKeygen(c console.Console) *cobra.Command {
 	var out string
-	cmd := &cobra.Command{
-		Use: "keygen", Short: "Make a key pair that signs models, or evidence",
-		Long: `Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
+	cmd := console.Command("keygen", "Make a key pair that signs models, or evidence",
+		`Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
 with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
 --require-signature, and to those who check the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
 P-384 and P-521.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		func(context.Context) error {
 			if err := dsse.NewKey(out); err != nil {
 				return err
 			}
 			c.Say("private   %s: keep it", out)
 			c.Say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
 			return nil
-		},
-	}
+		})
 	cmd.Flags().StringVar(&out, "out", signingKey, "file for the private key")
 	return cmd
 }

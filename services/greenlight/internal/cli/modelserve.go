@@ -70,18 +70,17 @@ func modelText(m *mlenginev1.ActiveModel) string {
 
 func modelRollback(c console.Console) *cobra.Command {
 	var e flags.Pair
-	cmd := &cobra.Command{
-		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
-		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
+	cmd := console.Command("rollback", "Let every ml-engine serve the model before the last activation",
+		`Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
 Shadows continue; greenlight rollback also stops them, and writes evidence, which ends the promotion of the model. A second rollback changes nothing.
 
 It exits 1 when an ml-engine does not answer or has no model to return to, and shows which.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if len(e.Engines) == 0 {
 				return errNoEngine
 			}
 			var r *rollback.Result
-			err := e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, "")
 				return nil
 			})
@@ -93,8 +92,7 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
-		},
-	}
+		})
 	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
 	return cmd
 }

@@ -185,11 +185,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	if err := errors.Join(r.Table(c.Out), f.show(r)); err != nil {
 		return err
 	}
-	var written string
-	err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
-		written, err = r.Write(store, header, time.Now())
-		return err
-	})
+	written, err := kept(c, f.evidence, func(store *evidence.Store) (string, error) { return r.Write(store, header, time.Now()) })
 	if err != nil {
 		return err
 	}

@@ -63,11 +63,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 
 // keepRollback writes the evidence.
 func keepRollback(c console.Console, folder string, r *rollback.Result) error {
-	var name string
-	err := withEvidence(c, folder, func(store *evidence.Store) (err error) {
-		name, err = r.Write(store, console.Revision())
-		return err
-	})
+	name, err := kept(c, folder, func(store *evidence.Store) (string, error) { return r.Write(store, console.Revision()) })
 	if err != nil {
 		return err
 	}

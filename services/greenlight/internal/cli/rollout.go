@@ -28,12 +28,6 @@ const (
 	maxRevision = 1 << 53
 )
 
-func rolloutCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: console.NoArgs}
-	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
-	return cmd
-}
-
 // eachRollout calls every executor at once and prints its rollout.
 func eachRollout(ctx context.Context, c console.Console, show func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if err := e.CheckExecutors(); err != nil {
@@ -101,17 +95,15 @@ func callAll[T, R any](c console.Console, show func([]reply) error, kind string,
 func rolloutGet(c console.Console) *cobra.Command {
 	var e flags.Pair
 	var show func([]reply) error
-	cmd := &cobra.Command{
-		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
-		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
+	cmd := console.Command("get", "Show the rollout of every executor",
+		`Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
 lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachRollout(cmd.Context(), c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+		func(ctx context.Context) error {
+			return eachRollout(ctx, c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
-		},
-	}
+		})
 	show = outputsReplies(c, cmd)
 	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
 	e.DeclareFleet(cmd.Flags(), false)

@@ -74,8 +74,16 @@ type message struct {
 	body                     string
 }
 
-func newTruth(keys dsse.Keys, lease, settle time.Duration) *truth {
-	return &truth{keys: keys, lease: lease, settle: settle, sent: map[string]*message{}, payloads: map[string]*message{}, begun: map[string]time.Time{}, began: time.Now(), res: newResult()}
+func newTruth(keys dsse.Keys, lease, settle time.Duration, seed uint64) *truth {
+	t := &truth{keys: keys, lease: lease, settle: settle, sent: map[string]*message{}, payloads: map[string]*message{}, begun: map[string]time.Time{}, began: time.Now(), res: newResult()}
+	t.res.seed = seed
+	return t
+}
+
+// result returns the result once the schedule is over.
+func (t *truth) result() *Result {
+	t.res.SimulatedS = time.Since(t.began).Seconds()
+	return t.res
 }
 
 // event begins an event of that kind: what happens from now on is counted for it.
