@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // rows returns the scorecard as a table.
@@ -17,7 +18,7 @@ func (c Scorecard) rows() *table.Table {
 		if r.Op == "" {
 			target = "-"
 		}
-		t.Row(r.Name, target, r.Achieved(), grouped(r.N), r.Verdict.known(), r.Reason)
+		t.Row(r.Name, target, r.Achieved(), text.Grouped(r.N), r.Verdict.known(), r.Reason)
 	}
 	return t
 }

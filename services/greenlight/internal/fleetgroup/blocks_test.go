@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
@@ -31,7 +32,7 @@ func publish(t *testing.T, c group.Carrier, id string, plan outcome.Plan, record
 			ExecutorId: id, ModelDigest: modelDigest, BaselineDigest: baselineDigest, Plan: fleet.PlanProto(plan), Labels: &executorv1.LabelCounts{Matured: uint64(i)},
 		}
 		for j := i; j < min(i+7, len(records)); j++ {
-			q.Records = append(q.Records, outcometest.Proto(&records[j]))
+			q.Records = append(q.Records, wire.Record(&records[j]))
 		}
 		raw, err := proto.Marshal(&fleetv1.Blocks{Group: "desk-a", Quality: q})
 		if err != nil {
@@ -83,7 +84,7 @@ func TestQuality(t *testing.T) {
 				t.Fatalf("executor %s: %d records, want %d", e.Addr, len(q.Records), len(want[e.Addr]))
 			}
 			for i := range q.Records {
-				if !proto.Equal(outcometest.Proto(&q.Records[i]), outcometest.Proto(&want[e.Addr][i])) {
+				if !proto.Equal(wire.Record(&q.Records[i]), wire.Record(&want[e.Addr][i])) {
 					t.Errorf("executor %s, record %d is another one", e.Addr, i)
 				}
 			}
