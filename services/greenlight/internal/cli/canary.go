@@ -99,7 +99,7 @@ other canary, closed breakers, clocks that agree, traffic. It changes nothing, w
 a check fails. Drift is shown and blocks nothing.`,
 		func(ctx context.Context) error {
 			return f.inspect(ctx, func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
-				report, err := kept(c, f.evidence, func(store *evidence.Store) (*canary.PreflightReport, error) {
+				report, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (*canary.PreflightReport, error) {
 					return canary.WritePreflight(store, in, in.Addresses(), f.Engines, console.Revision())
 				})
 				if err != nil {
@@ -144,7 +144,7 @@ rollback also restores the previous model.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.Declare(fs, c, nil, flags.LocalExecutor, brakeTimeout)
+	p.Declare(fs, c, nil, flags.LocalExecutor, flags.BrakeTimeout)
 	p.DeclareFleet(fs, true)
 	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
 	return cmd
@@ -197,10 +197,10 @@ func showCanary(ctx context.Context, c console.Console, show func(*canary.Record
 
 // sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
 func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
-	ctx, cancel := context.WithTimeout(ctx, brakeTimeout+fleetgroup.Slack)
+	ctx, cancel := context.WithTimeout(ctx, flags.BrakeTimeout+fleetgroup.Slack)
 	defer cancel()
 	return plan.Reach(ctx, access.Access, func(services *fleet.Services, _ *fleetgroup.Group) error {
-		ctx, cancel := context.WithTimeout(ctx, brakeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, flags.BrakeTimeout)
 		defer cancel()
 		canaryview.Rollouts(ctx, c.Out, services.Executors)
 		return nil

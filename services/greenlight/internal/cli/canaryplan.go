@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -35,8 +36,6 @@ const (
 	pollInterval = 5 * time.Second
 	// pollsPerPhase is the smallest number of polls of a phase, unless the interval is given.
 	pollsPerPhase = 10
-	// phraseValidity is how long a phrase works: a decision is about what is there now.
-	phraseValidity = 30 * time.Minute
 )
 
 func canaryPlanCommand(c console.Console) *cobra.Command {
@@ -77,7 +76,7 @@ With --fleet and --fleet-group, the executors are those of a group. They may com
 	fs.Float64Var(&p.quality.Cap, "quality-cap", 0, "disagreement cap of the plan for live quality, up to 1; 0 takes it from the model's own evaluation")
 	fs.Float64Var(&p.quality.Margin, "quality-margin", 0, "margin of that plan, in units of the Brier loss; 0 takes it from the evaluation")
 	fs.StringVar(&p.labels, "quality-labels", "", "where its labels come from: quotes, which executors compute them from, or reported; by default quotes if the model has the built-in label")
-	fs.DurationVar(&p.expires, "expires", phraseValidity, "how long the phrase works")
+	fs.DurationVar(&p.expires, "expires", confirmation.Validity, "how long the phrase works")
 	return cmd
 }
 
@@ -148,13 +147,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Po
 	if plan.Secret() {
 		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
 	}
-	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	c.Say("greenlight canary start --confirm %s%s%s", quoted(ticket.Phrase), stateFlag(p.state), p.Again())
+	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
+	c.Say("greenlight canary start --confirm %s%s%s", console.Quoted(ticket.Phrase), stateFlag(p.state), p.Again())
 	return nil
 }
-
-// onay explains the word that every confirmation begins with.
-const onay = "ONAY is Turkish for approval"
-
-// quoted returns the text as one word for a shell.
-func quoted(s string) string { return `"` + s + `"` }

@@ -108,7 +108,7 @@ func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*cana
 			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the phase that it was in", record.ID, stateFlag(s.state), s.access.Again())
 		}
 		name := run.EvidenceName()
-		if err := withEvidence(c, run.Plan.Evidence, func(store *evidence.Store) error {
+		if err := flags.WithEvidence(c, run.Plan.Evidence, func(store *evidence.Store) error {
 			return canaryview.Write(store, run, record, name, console.Revision())
 		}); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
 		}
 		r, err := (&rehearsal.Canary{
 			Trial: *p.Trial, Pair: pair, State: canary.State(s.state), Folder: s.Evidence, Policy: p.Policy, States: p.States, Pace: pace,
-			Keep: func(write func(*evidence.Store) error) error { return withEvidence(c, s.Evidence, write) },
+			Keep: func(write func(*evidence.Store) error) error { return flags.WithEvidence(c, s.Evidence, write) },
 		}).Rehearse(ctx, c)
 		if err != nil {
 			return err

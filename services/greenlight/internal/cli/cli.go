@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetcmd"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatecmd"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/modelcmd"
 )
 
@@ -43,7 +44,7 @@ Exit codes:
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
 	root.AddCommand(
-		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), canaryCommand(c), gateCommand(c), fleetcmd.Command(c),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), canaryCommand(c), gatecmd.Command(c), fleetcmd.Command(c),
 		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelcmd.Command(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
 		agentCommand(c), rowsCommand(c),
 		console.Group("drift", "Measure how far the inputs have drifted from the training data", "", driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c)),

@@ -41,7 +41,7 @@ func gated(check bool, v gate.Verdict) error {
 
 // keepDrift writes a report, and prints where it is.
 func keepDrift(c console.Console, folder, file string, source evidence.Source, write func(*evidence.Store) (figures int, err error)) error {
-	return withEvidence(c, folder, func(store *evidence.Store) error {
+	return flags.WithEvidence(c, folder, func(store *evidence.Store) error {
 		figures, err := write(store)
 		if err == nil {
 			c.Say("evidence  %s (%s), with %s", filepath.Join(folder, file), source, text.Count(figures, "figure"))

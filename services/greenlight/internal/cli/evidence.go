@@ -87,22 +87,6 @@ It exits 0 when everything verifies and 3 when something does not.`,
 	return cmd
 }
 
-// withEvidence opens the evidence folder for write, and closes it.
-func withEvidence(c console.Console, folder string, write func(*evidence.Store) error) error {
-	_, err := kept(c, folder, func(store *evidence.Store) (struct{}, error) { return struct{}{}, write(store) })
-	return err
-}
-
-// kept is [withEvidence] for a write with a result.
-func kept[T any](c console.Console, folder string, write func(*evidence.Store) (T, error)) (result T, err error) {
-	store, err := evidence.Open(folder, evidence.Options{Seal: *c.Seal})
-	if err != nil {
-		return result, err
-	}
-	result, err = write(store)
-	return result, errors.Join(err, store.Close())
-}
-
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := console.Command("render", "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",

@@ -122,7 +122,7 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		if err != nil {
 			return err
 		}
-		c.Say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), onay)
+		c.Say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), confirmation.Onay)
 		c.Say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
 		return nil
 	})

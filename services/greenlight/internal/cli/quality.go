@@ -185,7 +185,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	if err := errors.Join(r.Table(c.Out), f.show(r)); err != nil {
 		return err
 	}
-	written, err := kept(c, f.evidence, func(store *evidence.Store) (string, error) { return r.Write(store, header, time.Now()) })
+	written, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (string, error) { return r.Write(store, header, time.Now()) })
 	if err != nil {
 		return err
 	}

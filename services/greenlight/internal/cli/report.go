@@ -106,7 +106,7 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 		return console.WithHint(err, "greenlight agent keeps the journal; --state names its folder")
 	}
 	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
-	wrote, err := kept(c, f.evidence, func(store *evidence.Store) (bool, error) { return kind.write(store, h, p, samples) })
+	wrote, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (bool, error) { return kind.write(store, h, p, samples) })
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ has prices only as mid and spread_bp, which are in schema v1.8; the label is the
 			if err := r.validate(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			card, err := kept(c, r.evidence, func(store *evidence.Store) (gate.Scorecard, error) {
+			card, err := flags.Keep(c, r.evidence, func(store *evidence.Store) (gate.Scorecard, error) {
 				return r.retrain(cmd.Context(), c, store)
 			})
 			if err != nil {

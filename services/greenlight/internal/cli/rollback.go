@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,9 +16,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
-
-// brakeTimeout is how long a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
-const brakeTimeout = 2 * time.Second
 
 func rollbackCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
@@ -54,7 +50,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 		},
 	}
 	fs := cmd.Flags()
-	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, brakeTimeout)
+	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, flags.BrakeTimeout)
 	p.DeclareFleet(fs, true)
 	fs.StringVar(&reason, "reason", "greenlight rollback", "why, for the audit log and the evidence")
 	flags.Evidence(fs, &folder)
@@ -63,7 +59,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 
 // keepRollback writes the evidence.
 func keepRollback(c console.Console, folder string, r *rollback.Result) error {
-	name, err := kept(c, folder, func(store *evidence.Store) (string, error) { return r.Write(store, console.Revision()) })
+	name, err := flags.Keep(c, folder, func(store *evidence.Store) (string, error) { return r.Write(store, console.Revision()) })
 	if err != nil {
 		return err
 	}

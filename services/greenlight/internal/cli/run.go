@@ -47,7 +47,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 			}
 			var card gate.Scorecard
 			var compared *quality.Compared
-			err = withEvidence(c, r.evidence, func(store *evidence.Store) (err error) {
+			err = flags.WithEvidence(c, r.evidence, func(store *evidence.Store) (err error) {
 				card, compared, err = r.run(ctx, c, store)
 				return err
 			})

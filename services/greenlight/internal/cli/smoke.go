@@ -60,7 +60,7 @@ func send(c console.Console, l *flags.Load, at flags.Endpoint, decides flags.Dec
 	if err != nil {
 		return err
 	}
-	return withEvidence(c, l.Evidence, func(store *evidence.Store) error {
+	return flags.WithEvidence(c, l.Evidence, func(store *evidence.Store) error {
 		return at.Dial(func(conn *grpc.ClientConn) error { return fn(t, states, conn, store) })
 	})
 }

@@ -13,13 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/status"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 // statusTimeout is far more than the first answer about drift takes, which draws the noise: some hundred milliseconds.
 const statusTimeout = 5 * time.Second
-
-// errUnreached is that a part of the status is missing.
-var errUnreached = errors.New("a part of the status is missing: see above")
 
 func statusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
@@ -40,9 +38,9 @@ machine shows too. A service that does not answer is shown with its error and wh
 					return nil
 				}
 				if hints := s.Hints(); len(hints) > 0 {
-					return console.WithHint(errUnreached, "%s", strings.Join(hints, "; "))
+					return console.WithHint(replies.ErrUnreached, "%s", strings.Join(hints, "; "))
 				}
-				return errUnreached
+				return replies.ErrUnreached
 			})
 		})
 	fs := cmd.Flags()

@@ -82,7 +82,7 @@ With --table it trains on features and labels of a desk's own instead: a CSV or 
 of --schema, for the label (1 or 0), and for the time of a row. Folds, gates, drift profile and artifact are the same. Rows
 whose label looks into the days of a test are left out of its training.`,
 		func(ctx context.Context) error {
-			return withEvidence(c, folder, func(store *evidence.Store) error {
+			return flags.WithEvidence(c, folder, func(store *evidence.Store) error {
 				result, err := t.train(ctx, c, store)
 				if err != nil {
 					return err
@@ -135,7 +135,7 @@ It exits 3 when the verdict is not PASS.
 With --model it judges the evaluation that train, retrain and model import keep with the model, and writes it to the evidence
 folder as offline_report.json. Otherwise it judges the offline_report.json there, which is that of the last train.`,
 		func(context.Context) error {
-			card, err := kept(c, folder, func(store *evidence.Store) (gate.Scorecard, error) {
+			card, err := flags.Keep(c, folder, func(store *evidence.Store) (gate.Scorecard, error) {
 				if ref != "" {
 					if err := takeOffline(store, folder, models, ref); err != nil {
 						return gate.Scorecard{}, err

@@ -47,6 +47,10 @@ var (
 )
 
 const (
+	// Validity is how long a phrase works by default: a decision is about what is there now.
+	Validity = 30 * time.Minute
+	// Onay explains the word that every confirmation begins with.
+	Onay = "ONAY is Turkish for approval"
 	// maxTicket bounds the file of a phrase, in bytes. Its payload may hold the digests of all evidence.
 	maxTicket = 8 << 20
 	// nonceKey is the prefix of the last field of a phrase.

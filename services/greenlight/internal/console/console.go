@@ -231,6 +231,9 @@ func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writ
 	return ExitFailure
 }
 
+// Quoted returns the text as one word for a shell.
+func Quoted(s string) string { return `"` + s + `"` }
+
 // NoArgs refuses arguments.
 func NoArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {

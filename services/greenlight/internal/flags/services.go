@@ -25,8 +25,12 @@ type Pair struct {
 	Fleet Fleet
 }
 
-// ControlTimeout is how long a service may take to answer a control call.
-const ControlTimeout = 5 * time.Second
+const (
+	// ControlTimeout is how long a service may take to answer a control call.
+	ControlTimeout = 5 * time.Second
+	// BrakeTimeout is how long a stop or a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
+	BrakeTimeout = 2 * time.Second
+)
 
 // Declare declares the flags with the addresses of a pair on this machine, or none.
 func (p *Pair) Declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {

@@ -66,3 +66,19 @@ func Head(fs *pflag.FlagSet, head *string) {
 		return evidence.CheckHead(*head)
 	})
 }
+
+// WithEvidence opens the evidence folder for write, and closes it.
+func WithEvidence(c console.Console, folder string, write func(*evidence.Store) error) error {
+	_, err := Keep(c, folder, func(store *evidence.Store) (struct{}, error) { return struct{}{}, write(store) })
+	return err
+}
+
+// Keep is [WithEvidence] for a write with a result.
+func Keep[T any](c console.Console, folder string, write func(*evidence.Store) (T, error)) (result T, err error) {
+	store, err := evidence.Open(folder, evidence.Options{Seal: *c.Seal})
+	if err != nil {
+		return result, err
+	}
+	result, err = write(store)
+	return result, errors.Join(err, store.Close())
+}

@@ -16,6 +16,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
+// ErrUnreached is that a part of the status is missing.
+var ErrUnreached = errors.New("a part of the status is missing: see above")
+
 // Reply is the JSON of what one service answered.
 type Reply struct {
 	Address string `json:"address"`

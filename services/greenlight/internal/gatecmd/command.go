@@ -1,4 +1,5 @@
-package cli
+// Package gatecmd is the commands of greenlight gate: flags, texts and exit codes. Package gatekeeper does the work.
+package gatecmd
 
 import (
 	"context"
@@ -15,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -24,7 +26,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
-func gateCommand(c console.Console) *cobra.Command {
+// Command returns the command with all its subcommands.
+func Command(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "gate", Short: "Let a promoted model decide a share of the requests, behind a gate, and stop it",
 		Long: `Gate lets a promoted model decide a share of the requests, within bounds that a person confirms. The baseline decides all
@@ -102,7 +105,7 @@ A model whose reference profile lacks the 0.05 and 99.95 % quantiles of its feat
 	fs.Float64Var(&t.ChangedPercent, "changed-percent", gatekeeper.DefaultChangedPercent, "share of the requests of an hour that the model may change by more than 0.05 (F)")
 	fs.DurationVar(&p.lease, "lease", gatekeeper.DefaultLease, "how long the gate stays open without greenlight gate start, 1s to 1h")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
-	fs.DurationVar(&p.validity, "expires", phraseValidity, "how long the phrase works")
+	fs.DurationVar(&p.validity, "expires", confirmation.Validity, "how long the phrase works")
 	return cmd
 }
 
@@ -124,7 +127,7 @@ func (p *gatePlan) run(c console.Console) error {
 		return err
 	}
 	var file *gatekeeper.PlanFile
-	if err := withEvidence(c, q.Evidence, func(store *evidence.Store) (err error) {
+	if err := flags.WithEvidence(c, q.Evidence, func(store *evidence.Store) (err error) {
 		file, err = plan.Write(store, q.Evidence, console.Revision())
 		return err
 	}); err != nil {
@@ -138,8 +141,8 @@ func (p *gatePlan) run(c console.Console) error {
 	c.Say("model     %s, promoted at %s, quality plan %.12s", plan.Model, plan.PromotionTime.UTC().Format(time.RFC3339), plan.QualityDigest)
 	c.Say("worst     %s", strings.Join(plan.Worst(), "\n          "))
 	c.Say("plan      %s", path)
-	c.Say("\nNothing was changed. To start it on the executors of --executor or of --fleet, until %s, once (%s):", ticket.ExpiryTime.Format("15:04 UTC"), onay)
-	c.Say("greenlight gate start --plan %s --confirm %s%s", path, quoted(ticket.Phrase), gateStateFlag(p.state))
+	c.Say("\nNothing was changed. To start it on the executors of --executor or of --fleet, until %s, once (%s):", ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
+	c.Say("greenlight gate start --plan %s --confirm %s%s", path, console.Quoted(ticket.Phrase), gateStateFlag(p.state))
 	return nil
 }
 
@@ -240,7 +243,7 @@ func gateEnded(c console.Console, run *gatekeeper.Run) error {
 }
 
 func writeGate(c console.Console, run *gatekeeper.Run) error {
-	return withEvidence(c, run.Record.Folder, func(store *evidence.Store) error {
+	return flags.WithEvidence(c, run.Record.Folder, func(store *evidence.Store) error {
 		name, err := run.Write(store, console.Revision())
 		if err == nil {
 			c.Say("evidence  %s", filepath.Join(run.Record.Folder, name))
@@ -280,7 +283,7 @@ It exits 1 when an executor does not answer.`,
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
-					return errUnreached
+					return replies.ErrUnreached
 				}
 				return nil
 			})
@@ -332,7 +335,7 @@ It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.DeclareExecutors(fs, c, brakeTimeout)
+	p.DeclareExecutors(fs, c, flags.BrakeTimeout)
 	p.DeclareFleet(fs, true)
 	fs.BoolVar(&toOff, "to-off", false, "stop the shadows too")
 	fs.StringVar(&reason, "reason", "greenlight gate stop", "why, for the audit log")
@@ -365,7 +368,7 @@ of executor and the signal SIGUSR1 do the same.`,
 			})
 		},
 	}
-	p.DeclareExecutors(cmd.Flags(), c, brakeTimeout)
+	p.DeclareExecutors(cmd.Flags(), c, flags.BrakeTimeout)
 	p.DeclareFleet(cmd.Flags(), true)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for people and the audit log")
 	return cmd
@@ -401,7 +404,7 @@ It exits 1 if an executor does not clear them.`,
 					return err
 				}
 				if phrase == "" {
-					ticket, err := gatekeeper.State(state).AskClear(clearing, phraseValidity)
+					ticket, err := gatekeeper.State(state).AskClear(clearing, confirmation.Validity)
 					if err != nil {
 						return err
 					}
@@ -411,8 +414,8 @@ It exits 1 if an executor does not clear them.`,
 					if clearing.Kill != "" {
 						c.Say("latch     group %s stores a kill", g.Group())
 					}
-					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), give the same command again with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), onay)
-					c.Say("--confirm %s", quoted(ticket.Phrase))
+					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), give the same command again with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
+					c.Say("--confirm %s", console.Quoted(ticket.Phrase))
 					return nil
 				}
 				done, err := gatekeeper.State(state).Clear(ctx, all, g, clearing, phrase)

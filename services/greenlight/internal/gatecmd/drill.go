@@ -1,4 +1,4 @@
-package cli
+package gatecmd
 
 import (
 	"context"
@@ -61,7 +61,7 @@ It exits 3 when an exercise fails.`,
 			if err != nil {
 				return err
 			}
-			if err := withEvidence(c, l.Evidence, func(store *evidence.Store) error {
+			if err := flags.WithEvidence(c, l.Evidence, func(store *evidence.Store) error {
 				return store.WriteJSON(gatedrill.Name, t.Data.Header(gatedrill.Schema, t.Artifact, t.Git), report)
 			}); err != nil {
 				return err
