@@ -97,22 +97,16 @@ func (f *faultFlags) do(ctx context.Context, c console.Console, command string) 
 			return err
 		}
 		opts.Progress = c.Progress("faults")
-		part := &faults.Result{Schema: faults.Schema}
-		opts.Done = func(r faults.Row) error {
-			part.Rows = append(part.Rows, r)
-			return writeJSON(f.json, before.With(part))
+		opts.Done = func(measured *faults.Result) error {
+			for i := range measured.Runs {
+				measured.Runs[i].Git, measured.Runs[i].Command = console.Revision(), command
+			}
+			result = before.With(measured)
+			return writeJSON(f.json, result)
 		}
-		measured, err := faults.Run(ctx, opts)
-		if err != nil {
+		if _, err := faults.Run(ctx, opts); err != nil {
 			return err
 		}
-		for i := range measured.Runs {
-			measured.Runs[i].Git, measured.Runs[i].Command = console.Revision(), command
-		}
-		result = before.With(measured)
-	}
-	if err := writeJSON(f.json, result); err != nil {
-		return err
 	}
 	if err := result.Table(c.Out); err != nil {
 		return err

@@ -96,6 +96,13 @@ func (r *rude) close() {
 	<-r.read
 }
 
+// end closes the connection and returns its counts. Open calls have failed.
+func (r *rude) end() stats {
+	r.close()
+	r.stats.failed += int64(len(r.begun))
+	return r.stats
+}
+
 // begin opens a stream for the call. A message, if there is one, ends the request. The next flush sends it.
 func (r *rude) begin(method string, message []byte, b begun) error {
 	r.mu.Lock()
@@ -216,7 +223,8 @@ const tick = time.Millisecond
 // floodConns is the number of connections of a flood.
 const floodConns = 8
 
-// flood requests decisions at the rate for the given length, whatever the answers, and waits one second for the last ones.
+// flood requests decisions at the rate for the given length, whatever the answers, and waits one second for the last ones. When
+// too many answers wait to be read, the executor closes a connection, and flood dials again.
 func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration) (stats, error) {
 	messages := make([][]byte, len(e.requests))
 	for i, req := range e.requests {
@@ -240,6 +248,14 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		}
 		conns[i] = c
 	}
+	var sum stats
+	redial := func(i int) error {
+		sum.add(conns[i].end())
+		conns[i] = nil
+		c, err := dialRude(ctx, e.Process.Addr("grpc"), false)
+		conns[i] = c
+		return err
+	}
 	server, own := e.used()
 	begin := time.Now()
 	ticker := time.NewTicker(tick)
@@ -249,13 +265,18 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		for ; sent < due; sent++ {
 			k := sent % len(messages)
 			b := begun{due: time.Now(), want: e.states[k].Baseline}
-			if err := conns[sent%floodConns].begin(executorv1.DecisionService_Predict_FullMethodName, messages[k], b); err != nil {
-				return stats{}, fmt.Errorf("flood: %w", err)
+			to := sent % floodConns
+			if conns[to].begin(executorv1.DecisionService_Predict_FullMethodName, messages[k], b) != nil {
+				if err := redial(to); err != nil {
+					return stats{}, fmt.Errorf("flood: %w", err)
+				}
 			}
 		}
-		for _, c := range conns {
-			if err := c.flush(); err != nil {
-				return stats{}, fmt.Errorf("flood: %w", err)
+		for i, c := range conns {
+			if c.flush() != nil {
+				if err := redial(i); err != nil {
+					return stats{}, fmt.Errorf("flood: %w", err)
+				}
 			}
 		}
 		select {
@@ -264,7 +285,6 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		case <-ticker.C:
 		}
 	}
-	var sum stats
 	sum.server, sum.load = e.used()
 	sum.server, sum.load = sum.server-server, sum.load-own
 	traffic.Pause(ctx, time.Second)

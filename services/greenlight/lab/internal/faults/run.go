@@ -29,8 +29,8 @@ type Options struct {
 	Overload time.Duration
 	// Progress, which may be nil, is called after every fault.
 	Progress func(done, total int)
-	// Done, which may be nil, is called with every complete row.
-	Done func(Row) error
+	// Done, which may be nil, is called after every fault and after the overload, with what was measured by then.
+	Done func(*Result) error
 }
 
 // DefaultOptions returns a million decisions, which take about ten minutes, and a hang of ten more minutes.
@@ -83,6 +83,13 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := on.warm(ctx); err != nil {
 		return nil, err
 	}
+	done := func() error {
+		result.Runs = []RunOf{{Time: began.UTC(), DurationS: time.Since(began).Seconds(), Machine: stage.Machine(watch)}}
+		if opts.Done == nil {
+			return nil
+		}
+		return opts.Done(result)
+	}
 	rate := opts.Share * result.ClientPerS
 	for i, f := range opts.Faults {
 		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Slice}
@@ -92,10 +99,8 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 		result.Rows = append(result.Rows, row)
-		if opts.Done != nil {
-			if err := opts.Done(row); err != nil {
-				return nil, err
-			}
+		if err := done(); err != nil {
+			return nil, err
 		}
 		if opts.Progress != nil {
 			opts.Progress(i+1, len(opts.Faults))
@@ -108,14 +113,16 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		if result.Overload, err = stage.overload(ctx, rate, opts.Overload); err != nil {
 			return nil, fmt.Errorf("overload: %w", err)
 		}
+		if err := done(); err != nil {
+			return nil, err
+		}
 	}
 	if opts.Hang > 0 {
 		if result.Hang, err = stage.hang(ctx, on, opts.Hang); err != nil {
 			return nil, err
 		}
 	}
-	result.Runs = []RunOf{{Time: began.UTC(), DurationS: time.Since(began).Seconds(), Machine: stage.Machine(watch)}}
-	return result, nil
+	return result, done()
 }
 
 // pair starts two executors whose flags differ in one, and waits until they serve. Their names end in the suffix.
