@@ -148,8 +148,10 @@ func TestPageInABrowser(t *testing.T) {
 	for scheme, flags := range map[string][]string{"light": nil, "dark": {"--blink-settings=preferredColorScheme=0"}} {
 		t.Run(scheme, func(t *testing.T) {
 			views := []*view{
-				{world: newWorld(t), width: 1200, wanted: shadows}, {world: newWorld(t), width: 320, wanted: shadows},
-				{world: newWorld(t).gated().killed(), width: 1200, wanted: decides}, {world: newWorld(t).gated().killed(), width: 320, wanted: decides},
+				{world: newWorld(t), width: 1200, wanted: shadows},
+				{world: newWorld(t), width: 320, wanted: shadows},
+				{world: newWorld(t).gated().killed(), width: 1200, wanted: decides},
+				{world: newWorld(t).gated().killed(), width: 320, wanted: decides},
 			}
 			var servers []*httptest.Server
 			for _, v := range views {
@@ -206,41 +208,10 @@ const t = setInterval(() => {
 
 // When an executor goes silent, with or without closing its connections, the page shows it prominently.
 func TestADeadExecutorInABrowser(t *testing.T) {
-	var servers []*httptest.Server
-	seen := map[string]*sightings{}
-	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"frozen": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-		"gone":   func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-	} {
-		p := newWorld(t).start()
-		inner := p.mux()
-		silent, silence := context.WithCancel(t.Context())
-		defer silence()
-		s := newSightings(deadFrame, 1200)
-		s.HandleFunc("POST /silence", func(http.ResponseWriter, *http.Request) { silence() })
-		s.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			if silent.Err() != nil {
-				end(w, r)
-				return
-			}
-			if !strings.HasSuffix(r.URL.Path, "/events") {
-				inner.ServeHTTP(framed{w}, r)
-				return
-			}
-			ctx, cancel := context.WithCancel(r.Context())
-			defer context.AfterFunc(silent, cancel)()
-			inner.ServeHTTP(framed{w}, r.WithContext(ctx))
-			if silent.Err() != nil {
-				end(w, r)
-			}
-		})
-		server := httptest.NewServer(s)
-		defer server.Close()
-		defer func() { _ = p.Stop(t.Context()) }()
-		seen[name], servers = s, append(servers, server)
-	}
-	_ = show(t, servers) // the console shows failed requests
-	for name, s := range seen {
+	frozen, frozenServer := dying(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	gone, goneServer := dying(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	_ = show(t, []*httptest.Server{frozenServer, goneServer}) // the console shows failed requests
+	for name, s := range map[string]*sightings{"frozen": frozen, "gone": gone} {
 		for _, want := range []string{
 			"NO ANSWER: trader-7, instance instance", "EXECUTOR DOES NOT ANSWER\n", "trader-7, instance instance has sent nothing for ",
 			" UTC. The figures below are from that time.", "opacity 0.4",
@@ -250,6 +221,39 @@ func TestADeadExecutorInABrowser(t *testing.T) {
 			}
 		}
 	}
+}
+
+// dying serves the page of an executor until the browser has its figures. Then end handles all requests.
+func dying(t *testing.T, end http.HandlerFunc) (*sightings, *httptest.Server) {
+	t.Helper()
+	p := newWorld(t).start()
+	inner := p.mux()
+	silent, silence := context.WithCancel(t.Context())
+	s := newSightings(deadFrame, 1200)
+	s.HandleFunc("POST /silence", func(http.ResponseWriter, *http.Request) { silence() })
+	s.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if silent.Err() != nil {
+			end(w, r)
+			return
+		}
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			inner.ServeHTTP(framed{w}, r)
+			return
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer context.AfterFunc(silent, cancel)()
+		inner.ServeHTTP(framed{w}, r.WithContext(ctx))
+		if silent.Err() != nil {
+			end(w, r)
+		}
+	})
+	server := httptest.NewServer(s)
+	t.Cleanup(func() {
+		_ = p.Stop(context.WithoutCancel(t.Context()))
+		server.Close()
+		silence()
+	})
+	return s, server
 }
 
 // framed lets servers of this test frame the page; the rest of its policy applies.
