@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 // RegisterMetrics registers the expiry of the certificates, and whether files were refused. A nil Store has no metrics, since
@@ -32,11 +34,6 @@ func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 		}, func() float64 { return float64(s.errors.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ml_tls_reload_failing", Help: "1 while changed certificate files are refused and the old ones are in use.", ConstLabels: end,
-		}, func() float64 {
-			if s.failing.Load() {
-				return 1
-			}
-			return 0
-		}),
+		}, func() float64 { return telemetry.Bool(s.failing.Load()) }),
 	)
 }

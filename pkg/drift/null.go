@@ -17,8 +17,6 @@ import (
 // reference has and as many as the present has, both drawn whole and with replacement from the reference days; the bins
 // stay fixed. It assumes no memory between days; where there is one, the true noise is larger.
 type Null struct {
-	// Days is the number of days of the present.
-	Days int
 	// Overall is the noise of the mean over the features, which are drawn together. Features are in the order of the
 	// profile. Weighted is the noise of the mean by weights; it is zero if the profile has none.
 	Overall, Weighted Noise
@@ -56,7 +54,7 @@ func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 		return nil, fmt.Errorf("reference of %d day: %w", len(p.Days), ErrTooFewDays)
 	}
 	k := len(p.Features)
-	null := &Null{Days: days, Features: make([]Noise, k), overall: make([]float64, replicates), features: make([][]float64, k)}
+	null := &Null{Features: make([]Noise, k), overall: make([]float64, replicates), features: make([][]float64, k)}
 	expected := make([]float64, k)
 	for i := range p.Features {
 		e := p.expected(i, days)

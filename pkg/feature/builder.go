@@ -187,12 +187,6 @@ func (b *Builder) End() int64 {
 	return b.last.End()
 }
 
-// Minutes returns the number of grid minutes so far, including filled ones.
-func (b *Builder) Minutes() int { return b.minutes }
-
-// SpreadEstimated reports whether the latest spread is estimated from highs and lows rather than taken from a quote.
-func (b *Builder) SpreadEstimated() bool { return b.estimated }
-
 // Value returns the named feature at the latest minute. It is NaN if the feature is undefined or unknown.
 func (b *Builder) Value(name string) float64 {
 	i, ok := byName[name]

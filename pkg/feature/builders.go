@@ -53,7 +53,7 @@ func (o *BuildersOptions) validate() error {
 	if o.MaxSymbols == 0 {
 		o.MaxSymbols = DefaultMaxSymbols
 	}
-	return o.Live.validate()
+	return nil
 }
 
 // Builders holds one [Live] per symbol. It is safe for concurrent use. Observations of different symbols do not wait
@@ -85,7 +85,7 @@ func NewBuilders(opts BuildersOptions) (*Builders, error) {
 func (b *Builders) Observe(symbol string, q market.Quote) (Note, error) {
 	p := b.page(symbol)
 	if p == nil {
-		note := b.opts.Live.judge(&observation{quote: q}, b.opts.Live.latest())
+		note := b.opts.Live.judge(&q, b.opts.Live.latest())
 		var err error
 		if p, err = b.admit(symbol, note); p == nil {
 			return note, err
@@ -93,24 +93,6 @@ func (b *Builders) Observe(symbol string, q market.Quote) (Note, error) {
 	}
 	p.mu.Lock()
 	note := p.live.Observe(q)
-	p.mu.Unlock()
-	b.counts[note].Add(1)
-	return note, nil
-}
-
-// ObserveBar takes a bar that the source made itself: see [Live.ObserveBar]. Otherwise it works like Observe.
-func (b *Builders) ObserveBar(symbol string, bar market.Bar) (Note, error) {
-	p := b.page(symbol)
-	if p == nil {
-		o := barOf(bar)
-		note := b.opts.Live.judge(&o, b.opts.Live.latest())
-		var err error
-		if p, err = b.admit(symbol, note); p == nil {
-			return note, err
-		}
-	}
-	p.mu.Lock()
-	note := p.live.ObserveBar(bar)
 	p.mu.Unlock()
 	b.counts[note].Add(1)
 	return note, nil
@@ -132,10 +114,7 @@ func (b *Builders) admit(symbol string, first Note) (*page, error) {
 		b.counts[first].Add(1)
 		return nil, nil
 	}
-	live, err := NewLive(b.opts.Live)
-	if err != nil {
-		return nil, err
-	}
+	live := NewLive(b.opts.Live)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if p := b.symbols[symbol]; p != nil { // another goroutine added it first
@@ -179,7 +158,7 @@ func (b *Builders) Vector(symbol string, s *Schema, dst []float64) (asOf int64, 
 var nothing = NewBuilder()
 
 // Readiness returns [Live.Readiness] of the symbol.
-func (b *Builders) Readiness(symbol string, s *Schema) Readiness {
+func (b *Builders) Readiness(symbol string, s *Schema) string {
 	p := b.page(symbol)
 	if p == nil {
 		return nothing.Readiness(s)
@@ -206,8 +185,6 @@ type Feed struct {
 	Refused uint64
 	Note    Note
 	Waiting bool
-	// Last is the time of the last accepted observation, Unix milliseconds UTC.
-	Last int64
 }
 
 // Refusing returns the symbols whose latest observation was left out, sorted.
@@ -221,7 +198,6 @@ func (b *Builders) Refusing() []Feed {
 		f := Feed{Symbol: symbol}
 		p.mu.Lock()
 		f.Refused, f.Note, f.Waiting = p.live.Refused()
-		f.Last = p.live.Last()
 		p.mu.Unlock()
 		if f.Refused > 0 {
 			feeds = append(feeds, f)

@@ -42,7 +42,7 @@ func TestBuildersAreManyLives(t *testing.T) {
 		dst := make([]float64, s.Len())
 		for range 200 {
 			book.Vector("S1", s, dst)
-			_ = book.Readiness("S2", s).String()
+			_ = book.Readiness("S2", s)
 			book.Symbols()
 		}
 		var first bytes.Buffer
@@ -93,7 +93,6 @@ func TestBuildersAreManyLives(t *testing.T) {
 func TestBuildersAreBounded(t *testing.T) {
 	b := newBuilders(t, BuildersOptions{MaxSymbols: 2})
 	good := market.Quote{Time: t0, Bid: 1, Ask: 2}
-	bar := market.Bar{Start: t0, Open: 1, High: 1, Low: 1, Close: 1}
 	for _, bad := range []market.Quote{{Time: t0, Bid: 2, Ask: 1}, {Time: t0, Bid: math.NaN(), Ask: 1}, {Time: 5, Bid: 1, Ask: 1}} {
 		if note, err := b.Observe("NEW", bad); note.Taken() || err != nil || len(b.Symbols()) != 0 {
 			t.Errorf("%+v: %v, %v, symbols %v", bad, note, err, b.Symbols())
@@ -110,9 +109,6 @@ func TestBuildersAreBounded(t *testing.T) {
 	if _, err := b.Observe("C", good); !errors.Is(err, ErrTooManySymbols) || !strings.Contains(err.Error(), `symbol "C": too many symbols: the limit is 2`) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := b.ObserveBar("C", bar); !errors.Is(err, ErrTooManySymbols) {
-		t.Errorf("got %v", err)
-	}
 	for _, symbol := range []string{"", strings.Repeat("x", MaxSymbolBytes+1)} {
 		if _, err := b.Observe(symbol, good); !errors.Is(err, ErrSymbol) {
 			t.Errorf("symbol %q: got %v", symbol, err)
@@ -121,7 +117,7 @@ func TestBuildersAreBounded(t *testing.T) {
 	if !b.Forget("A") || b.Forget("A") {
 		t.Error("forget")
 	}
-	if note, err := b.ObserveBar("C", bar); note != Accepted || err != nil {
+	if note, err := b.Observe("C", good); note != Accepted || err != nil {
 		t.Errorf("after forget: %v, %v", note, err)
 	}
 	var data bytes.Buffer
@@ -143,7 +139,7 @@ func TestBuildersOfUnknownSymbol(t *testing.T) {
 	if asOf, ready := b.Vector("?", s, dst); asOf != 0 || ready || !math.IsNaN(dst[1]) {
 		t.Errorf("got %v, %v, %v", asOf, ready, dst)
 	}
-	if got, want := b.Readiness("?", s).String(), "not ready: no minute is complete"; got != want {
+	if got, want := b.Readiness("?", s), "not ready: no minute is complete"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

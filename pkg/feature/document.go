@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Limits on a schema and its document.
@@ -126,19 +128,12 @@ func (s *Schema) YAML() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// short formats a duration without zero parts, "" for 0.
+// short formats a duration, "" for 0.
 func short(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return text.Duration(d)
 }
 
 var (
@@ -151,9 +146,7 @@ var (
 // notInNames are the quotes, commas, "=" and backslashes that files and flags would need to escape.
 const notInNames = "\"'`,=\\"
 
-// Reserved are names with their own meaning in metrics, drift profiles or the feature log.
-func Reserved() []string { return slices.Clone(reserved) }
-
+// reserved are names with their own meaning in metrics, drift profiles or the feature log.
 var reserved = []string{
 	"score", "overall", "overall_weighted", "label", "date", "schema",
 	"request_id", "symbol", "event_time", "arrival_time", "schema_hash", "baseline_score", "baseline_version", "baseline_digest",

@@ -13,20 +13,16 @@ type Frame struct {
 	ends      []int64
 	columns   [][]float64
 	high, low []float64
-	filled    []bool
-	estimated []bool
 }
 
 // Compute runs a new [Builder] over bars, which must be in time order. It stops at the first bar that the builder
 // refuses.
 func Compute(bars []market.Bar) (*Frame, error) {
 	f := &Frame{
-		ends:      make([]int64, 0, len(bars)),
-		columns:   make([][]float64, len(definitions)),
-		high:      make([]float64, 0, len(bars)),
-		low:       make([]float64, 0, len(bars)),
-		filled:    make([]bool, 0, len(bars)),
-		estimated: make([]bool, 0, len(bars)),
+		ends:    make([]int64, 0, len(bars)),
+		columns: make([][]float64, len(definitions)),
+		high:    make([]float64, 0, len(bars)),
+		low:     make([]float64, 0, len(bars)),
 	}
 	for c := range f.columns {
 		f.columns[c] = make([]float64, 0, len(bars))
@@ -36,8 +32,6 @@ func Compute(bars []market.Bar) (*Frame, error) {
 		f.ends = append(f.ends, b.End())
 		f.high = append(f.high, b.last.High)
 		f.low = append(f.low, b.last.Low)
-		f.filled = append(f.filled, b.filled)
-		f.estimated = append(f.estimated, b.estimated)
 		for c, d := range definitions {
 			f.columns[c] = append(f.columns[c], d.value(b))
 		}
@@ -66,13 +60,6 @@ func (f *Frame) High() []float64 { return f.high }
 
 // Low returns the lowest mid of every minute: see [Frame.High].
 func (f *Frame) Low() []float64 { return f.low }
-
-// Filled reports whether minute i was missing from the source.
-func (f *Frame) Filled(i int) bool { return f.filled[i] }
-
-// SpreadEstimated reports whether the spread of minute i is estimated from highs and lows rather than taken from a
-// quote.
-func (f *Frame) SpreadEstimated(i int) bool { return f.estimated[i] }
 
 // Column returns the named feature at every minute, NaN where it is undefined, or nil if there is no such feature. The
 // slice is the frame's own memory and must not be changed.

@@ -23,18 +23,17 @@ func TestFrame(t *testing.T) {
 		name           string
 		end            int64
 		day            int
-		filled         bool
 		mid, high, low float64
 		spread         float64
 	}{
-		{"the decision at midnight belongs to the old day", dayMS, 0, false, 100, 101, 99, 100},
-		{"a filled minute repeats the last quote", dayMS + market.MinuteMS, 1, true, 100, 100, 100, 100},
-		{"the minute after it", dayMS + 2*market.MinuteMS, 1, false, 110, 111, 109, 1e4 / 110.0},
+		{"the decision at midnight belongs to the old day", dayMS, 0, 100, 101, 99, 100},
+		{"a filled minute repeats the last quote", dayMS + market.MinuteMS, 1, 100, 100, 100, 100},
+		{"the minute after it", dayMS + 2*market.MinuteMS, 1, 110, 111, 109, 1e4 / 110.0},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if f.End(i) != tt.end || f.Day(i) != tt.day || f.Filled(i) != tt.filled || f.SpreadEstimated(i) {
-				t.Errorf("got end %d, day %d, filled %v, estimated %v", f.End(i), f.Day(i), f.Filled(i), f.SpreadEstimated(i))
+			if f.End(i) != tt.end || f.Day(i) != tt.day {
+				t.Errorf("got end %d, day %d", f.End(i), f.Day(i))
 			}
 			if f.Column("mid")[i] != tt.mid || f.High()[i] != tt.high || f.Low()[i] != tt.low || !same(f.Column("spread_bp")[i], tt.spread) {
 				t.Errorf("got mid %v, high %v, low %v, spread %v", f.Column("mid")[i], f.High()[i], f.Low()[i], f.Column("spread_bp")[i])

@@ -25,15 +25,7 @@ func sequence(l *Live, data []byte, each func(note Note)) {
 		} else if k -= len(prices); k < len(prices) {
 			ask = prices[k]
 		}
-		if data[3] >= 0xf0 {
-			b := market.Bar{Start: now / market.MinuteMS * market.MinuteMS, Open: mid, High: max(bid, ask, mid), Low: min(bid, ask, mid), Close: mid}
-			if data[3]&1 == 0 {
-				b.Bid, b.Ask = bid, ask
-			}
-			each(l.ObserveBar(b))
-		} else {
-			each(l.Observe(market.Quote{Time: now, Bid: bid, Ask: ask}))
-		}
+		each(l.Observe(market.Quote{Time: now, Bid: bid, Ask: ask}))
 		switch {
 		case data[0] == 0xff:
 			now = math.MaxInt64 - 1e9 // adding to it must not wrap around
@@ -50,10 +42,7 @@ func FuzzLive(f *testing.F) {
 	f.Add([]byte{4, 10, 3, 50, 4, 10, 3, 50, 4, 10, 3, 0xf2, 4, 1, 0xff, 50, 0xff, 0, 0, 90, 8, 1, 1, 5, 8, 1, 1, 15}, true)
 	f.Fuzz(func(t *testing.T, data []byte, keep bool) {
 		data = data[:min(len(data), 1<<14)]
-		l, err := NewLive(LiveOptions{KeepCrossed: keep})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := NewLive(LiveOptions{KeepCrossed: keep})
 		seen, size := uint64(0), footprint(l)
 		sequence(l, data, func(note Note) {
 			seen++
@@ -109,7 +98,7 @@ func FuzzRestore(f *testing.F) {
 				return
 			}
 			for _, q := range chatter(1, 50) {
-				q.Time += max(0, l.Last()-t0)
+				q.Time += max(0, l.last.Time-t0)
 				l.Observe(q)
 				for _, d := range definitions {
 					if v := d.value(l.features); math.IsInf(v, 0) {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
@@ -14,11 +13,7 @@ const t0 = 19_676 * dayMS
 
 func newLive(t testing.TB, opts LiveOptions) *Live {
 	t.Helper()
-	l, err := NewLive(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return NewLive(opts)
 }
 
 // chatter returns a random stream of good quotes: a few a minute, holes of every kind, repeats and one-sided changes.
@@ -31,7 +26,7 @@ func chatter(seed uint64, n int) []market.Quote {
 		price *= math.Exp(1e-4 * rng.NormFloat64())
 		half := price * 1e-4 * rng.Float64()
 		q := market.Quote{Time: now, Bid: price - half, Ask: price + half, BidSize: float64(rng.IntN(3))}
-		alone := now-before > DefaultMaxJump.Milliseconds()
+		alone := now-before > maxJump
 		if rng.IntN(20) == 0 && len(quotes) > 0 {
 			q = quotes[len(quotes)-1] // repeated
 		} else {
@@ -79,9 +74,8 @@ func against(t testing.TB, e *Builder, f *Frame) func() int {
 		if i >= f.Len() {
 			t.Fatalf("minute %d, but the frame has %d", i, f.Len())
 		}
-		if e.End() != f.End(i) || e.filled != f.Filled(i) || e.estimated != f.SpreadEstimated(i) {
-			t.Fatalf("minute %d: end %d, filled %v, estimated %v; the frame has %d, %v, %v",
-				i, e.End(), e.filled, e.estimated, f.End(i), f.Filled(i), f.SpreadEstimated(i))
+		if e.End() != f.End(i) {
+			t.Fatalf("minute %d: end %d; the frame has %d", i, e.End(), f.End(i))
 		}
 		for c, d := range definitions {
 			if got, want := d.value(e), f.columns[c][i]; !identical(got, want) {
@@ -143,50 +137,9 @@ func TestLiveIsTheFrame(t *testing.T) {
 	}
 }
 
-// Bars, and bars between quotes, give the same minutes.
-func TestLiveTakesBars(t *testing.T) {
-	rng := rand.New(rand.NewPCG(2, 2))
-	quotes := chatter(2, 30_000)
-	bars := barsOf(quotes)
-	f, err := Compute(bars)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, share := range []float64{0, 0.5} { // share of the minutes that arrive as quotes
-		l := newLive(t, LiveOptions{})
-		compared := against(t, l.features, f)
-		next := 0
-		for _, b := range bars {
-			asQuotes := rng.Float64() < share
-			if !asQuotes {
-				n := l.ObserveBar(b)
-				if n != Accepted && n != Jump {
-					t.Fatalf("bar at %d: %v", b.Start, n)
-				}
-				if again := l.ObserveBar(b); n == Accepted && again != Duplicate || n == Jump && again != Jump {
-					t.Fatalf("the bar at %d again: %v", b.Start, again)
-				}
-			}
-			for ; next < len(quotes) && quotes[next].Time < b.End(); next++ {
-				if n := l.Observe(quotes[next]); asQuotes && n != Accepted && n != Duplicate && n != Jump || !asQuotes && n != OutOfOrder && n != Jump {
-					t.Fatalf("quote %d: %v", next, n)
-				}
-			}
-			if asQuotes {
-				if n := l.ObserveBar(b); n != OutOfOrder && n != Jump {
-					t.Fatalf("a bar of the minute that quotes began: %v", n)
-				}
-			}
-		}
-		if got := compared(); got < f.Len()-1 {
-			t.Errorf("compared %d of %d minutes", got, f.Len())
-		}
-	}
-}
-
 func TestLiveNotes(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
-	hour := DefaultMaxJump.Milliseconds()
+	const hour = maxJump
 	good := market.Quote{Time: t0, Bid: 10, Ask: 11}
 	tests := []struct {
 		name  string
@@ -214,7 +167,6 @@ func TestLiveNotes(t *testing.T) {
 		{"the earliest possible time", LiveOptions{}, market.Quote{Time: math.MinInt64, Bid: 10, Ask: 11}, BadTime},
 		{"an hour", LiveOptions{}, market.Quote{Time: t0 + hour, Bid: 10, Ask: 11}, Accepted},
 		{"more", LiveOptions{}, market.Quote{Time: t0 + hour + 1, Bid: 10, Ask: 11}, Jump},
-		{"more than asked for", LiveOptions{MaxJump: time.Minute}, market.Quote{Time: t0 + 60_001, Bid: 10, Ask: 11}, Jump},
 		{"long before the only one", LiveOptions{}, market.Quote{Time: t0 - hour - 1, Bid: 10, Ask: 11}, Jump},
 		{"ahead of the clock", LiveOptions{Latest: func() int64 { return t0 + 1000 }}, market.Quote{Time: t0 + 1001, Bid: 10, Ask: 11}, Ahead},
 		{"as late as the clock allows", LiveOptions{Latest: func() int64 { return t0 + 1000 }}, market.Quote{Time: t0 + 1000, Bid: 10, Ask: 11}, Accepted},
@@ -234,7 +186,7 @@ func TestLiveNotes(t *testing.T) {
 			if l.Count(tt.want) != 1 && tt.want != Accepted {
 				t.Errorf("counted %d times", l.Count(tt.want))
 			}
-			l.counts, l.refused, l.note, l.waiting = [noteEnd]uint64{Accepted: 1}, 0, Accepted, observation{}
+			l.counts, l.refused, l.note, l.waiting = [noteEnd]uint64{Accepted: 1}, 0, Accepted, market.Quote{}
 			if changed := state(t, l) != before; changed != tt.want.Taken() {
 				t.Errorf("the state changed: %v", changed)
 			}
@@ -244,49 +196,6 @@ func TestLiveNotes(t *testing.T) {
 		if !seen[n] {
 			t.Errorf("note %v is not tested", n)
 		}
-	}
-}
-
-func TestLiveBarNotes(t *testing.T) {
-	good := market.Bar{Start: t0, Open: 2, High: 3, Low: 1, Close: 2, Bid: 1.9, Ask: 2.1}
-	with := func(change func(*market.Bar)) market.Bar {
-		b := good
-		b.Start += market.MinuteMS
-		change(&b)
-		return b
-	}
-	tests := []struct {
-		name string
-		bar  market.Bar
-		want Note
-	}{
-		{"the next", with(func(*market.Bar) {}), Accepted},
-		{"trades", with(func(b *market.Bar) { b.Bid, b.Ask = 0, 0 }), Accepted},
-		{"again", good, Duplicate},
-		{"the same minute", with(func(b *market.Bar) { b.Start, b.Close = t0, 1.5 }), OutOfOrder},
-		{"earlier", with(func(b *market.Bar) { b.Start -= 2 * market.MinuteMS }), OutOfOrder},
-		{"half a minute", with(func(b *market.Bar) { b.Start += 30_000 }), BadTime},
-		{"long after", with(func(b *market.Bar) { b.Start += 61 * market.MinuteMS }), Jump},
-		{"crossed", with(func(b *market.Bar) { b.Bid = 2.2 }), Crossed},
-		{"one side", with(func(b *market.Bar) { b.Ask = 0 }), BadPrice},
-		{"low above close", with(func(b *market.Bar) { b.Low = 2.5 }), BadPrice},
-		{"open above high", with(func(b *market.Bar) { b.Open = 4 }), BadPrice},
-		{"NaN", with(func(b *market.Bar) { b.Open = math.NaN() }), BadPrice},
-		{"nothing", market.Bar{}, BadPrice},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			l := newLive(t, LiveOptions{})
-			if n := l.ObserveBar(good); n != Accepted {
-				t.Fatal(n)
-			}
-			if got := l.ObserveBar(tt.bar); got != tt.want {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-			if got := l.features.minutes; (got == 2) != tt.want.Taken() {
-				t.Errorf("%d minutes", got)
-			}
-		})
 	}
 }
 
@@ -370,7 +279,7 @@ func TestLiveRecovers(t *testing.T) {
 					t.Fatalf("quote %d, of minute %v: got %v, want %v", i, s.minute, got, s.want)
 				}
 			}
-			if got := float64(l.Last()-t0) / market.MinuteMS; got != tt.last {
+			if got := float64(l.last.Time-t0) / market.MinuteMS; got != tt.last {
 				t.Errorf("the last quote is of minute %v, want %v", got, tt.last)
 			}
 			if n, why, waiting := l.Refused(); n != 0 || why != Accepted || waiting {
@@ -406,8 +315,8 @@ func TestLiveRecoversFromAWrongClock(t *testing.T) {
 			t.Fatalf("at %d: got %v, want %v", tt.time-t0, got, tt.want)
 		}
 	}
-	if l.Last() != t0+2000 || l.features.minutes != 0 || l.Count(Accepted) != 7 {
-		t.Errorf("last %d, %d minutes, %d accepted", l.Last()-t0, l.features.minutes, l.Count(Accepted))
+	if l.last.Time != t0+2000 || l.features.minutes != 0 || l.Count(Accepted) != 7 {
+		t.Errorf("last %d, %d minutes, %d accepted", l.last.Time-t0, l.features.minutes, l.Count(Accepted))
 	}
 }
 
@@ -423,23 +332,6 @@ func TestWaitingIsRestored(t *testing.T) {
 	}
 	if n := again.Observe(market.Quote{Time: t0 + dayMS + 1, Bid: 10, Ask: 11}); n != Accepted {
 		t.Errorf("got %v", n)
-	}
-	bar := market.Bar{Start: t0 + 2*dayMS, Open: 10, High: 10, Low: 10, Close: 10}
-	if n := again.ObserveBar(bar); n != Jump {
-		t.Fatal(n)
-	}
-	again = restore(t, state(t, again), LiveOptions{})
-	bar.Start += market.MinuteMS
-	if n := again.ObserveBar(bar); n != Accepted || again.features.minutes != 4 {
-		t.Errorf("got %v, %d minutes", n, again.features.minutes)
-	}
-}
-
-func TestLiveOptions(t *testing.T) {
-	for _, jump := range []time.Duration{-1, time.Second} {
-		if _, err := NewLive(LiveOptions{MaxJump: jump}); err == nil {
-			t.Errorf("max jump %v was accepted", jump)
-		}
 	}
 }
 

@@ -11,17 +11,15 @@ const (
 	CrossedKept
 	// Duplicate repeats the last one in every field. Taking it would change nothing.
 	Duplicate
-	// OutOfOrder is earlier than the last one, or is a bar of a minute that quotes have begun.
+	// OutOfOrder is earlier than the last one.
 	OutOfOrder
 	// Crossed has its bid above its ask.
 	Crossed
-	// BadPrice has a price that is zero, negative, not finite or outside 1e-12 to 1e12. A bar is also BadPrice if its
-	// prices are inconsistent or it has only one side of a quote.
+	// BadPrice has a price that is zero, negative, not finite or outside 1e-12 to 1e12.
 	BadPrice
-	// BadTime is before 1973 or after 2199 (for example seconds instead of milliseconds), or is a bar that does not
-	// start on a whole minute.
+	// BadTime is before 1973 or after 2199, for example seconds instead of milliseconds.
 	BadTime
-	// Jump is later than the last one by more than LiveOptions.MaxJump, or as much earlier than one that is in
+	// Jump is later than the last one by more than an hour, or as much earlier than one that is in
 	// question. It waits: if the next observation agrees with it, both are taken.
 	Jump
 	// Ahead is later than LiveOptions.Latest: the clock of the feed or of this machine is wrong.

@@ -27,10 +27,10 @@ func TestNeedsAreTheNaN(t *testing.T) {
 				for _, d := range definitions {
 					lacks := false
 					for _, in := range d.needs {
-						need, l := in.lacks(e)
-						lacks = lacks || l
-						if l && (need.Reason == "" || need.Want < 1 || strings.Contains(need.Reason, "%!")) {
-							t.Fatalf("%s: %+v", d.Name, need)
+						need := in.lacks(e)
+						lacks = lacks || need != ""
+						if strings.Contains(need, "%!") {
+							t.Fatalf("%s: %s", d.Name, need)
 						}
 					}
 					if nan := math.IsNaN(d.value(e)); nan != lacks {
@@ -92,17 +92,16 @@ func TestReadinessOfAWarmUp(t *testing.T) {
 		for ; minute <= step.minutes; minute++ {
 			quote(minute)
 		}
-		r := l.Readiness(step.schema)
-		if got := r.String(); got != step.want {
+		got := l.Readiness(step.schema)
+		if got != step.want {
 			t.Errorf("after %d minutes: got %q, want %q", step.minutes, got, step.want)
 		}
-		if _, ready := l.Vector(step.schema, make([]float64, step.schema.Len())); ready != r.Ready {
-			t.Errorf("after %d minutes: the vector is ready: %v, readiness: %v", step.minutes, ready, r.Ready)
+		if _, ready := l.Vector(step.schema, make([]float64, step.schema.Len())); ready != (got == "ready") {
+			t.Errorf("after %d minutes: the vector is ready: %v, readiness: %s", step.minutes, ready, got)
 		}
 	}
-	r := l.Readiness(v181)
-	if r.Minutes != 1441 || r.AsOf != t0+1441*market.MinuteMS {
-		t.Errorf("got %+v", r)
+	if l.features.minutes != 1441 || l.features.End() != t0+1441*market.MinuteMS {
+		t.Errorf("got %d minutes, as of %d", l.features.minutes, l.features.End())
 	}
 }
 
@@ -121,7 +120,7 @@ func TestReadinessAfterASessionBreak(t *testing.T) {
 			t.Fatal(n)
 		}
 		minute++
-		return l.Readiness(s).String()
+		return l.Readiness(s)
 	}
 	for range 60 {
 		observe()

@@ -21,7 +21,7 @@ func ExampleNewSchema() {
 		price := 100 + math.Sin(float64(i))
 		bars = append(bars, market.Bar{
 			Start: 1_700_006_400_000 + int64(i)*market.MinuteMS,
-			Open:  price, High: price, Low: price, Close: price, Bid: price - 0.01, Ask: price + 0.01,
+			Open:  price, High: price, Low: price, Close: price, Bid: price, Ask: price,
 		})
 	}
 
@@ -29,15 +29,12 @@ func ExampleNewSchema() {
 	if err != nil {
 		panic(err)
 	}
-	online, err := feature.NewLive(feature.LiveOptions{})
-	if err != nil {
-		panic(err)
-	}
+	online := feature.NewLive(feature.LiveOptions{})
 	a, b := make([]float64, trial.Len()), make([]float64, trial.Len())
 	ready, equal := 0, 0
 	for i, bar := range bars {
-		online.ObserveBar(bar)
-		if _, ok := online.Vector(trial, a); ok && offline.Row(i, trial, b) {
+		online.Observe(market.Quote{Time: bar.Start, Bid: bar.Bid, Ask: bar.Ask}) // completes the minute before
+		if _, ok := online.Vector(trial, a); ok && offline.Row(i-1, trial, b) {
 			ready++
 			if fmt.Sprint(a) == fmt.Sprint(b) {
 				equal++
@@ -49,6 +46,6 @@ func ExampleNewSchema() {
 	}
 	fmt.Println(ready, "vectors ready, the same both ways:", equal)
 	// Output:
-	// not ready: vol1m needs 30 returns, has 20
-	// 30 vectors ready, the same both ways: 30
+	// not ready: vol1m needs 30 returns, has 19
+	// 29 vectors ready, the same both ways: 29
 }

@@ -11,16 +11,16 @@ import (
 )
 
 // A snapshot is little-endian: the mark (8 bytes), version and kind (4 bytes each), records with their length before them
-// (4 bytes), and the SHA-256 of everything before it. A Live is one record. Builders is one record with its
-// counts and the number of symbols, then one per symbol in order.
+// (4 bytes), and the SHA-256 of everything before it. The first record has the counts and the number of symbols, then comes
+// one per symbol in order.
 const (
 	snapshotMark = "GLFEATUR"
 	// snapshotVersion changes with the layout, and with any change of Builder that gives its state another meaning.
 	snapshotVersion = 2
 	// oldestVersion is the oldest readable version. It lacks Ahead, the waiting observation and the lengths of days.
 	oldestVersion = 1
-	kindLive      = 1
-	kindBuilders  = 2
+	// kindBuilders is the kind of a snapshot of all symbols.
+	kindBuilders = 2
 
 	// maxRecord is longer than any record: the rings of a full builder take 24 kB.
 	maxRecord = 32 << 10
@@ -90,7 +90,7 @@ func newSealReader(r io.Reader, kind uint32) (*sealReader, error) {
 	case version < oldestVersion || version > snapshotVersion:
 		return nil, fmt.Errorf("%w: it has version %d, this program reads %d to %d", ErrSnapshotVersion, version, oldestVersion, snapshotVersion)
 	case found != kind:
-		return nil, fmt.Errorf("%w: it is of kind %d, want %d (1 is one symbol, 2 all symbols)", ErrSnapshot, found, kind)
+		return nil, fmt.Errorf("%w: it is of kind %d, want %d", ErrSnapshot, found, kind)
 	}
 	s.version = version
 	return s, nil
@@ -136,39 +136,6 @@ func (s *sealReader) close() error {
 		return fmt.Errorf("%w: the checksum does not match: it is damaged", ErrSnapshot)
 	}
 	return nil
-}
-
-// Snapshot writes the state without the options. Equal states give equal bytes. [RestoreLive] reads it.
-func (l *Live) Snapshot(w io.Writer) error {
-	s := newSealWriter(w, kindLive)
-	var e encoder
-	e.live(l)
-	s.record(e.data)
-	return s.close()
-}
-
-// RestoreLive reads what [Live.Snapshot] wrote, and not a byte more. The returned Live continues, bit for bit, as if
-// there had been no break. The errors are [ErrSnapshot], [ErrSnapshotVersion], and those of r.
-func RestoreLive(r io.Reader, opts LiveOptions) (*Live, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
-	s, err := newSealReader(r, kindLive)
-	if err != nil {
-		return nil, err
-	}
-	d, err := s.record()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.close(); err != nil {
-		return nil, err
-	}
-	l := d.live(opts)
-	if err := d.end(); err != nil {
-		return nil, err
-	}
-	return l, nil
 }
 
 // Snapshot writes the state of every symbol without the options. Equal states give equal bytes. Each symbol is as it

@@ -92,8 +92,8 @@ func (e *encoder) live(l *Live) {
 	e.uint(l.refused)
 	e.uint(uint64(l.note))
 	e.bool(l.confirmed)
-	e.quote(l.waiting.quote)
-	e.bar(l.waiting.bar)
+	e.quote(l.waiting)
+	e.bar(market.Bar{}) // in older versions a bar could wait
 }
 
 func (b *Builder) windows() []*window { return []*window{b.squares, b.pairs, b.rsiWindow, b.midWindow} }
@@ -192,6 +192,13 @@ func (d *decoder) slice(into []float64) {
 	}
 }
 
+// fits reports whether the prices of a bar are valid and consistent.
+func fits(b market.Bar) bool {
+	quoted := market.IsPrice(b.Bid) && market.IsPrice(b.Ask)
+	return market.IsPrice(b.Low) && market.IsPrice(b.High) && b.Low <= min(b.Open, b.Close) && max(b.Open, b.Close) <= b.High &&
+		(quoted || b.Bid == 0 && b.Ask == 0)
+}
+
 // bar reads a bar; if there is set, the bar must be valid.
 func (d *decoder) bar(there bool) market.Bar {
 	b := market.Bar{Start: d.int()}
@@ -277,9 +284,9 @@ func (d *decoder) live(opts LiveOptions) *Live {
 		return l
 	}
 	l.confirmed = d.bool()
-	w := observation{quote: d.quote(), bar: d.bar(false)}
-	w.isBar = w.bar != market.Bar{}
-	if w == (observation{}) {
+	w := d.quote()
+	d.bar(false)
+	if w == (market.Quote{}) {
 		return l
 	}
 	judged := l.opts.judge(&w, math.MaxInt64)

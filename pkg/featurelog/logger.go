@@ -1,12 +1,13 @@
 package featurelog
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,21 +37,14 @@ type Options struct {
 	// Instance is part of the file names and separates processes that share a folder: letters, digits and _. It must be
 	// new for every process. The default is 8 random hexadecimal digits.
 	Instance string
+	// Logger, if set, gets failed writes and lost rows.
+	Logger *slog.Logger
 }
 
-var instanceName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
-
-// validate checks the options and fills in defaults.
-func (o *Options) validate() error {
-	if o.Interval == 0 {
-		o.Interval = DefaultInterval
-	}
-	if o.Capacity == 0 {
-		o.Capacity = DefaultCapacity
-	}
-	if o.PartRows == 0 {
-		o.PartRows = DefaultPartRows
-	}
+// complete fills in defaults.
+func (o *Options) complete() error {
+	o.Interval, o.Capacity, o.PartRows = cmp.Or(o.Interval, DefaultInterval), cmp.Or(o.Capacity, DefaultCapacity), cmp.Or(o.PartRows, DefaultPartRows)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Instance == "" {
 		var b [4]byte
 		_, _ = rand.Read(b[:]) // never fails
@@ -61,12 +55,6 @@ func (o *Options) validate() error {
 		return errors.New("dir is missing")
 	case o.Interval < 0:
 		return fmt.Errorf("interval %v: expected more than 0", o.Interval)
-	case o.Capacity < 2:
-		return fmt.Errorf("capacity %d: expected 2 or more", o.Capacity)
-	case o.PartRows < 0:
-		return fmt.Errorf("part rows %d: expected 1 or more", o.PartRows)
-	case !instanceName.MatchString(o.Instance):
-		return fmt.Errorf("instance %q: expected up to 64 letters, digits and _", o.Instance)
 	}
 	return nil
 }
@@ -100,7 +88,7 @@ type failure struct {
 func Open(opts Options) (*Logger, error) { return open(opts, createFile) }
 
 func open(opts Options, create creator) (*Logger, error) {
-	if err := opts.validate(); err != nil {
+	if err := opts.complete(); err != nil {
 		return nil, fmt.Errorf("feature log: %w", err)
 	}
 	if err := durable.MkdirAll(opts.Dir, 0o755); err != nil {
@@ -221,3 +209,9 @@ type Stats struct {
 	LastError                    error
 	LastErrorTime, LastWriteTime time.Time
 }
+
+// Failing reports whether the last write failed.
+func (s Stats) Failing() bool { return s.LastErrorTime.After(s.LastWriteTime) }
+
+// Lost returns how many rows will never be written.
+func (s Stats) Lost() uint64 { return s.Dropped + s.Invalid }

@@ -262,7 +262,7 @@ func TestConcurrentLog(t *testing.T) {
 func TestOptions(t *testing.T) {
 	dir := t.TempDir()
 	for _, bad := range []Options{
-		{}, {Dir: dir, Interval: -1}, {Dir: dir, Capacity: -1}, {Dir: dir, PartRows: -1}, {Dir: dir, Instance: "a/b"},
+		{}, {Dir: dir, Interval: -1},
 	} {
 		if _, err := Open(bad); err == nil {
 			t.Errorf("%+v was taken", bad)

@@ -24,6 +24,9 @@ type writer struct {
 	unsaved int
 	// abandoned counts rows that were not written by the end.
 	abandoned int
+	// failing and lost are what was logged last.
+	failing bool
+	lost    uint64
 }
 
 // creator creates or replaces a file, and returns it open and locked; nil if it has not. Tests inject faults here.
@@ -41,11 +44,28 @@ func (w *writer) run() {
 			w.collect()
 			w.flush()
 			w.abandon()
+			w.report()
 			return
 		}
 		w.collect()
 		w.flush()
+		w.report()
 	}
+}
+
+// report logs changes: whether files are written, and the lost rows.
+func (w *writer) report() {
+	s, log := w.l.Stats(), w.l.opts.Logger
+	switch failing := s.Failing(); {
+	case failing && !w.failing:
+		log.Error("the feature log is not written: rows wait, and are dropped if there are too many", "error", s.LastError, "waiting", s.Pending)
+	case !failing && w.failing:
+		log.Info("the feature log is written again", "waiting", s.Pending)
+	}
+	if lost := s.Lost(); lost > w.lost {
+		log.Warn("rows of the feature log are lost", "rows", lost-w.lost, "rows_lost_total", lost)
+	}
+	w.failing, w.lost = s.Failing(), s.Lost()
 }
 
 // collect takes over the queue and sorts its rows into parts.
@@ -158,7 +178,6 @@ func createFile(path string, write func(w io.Writer, locked bool) error) (io.Clo
 
 // part is a growing file: the rows of one day and schema, of which the first saved rows are on disk.
 type part struct {
-	key partKey
 	// places is how many rows of the usual width one of its rows counts as.
 	places int
 	path   string
@@ -174,7 +193,7 @@ type partKey struct{ day, schema, hash string }
 // newPart starts a part. Its name belongs to this process alone.
 func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
 	name := fmt.Sprintf("%s%s-%s-%06d%s", partPrefix, now.UTC().Format("20060102T150405Z"), instance, seq, partSuffix)
-	return &part{key: key, path: filepath.Join(dir, partition(key.day, key.schema), name)}
+	return &part{path: filepath.Join(dir, partition(key.day, key.schema), name)}
 }
 
 func (p *part) unsaved() int { return len(p.rows) - p.saved }

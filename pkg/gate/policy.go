@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Policy holds the limits for a canary and a promotion as data, so that it can be read, changed and kept with the
@@ -103,10 +105,16 @@ func DefaultPolicy() Policy {
 }
 
 // ParsePolicy reads a policy in YAML. Missing keys have their default. An unknown key, a second document, and a value
-// that is unreadable, null or out of range are errors that name the key.
+// that is unreadable, null or out of range are errors that name the line or the key.
 func ParsePolicy(raw []byte) (Policy, error) {
-	if err := unreadable(raw); err != nil {
+	var document yaml.Node
+	if err := yaml.Unmarshal(raw, &document); err != nil {
 		return Policy{}, fmt.Errorf("policy: %w", err)
+	}
+	for _, n := range document.Content {
+		if err := misread("", n); err != nil {
+			return Policy{}, err
+		}
 	}
 	p := DefaultPolicy()
 	d := yaml.NewDecoder(bytes.NewReader(raw))
@@ -121,6 +129,23 @@ func ParsePolicy(raw []byte) (Policy, error) {
 		return Policy{}, err
 	}
 	return p, nil
+}
+
+// misread returns an error for values that the decoder takes for others: null for the default, and 2.5 of a count for 2.
+func misread(section string, n *yaml.Node) error {
+	var errs []error
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		key, value := section+n.Content[i].Value, n.Content[i+1]
+		switch {
+		case value.Tag == "!!null":
+			errs = append(errs, fmt.Errorf("policy: %s is null: give a value, or leave the key out", key))
+		case key == "min_comparisons" && value.Tag == "!!float":
+			errs = append(errs, fmt.Errorf("policy: %s is %s: want a whole number", key, value.Value))
+		default:
+			errs = append(errs, misread(key+".", value))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // given returns an error if a value is missing that only older evidence lacks: a file cannot switch a rule off.
@@ -281,16 +306,7 @@ func (p Policy) Laxer(other Policy) []string {
 type Duration time.Duration
 
 // String returns the short form: "30m", where time.Duration prints "30m0s".
-func (d Duration) String() string {
-	s := time.Duration(d).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
+func (d Duration) String() string { return text.Duration(time.Duration(d)) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }

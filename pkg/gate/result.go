@@ -40,7 +40,10 @@ func (r Result) number() string {
 	return r.Unit.against(*r.Value, r.Threshold)
 }
 
-// target formats the result's target.
-func (r Result) target() string {
+// Target formats the result's target; "-" without one.
+func (r Result) Target() string {
+	if r.Op == "" {
+		return "-"
+	}
 	return Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
 }

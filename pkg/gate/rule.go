@@ -1,6 +1,10 @@
 package gate
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
+)
 
 // Op is how a value is compared with its threshold.
 type Op string
@@ -96,7 +100,7 @@ func Check(rule Rule, seen Observation) Result {
 		if seen.N == 1 {
 			noun = "sample"
 		}
-		result.Reason = fmt.Sprintf("%s %s, %s needed", grouped(seen.N), noun, grouped(result.MinSamples))
+		result.Reason = fmt.Sprintf("%s %s, %s needed", text.Grouped(seen.N), noun, text.Grouped(result.MinSamples))
 	case holds:
 		result.Verdict = Pass
 	default:
@@ -104,7 +108,7 @@ func Check(rule Rule, seen Observation) Result {
 		if rule.Miss == Inconclusive {
 			result.Verdict = Inconclusive
 		}
-		result.Reason = fmt.Sprintf("%s is not %s", result.number(), result.target())
+		result.Reason = fmt.Sprintf("%s is not %s", result.number(), result.Target())
 	}
 	return result
 }

@@ -40,27 +40,6 @@ const (
 	comparisons = 500
 )
 
-// Group is a named set of rules that are judged together.
-type Group struct {
-	Name  string `json:"name"`
-	Rules []Rule `json:"rules"`
-}
-
-// SLOs returns the default targets in groups. Every call returns a fresh copy that may be changed.
-func SLOs() []Group {
-	return []Group{
-		{"Offline", Offline()},
-		{"Offline evidence", OfflineEvidence()},
-		{"Market data", DataQuality()},
-		{"Table data", TableData()},
-		{"Smoke", Smoke()},
-		{"Smoke integrity", SmokeIntegrity()},
-		{"Shadow", Shadow()},
-		{"Shadow integrity", ShadowIntegrity()},
-		{"Canary", DefaultPolicy().PhaseRules()},
-	}
-}
-
 // Offline lists what a model must reach on held-out data; n is the number of labelled rows, pooled out of time.
 func Offline() []Rule {
 	return []Rule{

@@ -7,17 +7,18 @@ import (
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // rows returns the scorecard as a table.
 func (c Scorecard) rows() *table.Table {
 	t := table.New("SLO", "target", ">achieved", ">n", "verdict", "reason")
 	for _, r := range c.Results {
-		target := r.target()
+		target := r.Target()
 		if r.Op == "" {
 			target = "-"
 		}
-		t.Row(r.Name, target, r.Achieved(), grouped(r.N), r.Verdict.known(), r.Reason)
+		t.Row(r.Name, target, r.Achieved(), text.Grouped(r.N), r.Verdict.known(), r.Reason)
 	}
 	return t
 }

@@ -89,12 +89,3 @@ func tidy(value float64) float64 {
 	}
 	return t
 }
-
-// grouped formats a count with thousands separators: 1,000.
-func grouped(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}

@@ -32,18 +32,22 @@ type Carrier interface {
 	Put(ctx context.Context, envelope []byte, version uint64) (uint64, error)
 	// Admit sends an admission to an executor.
 	Admit(ctx context.Context, executor string, envelope []byte) error
-	// Stop stores a stop of the kind, and sends it to all executors even if it cannot be stored. An abort does not replace a
-	// kill: an executor that was away must still obey it.
+	// Stop stores a stop of the kind, and sends it to all executors even if it cannot be stored: then the error is an
+	// [ErrNotStored]. An abort does not replace a kill: an executor that was away must still obey it.
 	Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error
 	// PublishReport sends a report, which may be lost.
 	PublishReport(ctx context.Context, executor string, report []byte) error
-	// Reports hands over the reports of all executors until ctx ends or it cannot go on.
+	// Reports hands over the reports of all executors until ctx ends or it cannot go on. A message that cannot be one of the executor
+	// whose subject it has is nil, so that it can be counted.
 	Reports(ctx context.Context, take func([]byte)) error
 	// PublishBlocks stores blocks. Those with the key of stored ones may be dropped.
 	PublishBlocks(ctx context.Context, executor, key string, blocks []byte) error
-	// Blocks hands over all stored blocks, and returns.
+	// Blocks hands over all stored blocks, and returns. A message is nil as in Reports.
 	Blocks(ctx context.Context, take func([]byte)) error
 }
 
 // ErrVersion is the error of Put if somebody else has replaced the record.
 var ErrVersion = errors.New("the record was replaced by another controller")
+
+// ErrNotStored is the error of Stop if the stop was sent, but executors that start later or are away do not see it.
+var ErrNotStored = errors.New("the stop is not stored")

@@ -35,6 +35,10 @@ type Follower struct {
 	late    bool
 	// At zero the uptime of the session was at most 0, by a clock that has not drifted since made.
 	zero, made time.Time
+	// The session began in the time from earliest to latest.
+	earliest, latest time.Time
+	// since is when somebody has last aborted this executor alone; zero if nobody has. A session that began before it is not obeyed.
+	since time.Time
 }
 
 type nonce struct {
@@ -60,6 +64,9 @@ type State struct {
 	Body     string `json:"body"`
 	// Held stops records up to this revision: somebody has aborted them.
 	Held uint64 `json:"held"`
+	// Aborted is set if somebody has aborted this executor alone, until a session that began later is obeyed. A new process calls
+	// [Follower.Hold], since it does not know when that was.
+	Aborted bool `json:"aborted,omitempty"`
 	// Kills are the ids of the last kills that were obeyed.
 	Kills []string `json:"kills,omitempty"`
 }
@@ -77,13 +84,31 @@ func (f *Follower) State() State {
 	return s
 }
 
-// Session returns the session that has admitted the process; empty without one. It is also empty if the admission took long to
-// come: every lease is then that much shorter, and the next report gets another admission.
-func (f *Follower) Session() string {
-	if f.late {
+// Session returns the session that has admitted the process; empty without one. It is also empty if another admission may help,
+// which the next report then gets: the last one took long to come, so that every lease is that much shorter; the record has lapsed,
+// perhaps because the machine of the operator was suspended, and its uptime with it; or it is not known whether the session
+// began after an abort of this executor.
+func (f *Follower) Session(now time.Time) string {
+	lapsed := f.record != nil && !idle(f.record) && f.record.GetSession() == f.session && !now.Before(f.until(now))
+	unsure := f.earliest.Before(f.since) && !f.latest.Before(f.since)
+	if f.late || lapsed || unsure {
 		return ""
 	}
 	return f.session
+}
+
+// earlier reports whether the session may have begun before somebody has aborted this executor. If the machine of the operator was
+// suspended, the bounds contradict each other.
+func (f *Follower) earlier() bool { return f.earliest.Before(f.since) || f.latest.Before(f.since) }
+
+// idle reports whether a record lets no executor do anything.
+func idle(r *fleetv1.Record) bool {
+	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
+}
+
+// until returns when the lease of the record ends.
+func (f *Follower) until(now time.Time) time.Time {
+	return f.zeroAt(now).Add(f.record.GetUptime().AsDuration() + f.record.GetLease().AsDuration())
 }
 
 // Lease returns the lease of the newest record; 0 without one.
@@ -152,10 +177,19 @@ func (f *Follower) Admission(envelope []byte, now time.Time) error {
 		return refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
 	}
 	made := f.nonces[i].made
-	zero := made.Add(-a.GetUptime().AsDuration())
+	uptime := a.GetUptime().AsDuration()
+	zero := made.Add(-uptime)
 	late := now.Sub(made) > ReportPeriod
+	// The session has signed between the nonce and now, and its clock may have drifted since it began.
+	earliest, latest := zero.Add(-uptime/maxDrift), now.Add(uptime/maxDrift-uptime)
 	if a.GetSession() == f.session {
 		late = late && f.late
+		if earliest.Before(f.earliest) {
+			earliest = f.earliest
+		}
+		if latest.After(f.latest) {
+			latest = f.latest
+		}
 		// Both answers bound the same moment, so the later bound is the better one.
 		if best := f.zeroAt(now); zero.Add(-now.Sub(made) / maxDrift).Before(best) {
 			zero, made = best, now
@@ -164,7 +198,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) error {
 	} else {
 		f.least = a.GetRevision()
 	}
-	f.session, f.made, f.zero, f.late = a.GetSession(), made, zero, late
+	f.session, f.made, f.zero, f.late, f.earliest, f.latest = a.GetSession(), made, zero, late, earliest, latest
 	return nil
 }
 
@@ -191,8 +225,11 @@ func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
 	return s, nil
 }
 
-// Hold stops the records up to the highest revision that was seen: somebody has aborted this executor alone.
-func (f *Follower) Hold() { f.state.Held = max(f.state.Held, f.state.Revision) }
+// Hold stops all sessions that began before now: somebody has aborted this executor alone. Their records may still be under way, with
+// revisions that were not seen yet. No time of day counts, so that a wrong clock locks no executor out.
+func (f *Follower) Hold(now time.Time) {
+	f.state.Held, f.state.Aborted, f.since = max(f.state.Held, f.state.Revision), true, now
+}
 
 // Orders are what an executor does.
 type Orders struct {
@@ -213,11 +250,12 @@ func (f *Follower) Orders(now time.Time) Orders {
 	if r == nil {
 		return Orders{Why: "no record of the group was seen"}
 	}
-	zero := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
-	until := f.zeroAt(now).Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())
+	until := f.until(now)
 	switch {
-	case zero:
+	case idle(r):
 		return Orders{}
+	case f.session == r.GetSession() && f.earlier():
+		return Orders{Why: "this executor was aborted: only a run that began later is obeyed"}
 	case r.GetRevision() <= f.state.Held:
 		return Orders{Why: fmt.Sprintf("revision %d was aborted: only a higher one is obeyed", r.GetRevision())}
 	case f.session != r.GetSession() || r.GetRevision() < f.least:
@@ -225,6 +263,7 @@ func (f *Follower) Orders(now time.Time) Orders {
 	case !now.Before(until):
 		return Orders{Why: fmt.Sprintf("record %d was not renewed for %v", r.GetRevision(), r.GetLease().AsDuration())}
 	}
+	f.state.Aborted = false
 	return Orders{Record: r, Percent: r.GetPercent(), Until: until}
 }
 

@@ -81,14 +81,14 @@ func TestLateAdmission(t *testing.T) {
 	if got := left(); got > 18*time.Second || got < 17*time.Second {
 		t.Errorf("%v are left, want 12 s less than the lease", got)
 	}
-	if d.f.Session() != "" || !d.s.Due(d.report(), d.now) {
+	if d.f.Session(d.now) != "" || !d.s.Due(d.report(), d.now) {
 		t.Error("the executor does not ask for a better admission")
 	}
 	d.admit(d.admission(), "")
 	if got := left(); got < lease-time.Millisecond || got > lease {
 		t.Errorf("%v are left after a better admission, want the lease", got)
 	}
-	if d.f.Session() != d.s.ID() || d.s.Due(d.report(), d.now) {
+	if d.f.Session(d.now) != d.s.ID() || d.s.Due(d.report(), d.now) {
 		t.Error("the executor asks for another admission")
 	}
 	// A worse one changes nothing, and neither does an older one.
@@ -96,7 +96,7 @@ func TestLateAdmission(t *testing.T) {
 	d.after(5 * time.Second)
 	e, err = d.s.Admit(worse, d.now)
 	d.admit(d.signed(e, err), "")
-	if got := left(); got < lease-5*time.Second-10*time.Millisecond || d.f.Session() == "" {
+	if got := left(); got < lease-5*time.Second-10*time.Millisecond || d.f.Session(d.now) == "" {
 		t.Errorf("%v are left after a worse admission", got)
 	}
 	d.after(readmit)
@@ -255,21 +255,146 @@ func TestStops(t *testing.T) {
 	d.obeys(0)
 	d.take(d.change(observe(30, lease)), "")
 	d.obeys(30)
-	d.f.Hold()
-	d.obeys(0)
-	d.take(d.renew(), "")
-	d.obeys(0)
-	d.take(d.change(observe(40, lease)), "")
-	d.obeys(40)
 	for range MaxKills + 1 {
 		stop(kill, 1, "")
 	}
 	if n := len(d.f.State().Kills); n != MaxKills {
 		t.Errorf("%d kills are remembered, want %d", n, MaxKills)
 	}
-	d.obeys(40)
+	d.obeys(30)
 	if _, err := Stop(d.signer, "desk-a", "", abort, 0, "", d.now); err == nil {
 		t.Error("a stop without a revision stops nothing, and is signed")
+	}
+}
+
+// An abort of this executor alone holds for every record of the sessions that began before it, also for one that was under way. A
+// session that began later is obeyed, also by a new process.
+func TestHold(t *testing.T) {
+	aborted := "this executor was aborted: only a run that began later is obeyed"
+	// begin begins another session.
+	begin := func(d *desk) { d.s = NewSession("desk-a", "test", d.signer, d.now) }
+	t.Run("the same process", func(t *testing.T) {
+		d := newDesk(t)
+		d.take(d.change(observe(10, lease)), "")
+		d.admit(d.admission(), "")
+		d.obeys(10)
+		d.after(time.Second)
+		underWay := d.change(observe(20, lease))
+		d.f.Hold(d.now)
+		d.obeys(0)
+		d.take(underWay, "")
+		d.obeys(0)
+		d.after(time.Minute)
+		d.take(d.change(observe(30, lease)), "")
+		d.admit(d.admission(), "")
+		d.obeys(0)
+		if o := d.f.Orders(d.now); o.Why != aborted {
+			t.Errorf("at 0 %% because %q", o.Why)
+		}
+		if d.f.Session(d.now) == "" {
+			t.Error("it asks for admissions, which cannot help")
+		}
+		d.after(time.Second)
+		begin(d)
+		d.take(d.change(observe(40, lease)), "")
+		d.admit(d.admission(), "")
+		d.obeys(40)
+		if d.f.State().Aborted {
+			t.Error("a restart forgets that a later session is obeyed")
+		}
+	})
+	t.Run("a session that was not seen before", func(t *testing.T) {
+		d := newDesk(t)
+		d.after(time.Second)
+		underWay := d.change(observe(10, lease))
+		d.f.Hold(d.now)
+		d.after(time.Second)
+		d.take(underWay, "")
+		d.admit(d.admission(), "")
+		d.obeys(0)
+	})
+	t.Run("a restart", func(t *testing.T) {
+		d := newDesk(t)
+		d.f.Hold(d.now)
+		d.after(time.Second)
+		d.f = d.restarted(d.f.State())
+		d.take(d.change(observe(10, lease)), "")
+		d.admit(d.admission(), "")
+		d.obeys(0)
+		d.after(time.Second)
+		begin(d)
+		d.take(d.change(observe(20, lease)), "")
+		d.admit(d.admission(), "")
+		d.obeys(20)
+	})
+	t.Run("an answer that is not sure", func(t *testing.T) {
+		d := newDesk(t)
+		late := d.report()
+		d.after(time.Second)
+		d.f.Hold(d.now)
+		d.after(100 * time.Millisecond)
+		begin(d)
+		d.take(d.change(observe(10, lease)), "")
+		e, err := d.s.Admit(late, d.now)
+		d.admit(d.signed(e, err), "")
+		d.obeys(0)
+		if d.f.Session(d.now) != "" || !d.s.Due(d.report(), d.now) {
+			t.Error("the executor does not ask for another answer")
+		}
+		d.admit(d.admission(), "")
+		d.obeys(10)
+	})
+	t.Run("a session of an operator that was suspended", func(t *testing.T) {
+		d := newDesk(t)
+		d.take(d.change(observe(10, lease)), "")
+		d.admit(d.admission(), "")
+		d.after(time.Minute)
+		d.f.Hold(d.now)
+		d.after(time.Hour)
+		operator := d.now.Add(-time.Hour - 30*time.Second) // its uptime is 30 s, and seems to have begun after the abort
+		_, e, err := d.s.Change(observe(20, lease), 0, operator)
+		d.take(d.signed(e, err), "")
+		e, err = d.s.Admit(d.report(), operator)
+		d.admit(d.signed(e, err), "")
+		d.obeys(0)
+		if o := d.f.Orders(d.now); o.Why != aborted {
+			t.Errorf("at 0 %% because %q", o.Why)
+		}
+	})
+	t.Run("a reset", func(t *testing.T) {
+		d := newDesk(t)
+		d.take(d.change(observe(10, lease)), "")
+		d.f.Hold(d.now)
+		e, err := d.s.Reset(d.report(), d.now)
+		d.admit(d.signed(e, err), "")
+		d.take(d.renew(), "")
+		d.admit(d.admission(), "")
+		d.obeys(10)
+	})
+}
+
+// The machine of the operator was suspended, and its clock stood still. The next answer puts the share in force again.
+func TestSuspendedOperator(t *testing.T) {
+	d := newDesk(t)
+	d.take(d.change(observe(10, lease)), "")
+	d.admit(d.admission(), "")
+	d.obeys(10)
+	const slept = time.Hour
+	d.after(slept)
+	d.obeys(0)
+	operator := func() time.Time { return d.now.Add(-slept) }
+	_, e, err := d.s.Renew(operator())
+	d.take(d.signed(e, err), "")
+	d.obeys(0) // it seems to be an hour old
+	report := d.report()
+	if !d.s.Due(report, operator()) {
+		t.Fatal("the executor does not ask for an admission")
+	}
+	e, err = d.s.Admit(report, operator())
+	d.admit(d.signed(e, err), "")
+	d.obeys(10)
+	if d.f.Session(d.now) == "" {
+		t.Error("the executor asks for another admission")
 	}
 }
 

@@ -53,8 +53,11 @@ const (
 
 	// MaxEnvelope bounds a signed message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
 	MaxEnvelope = 192 << 10
-	// MaxReport bounds a report, and a message with blocks, in bytes.
+	// MaxReport bounds a report, in bytes.
 	MaxReport = 256 << 10
+	// MaxBlocks bounds a message with the record of a block, in bytes: 2 x 200 bins with a count of up to 10 bytes for each of two
+	// labels are 9 kB.
+	MaxBlocks = 15 << 10
 	// MaxRevision is the largest revision: 2^53, up to which JSON numbers are exact.
 	MaxRevision = 1 << 53
 	maxName     = 128

@@ -46,7 +46,11 @@ func newDesk(t testing.TB) *desk {
 
 // restarted returns a follower of a new process that continues from the state.
 func (d *desk) restarted(s State) *Follower {
-	return NewFollower(Member{Group: "desk-a", Executor: "executor-1", Instance: d.now.String(), Keys: d.signer.Public()}, s)
+	f := NewFollower(Member{Group: "desk-a", Executor: "executor-1", Instance: d.now.String(), Keys: d.signer.Public()}, s)
+	if s.Aborted {
+		f.Hold(d.now)
+	}
+	return f
 }
 
 func (d *desk) after(by time.Duration) { d.now = d.now.Add(by) }
@@ -54,7 +58,7 @@ func (d *desk) after(by time.Duration) { d.now = d.now.Add(by) }
 // report returns a report that the follower's process makes now.
 func (d *desk) report() *fleetv1.Report {
 	return &fleetv1.Report{
-		ExecutorId: d.f.m.Executor, InstanceId: d.f.m.Instance, Nonce: d.f.Nonce(d.now), Session: d.f.Session(),
+		ExecutorId: d.f.m.Executor, InstanceId: d.f.m.Instance, Nonce: d.f.Nonce(d.now), Session: d.f.Session(d.now),
 	}
 }
 

@@ -23,8 +23,9 @@ type world struct {
 	drift  float64
 	s      *Session
 	f      *Follower
-	// revision is the highest that was issued.
+	// revision is the highest that was issued. sessions is when each began, in true time.
 	revision uint64
+	sessions map[string]time.Duration
 
 	records    []sentRecord
 	admissions []sentAdmission
@@ -60,13 +61,15 @@ type seen struct {
 	admission *sentAdmission
 	stop      *sentStop
 	nonce     string
-	held      bool
+	// held is an abort of this executor alone, in true time. obeyed is set if a share was in force then.
+	held   *time.Duration
+	obeyed bool
 	// forgot is set if the executor has lost its state in a restart or a reset.
 	forgot bool
 }
 
 func newWorld(signer *dsse.Signer, drift float64) *world {
-	w := &world{signer: signer, began: time.Now().Add(-50 * 24 * time.Hour), drift: drift}
+	w := &world{signer: signer, began: time.Now().Add(-50 * 24 * time.Hour), drift: drift, sessions: map[string]time.Duration{}}
 	w.session()
 	w.start(State{})
 	return w
@@ -80,10 +83,16 @@ func (w *world) now() time.Time {
 // operator is the time of the operator's clock.
 func (w *world) operator() time.Time { return time.Unix(1_800_000_000, 0).Add(w.truth) }
 
-func (w *world) session() { w.s = NewSession("g", "", w.signer, w.operator()) }
+func (w *world) session() {
+	w.s = NewSession("g", "", w.signer, w.operator())
+	w.sessions[w.s.ID()] = w.truth
+}
 
 func (w *world) start(s State) {
 	w.f = NewFollower(Member{Group: "g", Executor: "e", Instance: fmt.Sprint(len(w.seen)), Keys: w.signer.Public()}, s)
+	if s.Aborted {
+		w.f.Hold(w.now())
+	}
 }
 
 // issue keeps a new record.
@@ -169,8 +178,9 @@ var steps = []struct {
 		w.seen = append(w.seen, seen{at: w.now(), stop: s})
 	}},
 	{"abort of this one", func(w *world, _ func(int) int) {
-		w.f.Hold()
-		w.seen = append(w.seen, seen{at: w.now(), held: true})
+		at := w.truth
+		w.f.Hold(w.now())
+		w.seen = append(w.seen, seen{at: w.now(), held: &at})
 	}},
 	{"restart", func(w *world, _ func(int) int) {
 		w.seen = append(w.seen, seen{at: w.now()})
@@ -191,6 +201,9 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 	var newest, here *sentRecord // of all time, and taken by this process
 	var admitted []*sentAdmission
 	var held uint64
+	// aborted is when this executor alone was, pending is set until a later session is obeyed. A new process does not know when.
+	var aborted *time.Time
+	pending := false
 	newer := func(a, b *sentRecord) bool {
 		if a.record.GetRevision() != b.record.GetRevision() {
 			return a.record.GetRevision() > b.record.GetRevision()
@@ -209,7 +222,7 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 			at, known := nonces[e.admission.nonce]
 			if known && e.at.Sub(at) <= 30*time.Second {
 				if p, _ := w.model(i, e.at); p == 0 {
-					newest, here, admitted, held = nil, nil, nil, 0
+					newest, here, admitted, held, aborted, pending = nil, nil, nil, 0, nil, false
 					restart()
 				}
 			}
@@ -221,21 +234,28 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 			}
 		case e.stop != nil:
 			held = max(held, e.stop.revision)
-		case e.held:
+		case e.obeyed:
+			pending = false
+		case e.held != nil:
+			aborted, pending = &e.at, true
 			if newest != nil {
 				held = max(held, newest.record.GetRevision())
 			}
 		default:
 			restart()
-			here, admitted = nil, nil
+			here, admitted, aborted = nil, nil, nil
 			if e.forgot {
-				newest, held = nil, 0
+				newest, held, pending = nil, 0, false
+			}
+			if pending {
+				aborted = &e.at
 			}
 		}
 	}
 	if here == nil || here.record.GetPercent() == 0 || here.record.GetRevision() <= held {
 		return 0, time.Time{}
 	}
+	later := aborted == nil
 	// The admissions that count are those of the newest session, since it has become the newest.
 	for i := len(admitted) - 1; i >= 0; i-- {
 		a := admitted[i]
@@ -248,8 +268,10 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 		if end := nonces[a.nonce].Add(here.record.GetUptime().AsDuration() - a.uptime + modelLease); end.After(until) {
 			until = end
 		}
+		// The session has run for the uptime when the report was made, or less. Clocks may differ by 100 ppm.
+		later = later || !nonces[a.nonce].Add(-a.uptime-a.uptime/10_000).Before(*aborted)
 	}
-	if !now.Before(until) {
+	if !now.Before(until) || !later {
 		return 0, time.Time{}
 	}
 	return here.record.GetPercent(), until
@@ -271,15 +293,24 @@ func (w *world) check() error {
 	if o.Percent == 0 {
 		return nil
 	}
-	// The invariants: the share is that of the newest record that was seen, and its last renewal was issued within the lease.
+	w.seen = append(w.seen, seen{at: now, obeyed: true})
+	// The invariants: the share is that of the newest record that was seen, its session began after the last abort of this executor
+	// alone, and its last renewal was issued within the lease.
 	var seen *fleetv1.Record
+	held := time.Duration(-1)
 	for _, e := range w.seen {
 		if e.forgot {
-			seen = nil
+			seen, held = nil, -1
 		}
 		if e.record != nil && (seen == nil || e.record.record.GetRevision() > seen.GetRevision()) {
 			seen = e.record.record
 		}
+		if e.held != nil {
+			held = *e.held
+		}
+	}
+	if began := w.sessions[o.Record.GetSession()]; began < held {
+		return fmt.Errorf("obeys a session that began %v before this executor was aborted", held-began)
 	}
 	if o.Percent > seen.GetPercent() {
 		return fmt.Errorf("obeys %g %%, but the newest record that was seen has %g %%", o.Percent, seen.GetPercent())

@@ -1,12 +1,11 @@
 package market
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
-	"time"
 )
 
 // SimulateOptions describe the simulated market. The zero value is the default market.
@@ -15,72 +14,16 @@ type SimulateOptions struct {
 	Seed uint64
 	// Days is the length in days of 24 hours, 1 to 3660. 0 means 42.
 	Days int
-	// Start is the first instant, on a minute. The zero time means 2025-01-06 00:00 UTC, a Monday.
-	Start time.Time
 	// Symbol is the instrument. Empty means "SIM-PERP".
 	Symbol string
-	// StartPrice is the mid at Start. 0 means 50,000.
-	StartPrice float64
-	// TickSize is the price step, at most a thousandth of StartPrice. 0 means 0.5.
-	TickSize float64
-	// Drift changes the regime for some days. The zero value changes nothing.
-	Drift Drift
 }
 
-// Drift is a period with another regime. It does not change the times of quotes, nor anything before it.
-type Drift struct {
-	// Day is the day on which the drift starts, 0 for the first. Days is its length; 0 means until the end.
-	Day, Days int
-	// Volatility and Spread multiply volatility and spread independently. 0 means 1.
-	Volatility, Spread float64
-}
-
-func (o SimulateOptions) withDefaults() SimulateOptions {
-	if o.Days == 0 {
-		o.Days = 42
-	}
-	if o.Start.IsZero() {
-		o.Start = time.Date(2025, 1, 6, 0, 0, 0, 0, time.UTC)
-	}
-	if o.Symbol == "" {
-		o.Symbol = "SIM-PERP"
-	}
-	if o.StartPrice == 0 {
-		o.StartPrice = 50_000
-	}
-	if o.TickSize == 0 {
-		o.TickSize = 0.5
-	}
-	if o.Drift.Volatility == 0 {
-		o.Drift.Volatility = 1
-	}
-	if o.Drift.Spread == 0 {
-		o.Drift.Spread = 1
-	}
-	return o
-}
-
-func (o SimulateOptions) validate() error {
-	within := func(x, low, high float64) bool { return x >= low && x <= high } // false for NaN
-	startMS := o.Start.UnixMilli()
-	switch {
-	case o.Days < 1 || o.Days > 3660:
-		return fmt.Errorf("days %d: want 1 to 3660", o.Days)
-	case startMS%MinuteMS != 0 || o.Start.Nanosecond() != 0:
-		return fmt.Errorf("start %v: want a whole minute", o.Start)
-	case startMS < minTimeMS || startMS > maxTimeMS-3660*24*60*MinuteMS:
-		return fmt.Errorf("start %v: want 1973 to 2189", o.Start)
-	case !within(o.StartPrice, 1e-6, 1e9):
-		return fmt.Errorf("start price %v: want 1e-6 to 1e9", o.StartPrice)
-	case !within(o.TickSize, o.StartPrice*1e-8, o.StartPrice*1e-3):
-		return fmt.Errorf("tick size %v: want 1e-8 to 1e-3 of the start price %v", o.TickSize, o.StartPrice)
-	case o.Drift.Day < 0 || o.Drift.Days < 0:
-		return errors.New("drift: want a day and a number of days of 0 or more")
-	case !within(o.Drift.Volatility, 0.01, 100) || !within(o.Drift.Spread, 0.01, 100):
-		return errors.New("drift: want multipliers of 0.01 to 100")
-	}
-	return nil
-}
+const (
+	// startMS is the first instant: 2025-01-06 00:00 UTC, a Monday.
+	startMS = 1_736_121_600_000
+	// startPrice is the mid at the start, tickSize the price step.
+	startPrice, tickSize = 50_000, 0.5
+)
 
 // Simulation is a simulated market. It stores no quotes: they are generated on demand, the same each time.
 type Simulation struct {
@@ -96,9 +39,9 @@ type Simulation struct {
 // The same options give bit-identical quotes on one platform, and on others as long as math.Exp and math.Log round
 // alike. Prices are rounded to ticks, so a difference in a last bit hardly ever shows.
 func Simulate(opts SimulateOptions) (*Simulation, error) {
-	opts = opts.withDefaults()
-	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("simulate: %w", err)
+	opts.Days, opts.Symbol = cmp.Or(opts.Days, 42), cmp.Or(opts.Symbol, "SIM-PERP")
+	if opts.Days < 1 || opts.Days > 3660 {
+		return nil, fmt.Errorf("simulate: days %d: want 1 to 3660", opts.Days)
 	}
 	return &Simulation{opts: opts}, nil
 }
@@ -127,39 +70,28 @@ func (s *Simulation) Quotes() iter.Seq[Quote] {
 	return func(yield func(Quote) bool) {
 		rng := rand.New(rand.NewPCG(s.opts.Seed, 0x677265656e6c6967)) // "greenlig"
 		vol := newVolatility(rng)
-		book := newBook(rng, s.opts)
-		start := s.opts.Start.UnixMilli()
+		book := &book{rng: rng, price: math.Log(startPrice)}
 		var gaps []float64
 		for minute := range s.opts.Days * 24 * 60 {
-			at := start + int64(minute)*MinuteMS
+			at := startMS + int64(minute)*MinuteMS
 			state := vol.next(at)
-			regime := s.opts.Drift.at(minute)
-			jump := float64(vol.jump(state) * regime.Volatility)
+			jump := vol.jump(state)
 			gaps = spacings(rng, quotesAMinute(rng, state), gaps)
 			passed, last := 0.0, at-1
 			for i, gap := range gaps[:len(gaps)-1] {
-				book.move(state.sigma*regime.Volatility, gap)
+				book.move(state.sigma, gap)
 				if i == 0 {
 					book.price += jump
 				}
 				passed += gap
 				last = max(last+1, at+int64(passed*MinuteMS))
-				if !yield(book.quote(last, state, regime)) {
+				if !yield(book.quote(last, state)) {
 					return
 				}
 			}
-			book.move(state.sigma*regime.Volatility, gaps[len(gaps)-1])
+			book.move(state.sigma, gaps[len(gaps)-1])
 		}
 	}
-}
-
-// at returns the regime of a minute.
-func (d Drift) at(minute int) Drift {
-	day := minute / (24 * 60)
-	if day >= d.Day && (d.Days == 0 || day < d.Day+d.Days) {
-		return d
-	}
-	return Drift{Volatility: 1, Spread: 1}
 }
 
 // quotesAMinute draws the number of quotes in a minute, 1 to 40: activity grows with volatility.
@@ -192,7 +124,6 @@ type book struct {
 	// price is the log of the efficient price, noise the deviation of the mid from it, and spread the deviation of the
 	// log spread from what volatility explains; both revert.
 	price, noise, spread float64
-	perUnit, tick        float64
 }
 
 const (
@@ -206,37 +137,21 @@ const (
 	bookNoise, bookPersistence     = 0.25, 0.70 // in spreads
 )
 
-func newBook(rng *rand.Rand, opts SimulateOptions) *book {
-	b := &book{rng: rng, price: math.Log(opts.StartPrice), tick: opts.TickSize}
-	// Dividing by a whole number of ticks per unit gives 50000.1; multiplying by 0.1 gives 50000.100000000006.
-	if per := math.Round(1 / opts.TickSize); per >= 1 && math.Abs(per*opts.TickSize-1) < 1e-12 {
-		b.perUnit = per
-	}
-	return b
-}
-
 // move moves the efficient price for a share of a minute.
 func (b *book) move(sigmaBP, share float64) {
 	b.price += float64(sigmaBP * 1e-4 * math.Sqrt(share) * b.rng.NormFloat64())
 }
 
-func (b *book) quote(at int64, state volState, regime Drift) Quote {
+func (b *book) quote(at int64, state volState) Quote {
 	b.spread = ar1(b.rng, b.spread, spreadPersistence, spreadNoise)
 	b.noise = ar1(b.rng, b.noise, bookPersistence, bookNoise)
-	widthBP := spreadBP * math.Exp(float64(spreadResponse*state.log)+b.spread) * regime.Spread
+	widthBP := spreadBP * math.Exp(float64(spreadResponse*state.log)+b.spread)
 	mid := math.Exp(b.price + float64(b.noise*widthBP*1e-4))
 	half := mid * widthBP * 0.5e-4
 	// Rounding outwards, as a market maker does, keeps bid below ask.
-	bid := max(1, math.Floor((mid-half)/b.tick))
-	ask := max(bid+1, math.Ceil((mid+half)/b.tick))
-	return Quote{Time: at, Bid: b.toPrice(bid), Ask: b.toPrice(ask), BidSize: b.size(), AskSize: b.size()}
-}
-
-func (b *book) toPrice(ticks float64) float64 {
-	if b.perUnit > 0 {
-		return ticks / b.perUnit
-	}
-	return ticks * b.tick
+	bid := max(1, math.Floor((mid-half)/tickSize))
+	ask := max(bid+1, math.Ceil((mid+half)/tickSize))
+	return Quote{Time: at, Bid: bid * tickSize, Ask: ask * tickSize, BidSize: b.size(), AskSize: b.size()}
 }
 
 // size draws a log-normal size in units of 0.001.

@@ -88,7 +88,7 @@ func (v *volatility) jump(s volState) float64 {
 	if chance > jumpsADay/(24*60)*math.Exp(jumpResponse*s.log) {
 		return 0
 	}
-	jump := (jumpLeast + float64(jumpMore*size)) * s.sigma * 1e-4
+	jump := float64((jumpLeast + float64(jumpMore*size)) * s.sigma * 1e-4)
 	if !up {
 		jump = -jump
 	}

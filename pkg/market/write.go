@@ -57,8 +57,8 @@ func WriteBars(w io.Writer, s *Series) error {
 	return nil
 }
 
-// WriteQuotes writes quotes as CSV for marketfile.ReadQuotes: ts_ms (Unix milliseconds UTC), bid, ask, bid_size, ask_size.
-// It returns exactly the same numbers.
+// WriteQuotes writes quotes as CSV for marketfile.Read: ts_ms (Unix milliseconds UTC), bid, ask, bid_size, ask_size.
+// The numbers are read back unchanged.
 func WriteQuotes(w io.Writer, symbol string, simulated bool, quotes iter.Seq[Quote]) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,bid,ask,bid_size,ask_size\n", comment{symbol, simulated})

@@ -116,14 +116,14 @@ func TestReadNothingLeft(t *testing.T) {
 func TestReadCrossed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "bars.csv", "timestamp,open,high,low,close,bid,ask\n2024-01-02 00:01:00,10,10,10,10,11,9\n2024-01-02 00:02:00,10,10,10,10,9,9\n")
-	if _, err := Read(file, Options{Crossed: CrossedBad}); err == nil {
-		t.Error("crossed bad: got no error")
+	if _, err := Read(file, Options{}); err == nil {
+		t.Error("got no error")
 	}
-	s, err := Read(file, Options{Crossed: CrossedKeep})
+	s, err := Read(file, Options{MaxBadRows: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Crossed != 1 || len(s.Bars) != 2 {
-		t.Errorf("got %d crossed of %d bars, want 1 of 2", s.Crossed, len(s.Bars))
+	if s.Dropped[ReasonCrossed] != 1 || len(s.Bars) != 1 {
+		t.Errorf("left out %v, %d bars are left: want 1 crossed and 1", s.Dropped, len(s.Bars))
 	}
 }

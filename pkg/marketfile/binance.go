@@ -61,7 +61,7 @@ func parseMessage(line string) (int64, message, error) {
 // quoteCapture returns a function that reads a bookTicker message as a quote and passes trades on. It uses the receive
 // time: that is what a trader could have known, and spot quotes have no other. Messages of other streams are skipped.
 func (r *reading) quoteCapture(f stored, trade func(time int64, size float64)) func(line string) (market.Quote, bool, error) {
-	keep, ahead := r.opts.keepCrossed(false), r.opts.clock(0).ahead
+	ahead := r.opts.clock(0).ahead
 	return func(line string) (q market.Quote, ok bool, err error) {
 		at, m, err := parseMessage(line)
 		if err != nil {
@@ -97,7 +97,7 @@ func (r *reading) quoteCapture(f stored, trade func(time int64, size float64)) f
 		if q.AskSize, err = parseSize("A", m.Data.AskSize); err != nil {
 			return q, false, err
 		}
-		err = checkQuote("b", q.Bid, q.Ask, keep)
+		err = checkQuote("b", q.Bid, q.Ask, false)
 		return q, err == nil, err
 	}
 }

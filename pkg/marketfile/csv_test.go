@@ -64,32 +64,30 @@ func TestReadCSV(t *testing.T) {
 func TestReadQuotesCSV(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "xyz.csv", "time,Bid,Ask,BidSize,ask_size\n1704153600.5,10,11,1,2\n1704153600.5,10,12,,3\n1704153601,9,12,0,0\n1704153600,9,12,0,0\n")
-	q, err := ReadQuotes(file, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	got, _, err := readQuotes(file, Options{})
 	want := []market.Quote{
 		{Time: 1704153600500, Bid: 10, Ask: 11, BidSize: 1, AskSize: 2},
 		{Time: 1704153600500, Bid: 10, Ask: 12, AskSize: 3},
 		{Time: 1704153601000, Bid: 9, Ask: 12},
 	}
-	var got []market.Quote
-	var last error
-	for quote, err := range q.All() {
-		if last = err; err == nil {
-			got = append(got, quote)
-		}
-	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	wantErr := `xyz.csv:5: goes back in time: it is at 2024-01-02T00:00:00Z, the previous row at 2024-01-02T00:00:01Z`
-	if last == nil || last.Error() != wantErr {
-		t.Errorf("got %v, want %s", last, wantErr)
+	if err == nil || err.Error() != wantErr {
+		t.Errorf("got %v, want %s", err, wantErr)
 	}
-	for range q.All() {
-		break // must not go on, and must not panic
+}
+
+// readQuotes reads the single quotes of a file or a folder.
+func readQuotes(path string, opts Options) (quotes []market.Quote, r *reading, err error) {
+	src, err := find(path, opts)
+	if err != nil {
+		return nil, nil, err
 	}
+	r = newReading(src, opts)
+	err = r.quotes(func(q market.Quote) { quotes = append(quotes, q) }, nil)
+	return quotes, r, err
 }
 
 // FuzzRead reads arbitrary bytes. Bars that are read satisfy the promises of Bar and survive being written and read

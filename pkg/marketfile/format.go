@@ -26,9 +26,6 @@ const (
 	kindBinance kind = "binance" // the messages of Binance's streams bookTicker and trade
 )
 
-// ticks reports whether the kind holds single quotes.
-func (k kind) ticks() bool { return k == kindQuotes || k == kindTick || k == kindBinance }
-
 var errUnknownFormat = errors.New("unknown format: want a CSV with the columns timestamp, open, high, low, close " +
 	"(volume, bid, ask) or timestamp, bid, ask, a LEAN zip (20140501_quote.zip), or a Binance bookTicker capture; " +
 	"--columns time=...,open=...,high=...,low=...,close=... names columns, or their numbers from 1")

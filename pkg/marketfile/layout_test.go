@@ -285,16 +285,9 @@ func TestReadExportsOfQuotes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
-			q, err := ReadQuotes(store(t, "x.csv", text), Options{})
+			got, _, err := readQuotes(store(t, "x.csv", text), Options{})
 			if err != nil {
 				t.Fatal(err)
-			}
-			var got []market.Quote
-			for quote, err := range q.All() {
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, quote)
 			}
 			want := []market.Quote{
 				{Time: 1704153600500, Bid: 10, Ask: 11, BidSize: 1, AskSize: 2},

@@ -28,7 +28,6 @@ func TestReadLean(t *testing.T) {
 		{"fxcm is five hours behind", "fxcm/eur", Options{}, "2014-05-01T05:00:00Z", 2, 0, 1, nil},
 		{"a single file", "fxcm/eur/20140501_quote.zip", Options{}, "2014-05-01T05:00:00Z", 2, 0, 1, nil},
 		{"a clock by option", "fxcm/eur", Options{UTCOffset: hour}, "2014-04-30T23:00:00Z", 2, 0, 1, nil},
-		{"crossed bad by option", "fxcm/eur", Options{Crossed: CrossedBad, MaxBadRows: 1}, "2014-05-01T05:00:00Z", 1, 0, 0, map[string]int{ReasonCrossed: 1}},
 		{"oanda is UTC", "oanda/eur", Options{}, "2014-05-01T00:00:00Z", 1, 0, 0, nil},
 		{"quotes with the volume of trades", "crypto", Options{}, "2018-04-04T00:00:00Z", 2, 5.5, 0, map[string]int{ReasonNoQuote: 1}},
 		{"trades only", "crypto", Options{TradesOnly: true}, "2018-04-04T00:01:00Z", 2, 11.5, 0, nil},
@@ -89,21 +88,14 @@ func TestReadLeanBadRows(t *testing.T) {
 func TestReadQuotesLean(t *testing.T) {
 	t.Chdir(t.TempDir())
 	file := store(t, "a.zip", zipped(t, "20180404_btcusd_tick_quote.csv", "5,1,10,2,20\n5,1,10,2,20\n60001,1,10,3,0\n"))
-	q, err := ReadQuotes(file, Options{})
+	quotes, r, err := readQuotes(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	for quote, err := range q.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := (market.Quote{Time: 1522800000005, Bid: 1, Ask: 2, BidSize: 10, AskSize: 20}); n == 0 && quote != want {
-			t.Errorf("got %+v, want %+v", quote, want)
-		}
-		n++
+	if len(quotes) != 3 || len(r.files) != 1 {
+		t.Fatalf("got %d quotes of %d files, want 3 of 1: ticks may repeat", len(quotes), len(r.files))
 	}
-	if n != 3 || len(q.Files) != 1 {
-		t.Errorf("got %d quotes of %d files, want 3 of 1: ticks may repeat", n, len(q.Files))
+	if want := (market.Quote{Time: 1522800000005, Bid: 1, Ask: 2, BidSize: 10, AskSize: 20}); quotes[0] != want {
+		t.Errorf("got %+v, want %+v", quotes[0], want)
 	}
 }

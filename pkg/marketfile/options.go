@@ -15,8 +15,6 @@ type Options struct {
 	Symbol string
 	// MaxBadRows is how many bad rows may be left out before reading fails. Default 0.
 	MaxBadRows int
-	// Crossed is the policy for rows whose bid is above their ask. Default CrossedBySet.
-	Crossed CrossedPolicy
 	// TradesOnly reads the trades of a LEAN folder that also has quotes. The default is the quotes, with the volume of
 	// the trades.
 	TradesOnly bool
@@ -33,28 +31,12 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
-// CrossedPolicy says how to treat a row whose bid is above its ask.
-type CrossedPolicy int
-
-const (
-	// CrossedBySet keeps such rows from FXCM, whose sides are recorded independently (1 % of the minutes of
-	// gbpusd-fxcm-1m-bidask, 6 % of the minutes and 11 % of the ticks of eurusd-quotes-2014-05/fxcm), and from every
-	// pair of a bid and an ask file. From other sources they are bad rows.
-	CrossedBySet CrossedPolicy = iota
-	// CrossedBad makes every such row a bad row.
-	CrossedBad
-	// CrossedKeep keeps all of them. They are counted in Series.Crossed.
-	CrossedKeep
-)
-
 func (o Options) validate() error {
 	switch {
 	case o.MaxBadRows < 0:
 		return fmt.Errorf("max bad rows %d: want 0 or more", o.MaxBadRows)
 	case o.MaxBytes < 0:
 		return fmt.Errorf("max bytes %d: want 0 (4 GiB) or more", o.MaxBytes)
-	case o.Crossed < CrossedBySet || o.Crossed > CrossedKeep:
-		return fmt.Errorf("crossed policy %d: want 0 to 2", o.Crossed)
 	case o.UTCOffset != nil && (o.UTCOffset.Abs() > 14*time.Hour || *o.UTCOffset%time.Minute != 0):
 		return fmt.Errorf("UTC offset %v: want whole minutes, at most 14h", *o.UTCOffset)
 	}
@@ -67,11 +49,6 @@ func (o Options) clock(usual time.Duration) clock {
 		usual = *o.UTCOffset
 	}
 	return clock{ahead: usual.Milliseconds()}
-}
-
-// keepCrossed reports whether crossed rows are kept; known says that the data set is known to have them.
-func (o Options) keepCrossed(known bool) bool {
-	return o.Crossed == CrossedKeep || o.Crossed == CrossedBySet && known
 }
 
 // CheckColumns returns an error if a key of Options.Columns is not known.

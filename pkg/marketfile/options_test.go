@@ -1,7 +1,6 @@
 package marketfile
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
@@ -14,7 +13,6 @@ func TestReadOptions(t *testing.T) {
 	}{
 		{"bad rows", Options{MaxBadRows: -1}, "max bad rows -1: want 0 or more"},
 		{"bytes", Options{MaxBytes: -1}, "max bytes -1: want 0 (4 GiB) or more"},
-		{"crossed", Options{Crossed: 7}, "crossed policy 7: want 0 to 2"},
 		{"offset of days", Options{UTCOffset: new(48 * time.Hour)}, "UTC offset 48h0m0s: want whole minutes, at most 14h"},
 		{"offset of seconds", Options{UTCOffset: new(time.Second)}, "UTC offset 1s: want whole minutes, at most 14h"},
 		{"trades only of a CSV", Options{TradesOnly: true}, "a.csv: trades only is for LEAN zips, which have both"},
@@ -26,9 +24,6 @@ func TestReadOptions(t *testing.T) {
 			_, err := Read(file, tt.opts)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("Read: got %v, want %s", err, tt.want)
-			}
-			if _, err := ReadQuotes(file, tt.opts); err == nil || !strings.Contains(err.Error(), "want") && !tt.opts.TradesOnly {
-				t.Errorf("ReadQuotes: got %v, want %s", err, tt.want)
 			}
 		})
 	}

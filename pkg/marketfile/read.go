@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"math"
 	"slices"
 
@@ -33,7 +32,7 @@ func Read(path string, opts Options) (*market.Series, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	src, err := find(path, opts, func(kind) bool { return true })
+	src, err := find(path, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -61,61 +60,6 @@ func Read(path string, opts Options) (*market.Series, error) {
 		Dropped: r.bad.dropped(), Ignored: src.ignored(), Taken: src.taken(), Crossed: countCrossed(bars),
 	}, nil
 }
-
-// Quotes is a set of single quotes of one instrument on disk.
-type Quotes struct {
-	// Symbol is the instrument.
-	Symbol string
-	// Simulated reports that the quotes do not come from a real market.
-	Simulated bool
-	// Files and Dropped are as in Series, Crossed counts quotes; they are known once All has finished.
-	Files   []market.File
-	Dropped map[string]int
-	Crossed int
-	src     source
-	opts    Options
-}
-
-// ReadQuotes opens the single quotes of a file or a folder: LEAN tick zips, Binance captures and CSV with timestamp,
-// bid, ask (bid_size, ask_size). A folder's source is chosen as in Read, among these formats only.
-func ReadQuotes(path string, opts Options) (*Quotes, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
-	src, err := find(path, opts, kind.ticks)
-	if err != nil {
-		return nil, err
-	}
-	return &Quotes{Symbol: src.symbol, Simulated: src.simulated(), src: src, opts: opts}, nil
-}
-
-// All yields the quotes in time order; several may have the same time. An error is the last element, with a zero quote.
-// Each call reads the files again.
-func (q *Quotes) All() iter.Seq2[market.Quote, error] {
-	return func(yield func(market.Quote, error) bool) {
-		r := newReading(q.src, q.opts)
-		count, crossed := 0, 0
-		err := r.quotes(func(quote market.Quote) bool {
-			count++
-			if quote.Bid > quote.Ask {
-				crossed++
-			}
-			return yield(quote, nil)
-		}, nil)
-		switch {
-		case errors.Is(err, errStopped):
-		case err != nil:
-			yield(market.Quote{}, err)
-		case count == 0:
-			yield(market.Quote{}, fmt.Errorf("%s: no row could be used", q.src.files[0].path))
-		default:
-			q.Files, q.Dropped, q.Crossed = r.files, r.bad.dropped(), crossed
-		}
-	}
-}
-
-// errStopped reports that the receiver wants no more quotes.
-var errStopped = errors.New("stopped")
 
 func (s source) simulated() bool {
 	for _, f := range s.files {
@@ -188,7 +132,7 @@ func (r *reading) bars() ([]market.Bar, error) {
 			bars = append(bars, bar)
 		}
 	}
-	err := r.quotes(func(q market.Quote) bool { take(b.Add(q)); return true }, b.Trade)
+	err := r.quotes(func(q market.Quote) { take(b.Add(q)) }, b.Trade)
 	take(b.Flush())
 	return bars, err
 }
@@ -198,7 +142,7 @@ func (r *reading) barsOf(files []stored) ([]market.Bar, error) {
 	var bars []market.Bar
 	for _, f := range files {
 		before := len(bars)
-		if err := r.eachBar(f, r.opts.keepCrossed(f.fxcm), func(b market.Bar) { bars = append(bars, b) }); err != nil {
+		if err := r.eachBar(f, func(b market.Bar) { bars = append(bars, b) }); err != nil {
 			return nil, err
 		}
 		if !f.layout.newestFirst {
@@ -217,8 +161,8 @@ func overlaps(f stored, at int64) error {
 }
 
 // eachBar reads a file of bars, in its own order.
-func (r *reading) eachBar(f stored, keepCrossed bool, take func(market.Bar)) error {
-	d := newDecoder(f, r.opts, keepCrossed)
+func (r *reading) eachBar(f stored, take func(market.Bar)) error {
+	d := newDecoder(f, r.opts)
 	newest, last := r.last, int64(math.MaxInt64)
 	err := r.rows(f, func(line string) error {
 		bar, text, err := d.bar(line)
@@ -241,16 +185,16 @@ func (r *reading) eachBar(f stored, keepCrossed bool, take func(market.Bar)) err
 }
 
 // quotes reads single quotes, and passes on trades (time and size) if the source has them.
-func (r *reading) quotes(yield func(market.Quote) bool, trade func(time int64, size float64)) error {
+func (r *reading) quotes(yield func(market.Quote), trade func(time int64, size float64)) error {
 	for _, f := range r.src.files {
-		row := newDecoder(f, r.opts, r.opts.keepCrossed(f.fxcm)).quote
+		row := newDecoder(f, r.opts).quote
 		if f.kind == kindBinance {
 			row = r.quoteCapture(f, trade)
 		}
 		var all []market.Quote // of a file whose newest row comes first
 		next, last := yield, int64(math.MaxInt64)
 		if f.layout.newestFirst {
-			next = func(q market.Quote) bool { all = append(all, q); return true }
+			next = func(q market.Quote) { all = append(all, q) }
 		}
 		err := r.rows(f, func(line string) error {
 			q, ok, err := row(line)
@@ -267,9 +211,7 @@ func (r *reading) quotes(yield func(market.Quote) bool, trade func(time int64, s
 			default:
 				r.last = q.Time
 			}
-			if !next(q) {
-				return errStopped
-			}
+			next(q)
 			return nil
 		})
 		if err != nil {
@@ -280,9 +222,7 @@ func (r *reading) quotes(yield func(market.Quote) bool, trade func(time int64, s
 		}
 		for _, q := range slices.Backward(all) {
 			r.last = q.Time
-			if !yield(q) {
-				return errStopped
-			}
+			yield(q)
 		}
 	}
 	return nil

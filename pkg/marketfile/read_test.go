@@ -209,7 +209,7 @@ func TestReadQuotesSets(t *testing.T) {
 		first, last  market.Quote
 	}{
 		{
-			path: "eurusd-quotes-2014-05/fxcm", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/fxcm/tick", ".zip"), crossed: 38142,
+			path: "eurusd-quotes-2014-05/fxcm/tick", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/fxcm/tick", ".zip"), crossed: 38142,
 			first: market.Quote{Time: 1399438801014, Bid: 1.39248, Ask: 1.39250},
 		},
 		{path: "eurusd-quotes-2014-05/oanda/tick", want: "EURUSD", quotes: m.lines("eurusd-quotes-2014-05/oanda/tick", ".zip"), first: market.Quote{Time: 1399420807135, Bid: 1.39286, Ask: 1.39298}},
@@ -223,19 +223,18 @@ func TestReadQuotesSets(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.path+" "+tt.symbol, func(t *testing.T) {
-			q, err := ReadQuotes(filepath.Join(dir, tt.path), Options{Symbol: tt.symbol})
+			all, r, err := readQuotes(filepath.Join(dir, tt.path), Options{Symbol: tt.symbol})
 			if err != nil {
 				t.Fatal(err)
 			}
-			var all []market.Quote
-			for quote, err := range q.All() {
-				if err != nil {
-					t.Fatal(err)
+			crossed := 0
+			for _, q := range all {
+				if q.Bid > q.Ask {
+					crossed++
 				}
-				all = append(all, quote)
 			}
-			if q.Symbol != tt.want || len(all) != tt.quotes || q.Crossed != tt.crossed {
-				t.Errorf("got %d quotes of %s, %d crossed; want %d of %s, %d", len(all), q.Symbol, q.Crossed, tt.quotes, tt.want, tt.crossed)
+			if r.src.symbol != tt.want || len(all) != tt.quotes || crossed != tt.crossed {
+				t.Errorf("got %d quotes of %s, %d crossed; want %d of %s, %d", len(all), r.src.symbol, crossed, tt.quotes, tt.want, tt.crossed)
 			}
 			if tt.first != (market.Quote{}) && all[0] != tt.first {
 				t.Errorf("first: got %+v, want %+v", all[0], tt.first)
@@ -246,7 +245,7 @@ func TestReadQuotesSets(t *testing.T) {
 			if !slices.IsSortedFunc(all, func(a, b market.Quote) int { return int(a.Time - b.Time) }) {
 				t.Error("times are not in order")
 			}
-			m.check(t, dir, q.Files)
+			m.check(t, dir, r.files)
 		})
 	}
 }

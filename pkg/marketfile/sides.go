@@ -63,7 +63,7 @@ func (r *reading) barsOfSides() ([]market.Bar, error) {
 func (r *reading) side(f stored) ([]sided, error) {
 	r.last = 0
 	var bars []sided
-	err := r.eachBar(f, true, func(b market.Bar) { bars = append(bars, sided{b, f.where(), r.line}) })
+	err := r.eachBar(f, func(b market.Bar) { bars = append(bars, sided{b, f.where(), r.line}) })
 	if f.layout.newestFirst {
 		slices.Reverse(bars)
 	}
@@ -72,7 +72,6 @@ func (r *reading) side(f stored) ([]sided, error) {
 
 // join makes mid bars for the minutes that both sides have. A minute that only one side has is a bad row.
 func (r *reading) join(bid, ask []sided) ([]market.Bar, error) {
-	keep := r.opts.keepCrossed(true)
 	var bars []market.Bar
 	for len(bid) > 0 || len(ask) > 0 {
 		var bad *RowError
@@ -84,16 +83,8 @@ func (r *reading) join(bid, ask []sided) ([]market.Bar, error) {
 			bad = oneSided(ask[0], "bid")
 			ask = ask[1:]
 		default:
-			b, a := bid[0], ask[0]
+			bars = append(bars, midBar(bid[0].Bar, ask[0].Bar))
 			bid, ask = bid[1:], ask[1:]
-			bar := midBar(b.Bar, a.Bar)
-			if err := checkQuote("close", bar.Bid, bar.Ask, keep); err != nil {
-				if err := r.heed(located(err, b.file, b.line)); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			bars = append(bars, bar)
 			continue
 		}
 		if err := r.bad.add(bad); err != nil {

@@ -24,7 +24,6 @@ func TestReadSides(t *testing.T) {
 	}{
 		{"strict", Options{}, nil, 0, "abc-bid.csv:3: is at 2024-01-02T00:01:00Z, a minute that the ask file does not have"},
 		{"one sided allowed", Options{MaxBadRows: 2}, map[string]int{ReasonOneSide: 2}, 2, ""},
-		{"crossed is bad", Options{MaxBadRows: 3, Crossed: CrossedBad}, map[string]int{ReasonOneSide: 2, ReasonCrossed: 1}, 1, ""},
 		{"too many", Options{MaxBadRows: 1}, nil, 0, "2 bad rows, 1 allowed; the first: abc-bid.csv:3: is at"},
 	}
 	for _, tt := range tests {

@@ -22,29 +22,26 @@ type source struct {
 	files  []stored
 }
 
-// find finds the single source that a path names. wanted reports which kinds are acceptable.
-func find(root string, opts Options, wanted func(kind) bool) (source, error) {
+// find finds the single source that a path names.
+func find(root string, opts Options) (source, error) {
 	info, err := os.Stat(root)
 	if err != nil {
 		return source{}, err
 	}
 	if !info.IsDir() {
-		return findFile(root, opts, wanted)
+		return findFile(root, opts)
 	}
 	all, unknown, err := findAll(root, opts)
 	if err != nil {
 		return source{}, err
 	}
-	suited := slices.DeleteFunc(slices.Clone(all), func(s source) bool { return !wanted(s.kind) })
 	switch {
 	case len(all) == 0 && len(unknown) == 0:
 		return source{}, fmt.Errorf("%s: the folder has no data files (.csv, .tsv, .txt, .gz, .zip, .parquet)", root)
 	case len(all) == 0:
 		return source{}, unknown[0].err
-	case len(suited) == 0:
-		return source{}, fmt.Errorf("%s: has bars and no single quotes", root)
 	}
-	chosen, err := choose(suited, opts.Symbol)
+	chosen, err := choose(all, opts.Symbol)
 	if err != nil {
 		return source{}, fmt.Errorf("%s: %w", root, err)
 	}
@@ -56,7 +53,7 @@ func find(root string, opts Options, wanted func(kind) bool) (source, error) {
 	return chosen, nil
 }
 
-func findFile(file string, opts Options, wanted func(kind) bool) (source, error) {
+func findFile(file string, opts Options) (source, error) {
 	files, err := inspect(file, opts)
 	if err != nil {
 		return source{}, err
@@ -65,14 +62,11 @@ func findFile(file string, opts Options, wanted func(kind) bool) (source, error)
 	for _, s := range files {
 		g.add("", s)
 	}
-	suited := slices.DeleteFunc(g.sources(), func(s source) bool { return !wanted(s.kind) })
-	if len(suited) == 0 {
-		return source{}, fmt.Errorf("%s: has bars and no single quotes", file)
-	}
-	found := suited[0]
-	if len(suited) == 1 {
+	all := g.sources()
+	found := all[0]
+	if len(all) == 1 {
 		found.symbol = cmp.Or(opts.Symbol, found.symbol)
-	} else if found, err = choose(suited, opts.Symbol); err != nil {
+	} else if found, err = choose(all, opts.Symbol); err != nil {
 		return source{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if found.kind == kindSide && len(files) == 1 {

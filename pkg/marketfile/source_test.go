@@ -98,14 +98,3 @@ func TestReadFolderLink(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestReadQuotesOfBars(t *testing.T) {
-	t.Chdir(t.TempDir())
-	store(t, "set/abc.csv", barRows(0, 3))
-	for _, path := range []string{"set", "set/abc.csv"} {
-		_, err := ReadQuotes(path, Options{})
-		if want := path + ": has bars and no single quotes"; err == nil || err.Error() != want {
-			t.Errorf("got %v, want %s", err, want)
-		}
-	}
-}

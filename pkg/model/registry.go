@@ -1,7 +1,6 @@
 package model
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -275,38 +274,19 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// tmpPrefix is the prefix of the temporary folders in which models are written.
-const tmpPrefix = ".new-"
-
-// writeFolder writes the files into a temporary folder next to the model's, syncs them, and renames it. Existing temporary
-// folders were left by a killed process and are removed.
-func (r *Registry) writeFolder(e Entry, files map[string][]byte) error {
-	return r.locked(e, func(root *os.Root) (err error) {
-		entries, err := durable.ReadDirIn(root, e.Name, maxModels)
-		if err != nil {
+// writeFolder writes the files into a temporary folder, syncs them, and makes it the model's.
+func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
+	in, err := r.Receive()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	for name, raw := range files {
+		if err := durable.CreateIn(in.dir, name, raw, 0o644); err != nil {
 			return err
 		}
-		for _, old := range entries {
-			if strings.HasPrefix(old.Name(), tmpPrefix) {
-				_ = root.RemoveAll(e.Name + "/" + old.Name()) // a leftover does no damage
-			}
-		}
-		tmp := e.Name + "/" + tmpPrefix + rand.Text()
-		if err := root.Mkdir(tmp, 0o755); err != nil {
-			return err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, root.RemoveAll(tmp))
-			}
-		}()
-		for name, raw := range files {
-			if err := durable.CreateIn(root, tmp+"/"+name, raw, 0o644); err != nil {
-				return err
-			}
-		}
-		return r.place(root, tmp, e)
-	})
+	}
+	return r.locked(e, func(root *os.Root) error { return r.place(root, in.name, e) })
 }
 
 // place makes a complete folder below root the model's.

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // CanarySample is one sample of a phase.
@@ -45,30 +46,17 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 		return fmt.Errorf("a canary without a phase: %w", ErrNothing)
 	}
 	c := canaryFigure{phases: phases, time: newTimeline(phases)}
-	share, err := c.shares()
-	if err != nil {
-		return err
-	}
-	p95, err := c.lines("p95 (ms)", slo.P95MS, abort.P95MS, 0, func(l CanarySample) float64 { return l.P95MS }, nil)
-	if err != nil {
-		return err
-	}
-	match, err := c.lines("match rate", slo.MatchRate, abort.MatchRate, math.Inf(1), func(l CanarySample) float64 { return l.MatchRate },
+	p95 := c.lines("p95 (ms)", slo.P95MS, abort.P95MS, 0, func(l CanarySample) float64 { return l.P95MS }, nil)
+	match := c.lines("match rate", slo.MatchRate, abort.MatchRate, math.Inf(1), func(l CanarySample) float64 { return l.MatchRate },
 		func(l CanarySample) (float64, float64) { return l.MatchLow, l.MatchHigh })
-	if err != nil {
-		return err
-	}
-	failed, err := c.lines("error rate", slo.ErrorRate, abort.ErrorRate, 0, func(l CanarySample) float64 { return l.ErrorRate }, nil)
-	if err != nil {
-		return err
-	}
+	failed := c.lines("error rate", slo.ErrorRate, abort.ErrorRate, 0, func(l CanarySample) float64 { return l.ErrorRate }, nil)
 	failed.X.Label.Text = "Time since the run began (" + c.time.unit + ")"
 	if len(c.time.cuts()) > 0 {
 		failed.X.Label.Text += "; waits are cut short at //"
 	}
 	return figure{
 		title: "Canary: " + title, subtitle: subtitle,
-		width: 800, height: 620, panels: []*plot.Plot{share, p95, match, failed}, shares: []float64{0.22, 0.25, 0.25, 0.28}, side: true,
+		width: 800, height: 620, panels: []*panel{c.shares(), p95, match, failed}, shares: []float64{0.22, 0.25, 0.25, 0.28}, side: true,
 	}.write(w)
 }
 
@@ -82,8 +70,8 @@ type canaryFigure struct {
 
 // ground returns a panel over the whole time, with a coloured background for phases that did not pass and breaks where the
 // time is cut.
-func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
-	p := panel("", y)
+func (c canaryFigure) ground(y string, low, high float64) *panel {
+	p := newPanel("", y)
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, c.time.end(), low, high
 	p.X.Tick.Marker, p.Y.Tick.Marker = c.time.ticks(), plot.TickerFunc(niceTicks)
 	for _, at := range c.time.cuts() {
@@ -96,11 +84,7 @@ func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
 		if !phase.Passed {
 			shade = color.NRGBA{orange.R, orange.G, orange.B, 0x30}
 		}
-		b, err := box(c.time.phases[i].left, c.time.phases[i].right, low, high, shade)
-		if err != nil {
-			return nil, fmt.Errorf("phase %d: %w", i+1, err)
-		}
-		p.Add(b)
+		b := p.box(c.time.phases[i].left, c.time.phases[i].right, low, high, shade)
 		if !phase.Passed {
 			failed = b
 			if !slices.Contains(decisions, phase.Decision) {
@@ -111,15 +95,12 @@ func (c canaryFigure) ground(y string, low, high float64) (*plot.Plot, error) {
 	if failed != nil && y == "share (%)" {
 		p.Legend.Add("did not pass: "+strings.Join(decisions, ", "), failed)
 	}
-	return p, nil
+	return p
 }
 
 // shares returns the panel of the percentages.
-func (c canaryFigure) shares() (*plot.Plot, error) {
-	p, err := c.ground("share (%)", 0, 110)
-	if err != nil {
-		return nil, err
-	}
+func (c canaryFigure) shares() *panel {
+	p := c.ground("share (%)", 0, 110)
 	p.Y.Tick.Marker = steps(0, 100, 25, 0)
 	at, level := plotter.XYs{{X: 0, Y: 0}}, 0.0
 	for i, of := range c.time.phases {
@@ -131,18 +112,13 @@ func (c canaryFigure) shares() (*plot.Plot, error) {
 		level = share
 	}
 	at = append(at, plotter.XY{X: c.time.end(), Y: 0})
-	l, err := line(at, blue, 1.6)
-	if err != nil {
-		return nil, fmt.Errorf("share: %w", err)
-	}
-	p.Add(l)
-	p.Legend.Add("requests with a shadow", l)
-	return p, nil
+	p.Legend.Add("requests with a shadow", p.line(at, blue, 1.6))
+	return p
 }
 
 // lines returns the panel of one figure, with a line per phase, since counts restart with each. worst is the end of the
 // axis that is always visible: 0 for figures that should be low, +Inf for those that should be high.
-func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanarySample) float64, bounds func(CanarySample) (low, high float64)) (*plot.Plot, error) {
+func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(CanarySample) float64, bounds func(CanarySample) (low, high float64)) *panel {
 	low, high := 1., 1.
 	if !math.IsNaN(slo) {
 		low, high = min(slo, abort), max(slo, abort)
@@ -159,11 +135,8 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 	} else {
 		low, high = max(0, low-0.15*(1-low)), 1+0.05*(1-low)
 	}
-	p, err := c.ground(y, low, high)
-	if err != nil {
-		return nil, err
-	}
-	for i, phase := range c.phases {
+	p := c.ground(y, low, high)
+	for _, phase := range c.phases {
 		var points, band plotter.XYs
 		for _, sample := range phase.Samples {
 			v := value(sample)
@@ -183,25 +156,14 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 					band = append(band, plotter.XY{X: c.time.at(sample.Seconds), Y: min(high, to)})
 				}
 			}
-			area, err := plotter.NewPolygon(band)
-			if err != nil {
-				return nil, fmt.Errorf("%s of phase %d: %w", y, i+1, err)
-			}
-			area.Color, area.Width = color.NRGBA{blue.R, blue.G, blue.B, 0x2a}, 0
-			p.Add(area)
+			p.area(band, faint)
 		}
 		if len(points) == 0 {
 			continue
 		}
-		drawn, dots, err := plotter.NewLinePoints(points)
-		if err != nil {
-			return nil, fmt.Errorf("%s of phase %d: %w", y, i+1, err)
-		}
-		drawn.Color, drawn.Width = blue, 1.4
-		dots.Color, dots.Radius = blue, 1.2
-		p.Add(drawn)
+		p.line(points, blue, 1.4)
 		if len(points) <= fewSamples {
-			p.Add(dots)
+			p.dots(points, draw.GlyphStyle{Color: blue, Radius: 1.2, Shape: draw.RingGlyph{}})
 		}
 	}
 	for _, level := range []struct {
@@ -213,12 +175,7 @@ func (c canaryFigure) lines(y string, slo, abort, worst float64, value func(Cana
 		if math.IsNaN(level.at) {
 			continue
 		}
-		l, err := line(plotter.XYs{{X: 0, Y: level.at}, {X: c.time.end(), Y: level.at}}, level.colour, 1.1, level.dashes...)
-		if err != nil {
-			return nil, err
-		}
-		p.Add(l)
-		p.Legend.Add(fmt.Sprintf("%s, %g", level.name, level.at), l)
+		p.Legend.Add(fmt.Sprintf("%s, %g", level.name, level.at), p.across(0, c.time.end(), level.at, level.colour, 1.1, level.dashes...))
 	}
-	return p, nil
+	return p
 }

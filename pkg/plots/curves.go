@@ -8,7 +8,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Curve is one figure at increasing sizes, all > 0.
@@ -26,43 +27,27 @@ func Curves(w io.Writer, title, subtitle string, curves []Curve) error {
 	}
 	f := figure{title: title, subtitle: subtitle, width: 640, height: vg.Length(60 + 150*len(curves))}
 	for _, c := range curves {
-		p, err := c.panel()
-		if err != nil {
-			return fmt.Errorf("curve of %s: %w", c.X, err)
-		}
-		f.panels = append(f.panels, p)
+		f.panels = append(f.panels, c.panel())
 		f.shares = append(f.shares, 1/float64(len(curves)))
 	}
 	return f.write(w)
 }
 
-func (c Curve) panel() (*plot.Plot, error) {
-	p := panel(c.X, c.Y)
+func (c Curve) panel() *panel {
+	p := newPanel(c.X, c.Y)
 	points := make(plotter.XYs, len(c.Sizes))
 	var ticks plot.ConstantTicks
 	top := 0.0
 	for i, x := range c.Sizes {
 		points[i] = plotter.XY{X: x, Y: c.Values[i]}
-		ticks = append(ticks, plot.Tick{Value: x, Label: grouped(int(x))})
-		whisker, err := line(plotter.XYs{{X: x, Y: c.Low[i]}, {X: x, Y: c.High[i]}}, sky, 3)
-		if err != nil {
-			return nil, err
-		}
-		p.Add(whisker)
+		ticks = append(ticks, plot.Tick{Value: x, Label: text.Grouped(int(x))})
+		p.line(plotter.XYs{{X: x, Y: c.Low[i]}, {X: x, Y: c.High[i]}}, sky, 3)
 		top = math.Max(top, c.High[i])
 	}
-	l, err := line(points, blue, 1.5)
-	if err != nil {
-		return nil, err
-	}
-	dots, err := plotter.NewScatter(points)
-	if err != nil {
-		return nil, err
-	}
-	dots.GlyphStyle = draw.GlyphStyle{Color: blue, Radius: 2.5, Shape: draw.CircleGlyph{}}
-	p.Add(l, dots)
+	p.line(points, blue, 1.5)
+	p.dots(points, circles(blue, 2.5))
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks
 	p.Y.Min, p.Y.Max = 0, top*1.08
 	p.Y.Tick.Marker = plot.ConstantTicks(niceTicks(0, p.Y.Max))
-	return p, nil
+	return p
 }

@@ -10,7 +10,6 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
@@ -59,9 +58,7 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 		return fmt.Errorf("PSI over time: %d times and %d overall: %w", len(t.At), len(t.Overall), ErrNothing)
 	}
 	model, inputs := newHistory("PSI of the model's features"), newHistory("PSI of the raw inputs")
-	if err := model.add(t, PSILine{Name: "overall", Values: t.Overall}, ink, 2.2, nil); err != nil {
-		return err
-	}
+	model.add(t, PSILine{Name: "overall", Values: t.Overall}, ink, 2.2, nil)
 	for _, l := range t.Lines {
 		if len(l.Values) != len(t.At) {
 			return fmt.Errorf("PSI of %s over time: %d values for %d times", l.Name, len(l.Values), len(t.At))
@@ -72,17 +69,13 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 		}
 		style := lineStyles[h.styled%len(lineStyles)]
 		h.styled++
-		if err := h.add(t, l, style.colour, 1.2, style.dashes); err != nil {
-			return err
-		}
+		h.add(t, l, style.colour, 1.2, style.dashes)
 	}
-	if err := model.finish(t); err != nil {
-		return err
-	}
+	model.finish(t)
 	f := figure{
 		title:    "Drift over time: " + title,
 		subtitle: fmt.Sprintf("PSI against the reference, of windows that end at the time shown; %d of them", len(t.At)),
-		width:    800, height: 330, panels: []*plot.Plot{model.plot}, shares: []float64{1}, side: true,
+		width:    800, height: 330, panels: []*panel{model.panel}, shares: []float64{1}, side: true,
 	}
 	bottom, axis := model, "End of the window (UTC)"
 	if len(t.At) == 1 {
@@ -92,22 +85,21 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 		}
 	}
 	if inputs.drawn > 0 {
-		if err := inputs.finish(t); err != nil {
-			return err
-		}
-		f.height, f.panels, f.shares = 540, append(f.panels, inputs.plot), []float64{0.56, 0.44}
+		inputs.finish(t)
+		f.height, f.panels, f.shares = 540, append(f.panels, inputs.panel), []float64{0.56, 0.44}
 		bottom = inputs
 	}
 	if model.drawn+inputs.drawn == 0 {
 		return fmt.Errorf("the history of PSI has no values: %w", ErrNothing)
 	}
-	bottom.plot.X.Label.Text = axis
+	bottom.X.Label.Text = axis
 	return f.write(w)
 }
 
 // history is one panel of indices over time.
 type history struct {
-	plot *plot.Plot
+	*panel
+
 	// styled counts the lines with a style, drawn the lines with a value.
 	styled, drawn int
 	// names are the names under the bars of a single window.
@@ -116,41 +108,33 @@ type history struct {
 }
 
 func newHistory(y string) *history {
-	h := &history{plot: panel("", y)}
-	h.plot.Y.Tick.Marker = plot.TickerFunc(niceTicks)
+	h := &history{panel: newPanel("", y)}
+	h.Y.Tick.Marker = plot.TickerFunc(niceTicks)
 	return h
 }
 
 // add draws a line with a point per value, so that single values are visible. It breaks where a value is missing.
-func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, dashes []vg.Length) error {
+func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, dashes []vg.Length) {
 	var shown bool
 	var run plotter.XYs
-	end := func() error {
+	end := func() {
 		if len(run) == 0 {
-			return nil
+			return
 		}
-		drawn, dots, err := plotter.NewLinePoints(run)
-		if err != nil {
-			return fmt.Errorf("PSI of %s over time: %w", l.Name, err)
-		}
-		drawn.Color, drawn.Width, drawn.Dashes = c, width, dashes
-		dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: 1.1 + width/2, Shape: draw.CircleGlyph{}}
-		h.plot.Add(drawn, dots)
+		drawn, dots := h.line(run, c, width, dashes...), h.dots(run, circles(c, 1.1+width/2))
 		if !shown {
-			h.plot.Legend.Add(l.Name, drawn, dots)
+			h.Legend.Add(l.Name, drawn, dots)
 			h.drawn++
 		}
 		shown, run = true, nil
-		return nil
 	}
 	if len(t.At) == 1 {
-		return h.bar(l, c)
+		h.bar(l, c)
+		return
 	}
 	for i, v := range l.Values {
 		if math.IsNaN(v) {
-			if err := end(); err != nil {
-				return err
-			}
+			end()
 			continue
 		}
 		run = append(run, plotter.XY{X: days(t.At[i]), Y: v})
@@ -158,28 +142,24 @@ func (h *history) add(t PSITimes, l PSILine, c color.Color, width vg.Length, das
 			h.highest = max(h.highest, v)
 		}
 	}
-	return end()
+	end()
 }
 
 // bar draws the only value of a line as a bar over its name.
-func (h *history) bar(l PSILine, c color.Color) error {
+func (h *history) bar(l PSILine, c color.Color) {
 	v := l.Values[0]
 	if math.IsNaN(v) {
-		return nil
+		return
 	}
 	at := float64(len(h.names))
 	h.names = append(h.names, plot.Tick{Value: at, Label: l.Name})
 	if role, ok := roles[l.Role]; ok { // the names tell the features apart
 		c = role.colour
 	}
-	drawn, err := box(at-0.3, at+0.3, 0, v, c)
-	if err != nil {
-		return fmt.Errorf("PSI of %s: %w", l.Name, err)
-	}
-	h.plot.Add(drawn)
+	h.box(at-0.3, at+0.3, 0, v, c)
 	h.drawn++
 	h.highest = max(h.highest, v)
-	return label(h.plot, at, v, fmt.Sprintf("%.3f", v))
+	h.label(at, v, fmt.Sprintf("%.3f", v))
 }
 
 // threshold is a named level.
@@ -210,7 +190,7 @@ func psiLevels() []threshold {
 }
 
 // finish draws the thresholds across the panel and the background of incomplete windows, and sets the axes.
-func (h *history) finish(t PSITimes) error {
+func (h *history) finish(t PSITimes) {
 	first, last := days(t.At[0]), days(t.At[len(t.At)-1])
 	spare := max(0.5, (last-first)/40)
 	left, right := first-spare, last+spare
@@ -219,35 +199,24 @@ func (h *history) finish(t PSITimes) error {
 		left, right = bars(len(h.names))
 	}
 	for _, level := range psiLevels() {
-		l, err := line(plotter.XYs{{X: left, Y: level.level}, {X: right, Y: level.level}}, level.colour, 0.9, level.dashes...)
-		if err != nil {
-			return fmt.Errorf("threshold %v: %w", level.level, err)
-		}
-		h.plot.Add(l)
-		h.plot.Legend.Add(level.name, l)
+		h.Legend.Add(level.name, h.across(left, right, level.level, level.colour, 0.9, level.dashes...))
 		h.highest = max(h.highest, level.level)
 	}
-	h.plot.X.Min, h.plot.X.Max, h.plot.Y.Min, h.plot.Y.Max = left, right, 0, 1.12*h.highest
+	h.X.Min, h.X.Max, h.Y.Min, h.Y.Max = left, right, 0, 1.12*h.highest
 	if one {
-		h.plot.X.Tick.Marker = h.names
-		slanted(h.plot)
-		return nil
+		h.X.Tick.Marker = h.names
+		h.slant()
+		return
 	}
-	h.plot.X.Tick.Marker = dates(left, right)
+	h.X.Tick.Marker = dates(left, right)
 	if t.Filling <= 0 {
-		return nil
+		return
 	}
 	until := right
 	if t.Filling < len(t.At) {
 		until = (days(t.At[t.Filling-1]) + days(t.At[t.Filling])) / 2
 	}
-	ground, err := box(left, until, 0, h.plot.Y.Max, color.NRGBA{grey.R, grey.G, grey.B, 0x28})
-	if err != nil {
-		return fmt.Errorf("windows that are not full: %w", err)
-	}
-	h.plot.Add(ground)
-	h.plot.Legend.Add("window not full yet", ground)
-	return nil
+	h.Legend.Add("window not full yet", h.box(left, until, 0, h.Y.Max, color.NRGBA{grey.R, grey.G, grey.B, 0x28}))
 }
 
 // days returns the days since 1970-01-01, UTC.

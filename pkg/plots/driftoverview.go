@@ -9,7 +9,6 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
@@ -20,7 +19,7 @@ const leastPSI = 0.005
 // PSIOverview draws the index of every feature next to its range without drift, on a logarithmic axis. A point within
 // its band is noise, whatever the thresholds say. The overall index comes first; nil leaves it out.
 func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []drift.FeatureReading) error {
-	o := overview{plot: panel("PSI (logarithmic)", ""), left: len(features), highest: 1}
+	o := overview{panel: newPanel("PSI (logarithmic)", ""), left: len(features), highest: 1}
 	if overall != nil {
 		o.left++
 	}
@@ -29,20 +28,16 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 	}
 	top := float64(o.left) - 0.4
 	if overall != nil {
-		if err := o.add("overall", *overall, "overall", ink); err != nil {
-			return err
-		}
+		o.add("overall", *overall, "overall", ink)
 	}
 	for _, f := range features {
 		kind := roles[f.Role]
-		if err := o.add(f.Feature, f.Reading, kind.name, kind.colour); err != nil {
-			return err
-		}
+		o.add(f.Feature, f.Reading, kind.name, kind.colour)
 	}
-	if err := o.thresholds(top); err != nil {
-		return err
+	for _, t := range psiLevels() {
+		o.Legend.Add(t.name, o.line(plotter.XYs{{X: t.level, Y: -0.6}, {X: t.level, Y: top}}, t.colour, 0.9, t.dashes...))
 	}
-	p := o.plot
+	p := o.panel
 	p.X.Scale, p.X.Min, p.X.Max = plot.LogScale{}, leastPSI, 2*o.highest
 	p.Y.Min, p.Y.Max = -0.6, top
 	p.X.Tick.Marker, p.Y.Tick.Marker = decades(leastPSI, p.X.Max), o.names
@@ -50,7 +45,7 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 	return figure{
 		title:    "Drift at a glance: " + title,
 		subtitle: "points: PSI against the reference; bands: what it stays below 99 times in a hundred without drift",
-		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*plot.Plot{p}, shares: []float64{1}, side: true,
+		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*panel{p}, shares: []float64{1}, side: true,
 	}.write(w)
 }
 
@@ -62,7 +57,8 @@ var roles = map[drift.Role]struct {
 
 // overview has a row per index, from the top.
 type overview struct {
-	plot *plot.Plot
+	*panel
+
 	// left is the number of remaining rows.
 	left    int
 	names   plot.ConstantTicks
@@ -71,7 +67,7 @@ type overview struct {
 }
 
 // add draws one row; the legend names each kind once.
-func (o *overview) add(name string, r drift.Reading, kind string, c color.Color) error {
+func (o *overview) add(name string, r drift.Reading, kind string, c color.Color) {
 	o.left--
 	y := float64(o.left)
 	o.names = append(o.names, plot.Tick{Value: y, Label: name})
@@ -81,40 +77,17 @@ func (o *overview) add(name string, r drift.Reading, kind string, c color.Color)
 	}
 	if r.Noise != nil {
 		o.highest = max(o.highest, r.Q99)
-		band, err := box(leastPSI, max(leastPSI, r.Q99), y-0.28, y+0.28, color.NRGBA{blue.R, blue.G, blue.B, 0x2a})
-		if err != nil {
-			return fmt.Errorf("noise of %s: %w", name, err)
-		}
-		o.plot.Add(band)
+		band := o.box(leastPSI, max(leastPSI, r.Q99), y-0.28, y+0.28, faint)
 		if !o.shown["noise"] {
-			o.plot.Legend.Add("99 % without drift", band)
+			o.Legend.Add("99 % without drift", band)
 			o.shown["noise"] = true
 		}
 	}
-	dot, err := plotter.NewScatter(plotter.XYs{{X: max(leastPSI, r.PSI), Y: y}})
-	if err != nil {
-		return fmt.Errorf("PSI of %s: %w", name, err)
-	}
-	dot.GlyphStyle = draw.GlyphStyle{Color: c, Radius: 4, Shape: draw.CircleGlyph{}}
-	o.plot.Add(dot)
+	dot := o.dots(plotter.XYs{{X: max(leastPSI, r.PSI), Y: y}}, circles(c, 4))
 	if !o.shown[kind] {
-		o.plot.Legend.Add(kind, dot)
+		o.Legend.Add(kind, dot)
 		o.shown[kind] = true
 	}
-	return nil
-}
-
-// thresholds draws the levels from the bottom to the top.
-func (o *overview) thresholds(top float64) error {
-	for _, t := range psiLevels() {
-		l, err := line(plotter.XYs{{X: t.level, Y: -0.6}, {X: t.level, Y: top}}, t.colour, 0.9, t.dashes...)
-		if err != nil {
-			return fmt.Errorf("threshold %v: %w", t.level, err)
-		}
-		o.plot.Add(l)
-		o.plot.Legend.Add(t.name, l)
-	}
-	return nil
 }
 
 // decades returns ticks at 1, 2 and 5 times the powers of ten from low to high.

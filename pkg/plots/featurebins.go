@@ -10,12 +10,13 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // PSI draws the shares of reference and current rows in the bins of one feature, and above each bin its contribution to
 // the index. Bins that are empty in both are left out.
 func PSI(w io.Writer, title string, f drift.FeatureReading) error {
-	p := panel(f.Feature+", by bins of the reference", "Share of rows (%)")
+	p := newPanel(f.Feature+", by bins of the reference", "Share of rows (%)")
 	p.Y.Min = 0
 	p.X.Label.Padding = 10
 	var ticks plot.ConstantTicks
@@ -32,20 +33,14 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 			colour color.Color
 		}{{"reference", b.Reference, grey}, {"current", b.Current, blue}} {
 			left := at - 0.4 + 0.4*float64(i)
-			drawn, err := box(left+0.02, left+0.38, 0, 100*bar.share, bar.colour)
-			if err != nil {
-				return fmt.Errorf("bin %s: %w", b.Bin, err)
-			}
-			p.Add(drawn)
+			drawn := p.box(left+0.02, left+0.38, 0, 100*bar.share, bar.colour)
 			if len(ticks) == 1 {
 				p.Legend.Add(bar.name, drawn)
 			}
 		}
 		most := 100 * max(b.Reference, b.Current)
 		highest = max(highest, most)
-		if err := label(p, at, most, fmt.Sprintf("%.3f", b.PSI)); err != nil {
-			return err
-		}
+		p.label(at, most, fmt.Sprintf("%.3f", b.PSI))
 	}
 	if len(ticks) == 0 || math.IsNaN(highest) {
 		return fmt.Errorf("PSI of %s without rows: %w", f.Feature, ErrNothing)
@@ -55,7 +50,7 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	p.X.Tick.Marker = ticks
 	// The legend needs space above the bars, but no tick is above 100 %.
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return niceTicks(low, min(high, 100)) })
-	slanted(p)
+	p.slant()
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.XOffs, p.Legend.YOffs = 8, -6
 	noise := "noise not known"
@@ -65,13 +60,13 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	return figure{
 		title: fmt.Sprintf("Drift of %s: %s", f.Feature, title),
 		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: what a bin adds",
-			f.PSI, f.Status, f.Threshold, noise, f.Verdict, grouped(f.Samples)),
-		width: 620, height: 380, panels: []*plot.Plot{p}, shares: []float64{1},
+			f.PSI, f.Status, f.Threshold, noise, f.Verdict, text.Grouped(f.Samples)),
+		width: 620, height: 380, panels: []*panel{p}, shares: []float64{1},
 	}.write(w)
 }
 
-// slanted turns the labels of the horizontal axis, so that long ones have room.
-func slanted(p *plot.Plot) {
+// slant turns the labels of the horizontal axis, so that long ones have room.
+func (p *panel) slant() {
 	p.X.Tick.Label.Rotation = math.Pi / 6
 	// The labels start a little below the axis: otherwise the end of a rising label would cover the bars.
 	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YTop-0.5

@@ -16,10 +16,11 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // ErrNothing is returned for a figure that would be empty.
@@ -35,13 +36,15 @@ var (
 	pale   = color.NRGBA{0xe4, 0xe4, 0xe4, 0xff}
 	sky    = color.NRGBA{0x56, 0xb4, 0xe9, 0xff}
 	amber  = color.NRGBA{0xe6, 0x9f, 0x00, 0xff}
+	// faint is blue for bands behind lines.
+	faint = color.NRGBA{blue.R, blue.G, blue.B, 0x2a}
 )
 
 // figure is a stack of panels under one title.
 type figure struct {
 	title, subtitle string
 	width, height   vg.Length
-	panels          []*plot.Plot
+	panels          []*panel
 	// shares divide the height among the panels.
 	shares []float64
 	// side puts the legends in a column right of the panels, as wide as the widest of them.
@@ -54,8 +57,13 @@ const (
 	gap = vg.Length(6)
 )
 
-// write draws the figure.
+// write draws the figure. It returns the first error of a panel.
 func (f figure) write(w io.Writer) error {
+	for _, p := range f.panels {
+		if p.err != nil {
+			return fmt.Errorf("draw %q: %s: %w", f.title, p.Y.Label.Text, p.err)
+		}
+	}
 	canvas := &measured{Canvas: vgsvg.New(f.width, f.height)}
 	page := draw.New(canvas)
 	page.SetColor(color.White)
@@ -64,7 +72,7 @@ func (f figure) write(w io.Writer) error {
 	area := draw.Crop(page, margin, -margin, margin, -margin)
 	for _, line := range []struct {
 		text  string
-		style text.Style
+		style draw.TextStyle
 	}{{f.title, textStyle(13, true)}, {f.subtitle, textStyle(9.5, false)}} {
 		line.style.YAlign = draw.YTop
 		if room, width := area.Max.X-area.Min.X, line.style.Width(line.text); width > room { // long names of data sets
@@ -188,9 +196,16 @@ func (m *measured) svg() ([]byte, error) {
 	return bytes.ReplaceAll(bytes.Join(parts, textTag), fontFamily, []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
 }
 
-// panel returns an empty plot in the common style.
-func panel(x, y string) *plot.Plot {
-	p := plot.New()
+// panel is a plot in the common style. It keeps the first error of what is added: points must be finite, and not empty.
+type panel struct {
+	*plot.Plot
+
+	err error
+}
+
+// newPanel returns an empty panel.
+func newPanel(x, y string) *panel {
+	p := &panel{Plot: plot.New()}
 	p.BackgroundColor = nil
 	p.X.Label.Text, p.Y.Label.Text = x, y
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
@@ -216,32 +231,84 @@ func panel(x, y string) *plot.Plot {
 	return p
 }
 
-func textStyle(size vg.Length, bold bool) text.Style {
+func textStyle(size vg.Length, bold bool) draw.TextStyle {
 	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
 	if bold {
 		f.Weight = xfont.WeightBold
 	}
-	return text.Style{Color: ink, Font: f, Handler: plot.DefaultTextHandler}
+	return draw.TextStyle{Color: ink, Font: f, Handler: plot.DefaultTextHandler}
 }
 
-// line returns a line in the common style; dashes may be nil.
-func line(points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) (*plotter.Line, error) {
+// keep keeps an error.
+func (p *panel) keep(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// line adds a line; dashes may be nil.
+func (p *panel) line(points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) *plotter.Line {
 	l, err := plotter.NewLine(points)
 	if err != nil {
-		return nil, err
+		p.keep(err)
+		return &plotter.Line{}
 	}
 	l.Color, l.Width, l.Dashes = c, width, dashes
-	return l, nil
+	p.Add(l)
+	return l
 }
 
-// box returns a filled rectangle; the legend shows it as a patch.
-func box(left, right, low, high float64, c color.Color) (*plotter.Polygon, error) {
-	b, err := plotter.NewPolygon(plotter.XYs{{X: left, Y: low}, {X: right, Y: low}, {X: right, Y: high}, {X: left, Y: high}})
+// across adds a horizontal line.
+func (p *panel) across(left, right, y float64, c color.Color, width vg.Length, dashes ...vg.Length) *plotter.Line {
+	return p.line(plotter.XYs{{X: left, Y: y}, {X: right, Y: y}}, c, width, dashes...)
+}
+
+// dots adds points.
+func (p *panel) dots(points plotter.XYs, style draw.GlyphStyle) *plotter.Scatter {
+	d, err := plotter.NewScatter(points)
 	if err != nil {
-		return nil, err
+		p.keep(err)
+		return &plotter.Scatter{}
 	}
-	b.Color, b.Width = c, 0
-	return b, nil
+	d.GlyphStyle = style
+	p.Add(d)
+	return d
+}
+
+// circles is the style of round points.
+func circles(c color.Color, radius vg.Length) draw.GlyphStyle {
+	return draw.GlyphStyle{Color: c, Radius: radius, Shape: draw.CircleGlyph{}}
+}
+
+// area adds a filled area without an outline; the legend shows it as a patch.
+func (p *panel) area(points plotter.XYs, c color.Color) *plotter.Polygon {
+	a, err := plotter.NewPolygon(points)
+	if err != nil {
+		p.keep(err)
+		return &plotter.Polygon{}
+	}
+	a.Color, a.Width = c, 0
+	p.Add(a)
+	return a
+}
+
+// box adds a filled rectangle.
+func (p *panel) box(left, right, low, high float64, c color.Color) *plotter.Polygon {
+	return p.area(plotter.XYs{{X: left, Y: low}, {X: right, Y: low}, {X: right, Y: high}, {X: left, Y: high}}, c)
+}
+
+// label adds a small text above a point.
+func (p *panel) label(x, y float64, s string) {
+	l, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{s}})
+	if err != nil {
+		p.keep(err)
+		return
+	}
+	style := textStyle(8, false)
+	style.XAlign, style.YAlign = draw.XCenter, draw.YBottom
+	l.TextStyle[0] = style
+	l.Offset.Y = 2
+	p.Add(l)
 }
 
 // steps returns ticks at multiples of by from low to high, with the given number of decimals.
@@ -270,17 +337,8 @@ func niceTicks(low, high float64) []plot.Tick {
 	ticks := steps(first, high, by, decimals)
 	for i, t := range ticks {
 		if decimals == 0 {
-			ticks[i].Label = grouped(int(math.Round(t.Value)))
+			ticks[i].Label = text.Grouped(int(math.Round(t.Value)))
 		}
 	}
 	return ticks
-}
-
-// grouped formats n with thousands separators: 12,345.
-func grouped(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

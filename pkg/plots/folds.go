@@ -2,16 +2,15 @@ package plots
 
 import (
 	"fmt"
-	"image/color"
 	"io"
 	"math"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // maxDates is the largest number of folds named on the axis.
@@ -20,8 +19,8 @@ const maxDates = 8
 // Folds draws AUC and P@20 of every fold of a report with their intervals, the pooled values, and what uninformative
 // scores would reach: 0.5, and the fold's base rate.
 func Folds(w io.Writer, title string, r *eval.Report) error {
-	auc := panel("", "AUC")
-	precision := panel("First day of the test (UTC), folds in order of time", "P@20 (share of moves)")
+	auc := newPanel("", "AUC")
+	precision := newPanel("First day of the test (UTC), folds in order of time", "P@20 (share of moves)")
 	pooledAUC, pooledPrecision := (*eval.Interval)(nil), (*eval.Interval)(nil)
 	if r.Intervals != nil {
 		pooledAUC, pooledPrecision = &r.Intervals.AUC, &r.Intervals.PrecisionAt20
@@ -36,11 +35,8 @@ func Folds(w io.Writer, title string, r *eval.Report) error {
 		}
 		ticks = append(ticks, tick)
 		if f.Metrics == nil {
-			for _, p := range []*plot.Plot{auc, precision} {
-				if err := label(p, float64(i), 0.5, "not measured"); err != nil {
-					return err
-				}
-			}
+			auc.label(float64(i), 0.5, "not measured")
+			precision.label(float64(i), 0.5, "not measured")
 			continue
 		}
 		var a, p *eval.Interval
@@ -56,7 +52,7 @@ func Folds(w io.Writer, title string, r *eval.Report) error {
 	}
 	left, right := -0.6, float64(len(r.Folds))-0.4
 	for _, v := range []struct {
-		p      *plot.Plot
+		p      *panel
 		points *series
 		name   string
 		pooled float64
@@ -64,48 +60,27 @@ func Folds(w io.Writer, title string, r *eval.Report) error {
 	}{{auc, &aucs, "AUC", r.AUC, pooledAUC}, {precision, &precisions, "P@20", r.PrecisionAt20, pooledPrecision}} {
 		v.p.X.Min, v.p.X.Max, v.p.Y.Min, v.p.Y.Max = left, right, 0, 1.02
 		v.p.X.Tick.Marker, v.p.Y.Tick.Marker = ticks, steps(0, 1, 0.2, 1)
-		text := fmt.Sprintf("pooled, %.3f", v.pooled)
+		name := fmt.Sprintf("pooled, %.3f", v.pooled)
 		if v.in != nil {
-			band, err := box(left, right, v.in.Low, v.in.High, color.NRGBA{blue.R, blue.G, blue.B, 0x2a})
-			if err != nil {
-				return fmt.Errorf("interval of pooled %s: %w", v.name, err)
-			}
-			v.p.Add(band)
-			text += fmt.Sprintf(" (%.3f to %.3f)", v.in.Low, v.in.High)
+			v.p.box(left, right, v.in.Low, v.in.High, faint)
+			name += fmt.Sprintf(" (%.3f to %.3f)", v.in.Low, v.in.High)
 		}
-		pooled, err := line(plotter.XYs{{X: left, Y: v.pooled}, {X: right, Y: v.pooled}}, blue, 1.2)
-		if err != nil {
-			return fmt.Errorf("pooled %s: %w", v.name, err)
-		}
-		v.p.Add(pooled)
-		dots, err := v.points.draw(v.p, draw.GlyphStyle{Color: ink, Radius: 2.6, Shape: draw.CircleGlyph{}})
-		if err != nil {
-			return fmt.Errorf("%s of the folds: %w", v.name, err)
-		}
-		v.p.Legend.Add(v.name+" of the fold", dots)
-		v.p.Legend.Add(text, pooled)
-	}
-	chance, err := line(plotter.XYs{{X: left, Y: 0.5}, {X: right, Y: 0.5}}, grey, 1, 4, 3)
-	if err != nil {
-		return err
+		pooled := v.p.across(left, right, v.pooled, blue, 1.2)
+		v.p.Legend.Add(v.name+" of the fold", v.points.draw(v.p, circles(ink, 2.6)))
+		v.p.Legend.Add(name, pooled)
 	}
 	auc.Y.Min = min(0.45, lowest(aucs)-0.02)
 	auc.Y.Tick.Marker = steps(math.Ceil(10*auc.Y.Min)/10, 1, 0.1, 1)
-	auc.Add(chance)
-	auc.Legend.Add("chance", chance)
-	marks, err := base.draw(precision, draw.GlyphStyle{Color: orange, Radius: 3.2, Shape: draw.PyramidGlyph{}})
-	if err != nil {
-		return fmt.Errorf("base rate of the folds: %w", err)
-	}
-	precision.Legend.Add("base rate of the fold", marks)
+	auc.Legend.Add("chance", auc.across(left, right, 0.5, grey, 1, 4, 3))
+	precision.Legend.Add("base rate of the fold", base.draw(precision, draw.GlyphStyle{Color: orange, Radius: 3.2, Shape: draw.PyramidGlyph{}}))
 	bars := "no intervals: too few days"
 	if in := r.Intervals; in != nil {
 		bars = fmt.Sprintf("bars and bands: %.0f %% intervals by bootstrap of whole days", 100*in.Level)
 	}
 	return figure{
 		title:    "Out of time, fold by fold: " + title,
-		subtitle: fmt.Sprintf("n = %s rows in %d folds, base rate %.3f; %s", grouped(r.N), len(r.Folds), r.BaseRate, bars),
-		width:    800, height: 520, panels: []*plot.Plot{auc, precision}, shares: []float64{0.48, 0.52}, side: true,
+		subtitle: fmt.Sprintf("n = %s rows in %d folds, base rate %.3f; %s", text.Grouped(r.N), len(r.Folds), r.BaseRate, bars),
+		width:    800, height: 520, panels: []*panel{auc, precision}, shares: []float64{0.48, 0.52}, side: true,
 	}.write(w)
 }
 
@@ -123,21 +98,11 @@ func (s *series) add(x, y float64, in *eval.Interval) {
 }
 
 // draw adds the bars and the points, and returns the points for the legend.
-func (s *series) draw(p *plot.Plot, style draw.GlyphStyle) (*plotter.Scatter, error) {
+func (s *series) draw(p *panel, style draw.GlyphStyle) *plotter.Scatter {
 	for i, low := range s.low {
-		bar, err := line(plotter.XYs{low, s.high[i]}, style.Color, vg.Length(1))
-		if err != nil {
-			return nil, err
-		}
-		p.Add(bar)
+		p.line(plotter.XYs{low, s.high[i]}, style.Color, 1)
 	}
-	dots, err := plotter.NewScatter(s.XYs)
-	if err != nil {
-		return nil, err
-	}
-	dots.GlyphStyle = style
-	p.Add(dots)
-	return dots, nil
+	return p.dots(s.XYs, style)
 }
 
 // lowest returns the smallest value of a series or of its bars.

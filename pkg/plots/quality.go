@@ -10,9 +10,9 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Quality draws the bounds of the mean difference of Brier losses over time, with the margin, the means of days and the
@@ -27,7 +27,7 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 	// The first bounds are as wide as the range of differences. The axis leaves them out.
 	reach := max(3*v.Plan.Margin, min(v.Plan.MaxDifference(), 2.5*math.Abs(v.Lower)), min(v.Plan.MaxDifference(), 2.5*math.Abs(v.Upper)))
 	shown := func(y float64) float64 { return max(-reach, min(reach, y)) }
-	p := panel("End of the block (UTC)", "Brier loss, baseline less model")
+	p := newPanel("End of the block (UTC)", "Brier loss, baseline less model")
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = left, right, -reach, reach
 	p.X.Tick.Marker, p.Y.Tick.Marker = dates(left, right), plot.TickerFunc(niceTicks)
 
@@ -57,54 +57,33 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 		sum, n = sum+at.X, n+1
 	}
 	flush()
-	add := func(name string, points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) error {
+	add := func(name string, points plotter.XYs, c color.Color, width vg.Length, dashes ...vg.Length) {
 		if len(points) == 0 {
-			return nil
+			return
 		}
-		l, err := line(points, c, width, dashes...)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+		l := p.line(points, c, width, dashes...)
 		l.StepStyle = plotter.PostStep
-		p.Add(l)
 		p.Legend.Add(name, l)
-		return nil
 	}
 	across := func(y float64) plotter.XYs { return plotter.XYs{{X: left, Y: y}, {X: right, Y: y}} }
 	dashes := [][]vg.Length{nil, {4, 2}}
 	for k, s := range v.Streams {
-		if err := add("upper bound, "+s.Name+" blocks", upper[k], orange, 1.5, dashes[k]...); err != nil {
-			return err
-		}
-		if err := add("lower bound, "+s.Name+" blocks", lower[k], blue, 1.5, dashes[k]...); err != nil {
-			return err
-		}
+		add("upper bound, "+s.Name+" blocks", upper[k], orange, 1.5, dashes[k]...)
+		add("lower bound, "+s.Name+" blocks", lower[k], blue, 1.5, dashes[k]...)
 	}
-	if err := add("no difference", across(0), grey, 0.9); err != nil {
-		return err
-	}
-	if err := add(fmt.Sprintf("worse by the margin of %.3g", v.Plan.Margin), across(-v.Plan.Margin), grey, 0.9, 6, 3); err != nil {
-		return err
-	}
-	dots, err := plotter.NewScatter(daily)
-	if err != nil {
-		return fmt.Errorf("means of days: %w", err)
-	}
-	dots.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: 1.8, Shape: draw.CircleGlyph{}}
-	p.Add(dots)
-	p.Legend.Add("mean of a day", dots)
+	add("no difference", across(0), grey, 0.9)
+	add(fmt.Sprintf("worse by the margin of %.3g", v.Plan.Margin), across(-v.Plan.Margin), grey, 0.9, 6, 3)
+	p.Legend.Add("mean of a day", p.dots(daily, circles(ink, 1.8)))
 	colours := map[outcome.Verdict]color.Color{outcome.Pass: green, outcome.Better: purple, outcome.Fail: ink}
 	for _, c := range v.Claims {
 		x := end(c.Block)
-		if err := add(fmt.Sprintf("%s after %s", c.Verdict, outcome.Days(c.Time.Sub(v.Start).Hours()/24)), plotter.XYs{{X: x, Y: -reach}, {X: x, Y: reach}},
-			colours[c.Verdict], 1.2, 2, 2); err != nil {
-			return err
-		}
+		add(fmt.Sprintf("%s after %s", c.Verdict, outcome.Days(c.Time.Sub(v.Start).Hours()/24)), plotter.XYs{{X: x, Y: -reach}, {X: x, Y: reach}},
+			colours[c.Verdict], 1.2, 2, 2)
 	}
 	return figure{
 		title: "Is it better? " + title,
-		subtitle: fmt.Sprintf("%s; bounds at every time at once, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, grouped(v.Counted),
+		subtitle: fmt.Sprintf("%s; bounds at every time at once, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, text.Grouped(v.Counted),
 			v.Plan.Width(), v.Plan.DisagreementCap),
-		width: 800, height: 380, panels: []*plot.Plot{p}, shares: []float64{1}, side: true,
+		width: 800, height: 380, panels: []*panel{p}, shares: []float64{1}, side: true,
 	}.write(w)
 }

@@ -7,9 +7,9 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // Reliability draws how often the label was true per bin of [eval.Reliability], against the predicted probability, and
@@ -23,18 +23,14 @@ func Reliability(w io.Writer, title string, bins []eval.Bin) error {
 	if n == 0 {
 		return fmt.Errorf("reliability of %d bins without rows: %w", len(bins), ErrNothing)
 	}
-	top := panel("", "Observed rate of moves")
+	top := newPanel("", "Observed rate of moves")
 	top.X.Min, top.X.Max, top.Y.Min, top.Y.Max = 0, 1, 0, 1
 	top.X.Tick.Marker, top.Y.Tick.Marker = steps(0, 1, 0.1, 1), steps(0, 1, 0.2, 1)
-	bottom := panel("Score (predicted probability of a move)", "Rows")
+	bottom := newPanel("Score (predicted probability of a move)", "Rows")
 	bottom.X.Min, bottom.X.Max, bottom.Y.Min = 0, 1, 0
 	bottom.X.Tick.Marker, bottom.Y.Tick.Marker = steps(0, 1, 0.1, 1), plot.TickerFunc(niceTicks)
 
-	ideal, err := line(plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}, grey, 1, 4, 3)
-	if err != nil {
-		return err
-	}
-	top.Add(ideal)
+	ideal := top.line(plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}, grey, 1, 4, 3)
 	var points plotter.XYs
 	most := 0
 	for _, b := range bins {
@@ -44,46 +40,19 @@ func Reliability(w io.Writer, title string, bins []eval.Bin) error {
 		}
 		points = append(points, plotter.XY{X: b.MeanScore, Y: b.Rate})
 		inset := (b.High - b.Low) / 20
-		bar, err := box(b.Low+inset, b.High-inset, 0, float64(b.N), blue)
-		if err != nil {
-			return fmt.Errorf("bin of %d rows: %w", b.N, err)
-		}
-		bottom.Add(bar)
+		bottom.box(b.Low+inset, b.High-inset, 0, float64(b.N), blue)
 	}
 	bottom.Y.Max = 1.25 * float64(most)
 	for _, b := range bins {
-		if err := label(bottom, (b.Low+b.High)/2, float64(b.N), grouped(b.N)); err != nil {
-			return err
-		}
+		bottom.label((b.Low+b.High)/2, float64(b.N), text.Grouped(b.N))
 	}
-	l, dots, err := plotter.NewLinePoints(points)
-	if err != nil {
-		return fmt.Errorf("reliability: %w", err)
-	}
-	l.Color, l.Width = blue, 1.6
-	dots.GlyphStyle = draw.GlyphStyle{Color: blue, Radius: 3, Shape: draw.CircleGlyph{}}
-	top.Add(l, dots)
 	top.Legend.Top, top.Legend.Left = true, true
 	top.Legend.XOffs, top.Legend.YOffs = 8, -6
-	top.Legend.Add("model, mean score and rate of each bin", l, dots)
+	top.Legend.Add("model, mean score and rate of each bin", top.line(points, blue, 1.6), top.dots(points, circles(blue, 3)))
 	top.Legend.Add("calibrated: rate = score", ideal)
 	return figure{
 		title:    "Reliability: " + title,
-		subtitle: fmt.Sprintf("n = %s rows, expected calibration error %.3f", grouped(n), gap/float64(n)),
-		width:    420, height: 500, panels: []*plot.Plot{top, bottom}, shares: []float64{0.7, 0.3},
+		subtitle: fmt.Sprintf("n = %s rows, expected calibration error %.3f", text.Grouped(n), gap/float64(n)),
+		width:    420, height: 500, panels: []*panel{top, bottom}, shares: []float64{0.7, 0.3},
 	}.write(w)
-}
-
-// label writes a small text above a point.
-func label(p *plot.Plot, x, y float64, s string) error {
-	l, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{s}})
-	if err != nil {
-		return fmt.Errorf("label %q: %w", s, err)
-	}
-	style := textStyle(8, false)
-	style.XAlign, style.YAlign = draw.XCenter, draw.YBottom
-	l.TextStyle[0] = style
-	l.Offset.Y = 2
-	p.Add(l)
-	return nil
 }

@@ -5,11 +5,11 @@ import (
 	"image/color"
 	"io"
 
-	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // maxPoints is the largest number of points drawn of a curve: more than a screen has columns for it.
@@ -32,14 +32,10 @@ func ROC(w io.Writer, title string, labels []bool, scorers ...Scorer) error {
 	if len(scorers) == 0 || len(scorers) > len(styles) {
 		return fmt.Errorf("ROC curves of %d scorers: want 1 to %d: %w", len(scorers), len(styles), ErrNothing)
 	}
-	p := panel("False positive rate (share of quiet minutes called a move)", "True positive rate (share of moves found)")
+	p := newPanel("False positive rate (share of quiet minutes called a move)", "True positive rate (share of moves found)")
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 1, 0, 1
 	p.X.Tick.Marker, p.Y.Tick.Marker = steps(0, 1, 0.2, 1), steps(0, 1, 0.2, 1)
-	chance, err := line(plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}, grey, 1, 4, 3)
-	if err != nil {
-		return err
-	}
-	p.Add(chance)
+	chance := p.line(plotter.XYs{{X: 0, Y: 0}, {X: 1, Y: 1}}, grey, 1, 4, 3)
 	for i, s := range scorers {
 		if len(s.Scores) != len(labels) {
 			return fmt.Errorf("ROC curve of %s: %d scores but %d labels", s.Name, len(s.Scores), len(labels))
@@ -52,21 +48,17 @@ func ROC(w io.Writer, title string, labels []bool, scorers ...Scorer) error {
 		for j, c := range curve {
 			points[j] = plotter.XY{X: c.FalsePositiveRate, Y: c.TruePositiveRate}
 		}
-		l, err := line(points, styles[i].colour, 1.6, styles[i].dashes...)
-		if err != nil {
-			return fmt.Errorf("ROC curve of %s: %w", s.Name, err)
-		}
-		p.Add(l)
+		l := p.line(points, styles[i].colour, 1.6, styles[i].dashes...)
 		p.Legend.Add(fmt.Sprintf("%s, AUC %.3f", s.Name, eval.AUC(s.Scores, labels)), l)
 	}
 	p.Legend.Add("chance, AUC 0.500", chance)
 	return figure{
 		title: "ROC curve: " + title, subtitle: sampleLine(labels),
-		width: 420, height: 440, panels: []*plot.Plot{p}, shares: []float64{1},
+		width: 420, height: 440, panels: []*panel{p}, shares: []float64{1},
 	}.write(w)
 }
 
 // sampleLine describes the rows behind a figure.
 func sampleLine(labels []bool) string {
-	return fmt.Sprintf("n = %s rows, base rate %.3f", grouped(len(labels)), eval.BaseRate(labels))
+	return fmt.Sprintf("n = %s rows, base rate %.3f", text.Grouped(len(labels)), eval.BaseRate(labels))
 }

@@ -7,6 +7,8 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+
+	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
 // scoreBins is the number of bins of [Scores], of equal width on [0,1].
@@ -34,7 +36,7 @@ func Scores(w io.Writer, title string, scores []float64, labels []bool) error {
 	if len(scores) == 0 {
 		return fmt.Errorf("histogram of no scores: %w", ErrNothing)
 	}
-	p := panel("Score (predicted probability of a move)", "Share of the class in the bin (%)")
+	p := newPanel("Score (predicted probability of a move)", "Share of the class in the bin (%)")
 	p.X.Min, p.X.Max, p.Y.Min = 0, 1, 0
 	p.X.Tick.Marker, p.Y.Tick.Marker = steps(0, 1, 0.1, 1), plot.TickerFunc(niceTicks)
 	p.Legend.Top = true
@@ -54,23 +56,13 @@ func Scores(w io.Writer, title string, scores []float64, labels []bool) error {
 			outline = append(outline, plotter.XY{X: float64(b) / scoreBins, Y: share}, plotter.XY{X: float64(b+1) / scoreBins, Y: share})
 		}
 		outline = append(outline, plotter.XY{X: 1, Y: 0})
-		area, err := plotter.NewPolygon(outline)
-		if err != nil {
-			return fmt.Errorf("histogram of %s: %w", style.name, err)
-		}
 		fill := style.colour
 		fill.A = 0x50
-		area.Color, area.Width = fill, 0
-		edge, err := line(outline, style.colour, 1.3)
-		if err != nil {
-			return fmt.Errorf("histogram of %s: %w", style.name, err)
-		}
-		p.Add(area, edge)
-		p.Legend.Add(fmt.Sprintf("%s, n = %s", style.name, grouped(n[class])), area, edge)
+		p.Legend.Add(fmt.Sprintf("%s, n = %s", style.name, text.Grouped(n[class])), p.area(outline, fill), p.line(outline, style.colour, 1.3))
 	}
 	p.Y.Max = 1.08 * highest
 	return figure{
 		title: "Scores by class: " + title, subtitle: sampleLine(labels),
-		width: 520, height: 340, panels: []*plot.Plot{p}, shares: []float64{1},
+		width: 520, height: 340, panels: []*panel{p}, shares: []float64{1},
 	}.write(w)
 }

@@ -61,6 +61,8 @@ const (
 	// stack three times during a call, which is a sixth of the CPU time of a small call.
 	handlers = 32
 
+	// slowCall is how long a call may take before it is logged.
+	slowCall = 100 * time.Millisecond
 	// unreadGrace is how long clients have to read the last answers of a server that stops.
 	unreadGrace = time.Second
 
@@ -101,8 +103,6 @@ type ServerOptions struct {
 	Registerer prometheus.Registerer
 	// Reflection lets people list and call the services without the proto files.
 	Reflection bool
-	// SlowCall is how long a call may take before it is logged. Default 100 ms.
-	SlowCall time.Duration
 	// Credentials secure the connections. Without them connections are not encrypted.
 	Credentials credentials.TransportCredentials
 	// Control, if set, guards the control services of the server.
@@ -136,9 +136,6 @@ type Server struct {
 
 // NewServer returns a server without services. Register them, then call [Server.Ready].
 func NewServer(opts ServerOptions) *Server {
-	if opts.SlowCall == 0 {
-		opts.SlowCall = 100 * time.Millisecond
-	}
 	partial := int64(partialMessages)
 	if opts.MaxMessage == 0 {
 		opts.MaxMessage = MaxMessage
@@ -156,7 +153,7 @@ func NewServer(opts ServerOptions) *Server {
 		opts.Logger.Error("handler panicked", "panic", p, "stack", panicStack())
 		return status.Error(codes.Internal, "internal error")
 	})
-	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger, opts.SlowCall)}
+	unary := []grpc.UnaryServerInterceptor{metrics.UnaryServerInterceptor(), logCalls(opts.Logger)}
 	if opts.Tracer != nil {
 		unary = append([]grpc.UnaryServerInterceptor{traceCalls(opts.Tracer)}, unary...)
 	}
@@ -251,19 +248,19 @@ func (s *Server) dropUnread(drained <-chan struct{}) {
 
 // logCalls logs failures on the server's side and slow calls. The middleware's logging package is not used, since it builds
 // the log fields of every call before it decides whether to log.
-func logCalls(logger *slog.Logger, slow time.Duration) grpc.UnaryServerInterceptor {
+func logCalls(logger *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		start := time.Now()
 		resp, err := handler(ctx, req)
 		took := time.Since(start)
-		if err == nil && took <= slow {
+		if err == nil && took <= slowCall {
 			return resp, nil
 		}
 		switch code := status.Code(err); code {
 		case codes.Internal, codes.Unknown, codes.DataLoss, codes.Unavailable:
 			logger.ErrorContext(ctx, "call failed", "method", info.FullMethod, "code", code.String(), "took", took, "error", err)
 		default:
-			if took > slow {
+			if took > slowCall {
 				logger.WarnContext(ctx, "call was slow", "method", info.FullMethod, "code", code.String(), "took", took)
 			}
 		}

@@ -117,6 +117,15 @@ func (a *App) Keep(store *certs.Store) {
 // finished.
 func (a *App) OnStop(name string, fn func(context.Context) error) { a.stack.OnStop(name, fn) }
 
+// Go runs a function in the background until the service stops: see [Go].
+func (a *App) Go(name string, run func(ctx context.Context)) {
+	stop := Go(run)
+	a.OnStop(name, func(context.Context) error {
+		stop()
+		return nil
+	})
+}
+
 // OnDrain registers a function that ends long calls, such as streams, before the servers wait for the open ones.
 func (a *App) OnDrain(name string, fn func(context.Context) error) {
 	a.draining = append(a.draining, closer{name, fn})

@@ -2,7 +2,9 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -37,6 +39,36 @@ func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
+}
+
+// Web is the HTTP server of a program that serves nothing else.
+type Web struct {
+	// Name names it in errors and in the file Addresses, which gets the bound address; an empty path is no file.
+	Name, Addresses string
+	// Addr is where it listens, Flag the flag that says so.
+	Addr, Flag string
+	Handler    http.Handler
+	// Grace is how long it may take to stop.
+	Grace  time.Duration
+	Logger *slog.Logger
+}
+
+// Run serves until ctx ends. begin gets the bound address, and may add what stops before the server.
+func (w *Web) Run(ctx context.Context, begin func(*Stack, net.Addr)) error {
+	var stack Stack
+	listener, err := stack.Listen(ctx, w.Addr, w.Flag)
+	if err != nil {
+		return err
+	}
+	srv := NewHTTPServer(w.Handler, w.Logger)
+	stack.OnStop(w.Name, srv.Shutdown)
+	stack.Serve(w.Name, func() error { return ServeHTTP(srv, listener) })
+	begin(&stack, listener.Addr())
+	if err := WriteAddresses(w.Addresses, map[string]net.Addr{w.Name: listener.Addr()}); err != nil {
+		return errors.Join(err, stack.Stop(ctx, w.Grace))
+	}
+	stack.Start(ctx)
+	return stack.Wait(ctx, w.Grace, w.Logger)
 }
 
 // httpLog is the log handler of an HTTP server. The server's messages name clients, so they become an attribute.

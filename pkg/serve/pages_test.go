@@ -1,12 +1,15 @@
 package serve_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,5 +145,56 @@ func TestTheLogOfAnHTTPServer(t *testing.T) {
 	}
 	if got := out.String(); strings.Count(got, "\n") != 10 || !strings.Contains(got, `msg="HTTP server" problem="http: TLS handshake error from 10.0.0.1:0: EOF"`) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// The server runs until the context ends, and what begin has added stops before it. Without its address file it does not run.
+func TestWeb(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "addresses")
+	w := serve.Web{
+		Name: "http", Addr: "127.0.0.1:0", Flag: "--http-addr", Addresses: path, Grace: time.Minute, Logger: slog.New(slog.DiscardHandler),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("here")) }),
+	}
+	get := func(addr net.Addr) (string, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String(), nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return string(body), err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var at net.Addr
+	var answers, last string
+	err := w.Run(ctx, func(stack *serve.Stack, addr net.Addr) {
+		at = addr
+		stack.OnStop("work", func(context.Context) (err error) {
+			last, err = get(at)
+			return err
+		})
+		stack.Serve("work", func() (err error) {
+			answers, err = get(at)
+			cancel()
+			return err
+		})
+	})
+	if err != nil || answers != "here" || last != "here" {
+		t.Errorf("got %v; it answered %q, and %q before it stopped", err, answers, last)
+	}
+	if raw, err := os.ReadFile(path); err != nil || string(raw) != "http="+at.String()+"\n" {
+		t.Errorf("the address file has %q (%v), want the address %s", raw, err, at)
+	}
+	if _, err := get(at); err == nil {
+		t.Error("it answers after it has stopped")
+	}
+	w.Addresses = t.TempDir()
+	if err := w.Run(t.Context(), func(*serve.Stack, net.Addr) {}); err == nil || !strings.Contains(err.Error(), "address file") {
+		t.Errorf("without its address file: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,17 @@ type loop struct {
 // OnStop registers the function that closes a resource. Call it right after opening. Resources close in reverse order.
 func (s *Stack) OnStop(name string, fn func(context.Context) error) {
 	s.closers = append(s.closers, closer{name, fn})
+}
+
+// Go runs a function in the background. stop ends its context and waits for it; it may be called again.
+func Go(run func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { run(ctx) })
+	return func() {
+		cancel()
+		done.Wait()
+	}
 }
 
 // Half returns fn with half of the remaining time. Use it for resources that clients can delay, so that the resources closed

@@ -136,18 +136,18 @@ func (d *Dispatcher) register(reg prometheus.Registerer) error {
 	series := telemetry.Series(reg, d.name)
 	common := []*prometheus.Desc{outcomesDesc, decisionsDesc, matchRateDesc, breakerStateDesc, breakerBlindDesc, queueDepthDesc}
 	if d.name != "" {
-		return series.Register(collector{append(common, modelDesc, noiseDesc, noiseFloorDesc), func(s sink) {
+		return series.Register(collector{append(common, modelDesc, noiseDesc, noiseFloorDesc), func(s telemetry.Sink) {
 			d.collect(s)
 			d.collectChallenger(s)
 		}})
 	}
-	ofTrial := collector{append(common, successDesc, errorDesc, matchDesc, mismatchDesc, watchersDesc, watchDroppedDesc), func(s sink) {
+	ofTrial := collector{append(common, successDesc, errorDesc, matchDesc, mismatchDesc, watchersDesc, watchDroppedDesc), func(s telemetry.Sink) {
 		totals := d.collect(s)
 		d.collectTrial(s, totals)
 	}}
-	requests := collector{[]*prometheus.Desc{sourcesDesc}, func(s sink) {
+	requests := collector{[]*prometheus.Desc{sourcesDesc}, func(s telemetry.Sink) {
 		for _, source := range Sources() {
-			s.counter(sourcesDesc, d.recorder.Requests(source), source.String())
+			s.Counter(sourcesDesc, d.recorder.Requests(source), source.String())
 		}
 	}}
 	return errors.Join(series.Register(ofTrial), reg.Register(requests))
@@ -156,7 +156,7 @@ func (d *Dispatcher) register(reg prometheus.Registerer) error {
 // collector exports what collect sends.
 type collector struct {
 	descs   []*prometheus.Desc
-	collect func(sink)
+	collect func(telemetry.Sink)
 }
 
 // Describe implements prometheus.Collector.
@@ -169,67 +169,47 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
 
-// sink receives the values of one scrape.
-type sink chan<- prometheus.Metric
-
-func (s sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-}
-
-func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-// rate sends k/n, or NaN if n is 0.
-func (s sink) rate(d *prometheus.Desc, k, n uint64) {
-	v := math.NaN()
-	if n > 0 {
-		v = float64(k) / float64(n)
-	}
-	s.gauge(d, v)
-}
-
 // collect sends the series of every dispatcher. It reads every total once, and returns them, so that sums add up within a
 // scrape.
-func (d *Dispatcher) collect(s sink) (totals [outcomeEnd]uint64) {
+func (d *Dispatcher) collect(s telemetry.Sink) (totals [outcomeEnd]uint64) {
 	r := d.recorder
 	for _, o := range Outcomes() {
 		totals[o] = r.Total(o)
-		s.counter(outcomesDesc, totals[o], o.String())
+		s.Counter(outcomesDesc, totals[o], o.String())
 	}
 	if r.threshold > 0 {
 		for d := range decisionsEnd {
 			baseline, shadow := d.sides()
-			s.counter(decisionsDesc, r.decided[d].Load(), baseline, shadow)
+			s.Counter(decisionsDesc, r.decided[d].Load(), baseline, shadow)
 		}
 	}
 	matches, compared := r.compared()
-	s.rate(matchRateDesc, matches, compared)
+	s.Rate(matchRateDesc, matches, compared)
 	b := d.breaker.Status()
 	for state, name := range breakerStates {
-		s.gauge(breakerStateDesc, telemetry.Bool(state == b.State), name)
+		s.Gauge(breakerStateDesc, telemetry.Bool(state == b.State), name)
 	}
-	s.gauge(breakerBlindDesc, telemetry.Bool(b.Blind))
-	s.gauge(queueDepthDesc, float64(d.queue.len()))
+	s.Gauge(breakerBlindDesc, telemetry.Bool(b.Blind))
+	s.Gauge(queueDepthDesc, float64(d.queue.len()))
 	return totals
 }
 
-func (d *Dispatcher) collectTrial(s sink, totals [outcomeEnd]uint64) {
-	s.counter(successDesc, totals[Match]+totals[Mismatch])
-	s.counter(errorDesc, failed(totals))
-	s.counter(matchDesc, totals[Match])
-	s.counter(mismatchDesc, totals[Mismatch])
-	s.gauge(watchersDesc, float64(d.watchers.len()))
-	s.counter(watchDroppedDesc, d.watchers.dropped.Load())
+func (d *Dispatcher) collectTrial(s telemetry.Sink, totals [outcomeEnd]uint64) {
+	s.Counter(successDesc, totals[Match]+totals[Mismatch])
+	s.Counter(errorDesc, failed(totals))
+	s.Counter(matchDesc, totals[Match])
+	s.Counter(mismatchDesc, totals[Mismatch])
+	s.Gauge(watchersDesc, float64(d.watchers.len()))
+	s.Counter(watchDroppedDesc, d.watchers.dropped.Load())
 }
 
-func (d *Dispatcher) collectChallenger(s sink) {
+func (d *Dispatcher) collectChallenger(s telemetry.Sink) {
 	if m := d.model.current.Load(); m != nil && m.version != "" {
-		s.gauge(modelDesc, 1, m.version, m.digest)
+		s.Gauge(modelDesc, 1, m.version, m.digest)
 	}
 	r := d.recorder
-	s.counter(noiseDesc, r.together.Load(), Match.String())
-	s.counter(noiseDesc, r.apart.Load(), Mismatch.String())
+	s.Counter(noiseDesc, r.together.Load(), Match.String())
+	s.Counter(noiseDesc, r.apart.Load(), Mismatch.String())
 	n := r.noise()
-	s.rate(noiseFloorDesc, n.apart, n.pairs)
+	s.Rate(noiseFloorDesc, n.apart, n.pairs)
 }

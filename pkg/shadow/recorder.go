@@ -36,13 +36,9 @@ type Recorder struct {
 
 // slot is one sixtieth of the window.
 type slot struct {
-	epoch    int64 // the number of the slot since start, from 1; 0 was never used
-	counts   [outcomeEnd]uint64
-	decided  [decisionsEnd]uint64
-	sumDelta float64
-	delta    distribution
-	latency  distribution
-	noise    noise
+	window
+
+	epoch int64 // the number of the slot since start, from 1; 0 was never used
 }
 
 // noise counts pairs of scores of one model, see [pair].
@@ -126,7 +122,7 @@ func (r *Recorder) slotNow() *slot {
 	}
 	s.delta.reset()
 	s.latency.reset()
-	*s = slot{epoch: epoch, delta: s.delta, latency: s.latency}
+	*s = slot{window{delta: s.delta, latency: s.latency}, epoch}
 	return s
 }
 
@@ -151,7 +147,7 @@ func (r *Recorder) InFlight() uint64 {
 // Total returns how many requests ended in the outcome since start.
 func (r *Recorder) Total(o Outcome) uint64 { return r.totals[o].Load() }
 
-// window is the sum of the slots in the rolling window.
+// window is what a slot counts, or the sum of the slots in the rolling window.
 type window struct {
 	counts         [outcomeEnd]uint64
 	decided        [decisionsEnd]uint64

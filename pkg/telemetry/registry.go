@@ -2,6 +2,7 @@
 package telemetry
 
 import (
+	"math"
 	"net/http"
 	"time"
 
@@ -104,4 +105,26 @@ func Bool(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// Sink receives the values of one scrape.
+type Sink chan<- prometheus.Metric
+
+// Counter sends a count.
+func (s Sink) Counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+// Gauge sends a value.
+func (s Sink) Gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+// Rate sends k/n as a value, NaN if n is 0.
+func (s Sink) Rate(d *prometheus.Desc, k, n uint64) {
+	v := math.NaN()
+	if n > 0 {
+		v = float64(k) / float64(n)
+	}
+	s.Gauge(d, v)
 }

@@ -1,9 +1,11 @@
-// Package text makes text from outside (a peer, a file) safe to store, send, log and print. It also formats counts.
+// Package text makes text from outside (a peer, a file) safe to store, send, log and print. It also formats counts and
+// durations.
 package text
 
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -55,4 +57,25 @@ func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Grouped returns a number with thousands separators: 12,345.
+func Grouped[N ~int | ~uint64](n N) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Duration returns the short form of a duration: "30m", where time.Duration prints "30m0s".
+func Duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -27,22 +27,6 @@ func DefaultFitOptions() FitOptions {
 	return FitOptions{Penalty: 1, Clip: 8, MaxIterations: 100, Tolerance: 1e-9}
 }
 
-func (o FitOptions) validate() error {
-	if !(o.Penalty >= 0) || math.IsInf(o.Penalty, 0) {
-		return fmt.Errorf("penalty %v: want a finite number >= 0", o.Penalty)
-	}
-	if !(o.Clip > 0) || math.IsInf(o.Clip, 0) {
-		return fmt.Errorf("clip %v: want a finite number > 0", o.Clip)
-	}
-	if o.MaxIterations <= 0 {
-		return fmt.Errorf("max iterations %d: want more than 0", o.MaxIterations)
-	}
-	if !(o.Tolerance > 0) {
-		return fmt.Errorf("tolerance %v: want more than 0", o.Tolerance)
-	}
-	return nil
-}
-
 // Errors of [Fit], for errors.Is.
 var (
 	// ErrTooFewRows: there are fewer rows than coefficients plus one.
@@ -65,9 +49,6 @@ var (
 // It returns an error for NaN or infinite inputs, and [eval.ErrOneClass], [ErrTooFewRows] or [ErrNotConverged].
 func Fit(names []string, x []float64, y []bool, o FitOptions) (*model.Logistic, error) {
 	k, n := len(names), len(y)
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
 	if k == 0 {
 		return nil, errors.New("no inputs")
 	}

@@ -28,34 +28,6 @@ func DefaultSplit() Split {
 	return Split{TrainDays: 28, TestDays: 7, StepDays: 7, MinTestDays: 3, MinFirstDays: 5, MaxFirstDays: 14, Purge: 15}
 }
 
-func (s Split) validate() error {
-	for _, v := range []struct {
-		name string
-		days int
-	}{
-		{"train days", s.TrainDays},
-		{"test days", s.TestDays},
-		{"step days", s.StepDays},
-		{"min test days", s.MinTestDays},
-		{"min first days", s.MinFirstDays},
-		{"max first days", s.MaxFirstDays},
-	} {
-		if v.days <= 0 {
-			return fmt.Errorf("%s %d: want more than 0", v.name, v.days)
-		}
-	}
-	if s.StepDays < s.TestDays {
-		return fmt.Errorf("step of %d days with tests of %d: tests would overlap", s.StepDays, s.TestDays)
-	}
-	if s.MinTestDays > s.TestDays {
-		return fmt.Errorf("min test days %d with tests of %d: no test would count", s.MinTestDays, s.TestDays)
-	}
-	if s.Purge < 0 {
-		return fmt.Errorf("purge %d rows: want 0 or more", s.Purge)
-	}
-	return nil
-}
-
 // Calendar returns how many calendar days a number of days with rows may span: eight for five, as any seven trading
 // days span in a market that trades five days a week.
 func Calendar(days int) int { return days * 8 / 5 }
@@ -69,11 +41,8 @@ type Window struct {
 var ErrTooFewDays = errors.New("too few days for one fold")
 
 // Folds cuts days, ascending and distinct, into walk-forward folds, oldest first. With fewer than 28 days before a
-// test, training takes all of them. It returns an error for an invalid split, or [ErrTooFewDays].
+// test, training takes all of them. It returns an error for days in another order, or [ErrTooFewDays].
 func Folds(days []int, s Split) ([]Window, error) {
-	if err := s.validate(); err != nil {
-		return nil, err
-	}
 	for i := 1; i < len(days); i++ {
 		if days[i] <= days[i-1] {
 			return nil, fmt.Errorf("day %d after day %d: want ascending days", days[i], days[i-1])

@@ -4,11 +4,13 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
@@ -19,7 +21,6 @@ func TestReferenceTable(t *testing.T) {
 	dir := dataDir(t)
 	// The study left out the minutes of EUR/USD at FXCM whose bid was above its ask; the reader keeps them by default.
 	// The results differ by less than the promised 0.005 and 0.01.
-	dropCrossed := marketfile.Options{Symbol: "minute", Crossed: marketfile.CrossedBad, MaxBadRows: 1000}
 	type want struct{ auc, precision float64 }
 	tests := []struct {
 		name                       string
@@ -33,7 +34,7 @@ func TestReferenceTable(t *testing.T) {
 		{"btcusd", "btcusd-bitfinex-1m", marketfile.Options{}, want{.726, .572}, want{.782, .661}, .001, .001},
 		{"filusdt", "filusdt-binance-1m", marketfile.Options{}, want{.763, .660}, want{.796, .727}, .001, .001},
 		{"eurusd fxcm", "eurusd-quotes-2014-05/fxcm", marketfile.Options{Symbol: "minute"}, want{.893, .769}, want{.896, .778}, .005, .01},
-		{"eurusd fxcm without crossed", "eurusd-quotes-2014-05/fxcm", dropCrossed, want{.893, .769}, want{.896, .778}, .001, .001},
+		{"eurusd fxcm without crossed", "eurusd-quotes-2014-05/fxcm", marketfile.Options{Symbol: "minute"}, want{.893, .769}, want{.896, .778}, .001, .001},
 		{"eurusd oanda", "eurusd-quotes-2014-05/oanda", marketfile.Options{Symbol: "minute"}, want{.893, .743}, want{.895, .740}, .001, .001},
 	}
 	v18, _ := feature.Lookup("v1.8")
@@ -48,6 +49,9 @@ func TestReferenceTable(t *testing.T) {
 			series, err := marketfile.Read(filepath.Join(dir, tt.path), tt.o)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if strings.HasSuffix(tt.name, "without crossed") {
+				series.Bars = slices.DeleteFunc(series.Bars, func(b market.Bar) bool { return b.Bid > b.Ask })
 			}
 			frame, err := feature.Compute(series.Bars)
 			if err != nil {

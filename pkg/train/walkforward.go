@@ -50,8 +50,7 @@ type Fold struct {
 
 // Result is a walk-forward run.
 type Result struct {
-	Schema *feature.Schema
-	Folds  []Fold
+	Folds []Fold
 }
 
 // WalkForward fits a model per fold and scores the days after its training window. Threshold, means, standard
@@ -77,7 +76,7 @@ func (d *Dataset) WalkForward(ctx context.Context, o Options) (*Result, error) {
 	if progress == nil {
 		progress = func(int, int) {}
 	}
-	r := &Result{Schema: d.Schema}
+	r := &Result{}
 	progress(0, len(windows))
 	for i, w := range windows {
 		if err := ctx.Err(); err != nil {

@@ -166,11 +166,7 @@ func (b *builder) check(br *branch) error {
 	if math.IsNaN(br.value) {
 		return errors.New("threshold is not a number")
 	}
-	features := len(b.e.names)
-	if features == 0 { // not known yet; Validate checks it later
-		features = maxFeatures
-	}
-	if br.feature < 0 || br.feature >= features {
+	if features := len(b.e.names); br.feature < 0 || br.feature >= features {
 		return fmt.Errorf("feature %d is not among the %d of the model", br.feature, features)
 	}
 	return nil
@@ -183,11 +179,29 @@ func checkLeaf(v float64) error {
 	return nil
 }
 
-// ensemble returns the result if it is valid.
+// ensemble returns the result.
 func (b *builder) ensemble() (*Ensemble, error) {
-	b.e.used, b.e.width = b.e.AllTrees(), len(b.e.names)
-	if err := b.e.Validate(); err != nil {
-		return nil, err
+	if b.e.AllTrees() == 0 {
+		return nil, errors.New("no trees")
 	}
+	b.e.used, b.e.width = b.e.AllTrees(), len(b.e.names)
 	return b.e, nil
+}
+
+// checkNames returns an error unless each feature has a name of which there is one.
+func checkNames(names []string) error {
+	if len(names) == 0 || len(names) > maxFeatures {
+		return fmt.Errorf("%d features: want 1 to %d", len(names), maxFeatures)
+	}
+	seen := make(map[string]bool, len(names))
+	for i, name := range names {
+		if name == "" {
+			return fmt.Errorf("feature %d has no name", i)
+		}
+		if seen[name] {
+			return fmt.Errorf("feature name %q: given twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
 }

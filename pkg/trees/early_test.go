@@ -83,7 +83,6 @@ func TestImportRefusesOtherInputs(t *testing.T) {
 	early := readText(t, "testdata/xgboost_early.json")
 	missing := `\"missing\": NaN`
 	text := readText(t, "testdata/lightgbm_category.txt")
-	dump := readText(t, "testdata/lightgbm_category.dump.json")
 	for _, c := range []struct{ name, text, err string }{
 		{"a number for missing", edit(t, early, missing, `\"missing\": -999.0`), "trained with missing=-999.0"},
 		{"zero for missing", edit(t, early, missing, `\"missing\": 0`), "trained with missing=0"},
@@ -96,7 +95,6 @@ func TestImportRefusesOtherInputs(t *testing.T) {
 		{"pandas_categorical of codes", text + "pandas_categorical:[[0, 1, 2], [0.0, 1.0]]\n", ""},
 		{"pandas_categorical null", text + "pandas_categorical:null\n", ""},
 		{"pandas_categorical damaged", text + "pandas_categorical:[[\n", "want lists of categories"},
-		{"pandas_categorical in a dump", edit(t, dump, `"pandas_categorical":null`, `"pandas_categorical":[["a","b"]]`), "encodes categories"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ImportAll("m", strings.NewReader(c.text))

@@ -25,7 +25,7 @@ const (
 	XGBoost  Format = "xgboost"
 )
 
-// Ensemble is a sum of trees with a logistic link. [Import], [ReadLightGBM] and [ReadXGBoost] create it. It never
+// Ensemble is a sum of trees with a logistic link. [Import] and [ImportAll] create it. It never
 // changes and is safe for concurrent use.
 type Ensemble struct {
 	format Format
@@ -69,6 +69,9 @@ func (e *Ensemble) Trees() int { return e.used }
 // round.
 func (e *Ensemble) AllTrees() int { return len(e.roots) - 1 }
 
+// Nodes returns the number of splits and leaves in all trees.
+func (e *Ensemble) Nodes() int { return len(e.nodes) }
+
 // First returns the ensemble of the first n trees.
 func (e *Ensemble) First(n int) (*Ensemble, error) {
 	if n < 1 || n > e.AllTrees() {
@@ -78,9 +81,6 @@ func (e *Ensemble) First(n int) (*Ensemble, error) {
 	first.used = n
 	return &first, nil
 }
-
-// Nodes returns the number of splits and leaves in all trees.
-func (e *Ensemble) Nodes() int { return len(e.nodes) }
 
 // Splits returns how many splits use each value of a vector in the trees that a score adds.
 func (e *Ensemble) Splits() []int {

@@ -115,48 +115,6 @@ func TestFeatureNamesAreACopy(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		damage func(e *Ensemble)
-		want   string
-	}{
-		{"format", func(e *Ensemble) { e.format = "catboost" }, `format "catboost"`},
-		{"names", func(e *Ensemble) { e.names[1] = "" }, "feature 1 has no name"},
-		{"sigmoid", func(e *Ensemble) { e.sigmoid = math.NaN() }, "sigmoid NaN"},
-		{"base", func(e *Ensemble) { e.base = float32(math.Inf(1)) }, "base margin +Inf"},
-		{"no trees", func(e *Ensemble) { e.roots = e.roots[:1] }, "no trees"},
-		{"columns", func(e *Ensemble) { e.columns = nil }, "no column of leaves"},
-		{"steps", func(e *Ensemble) { e.steps = e.steps[1:] }, "a tree without steps"},
-		{"lost nodes", func(e *Ensemble) { e.nodes = append(e.nodes, node{}) }, "do not cover"},
-		{"empty tree", func(e *Ensemble) { e.roots[1] = 0 }, "tree 0: no nodes"},
-		{"backwards", func(e *Ensemble) { e.nodes[2].left = 0 }, "tree 0: node 2: children are not"},
-		{"boundary", func(e *Ensemble) { e.roots[1]-- }, "tree 0: node 2: children are not"},
-		{"column", func(e *Ensemble) { e.nodes[0].at = 99 * lanes }, "tree 0: node 0: key 396"},
-		{"lane", func(e *Ensemble) { e.nodes[0].at++ }, "tree 0: node 0: key 5"},
-		{"feature", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].input = 9 }, "tree 0: node 0: feature 9"},
-		{"threshold", func(e *Ensemble) { e.nodes[0].key = alwaysRight }, "tree 0: node 0: threshold"},
-		{"leaf value", func(e *Ensemble) { e.nodes[3].key = int64(math.Float64bits(math.NaN())) }, "tree 0: node 3: leaf value NaN"},
-		{"leaf that goes on", func(e *Ensemble) { e.nodes[3].left = 5 }, "tree 0: node 3: a leaf with the child 5"},
-		{"set", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].kind = kindSet }, "category set"},
-		{"set words", func(e *Ensemble) { e.sets = []span{{0, 1}} }, "category set 0 reaches past"},
-		{"kind", func(e *Ensemble) { e.columns[e.nodes[0].at/lanes].kind = 9 }, "kind 9"},
-		{"orphan", func(e *Ensemble) {
-			for i := range uint32(2) {
-				e.nodes[1+i] = node{left: 1 + i}
-			}
-		}, "tree 0: node 3: no parent"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			e := grown(t, LightGBM, 2, 2, 3)
-			c.damage(e)
-			if err := e.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want %q", err, c.want)
-			}
-		})
-	}
-}
-
 // Tree shapes that a limit rejects.
 func TestBounds(t *testing.T) {
 	b := newBuilder(LightGBM)
@@ -216,7 +174,7 @@ func BenchmarkScores(b *testing.B) {
 }
 
 func BenchmarkImport(b *testing.B) {
-	for _, path := range []string{"testdata/lightgbm_market.txt", "testdata/lightgbm_category.dump.json", "testdata/xgboost_market.json"} {
+	for _, path := range []string{"testdata/lightgbm_market.txt", "testdata/xgboost_market.json"} {
 		text := readText(b, path)
 		b.Run(filepath.Base(path), func(b *testing.B) {
 			b.SetBytes(int64(len(text)))

@@ -54,7 +54,6 @@ var signatures = []signature{
 	{"BZh", "a bzip2 file: " + unpackIt},
 	{"\xfd7zXZ\x00", "an xz file: " + unpackIt},
 	{"\x28\xb5\x2f\xfd", "a zstd file: " + unpackIt},
-	{"\x04\x22\x4d\x18", "an lz4 file: " + unpackIt},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive: " + unpackIt},
 	{"PK\x03\x04", "a zip archive (npz, skops, PyTorch, a spreadsheet): " + saveIt},
 	{"PK\x05\x06", "an empty zip archive"},
@@ -70,22 +69,12 @@ var signatures = []signature{
 	{"\xfe\xff", "UTF-16 text: convert it with iconv -f UTF-16 -t UTF-8"},
 	{"binf", "a model in XGBoost's old binary format: " + saveIt},
 	{"bs64", "a model in XGBoost's old base64 format: " + saveIt},
-	{"\x93NUMPY", "a NumPy array, not a model"},
-	{"PAR1", "a Parquet file, not a model"},
-	{"ARROW1", "an Arrow file, not a model"},
-	{"FEA1", "a Feather file, not a model"},
-	{"\x89HDF\r\n\x1a\n", "an HDF5 file: " + convertIt},
-	{"GGUF", "a GGUF file, not a model of trees"},
 	{"CBM1", "a CatBoost model, which is not supported"},
 	{"RDX", "an R data file: save the model in R with xgb.save or lgb.save"},
 	{"X\n\x00\x00\x00", "an R data file: save the model in R with xgb.save or lgb.save"},
-	{"SQLite format 3\x00", "an SQLite database, not a model"},
-	{"\x7fELF", "a program, not a model"},
-	{"%PDF", "a PDF document, not a model"},
-	{"\x89PNG", "an image, not a model"},
 	{"version https://git-lfs", "a Git LFS pointer, not the file that it stands for: run git lfs pull"},
-	{"version https://hawser", "a Git LFS pointer, not the file that it stands for: run git lfs pull"},
 	{"booster[", "the text of XGBoost's dump_model, which lacks the objective and base_score: " + saveIt},
+	{"{\"name\":\"tree\"", "the JSON of LightGBM's dump_model: " + saveIt},
 	{"{\"oblivious_trees\"", "a CatBoost model, which is not supported"},
 }
 
@@ -113,14 +102,10 @@ func fileType(raw []byte) string {
 		return "XML: want a model as LightGBM or XGBoost saved it"
 	case len(raw) > 262 && string(raw[257:262]) == "ustar":
 		return "a tar archive: " + unpackIt
-	case len(raw) > 10 && raw[8] == '{' && raw[9] == '"' && bytes.Count(raw[4:8], []byte{0}) == 4:
-		return "a safetensors file, not a model of trees"
 	case raw[0] == 0x08 && (bytes.Contains(head, []byte("onnx")) || bytes.Contains(head, []byte("TreeEnsemble")) || len(raw) > 2 && raw[2] == 0x12):
 		return "an ONNX model: " + convertIt
 	case isUBJSON(raw): // which XGBoost writes by default since 2.1
 		return ""
-	case isUTF16(head):
-		return "UTF-16 text without a byte order mark: convert it with iconv -f UTF-16LE -t UTF-8"
 	case bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:max(0, len(head)-utf8.UTFMax)]):
 		return "a binary file that is not recognised: " + saveIt
 	case bytes.HasPrefix(text, []byte("[")) && bytes.Contains(head, []byte(`"nodeid"`)):
@@ -149,24 +134,6 @@ func isPickle(raw []byte) bool {
 // quote.
 func isUBJSON(raw []byte) bool {
 	return len(raw) > 2 && raw[0] == '{' && strings.IndexByte("iUIlL$#", raw[1]) >= 0
-}
-
-// isUTF16 reports whether every second byte is zero, as in ASCII text.
-func isUTF16(head []byte) bool {
-	n := len(head) / 2
-	if n < 2 {
-		return false
-	}
-	var even, odd int
-	for i := range n {
-		if head[2*i] == 0 {
-			even++
-		}
-		if head[2*i+1] == 0 {
-			odd++
-		}
-	}
-	return even*10 >= n*9 && odd == 0 || odd*10 >= n*9 && even == 0
 }
 
 // isTable reports whether the first two lines have the same number of fields, more than one.

@@ -37,7 +37,7 @@ func inUTF16(order binary.AppendByteOrder, mark bool, text string) string {
 
 // A gzipped model, and one with a byte order mark, is read as its content.
 func TestImportUnpacks(t *testing.T) {
-	for _, path := range []string{"testdata/xgboost_market.json", "testdata/lightgbm_market.txt", "testdata/lightgbm_category.dump.json"} {
+	for _, path := range []string{"testdata/xgboost_market.json", "testdata/lightgbm_market.txt"} {
 		plain := readModel(t, path)
 		x := make([]float64, len(plain.FeatureNames()))
 		text := readText(t, path)
@@ -73,14 +73,12 @@ func TestImportNamesOtherFiles(t *testing.T) {
 		{"pickle of protocol 0", "ccopy_reg\n_reconstructor\np0\n", "Python pickle"},
 		{"joblib, compressed", "\x78\x9c\xab\xca", "zlib stream, as joblib"},
 		{"zip", "PK\x03\x04\x14\x00\x00\x00mid.npy", "zip archive (npz"},
-		{"npy", "\x93NUMPY\x01\x00v\x00{'descr'", "NumPy array"},
 		{"bzip2", "BZh91AY&SY", "bzip2 file: unpack it"},
 		{"xz", "\xfd7zXZ\x00\x00\x04", "xz file"},
 		{"zstd", "\x28\xb5\x2f\xfd\x24", "zstd file"},
 		{"tar", "model.json" + strings.Repeat("\x00", 247) + "ustar\x0000", "tar archive"},
 		{"UTF-16, little endian", inUTF16(binary.LittleEndian, true, model), "iconv -f UTF-16"},
 		{"UTF-16, big endian", inUTF16(binary.BigEndian, true, xgb), "iconv -f UTF-16"},
-		{"UTF-16 without mark", inUTF16(binary.LittleEndian, false, xgb), "UTF-16"},
 		{"UTF-32", "\xff\xfe\x00\x00t\x00\x00\x00", "UTF-32"},
 		{"XGBoost's old binary", "binf\x00\x00\x00\x3f\x06\x00\x00\x00", "old binary format"},
 		{"XGBoost's text dump", "booster[0]:\n0:[f0<0.5] yes=1,no=2,missing=1\n", "lacks the objective"},
@@ -89,13 +87,10 @@ func TestImportNamesOtherFiles(t *testing.T) {
 		{"PMML", "<?xml version=\"1.0\"?>\n<PMML xmlns=\"http://www.dmg.org/PMML-4_4\">", "PMML document"},
 		{"XML", "<?xml version=\"1.0\"?><a/>", "XML"},
 		{"HTML", "\n<!DOCTYPE html><html><title>Sign in</title>", "HTML page"},
-		{"Parquet", "PAR1\x15\x04", "Parquet file"},
-		{"safetensors", "\x40\x00\x00\x00\x00\x00\x00\x00{\"w\":{}}", "safetensors"},
+		{"LightGBM's JSON dump", "{\"name\":\"tree\",\n\"version\":\"v4\"", "LightGBM's dump_model"},
 		{"CatBoost", "CBM1\x00\x00", "CatBoost"},
-		{"HDF5", "\x89HDF\r\n\x1a\n", "HDF5"},
 		{"LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "git lfs pull"},
 		{"CSV", "minute,bid,ask\n2025-01-01T00:00Z,1,2\n", "table (CSV)"},
-		{"program", "\x7fELF\x02\x01\x01", "a program"},
 		{"noise", "\x01\x9a\x00\xff\x07noise", "binary file that is not recognised"},
 		{"Latin-1", "mod\xe8le de \xe9t\xe9 et d'hiver", "binary file that is not recognised"},
 		{"prose with escapes", "\x1b[2J\x1b[31mDear all", `starts with "\x1b[2J`},

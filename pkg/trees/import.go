@@ -26,53 +26,19 @@ func read(name string, r io.Reader, all bool) (*Ensemble, error) {
 	if raw, err = unpack(raw); err != nil {
 		return nil, fmt.Errorf("%s: this is %w", name, err)
 	}
-	parse := detect(raw)
-	if parse == nil {
-		return nil, fmt.Errorf("%s: starts with %.20q: want a LightGBM model (text of save_model, JSON of dump_model) or an XGBoost model (JSON or UBJSON of save_model)", name, raw)
-	}
-	e, err := parse(raw, all)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return e, nil
-}
-
-// detect returns the parser for the content, or nil if it is from neither library.
-func detect(raw []byte) func(raw []byte, all bool) (*Ensemble, error) {
-	text := bytes.TrimLeft(raw, " \t\r\n")
-	switch {
+	var e *Ensemble
+	library := XGBoost
+	switch text := bytes.TrimLeft(raw, " \t\r\n"); {
 	case bytes.HasPrefix(text, []byte("tree")):
-		return lightGBM
-	case !bytes.HasPrefix(text, []byte("{")):
-		return nil
+		library = LightGBM // its files do not record an early stop: save_model omits the later trees
+		e, err = parseLightGBM(string(text))
+	case bytes.HasPrefix(text, []byte("{")):
+		e, err = parseXGBoost(raw, all)
+	default:
+		return nil, fmt.Errorf("%s: starts with %.20q: want a LightGBM model (text of save_model) or an XGBoost model (JSON or UBJSON of save_model)", name, raw)
 	}
-	// The first keys would be enough, except for a model that another program has rewritten.
-	var top struct {
-		Learner  json.RawMessage `json:"learner"`
-		TreeInfo json.RawMessage `json:"tree_info"`
-	}
-	if err := json.Unmarshal(quoteNaN(raw), &top); err == nil && top.TreeInfo != nil && top.Learner == nil {
-		return lightGBM
-	} else if err != nil && bytes.HasPrefix(text, []byte(`{"name":"tree"`)) {
-		return lightGBM
-	}
-	return xgboost
-}
-
-// lightGBM parses a LightGBM model. Its files do not record an early stop: save_model omits the later trees.
-func lightGBM(raw []byte, _ bool) (*Ensemble, error) {
-	e, err := parseLightGBM(raw)
 	if err != nil {
-		return nil, fmt.Errorf("lightgbm model: %w", err)
-	}
-	return e, nil
-}
-
-// xgboost parses an XGBoost model.
-func xgboost(raw []byte, all bool) (*Ensemble, error) {
-	e, err := parseXGBoost(raw, all)
-	if err != nil {
-		return nil, fmt.Errorf("xgboost model: %w", err)
+		return nil, fmt.Errorf("%s: %s model: %w", name, library, err)
 	}
 	return e, nil
 }

@@ -1,70 +1,13 @@
 package trees
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 )
-
-// ReadLightGBM reads the output of LightGBM's Booster.save_model (text, versions v3 and v4) or the JSON of
-// Booster.dump_model. It accepts only two-class models whose score is a sum of trees under a logistic link: objective
-// binary or cross_entropy, one tree per iteration, constant leaves. It uses all trees of the file; save_model omits
-// those after best_iteration. A categorical input is the code that the category had in training.
-//
-// The rules are those of LightGBM 4 in include/LightGBM/tree.h (Tree::NumericalDecision, Tree::CategoricalDecision) and
-// src/boosting/gbdt_prediction.cpp; LightGBM 3 has the same.
-func ReadLightGBM(r io.Reader) (*Ensemble, error) {
-	raw, err := readAll(r)
-	if err == nil {
-		return lightGBM(raw, false)
-	}
-	return nil, fmt.Errorf("lightgbm model: %w", err)
-}
-
-func parseLightGBM(raw []byte) (*Ensemble, error) {
-	raw = bytes.TrimLeft(raw, " \t\r\n")
-	if bytes.HasPrefix(raw, []byte("{")) {
-		return parseLightGBMDump(raw)
-	}
-	return parseLightGBMText(string(raw))
-}
-
-// lightGBMHeader holds what both formats say about a model as a whole.
-type lightGBMHeader struct {
-	version               string
-	classes, treesPerIter int
-	objective             string
-	average               bool
-	features              []string
-	maxFeature            int
-}
-
-// apply checks the header and copies the relevant parts to the ensemble.
-func (h *lightGBMHeader) apply(e *Ensemble) error {
-	if h.version != "v3" && h.version != "v4" {
-		return fmt.Errorf("version %q: want v3 or v4, which LightGBM 2.3 and later write", h.version)
-	}
-	if h.classes != 1 || h.treesPerIter != 1 {
-		return fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a model of two classes, with 1 and 1", h.classes, h.treesPerIter)
-	}
-	if len(h.features) != h.maxFeature+1 {
-		return fmt.Errorf("%d feature_names: max_feature_idx %d wants %d", len(h.features), h.maxFeature, h.maxFeature+1)
-	}
-	if err := checkNames(h.features); err != nil {
-		return err
-	}
-	sigmoid, err := lightGBMSigmoid(h.objective)
-	if err != nil {
-		return err
-	}
-	e.names, e.sigmoid, e.average = h.features, sigmoid, h.average
-	return nil
-}
 
 // lightGBMSigmoid returns the slope of the objective's link. BinaryLogloss writes "binary sigmoid:1", CrossEntropy only
 // its name (its link has slope 1); the aliases are those of ParseObjectiveAlias.

@@ -1,6 +1,7 @@
 package trees
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,10 +68,16 @@ func parseWord(s string) (uint32, error) {
 
 func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 
-// parseLightGBMText reads the format of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a
-// header, a block per tree that starts with "Tree=<number>", and "end of trees". The rest describes the training; only
-// its pandas_categorical affects predictions.
-func parseLightGBMText(raw string) (*Ensemble, error) {
+// parseLightGBM reads the output of LightGBM's Booster.save_model, versions v3 and v4. It accepts only two-class models
+// whose score is a sum of trees under a logistic link: objective binary or cross_entropy, one tree per iteration, constant
+// leaves. It uses all trees of the file; save_model omits those after best_iteration. A categorical input is the code that
+// the category had in training.
+//
+// The format is that of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a header, a block per
+// tree that starts with "Tree=<number>", and "end of trees". The rest describes the training; only its pandas_categorical
+// affects predictions. The rules are those of LightGBM 4 in include/LightGBM/tree.h (Tree::NumericalDecision,
+// Tree::CategoricalDecision) and src/boosting/gbdt_prediction.cpp; LightGBM 3 has the same.
+func parseLightGBM(raw string) (*Ensemble, error) {
 	lines := strings.Lines(raw)
 	header, block := fields{}, fields{}
 	b := newBuilder(LightGBM)
@@ -99,7 +106,7 @@ func parseLightGBMText(raw string) (*Ensemble, error) {
 		switch {
 		case first:
 			if line != "tree" {
-				return nil, fmt.Errorf("starts with %.40q: want the line \"tree\" of Booster.save_model, or the JSON of Booster.dump_model", line)
+				return nil, fmt.Errorf("starts with %.40q: want the line \"tree\" of Booster.save_model", line)
 			}
 			first = false
 		case line == "end of trees":
@@ -142,23 +149,35 @@ func parseLightGBMText(raw string) (*Ensemble, error) {
 
 // lightGBMHeader reads the header and returns the announced number of trees, or -1.
 func (b *builder) lightGBMHeader(f fields) (int, error) {
-	h := lightGBMHeader{version: f["version"], objective: f["objective"], features: strings.Fields(f["feature_names"])}
-	_, h.average = f["average_output"]
-	var err error
-	if h.classes, err = f.number("num_class"); err != nil {
+	classes, err1 := f.number("num_class")
+	perIteration, err2 := f.number("num_tree_per_iteration")
+	last, err3 := f.number("max_feature_idx")
+	if err := cmp.Or(err1, err2, err3); err != nil {
 		return 0, err
 	}
-	if h.treesPerIter, err = f.number("num_tree_per_iteration"); err != nil {
+	if v := f["version"]; v != "v3" && v != "v4" {
+		return 0, fmt.Errorf("version %q: want v3 or v4, which LightGBM 2.3 and later write", v)
+	}
+	if classes != 1 || perIteration != 1 {
+		return 0, fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a model of two classes, with 1 and 1", classes, perIteration)
+	}
+	names := strings.Fields(f["feature_names"])
+	if len(names) != last+1 {
+		return 0, fmt.Errorf("%d feature_names: max_feature_idx %d wants %d", len(names), last, last+1)
+	}
+	if err := checkNames(names); err != nil {
 		return 0, err
 	}
-	if h.maxFeature, err = f.number("max_feature_idx"); err != nil {
+	sigmoid, err := lightGBMSigmoid(f["objective"])
+	if err != nil {
 		return 0, err
 	}
-	sizes := -1
+	_, average := f["average_output"]
+	b.e.names, b.e.sigmoid, b.e.average = names, sigmoid, average
 	if s, ok := f["tree_sizes"]; ok {
-		sizes = len(strings.Fields(s))
+		return len(strings.Fields(s)), nil
 	}
-	return sizes, h.apply(b.e)
+	return -1, nil
 }
 
 // lightGBMTree reads one tree: Tree::Tree(const char*, size_t*) in src/io/tree.cpp. Splits are numbered from 0, the
@@ -180,7 +199,7 @@ func (b *builder) lightGBMDraft(f fields) (*draft, error) {
 		return nil, fmt.Errorf("num_leaves %d: want 1 to %d", leaves, maxNodes)
 	}
 	if linear, ok := f["is_linear"]; ok && strings.TrimSpace(linear) != "0" {
-		return nil, errLinear
+		return nil, errors.New("linear leaves (linear_tree) are not supported: train with linear_tree=false")
 	}
 	cats, err := f.number("num_cat")
 	if err != nil {
@@ -203,8 +222,6 @@ func (b *builder) lightGBMDraft(f fields) (*draft, error) {
 	return d, nil
 }
 
-var errLinear = errors.New("linear leaves (linear_tree) are not supported: train with linear_tree=false")
-
 func (b *builder) lightGBMSplits(f fields, splits, cats int, d *draft) error {
 	feature, err1 := list(f, "split_feature", splits, parseInt)
 	threshold, err2 := list(f, "threshold", splits, parseFloat)
@@ -212,10 +229,8 @@ func (b *builder) lightGBMSplits(f fields, splits, cats int, d *draft) error {
 	left, err4 := list(f, "left_child", splits, parseInt)
 	right, err5 := list(f, "right_child", splits, parseInt)
 	sets, err6 := b.lightGBMSets(f, cats)
-	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
-		if err != nil {
-			return err
-		}
+	if err := cmp.Or(err1, err2, err3, err4, err5, err6); err != nil {
+		return err
 	}
 	for i := range splits {
 		br, err := lightGBMDecision(decision[i], threshold[i], cats > 0)

@@ -4,29 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 )
-
-// ReadXGBoost reads the JSON or UBJSON of XGBoost's Booster.save_model. It accepts only two-class models whose
-// score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or reg:logistic, one
-// output.
-//
-// After an early stop it uses the trees up to best_iteration, as XGBClassifier.predict_proba does; [ImportAll] uses all
-// of them, as Booster.predict does. Missing values are NaN, the default of DMatrix; a model that XGBClassifier trained
-// with another choice is refused. A categorical input is the code that the category had in training.
-//
-// The format is that of doc/model.schema in XGBoost 1.0 to 3; the rules are those of src/predictor (predict_fn.h,
-// cpu_predictor.cc), src/common/categorical.h, src/objective/regression_loss.h and src/gbm/gbtree.cc.
-func ReadXGBoost(r io.Reader) (*Ensemble, error) {
-	raw, err := readAll(r)
-	if err == nil {
-		return xgboost(raw, false)
-	}
-	return nil, fmt.Errorf("xgboost model: %w", err)
-}
 
 // xgboostFile holds the parts of the JSON that are used. Parameters are strings there, even numbers.
 type xgboostFile struct {
@@ -75,17 +56,22 @@ type xgboostModel struct {
 	} `json:"cats"`
 }
 
-var errBinary = errors.New("binary: read in Python with Booster(model_file=...) and save as JSON, with save_model(\"model.json\")")
-
+// parseXGBoost reads the JSON or UBJSON of XGBoost's Booster.save_model. It accepts only two-class models whose
+// score is a sum of trees under a logistic link: booster gbtree or dart, objective binary:logistic or reg:logistic, one
+// output.
+//
+// After an early stop it uses the trees up to best_iteration, as XGBClassifier.predict_proba does; [ImportAll] uses all
+// of them, as Booster.predict does. Missing values are NaN, the default of DMatrix; a model that XGBClassifier trained
+// with another choice is refused. A categorical input is the code that the category had in training.
+//
+// The format is that of doc/model.schema in XGBoost 1.0 to 3; the rules are those of src/predictor (predict_fn.h,
+// cpu_predictor.cc), src/common/categorical.h, src/objective/regression_loss.h and src/gbm/gbtree.cc.
 func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 	if isUBJSON(raw) {
 		var err error
 		if raw, err = fromUBJSON(raw); err != nil {
 			return nil, err
 		}
-	}
-	if !looksLikeJSON(raw) {
-		return nil, errBinary
 	}
 	raw = quoteNaN(raw)
 	var f xgboostFile
@@ -180,18 +166,4 @@ func (p *xgboostParam) margin() (float32, error) {
 		return 0, fmt.Errorf("base_score %.60q: want a probability between 0 and 1", p.BaseScore)
 	}
 	return -float32(math.Log(float64(1/s - 1))), nil
-}
-
-// looksLikeJSON distinguishes JSON from what is binary.
-func looksLikeJSON(raw []byte) bool {
-	if len(raw) > 0 && raw[0] == '{' {
-		rest := strings.TrimLeft(string(raw[1:min(len(raw), 256)]), " \t\r\n")
-		return rest == "" || rest[0] == '"' || rest[0] == '}'
-	}
-	for _, c := range raw[:min(len(raw), 16)] {
-		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
-			return false
-		}
-	}
-	return !strings.HasPrefix(string(raw[:min(len(raw), 4)]), "binf")
 }

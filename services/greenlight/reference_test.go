@@ -249,7 +249,7 @@ var (
 var otherFlags = []string{
 	"plaintext", "namespace", "from-file", "network", "help", "no-progress", "cacert", "cert", "entrypoint", "signature", "type", "digest", "insecure-ignore-tlog",
 	// nats, nsc, docker compose and helm
-	"history", "replicas", "max-value-size", "republish-source", "republish-destination", "subjects", "storage", "max-age", "max-bytes", "max-msg-size",
+	"history", "replicas", "max-value-size", "republish-source", "republish-destination", "subjects", "storage", "max-age", "max-bytes", "max-msg-size", "max-msgs-per-subject",
 	"dupe-window", "discard", "defaults", "allow-pub", "allow-sub", "rm", "install", "repo", "values",
 }
 

@@ -47,8 +47,8 @@ func (h *Member) load() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.As(err, &unusable):
-		state.Held = uint64(max(1, time.Now().UnixMilli())) // revisions are at least the time at which they were issued
-		h.opts.Logger.Error("the state of the group cannot be read: only a record that is issued from now on is obeyed", "error", unusable.Err,
+		state.Aborted = true
+		h.opts.Logger.Error("the state of the group cannot be read: only a run that begins from now on is obeyed", "error", unusable.Err,
 			"file", h.file.Path, "set_aside_as", unusable.Aside)
 	case err != nil:
 		return err
@@ -64,6 +64,9 @@ func (h *Member) load() error {
 		}
 	}
 	h.follower = group.NewFollower(member, state)
+	if state.Aborted {
+		h.follower.Hold(time.Now())
+	}
 	return nil
 }
 
@@ -91,5 +94,5 @@ func (h *Member) save() error {
 func (f *file) same(o *file) bool {
 	a, b := f.Follower, o.Follower
 	return f.Schema == o.Schema && f.Group == o.Group && f.Executor == o.Executor && f.Sent == o.Sent &&
-		a.Revision == b.Revision && a.Body == b.Body && a.Held == b.Held && slices.Equal(a.Kills, b.Kills)
+		a.Revision == b.Revision && a.Body == b.Body && a.Held == b.Held && a.Aborted == b.Aborted && slices.Equal(a.Kills, b.Kills)
 }

@@ -118,6 +118,7 @@ type issued struct {
 type operator struct {
 	t       *testing.T
 	carrier *grouptest.Carrier
+	signer  *dsse.Signer
 	session *group.Session
 	end     context.CancelFunc
 	running sync.WaitGroup
@@ -133,7 +134,7 @@ type operator struct {
 func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[uint64]issued) *operator {
 	ctx, cancel := context.WithCancel(t.Context())
 	o := &operator{
-		t: t, carrier: n.Carrier(), session: group.NewSession(name, "test", signer, time.Now()), end: cancel, all: all,
+		t: t, carrier: n.Carrier(), signer: signer, session: group.NewSession(name, "test", signer, time.Now()), end: cancel, all: all,
 		reports: map[string]*fleetv1.Report{}, turn: make(chan struct{}, 1),
 	}
 	o.running.Go(func() {
@@ -157,6 +158,13 @@ func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[ui
 
 func (o *operator) lock()   { o.turn <- struct{}{} }
 func (o *operator) unlock() { <-o.turn }
+
+// begin begins another session.
+func (o *operator) begin() {
+	o.lock()
+	defer o.unlock()
+	o.session = group.NewSession(name, "test", o.signer, time.Now())
+}
 
 func (o *operator) stop() {
 	o.end()

@@ -153,12 +153,12 @@ func (h *Member) reportNow(ctx context.Context) {
 	}
 	h.mu.Lock()
 	h.apply() // what was refused may be possible now
-	s := h.follower.State()
+	s, now := h.follower.State(), time.Now()
 	h.sequence++
 	r := &fleetv1.Report{
 		Group: h.opts.Group, ExecutorId: h.opts.ID, InstanceId: h.opts.Instance, Sequence: h.sequence, Host: h.opts.Host,
-		Revision: s.Revision, Renewal: s.Renewal, Session: h.follower.Session(), Trouble: text.Cut(h.why(), maxTrouble),
-		Nonce: h.follower.Nonce(time.Now()), Shadow: shadow, Rollout: rollout,
+		Revision: s.Revision, Renewal: s.Renewal, Session: h.follower.Session(now), Trouble: text.Cut(h.why(), maxTrouble),
+		Nonce: h.follower.Nonce(now), Shadow: shadow, Rollout: rollout,
 	}
 	h.mu.Unlock()
 	raw, err := proto.Marshal(r)
@@ -206,7 +206,7 @@ func (h *Member) publishNext(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(raw) <= group.MaxReport {
+	if len(raw) <= group.MaxBlocks {
 		ctx, cancel := context.WithTimeout(ctx, blocksWait)
 		defer cancel()
 		if err := h.opts.Carrier.PublishBlocks(ctx, h.opts.ID, blockKey(page), raw); err != nil {

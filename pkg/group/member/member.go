@@ -144,11 +144,11 @@ func (h *Member) Stop(ctx context.Context) error {
 	return h.saver.Stop(ctx)
 }
 
-// Hold makes the records up to the newest no longer count: somebody has aborted this executor. It does not wait.
+// Hold makes the records of all sessions that have begun no longer count: somebody has aborted this executor. It does not wait.
 func (h *Member) Hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.follower.Hold()
+	h.follower.Hold(time.Now())
 }
 
 // Keep waits until what Hold has done is on disk.
@@ -234,7 +234,7 @@ func (h *Member) holdKills(ctx context.Context) {
 	hold := func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.follower.Hold()
+		h.follower.Hold(time.Now())
 		h.apply()
 	}
 	for {

@@ -179,11 +179,23 @@ func TestStops(t *testing.T) {
 		r.wants(0)
 		o.change(40)
 		time.Sleep(10 * time.Second)
-		r.wants(40)
+		r.wants(0)
+		o.begin()
+		o.change(50)
+		time.Sleep(10 * time.Second)
+		r.wants(50)
+		r.restart()
+		time.Sleep(10 * time.Second)
+		r.wants(50)
 		r.Killed()
 		r.wants(0)
-		o.change(50)
-		r.wants(50)
+		o.change(60)
+		time.Sleep(10 * time.Second)
+		r.wants(0)
+		o.begin()
+		o.change(70)
+		time.Sleep(10 * time.Second)
+		r.wants(70)
 	})
 }
 
@@ -416,7 +428,7 @@ func TestRefusedRecord(t *testing.T) {
 	})
 }
 
-// A state that cannot be read may have had an abort: only what is issued afterwards counts.
+// A state that cannot be read may have had an abort: only a run that begins afterwards counts.
 func TestUnusableState(t *testing.T) {
 	bubble(t, func(_ *grouptest.Network, o *operator, r *running) {
 		o.change(10)
@@ -430,6 +442,10 @@ func TestUnusableState(t *testing.T) {
 		r.restart()
 		time.Sleep(time.Minute)
 		r.wants(0)
+		o.change(15)
+		time.Sleep(10 * time.Second)
+		r.wants(0)
+		o.begin()
 		o.change(20)
 		time.Sleep(10 * time.Second)
 		r.wants(20)
@@ -523,6 +539,8 @@ func chaos(t *testing.T, signer *dsse.Signer, seed uint64, executors, steps int)
 		check(step)
 	}
 	n.Heal()
+	time.Sleep(time.Second)
+	o.begin() // aborts of single executors hold for the sessions before
 	o.change(50)
 	time.Sleep(2 * lease)
 	check(steps)

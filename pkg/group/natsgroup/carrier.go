@@ -191,8 +191,11 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 			c.kv.Store(nil)
 		}
 	}
-	if err != nil {
-		err = fmt.Errorf("the stop is not stored: %w", err)
+	switch {
+	case err == nil: // the server sends what it stores
+		return nil
+	case sent == nil:
+		return fmt.Errorf("%w: %w", group.ErrNotStored, err)
 	}
 	return errors.Join(sent, err)
 }
@@ -218,20 +221,25 @@ func (c *Carrier) Reports(ctx context.Context, take func([]byte)) error {
 		case errors.Is(err, nats.ErrSlowConsumer): // some were lost
 		case err != nil:
 			return err
-		case len(m.Data) <= group.MaxReport && own(m.Subject, m.Data, &fleetv1.Report{}, (*fleetv1.Report).GetExecutorId):
-			take(m.Data)
+		default:
+			take(own(m.Subject, m.Data, group.MaxReport, &fleetv1.Report{}, (*fleetv1.Report).GetExecutorId))
 		}
 	}
 }
 
-// own reports whether a message is not of another executor than that of its subject. The server lets an executor publish under
-// its own subject alone. A message that cannot be read is of nobody.
-func own[M proto.Message](subject string, data []byte, m M, executor func(M) string) bool {
-	if err := proto.Unmarshal(data, m); err != nil {
-		return true
+// own returns a message, or nil if it is too long, or of another executor than that of its subject. The server lets an executor
+// publish under its own subject alone. A message that cannot be read is of nobody.
+func own[M proto.Message](subject string, data []byte, most int, m M, executor func(M) string) []byte {
+	if len(data) > most {
+		return nil
 	}
-	id := executor(m)
-	return id == "" || id == subject[strings.LastIndexByte(subject, '.')+1:]
+	if err := proto.Unmarshal(data, m); err != nil {
+		return data
+	}
+	if id := executor(m); id != "" && id != subject[strings.LastIndexByte(subject, '.')+1:] {
+		return nil
+	}
+	return data
 }
 
 // PublishBlocks implements [group.Carrier].
@@ -290,9 +298,7 @@ func (c *Carrier) Blocks(ctx context.Context, take func([]byte)) error {
 		if err != nil {
 			return err
 		}
-		if len(m.Data()) <= group.MaxReport && own(m.Subject(), m.Data(), &fleetv1.Blocks{}, func(b *fleetv1.Blocks) string { return b.GetQuality().GetExecutorId() }) {
-			take(m.Data())
-		}
+		take(own(m.Subject(), m.Data(), group.MaxBlocks, &fleetv1.Blocks{}, func(b *fleetv1.Blocks) string { return b.GetQuality().GetExecutorId() }))
 		if meta.NumPending == 0 || meta.Sequence.Stream >= state.LastSeq {
 			return nil
 		}

@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
@@ -197,6 +201,84 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
+// A stop that cannot be stored is sent, and the error is an ErrNotStored.
+func TestStopNotStored(t *testing.T) {
+	s := natstest.StartSecured(t)
+	table := permissions(t)
+	operator := open(t, natsgroup.Options{URL: s.URL, Creds: s.Creds(table["operator publish"], table["operator subscribe"])})
+	stored(t, operator, "")
+	if _, err := operator.Put(t.Context(), []byte("one"), 0); err != nil {
+		t.Fatal(err)
+	}
+	messages := make(chan string, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	executor := open(t, natsgroup.Options{URL: s.URL, Creds: s.Creds(table["executor publish"], table["executor subscribe"])})
+	stored(t, executor, "one")
+	running.Go(func() {
+		_ = executor.Watch(ctx, "executor-1", func(_ group.Kind, data []byte) { messages <- string(data) })
+	})
+	defer running.Wait()
+	defer cancel()
+	<-messages // the record: it is subscribed
+	publish := slices.DeleteFunc(slices.Clone(table["operator publish"]), func(subject string) bool { return strings.HasPrefix(subject, "$KV.") })
+	c := open(t, natsgroup.Options{URL: s.URL, Creds: s.Creds(publish, table["operator subscribe"])})
+	stored(t, c, "one")
+	var err error
+	for wait := 100 * time.Millisecond; wait < patience && !errors.Is(err, group.ErrNotStored); wait *= 2 { // the server does not answer
+		short, end := context.WithTimeout(t.Context(), wait)
+		err = c.Stop(short, kill, []byte("halt"))
+		end()
+	}
+	if !errors.Is(err, group.ErrNotStored) {
+		t.Errorf("got %v", err)
+	}
+	if got := <-messages; got != "halt" {
+		t.Errorf("got %q", got)
+	}
+	if stops, err := operator.Stops(t.Context()); err != nil || len(stops) > 0 {
+		t.Errorf("the store has the stops %q (%v)", stops, err)
+	}
+}
+
+// The stream of blocks has the limits of the command in docs/fleet.md, so that no executor can fill it.
+func TestStreamLimits(t *testing.T) {
+	s := natstest.Start(t, 1)
+	c := open(t, natsgroup.Options{URL: s.URL})
+	until(t, "blocks", func(ctx context.Context) error {
+		return c.PublishBlocks(ctx, "a", strings.Repeat("k", 300), make([]byte, group.MaxBlocks))
+	})
+	if err := c.PublishBlocks(t.Context(), "a", "2", make([]byte, group.MaxBlocks+1<<10)); err == nil {
+		t.Error("a message that is too long is stored")
+	}
+	nc, err := nats.Connect(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "greenlight-desk-a-blocks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := stream.CachedInfo().Config
+	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "fleet.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("--max-age %.0fd --max-bytes %dGiB --max-msgs-per-subject %d --max-msg-size %d --dupe-window %.0fm",
+		o.MaxAge.Hours()/24, o.MaxBytes>>30, o.MaxMsgsPerSubject, o.MaxMsgSize, o.Duplicates.Minutes())
+	if !strings.Contains(string(raw), want) {
+		t.Errorf("docs/fleet.md does not make a stream with %s", want)
+	}
+	if all := o.MaxMsgsPerSubject * int64(o.MaxMsgSize); all > o.MaxBytes/4 {
+		t.Errorf("an executor can store %d bytes of %d", all, o.MaxBytes)
+	}
+}
+
 // permissions reads the table of the documentation: the subjects of each line, for the group desk-a and executor-1.
 func permissions(t *testing.T) map[string][]string {
 	t.Helper()
@@ -359,7 +441,13 @@ func TestMessagesThatAreTooLong(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { _ = c.Watch(ctx, "x", func(_ group.Kind, data []byte) { first(messages, data) }) })
-	running.Go(func() { _ = c.Reports(ctx, func(data []byte) { first(reports, data) }) })
+	running.Go(func() {
+		_ = c.Reports(ctx, func(data []byte) {
+			if data != nil { // it is too long
+				first(reports, data)
+			}
+		})
+	})
 	longReport := bytes.Repeat([]byte("x"), group.MaxReport+1)
 	for len(messages) == 0 || len(reports) == 0 {
 		for _, data := range [][]byte{long, []byte("short")} {
@@ -406,8 +494,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// A report or a block that claims to be of another executor than that of its subject is dropped: credentials allow the own
-// subject alone.
+// A report or a block that claims to be of another executor than that of its subject is handed over as nil: credentials allow the
+// own subject alone.
 func TestOtherExecutors(t *testing.T) {
 	t.Parallel()
 	c := open(t, natsgroup.Options{URL: natstest.Start(t, 1).URL, Group: "desk-a"})
@@ -427,7 +515,7 @@ func TestOtherExecutors(t *testing.T) {
 	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "a", "1", blocks("b")) })
 	until(t, "blocks", func(ctx context.Context) error { return c.PublishBlocks(ctx, "a", "2", blocks("a")) })
 	var stored []string
-	if err := c.Blocks(ctx, func(raw []byte) { stored = append(stored, string(raw)) }); err != nil || len(stored) != 1 || stored[0] != string(blocks("a")) {
+	if err := c.Blocks(ctx, func(raw []byte) { stored = append(stored, string(raw)) }); err != nil || !slices.Equal(stored, []string{"", string(blocks("a"))}) {
 		t.Errorf("blocks: %q, %v", stored, err)
 	}
 	got := make(chan string, 100)
@@ -435,7 +523,7 @@ func TestOtherExecutors(t *testing.T) {
 	done.Go(func() { _ = c.Reports(ctx, func(raw []byte) { got <- string(raw) }) })
 	defer done.Wait()
 	defer cancel()
-	for {
+	for others := false; ; {
 		for _, id := range []string{"b", "a"} {
 			if err := c.PublishReport(ctx, "a", report(id)); err != nil {
 				t.Fatal(err)
@@ -443,10 +531,14 @@ func TestOtherExecutors(t *testing.T) {
 		}
 		select {
 		case raw := <-got:
-			if raw != string(report("a")) {
+			switch {
+			case raw == "":
+				others = true
+			case raw != string(report("a")):
 				t.Errorf("got %q", raw)
+			case others:
+				return
 			}
-			return
 		case <-ctx.Done():
 			t.Fatal("no report came")
 		case <-time.After(10 * time.Millisecond): // it is not subscribed yet

@@ -164,9 +164,13 @@ const (
 	// history is how many records and stops are kept, for people.
 	history = 5
 	// blocksAge and maxBlocks bound the stored blocks, by age and in bytes. The oldest go first. A record has about 2 kB, and
-	// an executor closes up to 96 a day: 90 days of 50 executors.
+	// an executor closes up to 96 a day: 90 days of 60 executors. maxOwn bounds the messages of one executor, so that none can push out
+	// the blocks of the others: those of 90 days, and 1,360 for blocks in which the model changes.
 	blocksAge = 90 * 24 * time.Hour
 	maxBlocks = 1 << 30
+	maxOwn    = 10_000
+	// maxHeaders is what the server counts to a message for its key.
+	maxHeaders = 1 << 10
 	// sameBlocks is how long the server recognizes blocks with the same key. Later ones are stored again.
 	sameBlocks = 10 * time.Minute
 )
@@ -203,7 +207,7 @@ func bucketConfig(g string) jetstream.KeyValueConfig {
 func streamConfig(g string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: streamName(g), Description: "Greenlight: blocks of quality records of " + g, Subjects: []string{blocksSubject(g, "*")},
-		MaxAge: blocksAge, MaxBytes: maxBlocks, MaxMsgSize: group.MaxReport, Duplicates: sameBlocks,
+		MaxAge: blocksAge, MaxBytes: maxBlocks, MaxMsgsPerSubject: maxOwn, MaxMsgSize: group.MaxBlocks + maxHeaders, Duplicates: sameBlocks,
 		Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld, Replicas: 3,
 	}
 }

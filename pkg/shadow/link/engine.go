@@ -417,7 +417,7 @@ func (addressCollector) Describe(ch chan<- *prometheus.Desc) { ch <- addressesDe
 
 // Collect implements prometheus.Collector.
 func (c addressCollector) Collect(ch chan<- prometheus.Metric) {
-	states := []string{addressReady, addressUnary, addressUnreachable, addressDraining}
+	to, states := telemetry.Sink(ch), []string{addressReady, addressUnary, addressUnreachable, addressDraining}
 	addresses, streams := map[string]int{}, map[string]int{}
 	c.engine.mu.Lock()
 	for a := range c.engine.all {
@@ -427,7 +427,7 @@ func (c addressCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.engine.mu.Unlock()
 	for _, s := range states {
-		ch <- prometheus.MustNewConstMetric(addressesDesc, prometheus.GaugeValue, float64(addresses[s]), s)
-		ch <- prometheus.MustNewConstMetric(streamsDesc, prometheus.GaugeValue, float64(streams[s]), s)
+		to.Gauge(addressesDesc, float64(addresses[s]), s)
+		to.Gauge(streamsDesc, float64(streams[s]), s)
 	}
 }

@@ -103,6 +103,11 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 		c.options, c.servers = append(c.options, o), append(c.servers, nil)
 		c.Restart(i)
 	}
+	c.t.Cleanup(func() {
+		for i := range n {
+			c.Kill(i)
+		}
+	})
 	var all []string
 	for i := range n {
 		if !c.servers[i].ReadyForConnections(startWait) {
@@ -113,11 +118,6 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 		all = append(all, "nats://"+at.String())
 	}
 	c.URL = strings.Join(all, ",")
-	c.t.Cleanup(func() {
-		for i := range n {
-			c.Kill(i)
-		}
-	})
 }
 
 // Kill ends a server. What it has stored stays.

@@ -17,6 +17,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
@@ -186,21 +187,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, f.Status, f.Code)
 		return
 	}
-	answer := &recorder{header: http.Header{}, status: http.StatusOK}
+	answer := httptest.NewRecorder() // so that it can fail as a whole
 	s.serve(answer, r, f.Skip)
 	if f.Lost {
 		hangUp()
 	}
-	maps.Copy(w.Header(), answer.header)
+	maps.Copy(w.Header(), answer.Header())
 	if r.Method != http.MethodHead || w.Header().Get("Content-Length") == "" {
-		w.Header().Set("Content-Length", strconv.Itoa(len(answer.body)))
+		w.Header().Set("Content-Length", strconv.Itoa(answer.Body.Len()))
 	}
-	w.WriteHeader(answer.status)
+	w.WriteHeader(answer.Code)
 	if !f.Half {
-		_, _ = w.Write(answer.body)
+		_, _ = w.Write(answer.Body.Bytes())
 		return
 	}
-	_, _ = w.Write(answer.body[:len(answer.body)/2])
+	_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
 	if f.Stall {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -212,17 +213,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func hangUp() {
 	panic(http.ErrAbortHandler) //nolint:forbidigo // so net/http documents it
 }
-
-// recorder keeps an answer, so that it can fail as a whole.
-type recorder struct {
-	header http.Header
-	status int
-	body   []byte
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(p []byte) (int, error) { r.body = append(r.body, p...); return len(p), nil }
 
 // fail answers with an error of S3.
 func fail(w http.ResponseWriter, r *http.Request, status int, code string) {

@@ -39,17 +39,13 @@ def edges(rows, thresholds, width):
     return out
 
 
-def save_lightgbm(name, params, x, y, features, rows, trees=8, dump=False, **kw):
+def save_lightgbm(name, params, x, y, features, rows, trees=8, **kw):
     p = dict(verbose=-1, num_threads=1, seed=7, deterministic=True, num_leaves=8, min_data_in_leaf=5, **params)
     b = lgb.train(p, lgb.Dataset(x, y, feature_name=list(features), free_raw_data=False, **kw), trees)
     text = b.model_to_string()
     text = text[: text.index("\nparameters:")] + "\n"
     with open(name + ".txt", "w") as f:
         f.write(text)
-    if dump:
-        import json
-        with open(name + ".dump.json", "w") as f:
-            json.dump(b.dump_model(), f, separators=(",", ":"))
     feature, splits = None, []
     for line in text.splitlines():
         if line.startswith("num_cat="):
@@ -144,7 +140,7 @@ def main():
     everything = np.array(list(rows) + extra)
     cats = dict(categorical_feature=[3, 4])
     save_lightgbm("lightgbm_category", dict(objective="binary", sigmoid=0.7, learning_rate=0.5, min_data_per_group=5,
-                  cat_smooth=1, max_cat_to_onehot=2), x, y, names, everything, dump=True, **cats)
+                  cat_smooth=1, max_cat_to_onehot=2), x, y, names, everything, **cats)
     save_lightgbm("lightgbm_zero", dict(objective="binary", zero_as_missing=True), x, y, names, everything)
     save_lightgbm("lightgbm_none", dict(objective="cross_entropy", use_missing=False), x, y * 0.9 + 0.05, names, everything)
     save_lightgbm("lightgbm_forest", dict(objective="binary", boosting="rf", bagging_freq=1, bagging_fraction=0.5), x, y,

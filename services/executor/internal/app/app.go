@@ -74,7 +74,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err := p.callHome(shell, opts, logger); err != nil {
 		return err
 	}
-	p.killOn(shell, opts.Kill)
+	shell.Go("kill signal", func(ctx context.Context) { p.killOn(ctx, opts.Kill) })
 	if err := shell.Start(ctx); err != nil {
 		return err
 	}
@@ -173,7 +173,9 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 		}
 		shadows.Challengers = append(shadows.Challengers, shadow.ChallengerOptions{Name: c.Name, Engine: engine, SameEngine: c.Engine == opts.EngineAddr})
 	}
-	shadows.Busy = watchScheduler(shell).Busy
+	scheduler := telemetry.NewScheduler()
+	shell.Go("scheduler watch", scheduler.Watch)
+	shadows.Busy = scheduler.Busy
 	shadows.Schemas = schemas
 	shadows.OnSettled = p.outcomes.Settled
 	if p.rows != nil {
@@ -215,43 +217,16 @@ func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store,
 	return engine, mlenginev1.NewDriftServiceClient(engine).GetDrift, nil
 }
 
-// killOn kills the gate whenever a signal comes, until shell stops.
-func (p *parts) killOn(shell *serve.App, signals <-chan os.Signal) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case s := <-signals:
-				_ = p.gate.Kill(gate.BySignal, "", s.String()) // logged and retried
-			case <-ctx.Done():
-				return
-			}
+// killOn kills the gate whenever a signal comes.
+func (p *parts) killOn(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			_ = p.gate.Kill(gate.BySignal, "", s.String()) // logged and retried
+		case <-ctx.Done():
+			return
 		}
-	}()
-	shell.OnStop("kill signal", func(context.Context) error {
-		cancel()
-		<-done
-		return nil
-	})
-}
-
-// watchScheduler watches the scheduler until shell stops.
-func watchScheduler(shell *serve.App) *telemetry.Scheduler {
-	s := telemetry.NewScheduler()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Watch(ctx)
-	}()
-	shell.OnStop("scheduler watch", func(context.Context) error {
-		cancel()
-		<-done
-		return nil
-	})
-	return s
+	}
 }
 
 // serve registers the services and the pages.
@@ -407,7 +382,7 @@ func openRows(shell *serve.App, opts *Options, baseline *decision.Baseline, sche
 		return nil, nil //nolint:nilnil // nil is a log that is off
 	}
 	rows, err := rowlog.Open(
-		rowlog.Options{Files: featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval}, Logger: logger},
+		featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval, Logger: logger},
 		rowlog.Baseline{Version: baseline.Version, Digest: baseline.Digest, Inputs: baseline.Inputs()},
 		schemas,
 	)

@@ -166,6 +166,7 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	if !strings.Contains(report.GetTrouble(), "aborted") {
 		t.Errorf("the trouble is %q", report.GetTrouble())
 	}
+	session = group.NewSession("desk-a", "test", signer, time.Now()) // another run
 	change(99)
 	reported(99)
 	if err := r.Stop(); err != nil {

@@ -64,7 +64,7 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote, named map[s
 	if in.asOf == 0 { // nothing is known yet, whatever is wanted
 		wanted = live
 	}
-	why := s.book.Readiness(symbol, wanted).String()
+	why := s.book.Readiness(symbol, wanted)
 	if len(undefined) == 0 && in.asOf > 0 {
 		why = fmt.Sprintf("not ready: the features are as of %s, more than %d minutes before the quote: a minute after that hole must be complete",
 			time.UnixMilli(in.asOf).UTC().Format(time.RFC3339), feature.MaxFill)

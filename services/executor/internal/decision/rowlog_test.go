@@ -31,7 +31,8 @@ func openLog(t *testing.T, opts featurelog.Options) *rowlog.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := rowlog.Open(rowlog.Options{Files: opts, Logger: slog.New(slog.DiscardHandler)},
+	opts.Logger = slog.New(slog.DiscardHandler)
+	l, err := rowlog.Open(opts,
 		rowlog.Baseline{Version: "heuristic-test", Digest: "digest", Inputs: inputs}, feature.NewKnown())
 	if err != nil {
 		t.Fatal(err)

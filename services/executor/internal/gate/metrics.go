@@ -59,27 +59,22 @@ func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (k *Keeper) Collect(to chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter(decisionsDesc, k.metrics.decisions[decide.None].Load(), "model", "none")
+	s := telemetry.Sink(to)
+	s.Counter(decisionsDesc, k.metrics.decisions[decide.None].Load(), "model", "none")
 	for _, r := range decide.Reasons() {
-		counter(decisionsDesc, k.metrics.decisions[r].Load(), "baseline", r.String())
+		s.Counter(decisionsDesc, k.metrics.decisions[r].Load(), "baseline", r.String())
 	}
-	counter(writeErrorsDesc, k.metrics.writeErrors.Load())
+	s.Counter(writeErrorsDesc, k.metrics.writeErrors.Load())
 	for which, l := range k.latched.Load() {
 		if which > 0 {
-			gauge(latchDesc, telemetry.Bool(l != nil), word(executorv1.GateLatch(which)))
+			s.Gauge(latchDesc, telemetry.Bool(l != nil), word(executorv1.GateLatch(which)))
 		}
 	}
 	at := time.Now()
-	s, sum := k.standing(at), k.budget.now(at)
-	gauge(openDesc, telemetry.Bool(k.open(&s)))
-	gauge(hourRequestsDesc, float64(sum.Requests))
-	gauge(hourChangedDesc, float64(sum.Changed))
-	gauge(hourLimitDesc, float64(k.limit(&s, sum.Requests)))
+	standing, sum := k.standing(at), k.budget.now(at)
+	s.Gauge(openDesc, telemetry.Bool(k.open(&standing)))
+	s.Gauge(hourRequestsDesc, float64(sum.Requests))
+	s.Gauge(hourChangedDesc, float64(sum.Changed))
+	s.Gauge(hourLimitDesc, float64(k.limit(&standing, sum.Requests)))
 	k.metrics.wait.Collect(to)
 }

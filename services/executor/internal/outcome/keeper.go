@@ -16,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
@@ -88,7 +89,6 @@ type Keeper struct {
 	writeErrors atomic.Uint64
 	saver       *durable.Saver
 	stop        func()
-	done        chan struct{}
 	// stopping is closed when streams must end.
 	stopping chan struct{}
 }
@@ -123,7 +123,7 @@ type event struct {
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{
 		opts: opts, id: rand.Text(), wake: make(chan struct{}, 1), joins: map[quality.Key]*joining{}, streams: map[string]*stream{},
-		records: newRecordBook(), done: make(chan struct{}), stopping: make(chan struct{}),
+		records: newRecordBook(), stopping: make(chan struct{}),
 	}
 	if opts.Dir != "" {
 		if err := k.restore(); err != nil {
@@ -148,9 +148,7 @@ func (k *Keeper) Start(model func() (string, shadow.Label)) {
 	k.mu.Lock()
 	k.model = model
 	k.mu.Unlock()
-	ctx, cancel := context.WithCancel(context.Background())
-	k.stop = cancel
-	go k.run(ctx)
+	k.stop = serve.Go(k.run)
 	if k.store != nil {
 		k.saver = durable.StartSaver(durable.SaverOptions{
 			Save: k.save, Period: savePeriod, Subject: "the labels of decisions are", Risk: "a restart may lose some", Logger: k.opts.Logger,
@@ -159,7 +157,6 @@ func (k *Keeper) Start(model func() (string, shadow.Label)) {
 }
 
 func (k *Keeper) run(ctx context.Context) {
-	defer close(k.done)
 	tick := time.NewTicker(drainPeriod)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -178,7 +175,6 @@ func (k *Keeper) run(ctx context.Context) {
 func (k *Keeper) Stop(ctx context.Context) error {
 	if k.stop != nil { // it was started
 		k.stop()
-		<-k.done
 	}
 	err := k.saver.Stop(ctx)
 	if k.store != nil {

@@ -43,9 +43,7 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 	v := k.judged
 	now, lostNow := k.joins[k.current].Counts()
 	k.mu.Unlock()
-	send := func(d *prometheus.Desc, kind prometheus.ValueType, x float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, kind, x, labels...)
-	}
+	s := telemetry.Sink(to)
 	lower, upper, days := math.NaN(), math.NaN(), math.NaN()
 	if v != nil {
 		lower, upper, days = v.Lower, v.Upper, math.Inf(1)
@@ -54,22 +52,22 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, verdict := range quality.Verdicts() {
-		send(verdictDesc, prometheus.GaugeValue, telemetry.Bool(v != nil && v.Verdict == verdict), string(verdict))
+		s.Gauge(verdictDesc, telemetry.Bool(v != nil && v.Verdict == verdict), string(verdict))
 	}
-	send(boundDesc, prometheus.GaugeValue, lower, "lower")
-	send(boundDesc, prometheus.GaugeValue, upper, "upper")
-	send(daysDesc, prometheus.GaugeValue, days)
+	s.Gauge(boundDesc, lower, "lower")
+	s.Gauge(boundDesc, upper, "upper")
+	s.Gauge(daysDesc, days)
 	for _, l := range quality.Labels() {
 		if l != quality.Pending {
-			send(labelsDesc, prometheus.CounterValue, float64(labels[l]), l.String())
+			s.Counter(labelsDesc, labels[l], l.String())
 		}
 	}
-	send(pendingDesc, prometheus.GaugeValue, float64(labels[quality.Pending]))
-	send(lostDesc, prometheus.CounterValue, float64(lost))
+	s.Gauge(pendingDesc, float64(labels[quality.Pending]))
+	s.Counter(lostDesc, lost)
 	share, ok := coverage(&now, lostNow)
 	if !ok {
 		share = math.NaN()
 	}
-	send(coverageDesc, prometheus.GaugeValue, share)
-	send(writeErrorsDesc, prometheus.CounterValue, float64(k.writeErrors.Load()))
+	s.Gauge(coverageDesc, share)
+	s.Counter(writeErrorsDesc, k.writeErrors.Load())
 }

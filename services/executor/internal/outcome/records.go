@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 )
 
 const (
@@ -79,7 +79,7 @@ func (b *recordBook) add(now time.Time, records []quality.Record) error {
 
 // put adds a record with its number.
 func (b *recordBook) put(number uint64, closed time.Time, r *quality.Record, line []byte) error {
-	raw, err := proto.Marshal(recordProto(r))
+	raw, err := proto.Marshal(wire.Record(r))
 	if err != nil {
 		return err
 	}
@@ -167,37 +167,4 @@ func (b *recordBook) publish(number uint64) bool {
 	}
 	b.saved = max(b.saved, number)
 	return fresh
-}
-
-func labelsProto(l *quality.LabelCounts) *executorv1.LabelCounts {
-	return &executorv1.LabelCounts{
-		Matured: l[quality.Matured], Pending: l[quality.Pending], NoLabel: l[quality.NoLabel], NotReady: l[quality.NotReady],
-		Expired: l[quality.Expired], Duplicate: l[quality.Duplicate], NotKept: l[quality.NotKept],
-	}
-}
-
-func recordProto(r *quality.Record) *executorv1.QualityRecord {
-	f := &r.Fallbacks
-	return &executorv1.QualityRecord{
-		ExecutorId: r.Executor, Block: r.Block, ModelDigest: r.Model, BaselineDigest: r.Baseline, PlanDigest: r.Plan,
-		RolloutRevision: r.Revision, Labels: labelsProto(&r.Labels), Lost: r.Lost, RequestsThrough: r.Through, Rows: r.Rows,
-		Fallbacks: &executorv1.FallbackCounts{
-			None: f[quality.None], Disagreement: f[quality.Disagreement], Deadline: f[quality.Deadline], BreakerOpen: f[quality.BreakerOpen],
-			Shed: f[quality.Shed], Unavailable: f[quality.Unavailable], InvalidScore: f[quality.InvalidScore],
-			Rejected: f[quality.Rejected], Internal: f[quality.Internal], Canceled: f[quality.Canceled],
-		},
-		Sources: &executorv1.SourceCounts{
-			Live: r.Sources[quality.Live], Replay: r.Sources[quality.Replay], Simulated: r.Sources[quality.Simulated],
-		},
-		SumD: int64(r.SumD), SumD2: int64(r.SumD2), SumBaselineLoss: int64(r.SumLoss), SumBaselineScore: int64(r.SumBaseline),
-		SumPolicyScore: int64(r.SumPolicy), BaselineScores: scoresProto(r.BaselineScores), PolicyScores: scoresProto(r.PolicyScores),
-	}
-}
-
-func scoresProto(h quality.Histogram) *executorv1.ScoreCounts {
-	c := &executorv1.ScoreCounts{}
-	for _, b := range h {
-		c.Bins, c.Negatives, c.Positives = append(c.Bins, uint32(b[0])), append(c.Negatives, b[1]), append(c.Positives, b[2])
-	}
-	return c
 }

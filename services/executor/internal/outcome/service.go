@@ -12,8 +12,8 @@ import (
 
 	quality "github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
 
 // maxPage bounds the records of an answer, which have at most about 6 kB each.
@@ -128,7 +128,7 @@ func (k *Keeper) page(key quality.Key, all []*keptRecord) *executorv1.GetQuality
 	}
 	return &executorv1.GetQualityReportResponse{
 		ExecutorId: k.id, InstanceId: k.opts.Instance, ModelDigest: key.Model, BaselineDigest: key.Baseline,
-		Labels: labelsProto(&labels), Lost: lost, Plan: rollout.PlanProto(k.records.plans[key.Plan]),
+		Labels: wire.Labels(&labels), Lost: lost, Plan: wire.Plan(k.records.plans[key.Plan]),
 	}
 }
 

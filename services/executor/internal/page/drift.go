@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/oip"
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
@@ -36,8 +37,7 @@ var (
 type drift struct {
 	ask    func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 	wanted chan struct{}
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	stop   func()
 
 	mu     sync.Mutex
 	answer *mlenginev1.GetDriftResponse
@@ -47,13 +47,12 @@ type drift struct {
 }
 
 func startDrift(ask func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)) *drift {
-	ctx, cancel := context.WithCancel(context.Background())
-	d := &drift{ask: ask, wanted: make(chan struct{}, 1), cancel: cancel, err: errNotAsked}
+	d := &drift{ask: ask, wanted: make(chan struct{}, 1), stop: func() {}, err: errNotAsked}
 	if ask == nil {
 		d.err = errNotReported
 		return d
 	}
-	d.done.Go(func() {
+	d.stop = serve.Go(func(ctx context.Context) {
 		for {
 			select {
 			case <-ctx.Done():
@@ -64,11 +63,6 @@ func startDrift(ask func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.C
 		}
 	})
 	return d
-}
-
-func (d *drift) stop() {
-	d.cancel()
-	d.done.Wait()
 }
 
 // latest returns the last answer, as message and as JSON, or an error if there is none. It never waits: if the answer is too

@@ -35,8 +35,7 @@ type Point struct {
 // history has the points of the last 24 hours, in memory alone.
 type history struct {
 	source *source
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	stop   func()
 
 	mu     sync.Mutex
 	points []Point // the oldest first
@@ -44,9 +43,8 @@ type history struct {
 
 // startHistory takes a point now and then every historyStep, until stop is called.
 func startHistory(s *source) *history {
-	ctx, cancel := context.WithCancel(context.Background())
-	h := &history{source: s, cancel: cancel}
-	h.done.Go(func() {
+	h := &history{source: s}
+	h.stop = serve.Go(func(ctx context.Context) {
 		ticker := time.NewTicker(historyStep)
 		defer ticker.Stop()
 		for {
@@ -59,11 +57,6 @@ func startHistory(s *source) *history {
 		}
 	})
 	return h
-}
-
-func (h *history) stop() {
-	h.cancel()
-	h.done.Wait()
 }
 
 func (h *history) add(p Point) {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
 
 const (
@@ -19,8 +21,7 @@ const (
 type hub struct {
 	make   func(context.Context) (*Status, error)
 	logger *slog.Logger
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	end    func()        // of the goroutine
 	came   chan struct{} // holds one token while a viewer waits for its first status
 
 	mu      sync.Mutex
@@ -32,16 +33,14 @@ type hub struct {
 
 // startHub returns a hub that makes statuses with the function, in one goroutine, until stop is called.
 func startHub(status func(context.Context) (*Status, error), logger *slog.Logger) *hub {
-	ctx, cancel := context.WithCancel(context.Background())
-	h := &hub{make: status, logger: logger, cancel: cancel, viewers: map[chan []byte]struct{}{}, came: make(chan struct{}, 1)}
-	h.done.Go(func() { h.run(ctx) })
+	h := &hub{make: status, logger: logger, viewers: map[chan []byte]struct{}{}, came: make(chan struct{}, 1)}
+	h.end = serve.Go(h.run)
 	return h
 }
 
 // stop ends the streams and waits for the goroutine. It may be called more than once.
 func (h *hub) stop() {
-	h.cancel()
-	h.done.Wait()
+	h.end()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopped = true

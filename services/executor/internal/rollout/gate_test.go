@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/durabletest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
@@ -44,7 +45,7 @@ func gatedKeeper(t *testing.T, dir string, allowed bool) (*Keeper, *gate.Keeper,
 func gateRequest() *executorv1.SetRolloutRequest {
 	return &executorv1.SetRolloutRequest{
 		Percent: 10, Mode: gated, Lease: durationpb.New(time.Minute), Holder: "gate-1", Reason: "start",
-		Plan: PlanProto(outcome.Plan{DisagreementCap: 0.2, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Reported, HorizonMS: 900_000}), Gate: &executorv1.Gate{ModelDigest: digest, AllSymbols: true, ObservePercent: pb.Float64(80)},
+		Plan: wire.Plan(outcome.Plan{DisagreementCap: 0.2, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Reported, HorizonMS: 900_000}), Gate: &executorv1.Gate{ModelDigest: digest, AllSymbols: true, ObservePercent: pb.Float64(80)},
 	}
 }
 

@@ -38,15 +38,13 @@ func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
 func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 	now := time.Now()
 	r := k.current(now)
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	gauge(percentDesc, r.Percent)
-	gauge(gateDesc, r.Decides)
-	gauge(infoDesc, 1, k.instance)
+	s := telemetry.Sink(to)
+	s.Gauge(percentDesc, r.Percent)
+	s.Gauge(gateDesc, r.Decides)
+	s.Gauge(infoDesc, 1, k.instance)
 	for _, m := range modes {
-		gauge(modeDesc, telemetry.Bool(r.Mode == m), modeWord(m))
+		s.Gauge(modeDesc, telemetry.Bool(r.Mode == m), modeWord(m))
 	}
-	gauge(leaseDesc, r.left(now).Seconds())
-	to <- prometheus.MustNewConstMetric(writeErrorsDesc, prometheus.CounterValue, float64(k.writeErrors.Load()))
+	s.Gauge(leaseDesc, r.left(now).Seconds())
+	s.Counter(writeErrorsDesc, k.writeErrors.Load())
 }

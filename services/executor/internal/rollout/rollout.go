@@ -18,6 +18,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
@@ -87,7 +88,7 @@ func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
 		Percent: r.percent(), Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,
 		SetBy: r.By, SetFrom: r.From, Reason: r.Reason, SetTime: timestamppb.New(r.Time), AwaitingRenewal: r.Awaited != nil,
-		Plan: PlanProto(r.Plan), Gate: r.Gate.Proto(),
+		Plan: wire.Plan(r.Plan), Gate: r.Gate.Proto(),
 	}
 	if !r.Expires.IsZero() {
 		p.LeaseExpireTime = timestamppb.New(r.Expires)

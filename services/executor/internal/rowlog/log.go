@@ -14,14 +14,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Options configures a [Log].
-type Options struct {
-	// Files configures where rows are written, and how often.
-	Files featurelog.Options
-	// Logger receives failed writes and lost rows. Required.
-	Logger *slog.Logger
-}
-
 // Baseline is the scorer that decided.
 type Baseline struct {
 	Version, Digest string
@@ -37,23 +29,19 @@ type Log struct {
 	known   *feature.Known
 	layouts sync.Map // *feature.Schema to *featurelog.Schema
 	logger  *slog.Logger
-	watch   *watch
 }
 
-// Open starts a log of rows of the known schemas.
-func Open(opts Options, baseline Baseline, known *feature.Known) (*Log, error) {
+// Open starts a log of rows of the known schemas. The options need a Logger.
+func Open(opts featurelog.Options, baseline Baseline, known *feature.Known) (*Log, error) {
 	l := &Log{baseline: baseline, known: known, logger: opts.Logger}
 	layout, err := featurelog.NewSchema(baseline.Inputs)
 	if err != nil {
 		return nil, err
 	}
 	l.layouts.Store(baseline.Inputs, layout)
-	files, err := featurelog.Open(opts.Files)
-	if err != nil {
+	if l.files, err = featurelog.Open(opts); err != nil {
 		return nil, err
 	}
-	l.files = files
-	l.watch = startWatch(files.Stats, opts.Logger)
 	return l, nil
 }
 
@@ -95,7 +83,7 @@ func (l *Log) layoutOf(s *feature.Schema) *featurelog.Schema {
 		return known.(*featurelog.Schema) //nolint:forcetypeassert // nothing else is stored
 	}
 	layout, err := featurelog.NewSchema(s)
-	if err != nil { // not for a schema that feature accepts: see feature.Reserved
+	if err != nil { // not for a schema that feature accepts: see feature.CheckName
 		l.logger.Error("rows of the schema are not logged", "schema", s.Name, "error", err)
 		return l.layoutOf(l.baseline.Inputs) // which the row does not fit: it counts as invalid
 	}
@@ -140,7 +128,7 @@ func (l *Log) Stats() featurelog.Stats {
 
 // Trouble describes a failing log. It is empty if the log is written or off.
 func (l *Log) Trouble() string {
-	if failing(l.Stats()) {
+	if l.Stats().Failing() {
 		return "the feature log is not written"
 	}
 	return ""
@@ -151,7 +139,5 @@ func (l *Log) Close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	err := l.files.Close(ctx)
-	l.watch.stop()
-	return err
+	return l.files.Close(ctx)
 }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
@@ -108,9 +105,8 @@ func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
 
 func raiseAt(ctx context.Context, e fleet.Executor, alarms []Alarm) (done []Raised) {
 	got, err := e.Rollout(ctx)
-	unasked := status.Code(err) == codes.Unauthenticated || status.Code(err) == codes.PermissionDenied
 	for _, alarm := range alarms {
-		r := Raised{Alarm: alarm, Addr: e.Addr, Err: err, Unasked: unasked}
+		r := Raised{Alarm: alarm, Addr: e.Addr, Err: err, Unasked: fleet.Denied(err)}
 		if err == nil {
 			if got.GetRollout().GetGate().GetModelDigest() != alarm.Model || latched(got.GetGate(), alarm.Latch) {
 				continue

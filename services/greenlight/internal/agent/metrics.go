@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -25,36 +26,26 @@ type Metrics struct {
 
 // NewMetrics registers the metrics.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
+	auto := promauto.With(reg)
+	gauge := func(name, help string) prometheus.Gauge {
+		return auto.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	vec := func(name, label, help string) *prometheus.GaugeVec {
+		return auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
+	}
 	m := &Metrics{
-		writeErrors: prometheus.NewCounter(prometheus.CounterOpts{
+		writeErrors: auto.NewCounter(prometheus.CounterOpts{
 			Name: "ml_evidence_write_errors_total", Help: "Writes of evidence, or of the agent's journal, that failed.",
 		}),
-		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ml_agent_last_success_timestamp_seconds", Help: "Time of the last successful write of a job, in Unix seconds.",
-		}, []string{"job_name"}),
-		criticalHours: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_agent_psi_critical_hours", Help: "Consecutive hours with an overall PSI above 0.3 and above its null quantile.",
-		}),
-		missing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_agent_missing_services", Help: "Services that did not answer in the last sample.",
-		}),
-		verdict: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ml_quality_verdict", Help: "1 for the verdict on the quality of the model over the records of all executors, 0 for the others; all 0 without a plan.",
-		}, []string{"verdict"}),
-		bound: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ml_quality_bound", Help: "Bound of the mean difference of the Brier losses over the records of all executors; above 0 the model is better. NaN without a verdict.",
-		}, []string{"side"}),
-		daysNeeded: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_quality_days_needed", Help: "Days that a PASS still needs at the difference so far, over the records of all executors; +Inf if it never passes so, NaN without a verdict.",
-		}),
-		alarm: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ml_quality_alarm", Help: "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year.",
-		}),
+		lastSuccess:   vec("ml_agent_last_success_timestamp_seconds", "job_name", "Time of the last successful write of a job, in Unix seconds."),
+		criticalHours: gauge("ml_agent_psi_critical_hours", "Consecutive hours with an overall PSI above 0.3 and above its null quantile."),
+		missing:       gauge("ml_agent_missing_services", "Services that did not answer in the last sample."),
+		verdict:       vec("ml_quality_verdict", "verdict", "1 for the verdict on the quality of the model over the records of all executors, 0 for the others; all 0 without a plan."),
+		bound:         vec("ml_quality_bound", "side", "Bound of the mean difference of the Brier losses over the records of all executors; above 0 the model is better. NaN without a verdict."),
+		daysNeeded:    gauge("ml_quality_days_needed", "Days that a PASS still needs at the difference so far, over the records of all executors; +Inf if it never passes so, NaN without a verdict."),
+		alarm:         gauge("ml_quality_alarm", "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year."),
+		pending:       gauge("ml_gate_alarms_pending", "Alarms that stand and could not be raised at an executor, which may have a gate for the model."),
 	}
-	m.pending = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "ml_gate_alarms_pending", Help: "Alarms that stand and could not be raised at an executor, which may have a gate for the model.",
-	})
-	reg.MustRegister(m.pending, m.writeErrors, m.lastSuccess, m.criticalHours, m.missing, m.verdict, m.bound, m.daysNeeded, m.alarm)
 	m.quality(nil)
 	return m
 }

@@ -2,15 +2,9 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
@@ -51,25 +45,12 @@ func (s Services) quality(ctx context.Context, now time.Time) (*report.Quality, 
 	return report.QualityOf(sum, now, promoted)
 }
 
-// maxPromotion bounds promotion.json.
-const maxPromotion = 16 << 20
-
 // promotedAt returns when the model with the digest was promoted, by the evidence folder; zero if it was not, or another one
 // was promoted after it.
 func promotedAt(folder, digest string) (time.Time, error) {
-	raw, err := durable.ReadFile(filepath.Join(folder, promote.PromotionName), maxPromotion)
-	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, nil
-	}
-	if err != nil {
+	p, err := promote.ReadRecord(folder)
+	if p == nil || err != nil || p.Digest != digest {
 		return time.Time{}, err
-	}
-	var p promote.Record
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return time.Time{}, fmt.Errorf("%s: %w", promote.PromotionName, err)
-	}
-	if p.Digest != digest {
-		return time.Time{}, nil
 	}
 	return p.Time, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Options configure a controller.
@@ -155,21 +156,9 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 		switch now := time.Now(); {
 		case !giveUp.IsZero() && now.Add(time.Duration(c.policy.PhaseDuration)).After(giveUp), now.After(b.limit()):
 			return Stopped, "no time is left to retry the phase: " + last.reason
-		case !c.pause(ctx):
+		case !traffic.Pause(ctx, min(c.opts.Interval, c.timeout)): // it limits the rate of retries if an executor keeps restarting
 			return Interrupted, stopRequested
 		}
-	}
-}
-
-// pause limits the rate of retries if an executor keeps restarting.
-func (c *Controller) pause(ctx context.Context) bool {
-	timer := time.NewTimer(min(c.opts.Interval, c.timeout))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
@@ -97,7 +98,7 @@ func (tr *fleetTrial) end() {
 }
 
 // group opens the operator's side.
-func (tr *fleetTrial) group(t *testing.T, carrier *grouptest.Carrier) *fleetgroup.Group {
+func (tr *fleetTrial) group(t *testing.T, carrier group.Carrier) *fleetgroup.Group {
 	t.Helper()
 	g, err := fleetgroup.Open(fleetgroup.Options{Group: "desk-a", Signer: tr.signer, Carrier: carrier})
 	if err != nil {
@@ -178,6 +179,9 @@ func TestFleetHealthy(t *testing.T) {
 			t.Fatalf("got %s %q, rolled back %v, %d phases", r.Decision, r.Reason, r.RolledBack, len(r.Phases))
 		}
 		tr.atZero(t)
+		if stops := tr.stored(t); stops != 0 {
+			t.Errorf("a run that has passed has stored %d stops", stops)
+		}
 		addsUp(t, r)
 		for _, p := range r.Phases {
 			if p.Fleet.Present != 200 || len(p.Fleet.Executors) != 200 {
@@ -197,6 +201,82 @@ func TestFleetHealthy(t *testing.T) {
 			t.Error("the revision of the record is not in the journal")
 		}
 	})
+}
+
+// stored returns how many stops the store has.
+func (tr *fleetTrial) stored(t *testing.T) int {
+	t.Helper()
+	stops, err := tr.net.Carrier().Stops(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return len(stops)
+}
+
+// endCarrier fails to publish 0 % at the end of a run.
+type endCarrier struct {
+	*grouptest.Carrier
+
+	// put, which may be nil, replaces Put.
+	put func(version uint64) (uint64, error)
+	// stopped is called after every stop.
+	stopped func()
+}
+
+func (c *endCarrier) Put(ctx context.Context, envelope []byte, version uint64) (uint64, error) {
+	if c.put != nil {
+		return c.put(version)
+	}
+	return c.Carrier.Put(ctx, envelope, version)
+}
+
+func (c *endCarrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
+	err := c.Carrier.Stop(ctx, kind, envelope)
+	c.stopped()
+	return err
+}
+
+// If 0 % cannot be published at the end, or is not read back, the records are stopped.
+func TestFleetEndsByStop(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		put  func(version uint64) (uint64, error)
+		most time.Duration
+	}{
+		"0 % is refused": {func(uint64) (uint64, error) { return 0, errors.New("no space is left") }, 2 * group.ReportPeriod},
+		"0 % is lost":    {func(version uint64) (uint64, error) { return version + 1, nil }, stopAfter + 2*group.ReportPeriod},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tr := newFleetTrial(t, 5)
+				tr.policy.Lease = gate.Duration(5 * time.Minute)
+				defer tr.end()
+				c := &endCarrier{Carrier: tr.net.Carrier()}
+				c.stopped = func() { c.put = nil } // a refusal ends
+				g := tr.group(t, c)
+				defer g.Close()
+				var took time.Duration
+				var ending time.Time
+				tr.at = func(e Event) {
+					switch e.Kind {
+					case RollingBack:
+						c.put, ending = test.put, e.Time
+					case RolledBack, NotRolledBack:
+						took = e.Time.Sub(ending)
+					}
+				}
+				r := tr.runGroup(t.Context(), t, g, tr.newRecord())
+				if r.Decision != Passed || !r.RolledBack || took > test.most {
+					t.Errorf("got %s %q, rolled back %v after %v", r.Decision, r.Reason, r.RolledBack, took)
+				}
+				if stops := tr.stored(t); stops != 1 {
+					t.Errorf("%d stops are stored, want 1", stops)
+				}
+				tr.atZero(t)
+			})
+		})
+	}
 }
 
 // Executors restart, go and come during a phase. Nothing that was counted is lost, and the phase passes.

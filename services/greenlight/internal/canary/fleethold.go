@@ -19,6 +19,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
+// DefaultMinFleet is the part of the executors that a phase needs if nobody has chosen another.
+const DefaultMinFleet = 0.9
+
 // FleetOptions are a group under control.
 type FleetOptions struct {
 	Group     *fleetgroup.Group
@@ -103,10 +106,7 @@ func (h *fleetHold) begin() {
 
 // renew implements [holder].
 func (h *fleetHold) renew(ctx context.Context, percent float64, what string) []error {
-	h.err = h.publish(ctx, percent, what)
-	if taken := (*fleetgroup.TakenError)(nil); errors.As(h.err, &taken) {
-		h.err = &takenError{"group " + taken.Group, taken.Reason}
-	}
+	h.err = held(h.publish(ctx, percent, what))
 	return []error{h.err}
 }
 
@@ -262,8 +262,12 @@ func (h *fleetHold) counted(span *fleet.Span) *PhaseFleet {
 // unsampled implements [holder]: an executor whose lease lapses for a moment does not hold a phase forever.
 func (h *fleetHold) unsampled() float64 { return 1 - h.MinFleet }
 
-// release implements [holder]: it stops the records of this run, publishes 0 %, and waits until every executor that is present
-// reports that, at most until the lease must have lapsed and all have reported once more.
+// stopAfter is how long the executors have to report 0 % before the records are also stopped.
+const stopAfter = 3 * group.ReportPeriod
+
+// release implements [holder]: it publishes 0 %, and waits until every executor that is present reports that, at most until the
+// lease must have lapsed and all have reported once more. Executors report that a stop has aborted them, as after an emergency. So
+// the records of this run are stopped only if 0 % could not be published, or is not read back.
 func (h *fleetHold) release(ctx context.Context, timeout time.Duration, why string) error {
 	last := h.Publisher.Last()
 	if !h.touched || last == nil {
@@ -276,14 +280,18 @@ func (h *fleetHold) release(ctx context.Context, timeout time.Duration, why stri
 		end = soon
 	}
 	end = end.Add(2 * group.ReportPeriod)
-	for off := false; ; {
+	for off, stopped := false, false; ; {
 		var failed error
 		if !off {
-			failed = h.off(ctx, timeout, last.GetRevision(), why)
-			if taken := (*takenError)(nil); errors.As(failed, &taken) {
-				return failed
-			}
+			failed = h.guarded(ctx, timeout, func(ctx context.Context) error { return h.off(ctx, last.GetRevision(), why) })
 			off = failed == nil
+		}
+		if !stopped && (!off || time.Since(start) >= stopAfter) {
+			unsent := h.guarded(ctx, timeout, func(ctx context.Context) error { return h.Group.StopUpTo(ctx, last.GetRevision(), h.mark+why) })
+			stopped, failed = unsent == nil, errors.Join(failed, unsent)
+		}
+		if taken := (*takenError)(nil); errors.As(failed, &taken) {
+			return taken
 		}
 		waiting = slices.DeleteFunc(waiting, func(m fleetgroup.Member) bool {
 			now, ok := h.Group.Member(m.ID, time.Now())
@@ -310,26 +318,30 @@ func because(err error) string {
 	return ": " + oneLine(err)
 }
 
-// off stops the records up to the revision, and publishes 0 %.
-func (h *fleetHold) off(ctx context.Context, timeout time.Duration, revision uint64, why string) (err error) {
+// guarded makes a call within the timeout. A panic is its error.
+func (*fleetHold) guarded(ctx context.Context, timeout time.Duration, call func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if broken := fleet.Guard(func() {
-		stopped := h.Group.StopUpTo(ctx, revision, h.mark+why)
-		if last := h.Publisher.Last(); last.GetRevision() == revision {
-			err = h.Publisher.Change(ctx, &fleetv1.Record{
-				Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(h.length), Holder: h.holder, Reason: h.mark + why,
-			}, h.keep)
-		} else {
-			err = h.Publisher.Repeat(ctx)
-		}
-		if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
-			err = &takenError{"group " + taken.Group, taken.Reason}
-			return
-		}
-		err = errors.Join(stopped, err)
-	}); broken != nil {
+	if broken := fleet.Guard(func() { err = call(ctx) }); broken != nil {
 		return broken
+	}
+	return err
+}
+
+// off publishes 0 % after the record with the revision.
+func (h *fleetHold) off(ctx context.Context, revision uint64, why string) error {
+	if h.Publisher.Last().GetRevision() != revision { // an earlier call has failed, and may succeed late
+		return held(h.Publisher.Repeat(ctx))
+	}
+	return held(h.Publisher.Change(ctx, &fleetv1.Record{
+		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(h.length), Holder: h.holder, Reason: h.mark + why,
+	}, h.keep))
+}
+
+// held returns the error of a publisher as one of a holder.
+func held(err error) error {
+	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
+		return &takenError{"group " + taken.Group, taken.Reason}
 	}
 	return err
 }

@@ -160,8 +160,8 @@ func (in *Inspection) failures() []error {
 // duplicate returns an error if one process is named twice.
 func (in *Inspection) duplicate() error {
 	err := in.Duplicate()
-	if engine := (*fleet.DuplicateError)(nil); err == nil && errors.As(in.PSIErr, &engine) {
-		err = engine
+	if err == nil && errors.Is(in.PSIErr, fleet.ErrDuplicate) {
+		err = in.PSIErr
 	}
 	if err != nil {
 		return refuse(errTwice, "%s", err)

@@ -105,7 +105,7 @@ func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").
 func facts(r *canary.Record) [][2]string {
 	all := [][2]string{
 		{"run", r.ID},
-		{"decision", string(r.Decision) + because(r.Reason)},
+		{"decision", string(r.Decision) + Because(r.Reason)},
 		{"started", r.StartTime.UTC().Format(time.RFC3339)},
 	}
 	add := func(name, format string, args ...any) {
@@ -148,7 +148,8 @@ func facts(r *canary.Record) [][2]string {
 	return all
 }
 
-func because(reason string) string {
+// Because returns a reason as the end of a line; empty without one.
+func Because(reason string) string {
 	if reason == "" {
 		return ""
 	}

@@ -3,12 +3,12 @@ package canaryview
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -17,21 +17,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a new sample replaces
-// one that a slow terminal has not drawn yet.
+// View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a slow terminal misses samples.
 type View struct {
 	out    io.Writer
 	policy gate.Policy
 	// width returns the width of the terminal in columns, and 0 in a pipe.
 	width func() int
 
-	mu     sync.Mutex
-	queue  []canary.Event
-	closed bool
-	wake   chan struct{}
-	done   chan struct{}
+	queue chan canary.Event
+	done  chan struct{}
 
 	// The fields below belong to the drawing goroutine.
 
@@ -66,54 +64,45 @@ func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
 	})
 }
 
+// Conduct runs the remaining phases of a run, and shows them.
+func Conduct(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
+	metrics, err := canary.SourceOf(run.Plan)
+	if err != nil {
+		return nil, err
+	}
+	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
+	view := New(c.Out, c.Screen, run.Plan.Policy)
+	defer view.Close()
+	return run.Go(ctx, services, from, metrics, view.Observe)
+}
+
 func newView(out io.Writer, policy gate.Policy, width func() int) *View {
-	v := &View{out: out, policy: policy, width: width, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	v := &View{out: out, policy: policy, width: width, queue: make(chan canary.Event, maxQueue), done: make(chan struct{})}
 	go v.run()
 	return v
 }
 
-// Observe queues an event. It never blocks.
+// Observe queues an event. It never blocks. A sample waits for nothing, since the next one shows more.
 func (v *View) Observe(e canary.Event) {
-	v.mu.Lock()
-	n := len(v.queue)
-	switch {
-	case n > 0 && e.Kind == canary.Polled && v.queue[n-1].Kind == canary.Polled:
-		v.queue[n-1] = e
-	case n < maxQueue:
-		v.queue = append(v.queue, e)
+	if e.Kind == canary.Polled && len(v.queue) > 0 {
+		return
 	}
-	v.mu.Unlock()
 	select {
-	case v.wake <- struct{}{}:
+	case v.queue <- e:
 	default:
 	}
 }
 
-// Close shows the queued events and ends the view.
+// Close shows the queued events and ends the view. No event may follow.
 func (v *View) Close() {
-	v.mu.Lock()
-	v.closed = true
-	v.mu.Unlock()
-	select {
-	case v.wake <- struct{}{}:
-	default:
-	}
+	close(v.queue)
 	<-v.done
 }
 
 func (v *View) run() {
 	defer close(v.done)
-	for range v.wake {
-		v.mu.Lock()
-		events, closed := v.queue, v.closed
-		v.queue = nil
-		v.mu.Unlock()
-		for _, e := range events {
-			v.try(e)
-		}
-		if closed {
-			return
-		}
+	for e := range v.queue {
+		v.try(e)
 	}
 }
 
@@ -183,7 +172,7 @@ func (v *View) line(e canary.Event) string {
 	case canary.PhaseRetried:
 		return fmt.Sprintf("%s starts again: executor %s: %s", phase, e.Executor, e.Reason)
 	case canary.PhaseEnded:
-		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, because(e.Reason))
+		text := fmt.Sprintf("%s: %s%s", phase, e.Decision, Because(e.Reason))
 		if v.last != nil {
 			text += "; " + figures(v.last)
 		}

@@ -36,9 +36,8 @@ type agentFlags struct {
 
 func agentCommand(c console.Console) *cobra.Command {
 	var f agentFlags
-	cmd := &cobra.Command{
-		Use: "agent", Short: "Write the drift every hour, a report every day and a summary every week",
-		Long: `Agent asks ml-engine for its drift and the executors for their counters every hour, keeps a journal of the answers, and
+	cmd := console.Command("agent", "Write the drift every hour, a report every day and a summary every week",
+		`Agent asks ml-engine for its drift and the executors for their counters every hour, keeps a journal of the answers, and
 writes psi_snapshot.json. At 00:00 UTC it writes the report of the day before, on Sunday at 23:59 UTC the summary of the week.
 It suggests a retraining when the overall index stays above 0.3 and above its noise. After a downtime it writes the missing
 reports. A report is written once. A service that does not answer is reported as missing, never as healthy.
@@ -59,20 +58,18 @@ records. Gates of a group are shut by a person: greenlight fleet kill.
 
 Only one agent may use a state folder. It runs until SIGTERM or an interrupt, and logs JSON lines. With --once it takes one
 sample, writes what is due, and exits: use it to read now, or with your own scheduler.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if err := f.validate(); err != nil {
 				return err
 			}
 			if !f.group.Given() {
-				return f.run(cmd.Context(), c, nil)
+				return f.run(ctx, c, nil)
 			}
 			return fleetgroup.Use(f.group.Address, f.engines.Access.Access, func(g *fleetgroup.Group) error {
-				_ = g.Listen(cmd.Context()) // without executors the sample has the error
-				return f.run(cmd.Context(), c, g)
+				_ = g.Listen(ctx) // without executors the sample has the error
+				return f.run(ctx, c, g)
 			})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	f.engines.Declare(fs, c)
 	flags.TargetsVar(fs, &f.executors, "executor", flags.LocalExecutor, "gRPC addresses of the executors, one per replica")
@@ -133,5 +130,5 @@ func (f *agentFlags) run(ctx context.Context, c console.Console, g *fleetgroup.G
 		return a.Tick(ctx, time.Now())
 	}
 	pages := serve.NewPages(registry, func() string { return "running" })
-	return a.Serve(ctx, serve.NewHTTPServer(pages, o.Logger), f.metrics, f.addresses)
+	return a.Serve(ctx, pages, f.metrics, f.addresses)
 }

@@ -21,9 +21,8 @@ import (
 )
 
 func canaryCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "canary", Short: "Run a model's shadows on a growing share of the requests, and stop if they fail",
-		Long: `Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Every decision of
+	return console.Group("canary", "Run a model's shadows on a growing share of the requests, and stop if they fail",
+		`Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Every decision of
 an executor remains the baseline's. A phase passes when its time is over, it has enough comparisons and every target is met.
 An abort rule may apply at any time and sets 0 % at once.
 
@@ -35,10 +34,7 @@ An abort rule may apply at any time and sets 0 % at once.
 
 An executor keeps its share only while the canary renews the lease. If the canary dies, hangs or loses the network, the share
 falls to 0 %, and "greenlight canary start --resume" continues at the same phase.`,
-		Args: console.NoArgs,
-	}
-	cmd.AddCommand(canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c))
-	return cmd
+		canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c))
 }
 
 // canaryTimeout is how long a service may take to answer.
@@ -63,7 +59,7 @@ func (f *canaryFlags) fleet() *canary.Fleet {
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
 	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
 	f.DeclareFleet(fs, true)
-	fs.Float64Var(&f.minFleet, "min-fleet", 90, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
+	fs.Float64Var(&f.minFleet, "min-fleet", 100*canary.DefaultMinFleet, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
 	console.Require(fs, "min-fleet", "more than 0 and at most 100", func() bool { return f.minFleet > 0 && f.minFleet <= 100 })
 	flags.Evidence(fs, &f.evidence)
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if it has none, the one in --evidence counts")
@@ -93,36 +89,27 @@ func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fl
 }
 
 // refusedCanary adds to a refusal what to do about it.
-func refusedCanary(err error) error {
-	if hint := canary.Hint(err); err != nil && hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
-}
+func refusedCanary(err error) error { return console.Advised(err, canary.Hint(err)) }
 
 func canaryPreflightCommand(c console.Console) *cobra.Command {
 	var f canaryFlags
-	cmd := &cobra.Command{
-		Use: "preflight", Short: "Check whether the pair is ready for a canary",
-		Long: `Preflight queries every service and checks the conditions for a canary: one model, one baseline, a passed offline gate, no
+	cmd := console.Command("preflight", "Check whether the pair is ready for a canary",
+		`Preflight queries every service and checks the conditions for a canary: one model, one baseline, a passed offline gate, no
 other canary, closed breakers, clocks that agree, traffic. It changes nothing, writes canary_preflight.json, and exits 3 when
 a check fails. Drift is shown and blocks nothing.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.inspect(cmd.Context(), func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
-				var report *canary.PreflightReport
-				if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
-					report, err = canary.WritePreflight(store, in, in.Addresses(), f.Engines, console.Revision())
-					return err
-				}); err != nil {
+		func(ctx context.Context) error {
+			return f.inspect(ctx, func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
+				report, err := kept(c, f.evidence, func(store *evidence.Store) (*canary.PreflightReport, error) {
+					return canary.WritePreflight(store, in, in.Addresses(), f.Engines, console.Revision())
+				})
+				if err != nil {
 					return err
 				}
 				c.Say("drift     %s; monitored, blocks nothing", canaryview.PSI(in.PSI, report.PSIReason))
 				c.Say("evidence  %s\n", filepath.Join(f.evidence, canary.PreflightFile))
 				return c.Verdict(gate.Scorecard{Results: report.Checks})
 			})
-		},
-	}
+		})
 	f.declare(cmd.Flags(), c)
 	console.OutputsVerdict(c, cmd)
 	return cmd
@@ -147,7 +134,7 @@ at its next renewal. It needs no confirmation and no state folder. It exits 1 if
 rollback also restores the previous model.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
+			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}, func(ctx context.Context, services *fleet.Services) error {
 				failed := canaryview.Stops(c.Out, canary.Abort(ctx, services.Executors, reason))
 				if failed != nil {
 					return console.WithHint(errors.New("not every executor was stopped: see above"), "%s", unstopped(failed))
@@ -167,15 +154,12 @@ func canaryStatusCommand(c console.Console) *cobra.Command {
 	var state, run string
 	var access flags.Access
 	var show func(*canary.Record) error
-	cmd := &cobra.Command{
-		Use: "status", Short: "Show the current or the last canary",
-		Long: `Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
+	cmd := console.Command("status", "Show the current or the last canary",
+		`Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
 called while the canary runs. Without --run it shows the newest run and lists the others.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return refusedCanary(showCanary(cmd.Context(), c, show, canary.State(state), run, access))
-		},
-	}
+		func(ctx context.Context) error {
+			return refusedCanary(showCanary(ctx, c, show, canary.State(state), run, access))
+		})
 	declareCanaryState(cmd.Flags(), &state)
 	cmd.Flags().StringVar(&run, "run", "", "the run to show; by default the newest")
 	access.Declare(cmd.Flags(), c)
@@ -205,7 +189,7 @@ func showCanary(ctx context.Context, c console.Console, show func(*canary.Record
 	for i := len(ids) - 2; i >= 0 && err == nil; i-- {
 		var other *canary.Record
 		if _, other, err = state.Read(ids[i]); err == nil {
-			c.Say("earlier   %s  %s%s", other.ID, other.Decision, because(other.Reason))
+			c.Say("earlier   %s  %s%s", other.ID, other.Decision, canaryview.Because(other.Reason))
 		}
 	}
 	return err

@@ -41,9 +41,8 @@ const (
 
 func canaryPlanCommand(c console.Console) *cobra.Command {
 	var p canaryPlan
-	cmd := &cobra.Command{
-		Use: "plan", Short: "Show what a canary would do, and print the phrase that confirms it",
-		Long: `Plan reads the current state, writes the plan of a canary, and prints the phrase that confirms exactly this plan: these
+	cmd := console.Command("plan", "Show what a canary would do, and print the phrase that confirms it",
+		`Plan reads the current state, writes the plan of a canary, and prints the phrase that confirms exactly this plan: these
 executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once, within --expires. Until
 the start, the verdict on drift must not change, and a judged index may change by at most 0.05 or 10 %. Plan changes nothing
 on the services.
@@ -56,17 +55,15 @@ The counts come from the reports of the executors or, with --prometheus, from th
 
 With --fleet and --fleet-group, the executors are those of a group. They may come and go: a phase needs the reports of
 --min-fleet of those that were present at its begin.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			policy, err := p.validate()
 			if err != nil {
 				return err
 			}
-			return p.inspect(cmd.Context(), func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+			return p.inspect(ctx, func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
 				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	p.canaryFlags.declare(fs, c)
 	p.Policy.Declare(fs)

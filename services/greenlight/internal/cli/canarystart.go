@@ -12,13 +12,11 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
@@ -102,7 +100,7 @@ var errInterrupted = errors.New("the canary was interrupted, and shadows nothing
 // conduct returns a function that runs the remaining phases and writes the evidence once the run has ended.
 func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *canary.Inspection) error {
 	return func(run *canary.Run, services *fleet.Services, from *canary.Inspection) error {
-		record, err := show(ctx, c, run, services, from)
+		record, err := canaryview.Conduct(ctx, c, run, services, from)
 		if err != nil {
 			return err
 		}
@@ -119,7 +117,7 @@ func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*cana
 			return err
 		}
 		c.Say("evidence  %s.json, with .svg and .md", filepath.Join(run.Plan.Evidence, name))
-		c.Say("canary    %s%s", record.Decision, because(record.Reason))
+		c.Say("canary    %s%s", record.Decision, canaryview.Because(record.Reason))
 		switch {
 		case !record.RolledBack:
 			return errors.New("0 % was not read back from every executor: each lease lapses by itself within " + record.Policy.Lease.String())
@@ -132,47 +130,28 @@ func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*cana
 	}
 }
 
-func because(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ": " + reason
-}
-
-// show runs the phases, and shows them.
-func show(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
-	metrics, err := canary.SourceOf(run.Plan)
-	if err != nil {
-		return nil, err
-	}
-	c.Say("run       %s, journal in %s", run.Record.ID, run.Dir)
-	view := canaryview.New(c.Out, c.Screen, run.Plan.Policy)
-	defer view.Close()
-	return run.Go(ctx, services, from, metrics, view.Observe)
-}
-
 // rehearse runs the phases against a pair that it starts.
 func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
 	p, err := s.Prepare(c)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.state, "rehearsals", time.Now().UTC().Format("20060102T150405.000Z"))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	p.Dir = filepath.Join(s.state, "rehearsals", time.Now().UTC().Format("20060102T150405.000Z"))
+	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
 		return err
 	}
 	pace := s.Pace(nil)
 	if pace.Rate == 0 {
 		pace.Rate = rehearsal.Rate
 	}
-	return rehearsal.WithPair(ctx, p.Services, process.Pair{Dir: dir, ShadowTimeout: p.ShadowTimeout, Policy: p.Policy}, func(pair *rehearsal.Pair) error {
+	return rehearsal.WithPair(ctx, p.Setup, func(pair *rehearsal.Pair) error {
 		if err := pair.Warm(ctx, p.States[0]); err != nil {
 			return err
 		}
-		r, err := dryRun(ctx, c, &rehearsal.Canary{
+		r, err := (&rehearsal.Canary{
 			Trial: *p.Trial, Pair: pair, State: canary.State(s.state), Folder: s.Evidence, Policy: p.Policy, States: p.States, Pace: pace,
 			Keep: func(write func(*evidence.Store) error) error { return withEvidence(c, s.Evidence, write) },
-		})
+		}).Rehearse(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -184,20 +163,4 @@ func (s *canaryStart) rehearse(ctx context.Context, c console.Console) error {
 		}
 		return c.Verdict(gate.Scorecard{Results: r.Checks})
 	})
-}
-
-// dryRun runs and shows a dry run.
-func dryRun(ctx context.Context, c console.Console, r *rehearsal.Canary) (*rehearsal.CanaryResult, error) {
-	r.Run = func(ctx context.Context, run *canary.Run, services *fleet.Services, in *canary.Inspection) (*canary.Record, error) {
-		return show(ctx, c, run, services, in)
-	}
-	result, err := r.Rehearse(ctx)
-	if err != nil {
-		return nil, refusedCanary(err)
-	}
-	if result.Decision != canary.Interrupted {
-		c.Say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", r.Data.Name, result.Decision, because(result.Reason),
-			text.Count(result.Answers, "answer"), result.Changed, rehearsal.CanaryName)
-	}
-	return result, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetcmd"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/modelcmd"
 )
 
 // Main runs the command line and returns the exit code.
@@ -42,9 +43,15 @@ Exit codes:
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
 	root.AddCommand(
-		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), driftCommand(c), canaryCommand(c), gateCommand(c), fleetcmd.Command(c),
-		smokeCommand(c), shadowSmokeCommand(c), shadowCommand(c), replayCommand(c), modelCommand(c), evidenceCommand(c), promoteCommand(c),
-		rolloutCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c), agentCommand(c), feedCommand(c), schemaCommand(c), rowsCommand(c),
+		runCommand(c), simulateCommand(c), trainCommand(c), evalCommand(c), qualityCommand(c), retrainCommand(c), canaryCommand(c), gateCommand(c), fleetcmd.Command(c),
+		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelcmd.Command(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
+		agentCommand(c), rowsCommand(c),
+		console.Group("drift", "Measure how far the inputs have drifted from the training data", "", driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c)),
+		console.Group("shadow", "Show the shadows of an executor: single comparisons, and the models next to each other", "", shadowWatchCommand(c), shadowReportCommand(c)),
+		console.Group("evidence", "Check the evidence folder, and render it", "", evidenceVerifyCommand(c), evidenceRenderCommand(c)),
+		console.Group("rollout", "Read or set the percentage of requests that get a shadow", "", rolloutGet(c), rolloutSet(c)),
+		console.Group("feed", "Control what executors learn from quotes", "", feedResetCommand(c)),
+		console.Group("schema", "Write and check the schema of features that a desk computes itself", "", schemaNew(c), schemaCheck(c)),
 	)
 	return root
 }

@@ -19,14 +19,6 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-func driftCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "drift", Short: "Measure how far the inputs have drifted from the training data", Args: console.NoArgs,
-	}
-	cmd.AddCommand(driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c))
-	return cmd
-}
-
 // checkSource checks the value of --source.
 func checkSource(source string) error {
 	if !evidence.Source(source).Valid() {
@@ -72,17 +64,15 @@ func driftSnapshotCommand(c console.Console) *cobra.Command {
 	var folder, source string
 	var check bool
 	var show func(*driftfleet.Report) error
-	cmd := &cobra.Command{
-		Use: "snapshot", Short: "Record the drift of the inputs that ml-engine has scored",
-		Long: `Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
+	cmd := console.Command("snapshot", "Record the drift of the inputs that ml-engine has scored",
+		`Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
 of every feature against the model's training rows, compared with its noise, which is the index without any drift. It writes
 psi_snapshot.json and figures to the evidence folder.
 
 An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
 threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references
 are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if err := e.Validate(); err != nil {
 				return err
 			}
@@ -91,7 +81,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 			}
 			var r *driftfleet.Report
 			if err := e.Dial(func(replicas []fleet.Engine) (err error) {
-				r, err = e.Read(cmd.Context(), replicas, true)
+				r, err = e.Read(ctx, replicas, true)
 				return err
 			}); err != nil {
 				return err
@@ -109,8 +99,7 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 				return err
 			}
 			return gated(check, r.Verdict)
-		},
-	}
+		})
 	fs := cmd.Flags()
 	e.Declare(fs, c)
 	fs.StringVar(&source, "source", string(evidence.Live), "where the scored states come from: live, replay or simulated")
@@ -126,13 +115,11 @@ const clearScreen = "\x1b[H\x1b[2J"
 func driftWatchCommand(c console.Console) *cobra.Command {
 	var engines flags.Engines
 	var w driftfleet.Watch
-	cmd := &cobra.Command{
-		Use: "watch", Short: "Show the drift of ml-engine's inputs continuously",
-		Long: `Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
+	cmd := console.Command("watch", "Show the drift of ml-engine's inputs continuously",
+		`Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
 sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
 printed and asked again. It ends when it is interrupted, or after --for.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if err := engines.Validate(); err != nil {
 				return err
 			}
@@ -148,10 +135,9 @@ printed and asked again. It ends when it is interrupted, or after --for.`,
 					}
 					return showDrift(c, now, r)
 				}
-				return w.Run(cmd.Context())
+				return w.Run(ctx)
 			})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	engines.Declare(fs, c)
 	fs.DurationVar(&w.Interval, "interval", 10*time.Second, "time between two samples")

@@ -18,9 +18,8 @@ func driftCompareCommand(c console.Console) *cobra.Command {
 	var folder string
 	var check bool
 	var show func(*driftcompare.Report) error
-	cmd := &cobra.Command{
-		Use: "compare", Short: "Measure the drift from one market or feature log to another, or within one",
-		Long: `Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
+	cmd := console.Command("compare", "Measure the drift from one market or feature log to another, or within one",
+		`Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
 index (PSI) of every feature of the schema, of the raw inputs, and with --model of the score. A set is market data, as for
 --data of the other commands, or a feature log: the folder of an executor, or a dataset of several that greenlight rows push has
 made, in a folder or at s3://bucket/prefix. With --reference-days in place of --current, one set is cut
@@ -32,14 +31,12 @@ of the model together, and by which.
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
 folder. Verdicts are those of drift snapshot; the classifier and the series do not change them. The quality of market data
 is judged too and can fail --check: the index of a frozen feed says nothing about a market.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if err := f.Validate(); err != nil {
 				return console.Usage(err)
 			}
-			return compareDrift(cmd.Context(), c, show, &f, folder, check)
-		},
-	}
+			return compareDrift(ctx, c, show, &f, folder, check)
+		})
 	fs := cmd.Flags()
 	f.Declare(fs)
 	declareCheck(fs, &check)

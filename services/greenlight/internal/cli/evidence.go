@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -18,18 +19,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-func evidenceCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "evidence", Short: "Check the evidence folder, and render it", Args: console.NoArgs}
-	cmd.AddCommand(evidenceVerifyCommand(c), evidenceRenderCommand(c))
-	return cmd
-}
-
 func evidenceVerifyCommand(c console.Console) *cobra.Command {
 	var folder, head, trust string
 	var show func(evidence.Report) error
-	cmd := &cobra.Command{
-		Use: "verify", Short: "Recompute every digest, chain link and verdict, and name the first that does not verify",
-		Long: `Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
+	cmd := console.Command("verify", "Recompute every digest, chain link and verdict, and name the first that does not verify",
+		`Verify recomputes the evidence folder: the links of its chain, the digest of each file, and every verdict from its figures. A
 file that is not in the chain is not evidence, and the folder does not verify. Files that file managers and editors leave
 behind (.DS_Store, Thumbs.db, x~ and the like) are ignored with a note, unless they end in .json.
 
@@ -39,8 +33,7 @@ head that verify prints in another place, and pass it with --head next time; or 
 same flag to verify.
 
 It exits 0 when everything verifies and 3 when something does not.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		func(context.Context) error {
 			keys, err := dsse.ReadKeys(trust)
 			if err != nil {
 				return console.Usagef("--trust: %w", err)
@@ -86,8 +79,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 			}
 			c.Say("%s verifies: %s, %s%s, head %s", folder, text.Count(report.Files, "file"), text.Count(report.Lines, "line"), by, report.Head)
 			return nil
-		},
-	}
+		})
 	flags.Evidence(cmd.Flags(), &folder)
 	flags.Head(cmd.Flags(), &head)
 	show = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
@@ -97,26 +89,31 @@ It exits 0 when everything verifies and 3 when something does not.`,
 
 // withEvidence opens the evidence folder for write, and closes it.
 func withEvidence(c console.Console, folder string, write func(*evidence.Store) error) error {
+	_, err := kept(c, folder, func(store *evidence.Store) (struct{}, error) { return struct{}{}, write(store) })
+	return err
+}
+
+// kept is [withEvidence] for a write with a result.
+func kept[T any](c console.Console, folder string, write func(*evidence.Store) (T, error)) (result T, err error) {
 	store, err := evidence.Open(folder, evidence.Options{Seal: *c.Seal})
 	if err != nil {
-		return err
+		return result, err
 	}
-	return errors.Join(write(store), store.Close())
+	result, err = write(store)
+	return result, errors.Join(err, store.Close())
 }
 
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
-	cmd := &cobra.Command{
-		Use: "render", Short: "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",
-		Long: `Render writes the evidence folder as one document: whether the model may go live, the open requirements of its promotion and
+	cmd := console.Command("render", "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",
+		`Render writes the evidence folder as one document: whether the model may go live, the open requirements of its promotion and
 those that are met, a scorecard, the tables and plots of every part, all files, and what is missing. It writes the document as
 Markdown and as one HTML file with the plots inside, to send or to print. The same folder gives the same document. A folder
 that does not verify is refused with the first problem.
 
 The requirements are judged again, as promote --check does, as of the newest file, with the model from --models. Without the
 model, those in promotion_check.json are shown.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			policy, err := flags.ReadPolicy(policyFile)
 			if err != nil {
 				return err
@@ -128,7 +125,7 @@ model, those in promotion_check.json are shown.`,
 				out = filepath.Join(filepath.Dir(filepath.Clean(folder)), evidencedoc.File)
 			}
 			err = evidencedoc.Write(out, folder, func(model string, now time.Time) (*promote.Check, error) {
-				return promote.Judge(cmd.Context(), promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
+				return promote.Judge(ctx, promote.Question{Models: models, Model: model, Evidence: folder, Policy: policy}, now)
 			})
 			if errors.Is(err, evidence.ErrBroken) {
 				return console.WithHint(err, "greenlight evidence verify lists all problems")
@@ -139,8 +136,7 @@ model, those in promotion_check.json are shown.`,
 			c.Say("document  %s", out)
 			c.Say("page      %s", evidencedoc.PageOf(out))
 			return nil
-		},
-	}
+		})
 	flags.Evidence(cmd.Flags(), &folder)
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model that the evidence is about")
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with the policy of the promotion, YAML; without it, the built-in one")

@@ -12,13 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
-
-func feedCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "feed", Short: "Control what executors learn from quotes", Args: console.NoArgs}
-	cmd.AddCommand(feedResetCommand(c))
-	return cmd
-}
 
 // feedTimeout is how long an executor may take to reset a symbol.
 const feedTimeout = 5 * time.Second
@@ -27,37 +22,34 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var access flags.Access
 	var executors []string
 	var symbol, reason string
-	var show func([]reply) error
-	cmd := &cobra.Command{
-		Use: "reset", Short: "Drop what executors have learned from the quotes of a symbol",
-		Long: `Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
+	var show func([]replies.Reply) error
+	cmd := console.Command("reset", "Drop what executors have learned from the quotes of a symbol",
+		`Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
 symbol that does not recover: two quotes with the same wrong time were accepted, or wrong prices were. /readyz of an executor
 names the symbols whose quotes are refused.
 
 Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if symbol == "" {
 				return console.Usagef("--symbol is not given")
 			}
 			if err := access.Open(); err != nil {
 				return err
 			}
-			return callAll(c, show, "executor", executors, func(addr string) string { return addr },
+			return replies.Each(c, show, "executor", executors, func(addr string) string { return addr },
 				func(addr string) (struct{}, error) {
-					return struct{}{}, resetSymbol(cmd.Context(), access.Connect, addr, symbol, reason)
+					return struct{}{}, resetSymbol(ctx, access.Connect, addr, symbol, reason)
 				},
 				func(string, struct{}) string {
 					return fmt.Sprintf("has dropped symbol %q: it is not ready until a day of quotes has come", symbol)
 				})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	access.Declare(fs, c)
 	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
 	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 

@@ -14,12 +14,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/evidencedoc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 func gateCommand(c console.Console) *cobra.Command {
@@ -60,12 +62,7 @@ func gateStateFlag(state string) string {
 }
 
 // refusedGate adds to a refusal what to do about it.
-func refusedGate(err error) error {
-	if hint := gatekeeper.Hint(err); err != nil && hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
-}
+func refusedGate(err error) error { return console.Advised(err, gatekeeper.Hint(err)) }
 
 // gatePlan is what a plan is made of.
 type gatePlan struct {
@@ -183,7 +180,7 @@ It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it 
 		},
 	}
 	fs := cmd.Flags()
-	s.DeclareExecutors(fs, c, controlTimeout)
+	s.DeclareExecutors(fs, c, flags.ControlTimeout)
 	fs.StringVar(&s.plan, "plan", "", "file of the plan, in an evidence folder")
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight gate plan printed")
 	declareGateState(fs, &s.state)
@@ -227,7 +224,7 @@ func gateEnded(c console.Console, run *gatekeeper.Run) error {
 	if err := r.Table(c.Out); err != nil {
 		return err
 	}
-	c.Say("gate      %s%s", r.Decision, because(r.Reason))
+	c.Say("gate      %s%s", r.Decision, canaryview.Because(r.Reason))
 	switch {
 	case !r.Off:
 		return errGateNotOff
@@ -250,14 +247,14 @@ func writeGate(c console.Console, run *gatekeeper.Run) error {
 // settleGates writes the evidence of runs whose gate start was killed.
 func settleGates(c console.Console, state gatekeeper.State) error {
 	return state.Settle(func(run *gatekeeper.Run) error {
-		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, because(run.Record.Reason))
+		c.Say("run       %s: %s%s", run.Record.ID, run.Record.Decision, canaryview.Because(run.Record.Reason))
 		return writeGate(c, run)
 	})
 }
 
 func gateStatusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
@@ -267,14 +264,14 @@ It exits 1 when an executor does not answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return useExecutors(cmd.Context(), &p, func(ctx context.Context, all []fleet.Executor) error {
 				answers, errs := gatekeeper.Read(ctx, all)
-				replies := make([]reply, len(all))
+				list := make([]replies.Reply, len(all))
 				for i, x := range all {
 					var err error
-					if replies[i], err = newReply(x.Addr, answers[i], errs[i]); err != nil {
+					if list[i], err = replies.Of(x.Addr, answers[i], errs[i]); err != nil {
 						return err
 					}
 				}
-				if err := show(replies); err != nil {
+				if err := show(list); err != nil {
 					return err
 				}
 				if gatekeeper.Status(c.Out, all, answers, errs) != nil {
@@ -284,9 +281,9 @@ It exits 1 when an executor does not answer.`,
 			})
 		},
 	}
-	p.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	p.DeclareExecutors(cmd.Flags(), c, flags.ControlTimeout)
 	p.DeclareFleet(cmd.Flags(), false)
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
@@ -348,7 +345,7 @@ of executor and the signal SIGUSR1 do the same.`,
 			if strings.TrimSpace(reason) == "" {
 				return console.Usagef("give --reason: who clears the kill must know what it was for")
 			}
-			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason}
+			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason, Say: c.Say}
 			return brakeExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
 					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),
@@ -414,7 +411,7 @@ It exits 1 if an executor does not clear them.`,
 		},
 	}
 	fs := cmd.Flags()
-	p.DeclareExecutors(fs, c, controlTimeout)
+	p.DeclareExecutors(fs, c, flags.ControlTimeout)
 	fs.StringSliceVar(&latches, "latch", nil, "what to clear: killed, quality_alarm, drift_alarm, budget_spent")
 	fs.StringVar(&reason, "reason", "", "what was found and done, for the audit log")
 	fs.StringVar(&phrase, "confirm", "", "the phrase that this command printed")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,16 +22,14 @@ import (
 func gateDrillCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var work flags.Work
-	cmd := &cobra.Command{
-		Use: "drill", Short: "Try every way to switch a gate off, on a pair that it starts itself",
-		Long: `Drill starts an ml-engine and an executor with --allow-gated on free ports of this machine, lets the model decide, and switches
+	cmd := console.Command("drill", "Try every way to switch a gate off, on a pair that it starts itself",
+		`Drill starts an ml-engine and an executor with --allow-gated on free ports of this machine, lets the model decide, and switches
 the gate off in every way: a kill by call, by file and by signal, a lapsed lease, alarms, a spent budget, another model, a dead
 ml-engine, and requests that the model may not decide. For each it shows who decided after it and how long that took. It also
 checks every answer bit for bit. It touches no other executor, and writes gate_drill.json.
 
 It exits 3 when an exercise fails.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			dir, err := work.Folder(time.Now())
 			if err != nil {
 				return err
@@ -49,7 +48,7 @@ It exits 3 when an exercise fails.`,
 			if other == "" {
 				c.Say("note      %s has no other model, so that a change of the model is not tried", l.Models)
 			}
-			report, err := gatedrill.Run(cmd.Context(), gatedrill.Options{
+			report, err := gatedrill.Run(ctx, gatedrill.Options{
 				Services: process.Services{Programs: work.Programs, Models: l.Models, Artifact: t.Artifact}, Other: other, Dir: dir, States: states,
 				Observe: func(x gatedrill.Exercise) {
 					var seen []string
@@ -68,8 +67,7 @@ It exits 3 when an exercise fails.`,
 				return err
 			}
 			return c.Verdict(gate.Scorecard{Results: report.Checks})
-		},
-	}
+		})
 	console.OutputsVerdict(c, cmd)
 	l.Declare(cmd.Flags())
 	work.Declare(cmd.Flags(), "var/drill")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,9 +19,8 @@ type gateReplay struct {
 
 func gateReplayCommand(c console.Console) *cobra.Command {
 	var g gateReplay
-	cmd := &cobra.Command{
-		Use: "replay --feature-log DIR --plan FILE", Short: "Compute every decision of a feature log again, bit for bit",
-		Long: `Replay reads the rows of a feature log that were decided behind a gate, and computes each decision again from the row: from the
+	cmd := console.Command("replay --feature-log DIR --plan FILE", "Compute every decision of a feature log again, bit for bit",
+		`Replay reads the rows of a feature log that were decided behind a gate, and computes each decision again from the row: from the
 scores, the request id, the symbol, the times, the features and the outcome of the shadow. A decision of the model must be its
 score bit for bit, with every check passed; a decision of the baseline must be the baseline's score, for the reason that the
 checks give. The model's score must be that of the features. What is not in a row is taken from the log, and counted: the state
@@ -31,9 +31,7 @@ The model of the plan must be in --models, with its ranges. Rows of other gates 
 bound the time of arrival.
 
 It exits 3 when a row differs, and prints the first differences with their request ids.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return refusedGate(g.run(c)) },
-	}
+		func(context.Context) error { return refusedGate(g.run(c)) })
 	fs := cmd.Flags()
 	fs.StringVar(&g.log, "feature-log", "", "folder of the feature log")
 	fs.StringVar(&g.plan, "plan", "", "file of the plan of the gate")

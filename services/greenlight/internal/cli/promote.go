@@ -125,13 +125,16 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 
 // again returns the flags that --confirm needs as well.
 func (p *promoteFlags) again() string {
-	text := p.Access.Again()
-	for _, f := range []struct{ name, value string }{{"state", p.state}, {"sign-key", p.key}, {"engine", strings.Join(p.Engines, ",")}} {
-		if p.given(f.name) {
-			text += flags.Flagged(f.name, f.value)
-		}
+	return p.Access.Again() + flags.Flagged("state", p.ifGiven("state", p.state)) + flags.Flagged("sign-key", p.key) +
+		flags.Flagged("engine", strings.Join(p.Engines, ","))
+}
+
+// ifGiven returns the value of a flag that was given; otherwise it is empty.
+func (p *promoteFlags) ifGiven(name, value string) string {
+	if !p.given(name) {
+		return ""
 	}
-	return text
+	return value
 }
 
 // sayCheck prints the blockers, and the indices that do not block.
@@ -206,16 +209,7 @@ func (p *promoteFlags) promoted(c console.Console, r *promote.Record, err error)
 
 // contradicts returns an error if a given flag differs from what the phrase was issued for.
 func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
-	var g promote.Given
-	for _, f := range []struct {
-		name   string
-		target *string
-		value  string
-	}{{"models", &g.Models, p.models}, {"evidence", &g.Evidence, p.evidence}, {"model", &g.Model, p.model}, {"as", &g.As, p.as}} {
-		if p.given(f.name) {
-			*f.target = f.value
-		}
-	}
+	g := promote.Given{Models: p.ifGiven("models", p.models), Evidence: p.ifGiven("evidence", p.evidence), Model: p.ifGiven("model", p.model), As: p.as}
 	if p.given("policy") {
 		policy, err := flags.ReadPolicy(p.policy)
 		if err != nil {
@@ -228,8 +222,5 @@ func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
 
 // refused adds to a refusal what to do about it.
 func (p *promoteFlags) refused(err error) error {
-	if hint := promote.Hint(err, p.state); hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
+	return console.Advised(err, promote.Hint(err, p.state))
 }

@@ -166,7 +166,11 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.
 	if err != nil {
 		return nil, header, err
 	}
-	header.Source, header.Inputs = log.Source(data), data.Inputs()
+	parts, err := log.Inputs()
+	if err != nil {
+		return nil, header, err
+	}
+	header.Source, header.Inputs = log.Source(data), append(data.Inputs(), parts...)
 	header.Model = &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}
 	r, err = quality.FromLog(log, data, a, f.Options)
 	return r, header, err
@@ -181,11 +185,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	if err := errors.Join(r.Table(c.Out), f.show(r)); err != nil {
 		return err
 	}
-	var written string
-	err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
-		written, err = r.Write(store, header, time.Now())
-		return err
-	})
+	written, err := kept(c, f.evidence, func(store *evidence.Store) (string, error) { return r.Write(store, header, time.Now()) })
 	if err != nil {
 		return err
 	}

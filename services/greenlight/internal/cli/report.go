@@ -106,11 +106,8 @@ func (f *reportFlags) report(c console.Console, kind reportKind, p report.Period
 		return console.WithHint(err, "greenlight agent keeps the journal; --state names its folder")
 	}
 	h := evidence.Header{Source: report.SourceOf(p, samples), Git: console.Revision()}
-	var wrote bool
-	if err := withEvidence(c, f.evidence, func(store *evidence.Store) (err error) {
-		wrote, err = kind.write(store, h, p, samples)
-		return err
-	}); err != nil {
+	wrote, err := kept(c, f.evidence, func(store *evidence.Store) (bool, error) { return kind.write(store, h, p, samples) })
+	if err != nil {
 		return err
 	}
 	s := report.Summarize(p, samples)

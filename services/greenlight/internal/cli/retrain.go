@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/train"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -50,13 +48,11 @@ has prices only as mid and spread_bp, which are in schema v1.8; the label is the
 			if err := r.validate(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			var card gate.Scorecard
-			err := withEvidence(c, r.evidence, func(store *evidence.Store) (err error) {
-				card, err = r.retrain(cmd.Context(), c, store)
-				return err
+			card, err := kept(c, r.evidence, func(store *evidence.Store) (gate.Scorecard, error) {
+				return r.retrain(cmd.Context(), c, store)
 			})
 			if err != nil {
-				return retrainHint(err)
+				return console.Advised(err, retrain.Hint(err))
 			}
 			return c.Verdict(card)
 		},
@@ -97,20 +93,6 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 		}
 	}
 	return nil
-}
-
-// retrainHint adds what to do about an error.
-func retrainHint(err error) error {
-	var refusal *retrain.RefusalError
-	switch {
-	case errors.As(err, &refusal):
-		return console.WithHint(err, "%s", refusal.Hint)
-	case errors.Is(err, retrain.ErrTaken), errors.Is(err, model.ErrExists):
-		return console.WithHint(err, "leave --version out for the next free one")
-	case errors.Is(err, train.ErrTooFewDays):
-		return console.WithHint(err, "widen --window: 8 days are the least that can be trained and tested on")
-	}
-	return err
 }
 
 // collect reads the newest days. The log is nil if they come from market files.
@@ -154,64 +136,15 @@ func (r *retrainFlags) fromLog(ctx context.Context, c console.Console, days int)
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 
-// fourWeeks are the days out of time that a verdict should rest on where the data have them. With the 14 days before the
-// first test, and one to warm the features up, they make the default window.
-const (
-	fourWeeks     = 28
-	defaultWindow = 14 + fourWeeks + 1
-)
+// defaultWindow has four weeks out of time, the 14 days before the first test, and one to warm the features up.
+const defaultWindow = 14 + retrain.FourWeeks + 1
 
-// retrain runs the pipeline and prints each of its steps.
+// retrain reads the data and runs the pipeline.
 func (r *retrainFlags) retrain(ctx context.Context, c console.Console, store *evidence.Store) (gate.Scorecard, error) {
-	none := gate.Scorecard{}
 	data, log, err := r.collect(ctx, c)
 	if err != nil {
-		return none, err
+		return gate.Scorecard{}, err
 	}
 	r.options.Registry = model.OpenRegistry(r.models)
-	run, err := retrain.Prepare(data, log, r.options)
-	if err != nil {
-		return none, err
-	}
-	report, facts := run.Report, run.Report.Preconditions
-	c.Say("validate  %d features, %d rows of %d days, %d positive; longest gap %.1f h", len(report.Validation.Features), facts.Rows, facts.Days, facts.Positives, facts.LongestGapHours)
-	for _, pair := range report.Validation.Correlation.Flagged {
-		c.Say("          %s and %s are correlated at %.3f", pair.A, pair.B, pair.R)
-	}
-
-	start := time.Now()
-	if err := run.Train(ctx, c.Progress("training")); err != nil {
-		return none, err
-	}
-	c.Say("train     %s and the baseline, walk-forward over %d folds, in %s", run.Version, len(run.Candidate.Folds), time.Since(start).Round(10*time.Millisecond))
-	if err := c.Indented(report.Evaluation.Table); err != nil {
-		return none, err
-	}
-	c.Say("eval      %s: %s", run.Version, report.Result)
-	if tested := run.TestedDays(); tested < fourWeeks {
-		c.Say("          note: judged on %d days, in which P@20 follows the base rate; four weeks take --window 43 and the data", tested)
-	}
-
-	if err := run.MeasureDrift(ctx, c.Progress("drift")); err != nil {
-		return none, err
-	}
-	c.Say("drift     from the training days of each fold to the days after them")
-	if err := errors.Join(c.Indented(report.DriftTable().Text), c.Indented(report.FeatureTable().Text)); err != nil {
-		return none, err
-	}
-
-	same, err := run.Register()
-	if err != nil {
-		return none, err
-	}
-	c.Say("registered %s as candidate, digest %.12s", filepath.Join(r.models, report.Registered), run.Artifact.Digest())
-	if same != "" {
-		c.Say("          note: the same model as %s, as it comes of the same data", same)
-	}
-	source, err := run.Write(store)
-	if err != nil {
-		return none, err
-	}
-	c.Say("report    %s (%s), with %d figures", filepath.Join(r.evidence, "retrain_report.md"), source, len(report.Figures))
-	return run.Scorecard(), nil
+	return retrain.Show(ctx, c, store, r.evidence, data, log, r.options)
 }

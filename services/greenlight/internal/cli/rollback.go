@@ -36,7 +36,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
-			err := p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason}, func(ctx context.Context, services *fleet.Services) error {
+			err := p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}, func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, reason)
 				return nil
 			})
@@ -63,11 +63,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 
 // keepRollback writes the evidence.
 func keepRollback(c console.Console, folder string, r *rollback.Result) error {
-	var name string
-	err := withEvidence(c, folder, func(store *evidence.Store) (err error) {
-		name, err = r.Write(store, console.Revision())
-		return err
-	})
+	name, err := kept(c, folder, func(store *evidence.Store) (string, error) { return r.Write(store, console.Revision()) })
 	if err != nil {
 		return err
 	}

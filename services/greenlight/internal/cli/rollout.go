@@ -2,14 +2,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -19,101 +15,38 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
-const (
-	// controlTimeout is how long a service may take to answer a control call.
-	controlTimeout = 5 * time.Second
-	// maxRevision is the largest revision of a rollout.
-	maxRevision = 1 << 53
-)
-
-func rolloutCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rollout", Short: "Read or set the percentage of requests that get a shadow", Args: console.NoArgs}
-	cmd.AddCommand(rolloutGet(c), rolloutSet(c))
-	return cmd
-}
+// maxRevision is the largest revision of a rollout.
+const maxRevision = 1 << 53
 
 // eachRollout calls every executor at once and prints its rollout.
-func eachRollout(ctx context.Context, c console.Console, show func([]reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
+func eachRollout(ctx context.Context, c console.Console, show func([]replies.Reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if err := e.CheckExecutors(); err != nil {
 		return err
 	}
 	return e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		return callAll(c, show, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
+		return replies.Each(c, show, "executor", services.Executors, func(x fleet.Executor) string { return x.Addr },
 			func(x fleet.Executor) (*executorv1.Rollout, error) { return call(ctx, x) },
 			func(_ fleet.Executor, r *executorv1.Rollout) string { return canaryview.Rollout(r) })
 	})
 }
 
-// reply is the JSON of what one service answered.
-type reply struct {
-	Address string `json:"address"`
-	// Error is why there is no answer.
-	Error string `json:"error,omitempty"`
-	// Answer is the answer of the contract in its JSON form, with all fields. It is absent if the call has none.
-	Answer json.RawMessage `json:"answer,omitempty"`
-}
-
-// newReply returns the JSON of an answer of the service at addr, or of its error.
-func newReply(addr string, answer any, err error) (reply, error) {
-	r := reply{Address: addr}
-	if err != nil {
-		r.Error = fleet.Plain(err).Error()
-		return r, nil
-	}
-	if m, ok := answer.(proto.Message); ok {
-		r.Answer, err = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
-	}
-	return r, err
-}
-
-// repliesSchema is the schema of a list of replies.
-const repliesSchema = "greenlight/replies/v1"
-
-func outputsReplies(c console.Console, cmd *cobra.Command) func([]reply) error {
-	return console.Outputs[[]reply](c, cmd, repliesSchema)
-}
-
-// callAll calls all services at once, and prints a line for each: its answer as text, or its error. The error names those
-// that failed.
-func callAll[T, R any](c console.Console, show func([]reply) error, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
-	answers, errs := fleet.Each(all, call)
-	fleet.Rethrow(errs...)
-	var failed error
-	replies := make([]reply, len(all))
-	for i, one := range all {
-		var err error
-		if replies[i], err = newReply(addr(one), answers[i], errs[i]); err != nil {
-			return err
-		}
-		label := fmt.Sprintf("%-9s %s", strings.TrimPrefix(kind, "ml-"), addr(one))
-		if errs[i] != nil {
-			c.Say("%s FAILED: %s", label, canaryview.Line(fleet.Plain(errs[i]).Error()))
-			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", kind, addr(one), fleet.Plain(errs[i])))
-			continue
-		}
-		c.Say("%s %s", label, text(one, answers[i]))
-	}
-	return errors.Join(failed, show(replies))
-}
-
 func rolloutGet(c console.Console) *cobra.Command {
 	var e flags.Pair
-	var show func([]reply) error
-	cmd := &cobra.Command{
-		Use: "get", Short: "Show the rollout of every executor", Args: console.NoArgs,
-		Long: `Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
+	var show func([]replies.Reply) error
+	cmd := console.Command("get", "Show the rollout of every executor",
+		`Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
 lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return eachRollout(cmd.Context(), c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
+		func(ctx context.Context) error {
+			return eachRollout(ctx, c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 				return got.GetRollout(), err
 			})
-		},
-	}
-	show = outputsReplies(c, cmd)
-	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+		})
+	show = replies.Outputs(c, cmd)
+	e.DeclareExecutors(cmd.Flags(), c, flags.ControlTimeout)
 	e.DeclareFleet(cmd.Flags(), false)
 	return cmd
 }
@@ -126,7 +59,7 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var revision uint64
 	var quality flags.QualityPlan
 	var keep bool
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
 		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
@@ -186,7 +119,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 			})
 		},
 	}
-	e.DeclareExecutors(cmd.Flags(), c, controlTimeout)
+	e.DeclareExecutors(cmd.Flags(), c, flags.ControlTimeout)
 	e.DeclareFleet(cmd.Flags(), false)
 	fs := cmd.Flags()
 	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
@@ -197,6 +130,6 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	quality.Declare(fs)
 	fs.BoolVar(&keep, "keep-plan", false, "keep the quality plan that the executor has")
 	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }

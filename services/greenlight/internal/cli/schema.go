@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -17,23 +18,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-func schemaCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Write and check the schema of features that a desk computes itself", Args: console.NoArgs}
-	cmd.AddCommand(schemaNew(c), schemaCheck(c))
-	return cmd
-}
-
 func schemaNew(c console.Console) *cobra.Command {
 	var table, name, score, out string
 	var except []string
 	var horizon time.Duration
-	cmd := &cobra.Command{
-		Use: "new", Short: "Write a schema from the header of a CSV or Parquet file",
-		Long: `New writes a schema whose features are the columns of the file, in order, without those of --except: the time, the label
+	cmd := console.Command("new", "Write a schema from the header of a CSV or Parquet file",
+		`New writes a schema whose features are the columns of the file, in order, without those of --except: the time, the label
 and the group. Complete the units and descriptions by hand, and add a domain [lowest, highest] where one is known. A unit
 that is not given is 1, a pure number. Names, units and order are the schema's hash: change them only with a new name.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		func(context.Context) error {
 			if table == "" {
 				return console.Usagef("--table is required: a CSV or Parquet file whose columns are the features")
 			}
@@ -72,8 +65,7 @@ that is not given is 1, a pure number. Names, units and order are the schema's h
 			}
 			c.Say("schema    %s: %s; complete their units and descriptions, then greenlight schema check %s", out, text.Count(s.Len(), "feature"), out)
 			return nil
-		},
-	}
+		})
 	fs := cmd.Flags()
 	fs.StringVar(&table, "table", "", "CSV or Parquet file whose columns are the features (required)")
 	fs.StringSliceVar(&except, "except", nil, "columns that are no features, for example the time and the label")
@@ -90,10 +82,8 @@ func schemaCheck(c console.Console) *cobra.Command {
 		Use: "check FILE", Short: "Check a schema and print its hash",
 		Long: `Check reads a schema, says which of its features are computed from quotes and which the caller sends, and prints its hash,
 which a vector may carry. With --table the file must have a column for each feature.`,
+		Args: console.Arguments(1, "name one schema file"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return console.Usagef("%d arguments: name one schema file", len(args))
-			}
 			s, err := flags.ReadSchema(args[0])
 			if err != nil {
 				return err

@@ -15,14 +15,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/shadowview"
 )
-
-func shadowCommand(c console.Console) *cobra.Command {
-	cmd := &cobra.Command{Use: "shadow", Short: "Show the shadows of an executor: single comparisons, and the models next to each other", Args: console.NoArgs}
-	cmd.AddCommand(shadowWatchCommand(c), shadowReportCommand(c))
-	return cmd
-}
 
 func shadowWatchCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
@@ -30,17 +25,15 @@ func shadowWatchCommand(c console.Console) *cobra.Command {
 	var outcomes []string
 	var count uint64
 	req := &executorv1.WatchComparisonsRequest{}
-	cmd := &cobra.Command{
-		Use: "watch", Short: "Print shadows of an executor as they end",
-		Long: `Watch prints a line for every shadow that ends: when, its outcome, the scores of baseline and shadow, their difference, the
+	cmd := console.Command("watch", "Print shadows of an executor as they end",
+		`Watch prints a line for every shadow that ends: when, its outcome, the scores of baseline and shadow, their difference, the
 time since the request arrived, the schema of the row that was sent to ml-engine, the symbol and the request's id. It ends
 when it is interrupted, or after --count lines, with a line of counts on standard error. Executor drops and counts
 comparisons that are not read in time: they never delay a decision. A sample is the same requests on every executor.
 
 --features adds a line with the features. They are the input of a trading decision, so it needs the role of an operator
 (--control-token-file or a certificate), and executor writes it to its audit log.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if group.Given() {
 				return console.Usagef("the executors of a group do not publish single comparisons: name one with --executor")
 			}
@@ -52,7 +45,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 				req.Outcomes = append(req.Outcomes, o)
 			}
 			return at.Dial(func(conn *grpc.ClientConn) error {
-				summary, err := shadowview.Watch(cmd.Context(), executorv1.NewShadowServiceClient(conn), req, count, c.Out)
+				summary, err := shadowview.Watch(ctx, executorv1.NewShadowServiceClient(conn), req, count, c.Out)
 				if err == nil || summary.Total() > 0 {
 					_, _ = fmt.Fprintln(c.Err, summary)
 				}
@@ -61,8 +54,7 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 				}
 				return nil
 			})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	at.Declare(fs, c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	group.Declare(fs)
@@ -78,18 +70,16 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 func shadowReportCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var group flags.Fleet
-	var show func([]reply) error
-	cmd := &cobra.Command{
-		Use: "report", Short: "Compare the model under trial and its challengers",
-		Long: `Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
+	var show func([]replies.Reply) error
+	cmd := console.Command("report", "Compare the model under trial and its challengers",
+		`Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
 comparisons with the baseline, the match rate with its 95 % bounds, coverage, error rate, difference, latency and breaker.
 
 A challenger that has the model under trial is an A/A test. Its noise floor is how often its score and that of the model under
 trial for the same request are further apart than a match. A deterministic model has 0 %: anything above is noise of the
 scoring, of which no match rate is free.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout+fleetgroup.Slack)
+		func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, statusTimeout+fleetgroup.Slack)
 			defer cancel()
 			if err := group.Check(); err != nil {
 				return err
@@ -104,17 +94,16 @@ scoring, of which no match rate is free.`,
 				defer cancel()
 				return showReports(ctx, c, show, []fleet.Executor{fleet.NewExecutor(at.Addr, conn)})
 			})
-		},
-	}
+		})
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	group.Declare(cmd.Flags())
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
 // showReports prints the report of every executor.
-func showReports(ctx context.Context, c console.Console, show func([]reply) error, executors []fleet.Executor) error {
-	var replies []reply
+func showReports(ctx context.Context, c console.Console, show func([]replies.Reply) error, executors []fleet.Executor) error {
+	var list []replies.Reply
 	for i, e := range executors {
 		r, err := e.Report(ctx)
 		if err == nil {
@@ -126,15 +115,15 @@ func showReports(ctx context.Context, c console.Console, show func([]reply) erro
 		if len(executors) > 1 {
 			c.Say("executor  %s", e.Addr)
 		}
-		one, err := newReply(e.Addr, r, nil)
+		one, err := replies.Of(e.Addr, r, nil)
 		if err = errors.Join(err, shadowview.Report(r, c.Out)); err != nil {
 			return err
 		}
-		if replies = append(replies, one); i < len(executors)-1 {
+		if list = append(list, one); i < len(executors)-1 {
 			c.Say("")
 		}
 	}
-	return show(replies)
+	return show(list)
 }
 
 func outcomeNames() string {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"path/filepath"
@@ -18,13 +19,11 @@ import (
 func simulateCommand(c console.Console) *cobra.Command {
 	var d flags.Data
 	var out string
-	cmd := &cobra.Command{
-		Use: "simulate", Short: "Simulate a market: quotes and one-minute bars from a seed",
-		Long: `Simulate writes bars.csv.gz and quotes.csv.gz of a simulated market to a folder. It has clustered volatility, jumps, sessions,
+	cmd := console.Command("simulate", "Simulate a market: quotes and one-minute bars from a seed",
+		`Simulate writes bars.csv.gz and quotes.csv.gz of a simulated market to a folder. It has clustered volatility, jumps, sessions,
 and a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report made from it is
 marked as simulated.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		func(context.Context) error {
 			sim, err := market.Simulate(d.Simulation)
 			if err != nil {
 				return console.Usage(err)
@@ -46,8 +45,7 @@ marked as simulated.`,
 			}
 			c.Say("%s of %s, seed %d", text.Count(len(series.Bars), "bar"), sim.Symbol(), d.Simulation.Seed)
 			return nil
-		},
-	}
+		})
 	d.DeclareSimulation(cmd.Flags())
 	cmd.Flags().StringVar(&out, "out", "var/simulated", "folder to write to")
 	return cmd

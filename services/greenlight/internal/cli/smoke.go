@@ -25,22 +25,19 @@ func smokeCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var at flags.Endpoint
 	var n int
-	cmd := &cobra.Command{
-		Use: "smoke", Short: "Send 1,000 varied predictions to ml-engine and check every answer",
-		Long: `Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit for
+	cmd := console.Command("smoke", "Send 1,000 varied predictions to ml-engine and check every answer",
+		`Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit for
 bit with the score of the same model in process. It writes smoke_1k.json and exits 3 when an SLO is missed.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			return send(c, &l, at, flags.Released, func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
-				r, err := t.Smoke(cmd.Context(), store, mlenginev1.NewScoringServiceClient(conn), traffic.Varied(states, n), l.Pace(c.Progress("smoke")))
+				r, err := t.Smoke(ctx, store, mlenginev1.NewScoringServiceClient(conn), traffic.Varied(states, n), l.Pace(c.Progress("smoke")))
 				if err != nil {
 					return err
 				}
 				c.Say("smoke     %s", r)
 				return c.Verdict(r.SLO)
 			})
-		},
-	}
+		})
 	l.Declare(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "engine", "127.0.0.1:4010", "gRPC address of ml-engine")
 	declareCount(cmd.Flags(), &n, "predictions")
@@ -72,18 +69,15 @@ func shadowSmokeCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var at flags.Endpoint
 	var n int
-	cmd := &cobra.Command{
-		Use: "shadow-smoke", Short: "Send 1,000 varied decisions to executor and check baseline and shadow",
-		Long: `Shadow-smoke sends varied market states to a running executor and waits for their shadows, and then sends them once more
+	cmd := console.Command("shadow-smoke", "Send 1,000 varied decisions to executor and check baseline and shadow",
+		`Shadow-smoke sends varied market states to a running executor and waits for their shadows, and then sends them once more
 over streams, as a trader does. Every baseline score and every shadow score of the first pass is compared bit for bit with one
 computed in process, and of the streams every decision; outcomes must add up to requests. The baseline that
 the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes
 shadow_smoke_1k.json and exits 3 when an SLO is missed.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return sendShadows(cmd.Context(), c, &l, at, "shadow", rehearsal.ShadowFile, false, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })
-		},
-	}
+		func(ctx context.Context) error {
+			return sendShadows(ctx, c, &l, at, "shadow", rehearsal.ShadowFile, false, func(states []traffic.State) []traffic.State { return traffic.Varied(states, n) })
+		})
 	l.Declare(cmd.Flags())
 	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")
@@ -114,9 +108,8 @@ func replayCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var at flags.Endpoint
 	var loop, quotes, now bool
-	cmd := &cobra.Command{
-		Use: "replay", Short: "Send a market to executor in the order of its minutes",
-		Long: `Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
+	cmd := console.Command("replay", "Send a market to executor in the order of its minutes",
+		`Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows
 and checks them as shadow-smoke does. It writes shadow_replay.json and exits 3 when an SLO is missed.
 
 With --quotes it sends the market's quotes too, in step with the minutes, so that executor learns what happened after each and
@@ -126,21 +119,19 @@ future.
 With --loop it repeats until it is stopped, as the load of a demonstration; give it a --rate. Like a trader it then uses
 streams and does not wait for shadows. It writes no evidence, and prints the counts of executor per round. With --fresh the states
 go without their times, as those of now: behind a gate, no model decides on features that are more than two minutes old.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			switch {
 			case loop && quotes:
 				return console.Usagef("--quotes goes without --loop: the quotes of a market can be sent once")
 			case now && !loop:
 				return console.Usagef("--fresh goes with --loop: a replay is in the order of its minutes")
 			case loop:
-				return loopReplay(cmd.Context(), c, &l, at, now)
+				return loopReplay(ctx, c, &l, at, now)
 			case quotes && l.Data.Table.Path != "":
 				return console.Usagef("--quotes needs a market: a table has no prices")
 			}
-			return sendShadows(cmd.Context(), c, &l, at, "replay", rehearsal.ReplayFile, quotes, func(states []traffic.State) []traffic.State { return states })
-		},
-	}
+			return sendShadows(ctx, c, &l, at, "replay", rehearsal.ReplayFile, quotes, func(states []traffic.State) []traffic.State { return states })
+		})
 	l.Declare(cmd.Flags())
 	l.DeclareBaseline(cmd.Flags())
 	at.Declare(cmd.Flags(), c, "executor", "127.0.0.1:4020", "gRPC address of executor")

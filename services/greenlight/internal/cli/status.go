@@ -25,15 +25,13 @@ func statusCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var folder, state string
 	var show func(*status.Status) error
-	cmd := &cobra.Command{
-		Use: "status", Short: "One screen: model, rollout, shadow, drift, evidence, canary",
-		Long: `Status shows, for every ml-engine, its model and the drift of the last 7 days; for every executor, its shadow, its rollout and
+	cmd := console.Command("status", "One screen: model, rollout, shadow, drift, evidence, canary",
+		`Status shows, for every ml-engine, its model and the drift of the last 7 days; for every executor, its shadow, its rollout and
 who set it; whether the evidence folder verifies, and the result of the newest canary. A running canary is shown from its
 journal in --state (phase, share, start) and from the executors' leases (holder, time left), so that a canary on another
 machine shows too. A service that does not answer is shown with its error and what to do; the command then exits 1.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+		func(ctx context.Context) error {
+			return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))
 				if err := errors.Join(s.Screen(c.Out), show(s)); err != nil {
 					return err
@@ -46,8 +44,7 @@ machine shows too. A service that does not answer is shown with its error and wh
 				}
 				return errUnreached
 			})
-		},
-	}
+		})
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, statusTimeout)
 	p.DeclareFleet(fs, false)

@@ -69,9 +69,8 @@ func (t *trainFlags) train(ctx context.Context, c console.Console, store *eviden
 func trainCommand(c console.Console) *cobra.Command {
 	var t trainFlags
 	var folder string
-	cmd := &cobra.Command{
-		Use: "train", Short: "Train the models and the baseline walk-forward, and register them",
-		Long: `Train fits a model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of
+	cmd := console.Command("train", "Train the models and the baseline walk-forward, and register them",
+		`Train fits a model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of
 time on the same rows. The models of the newest training window go to the registry folder, each with its baseline,
 golden vectors, own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder.
 greenlight eval gives the verdict.
@@ -82,10 +81,9 @@ minutes) are skipped like gaps, and the verdict fails if there are too many.
 With --table it trains on features and labels of a desk's own instead: a CSV or Parquet file with a column for each feature
 of --schema, for the label (1 or 0), and for the time of a row. Folds, gates, drift profile and artifact are the same. Rows
 whose label looks into the days of a test are left out of its training.`,
-		Args: console.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			return withEvidence(c, folder, func(store *evidence.Store) error {
-				result, err := t.train(cmd.Context(), c, store)
+				result, err := t.train(ctx, c, store)
 				if err != nil {
 					return err
 				}
@@ -94,8 +92,7 @@ whose label looks into the days of a test are left out of its training.`,
 				}
 				return nil
 			})
-		},
-	}
+		})
 	t.Declare(cmd.Flags())
 	t.DeclareTable(cmd.Flags())
 	cmd.Flags().StringVar(&t.models, "models", "models", "registry folder")
@@ -130,32 +127,27 @@ func takeOffline(store *evidence.Store, folder, models, ref string) error {
 
 func evalCommand(c console.Console) *cobra.Command {
 	var folder, models, ref string
-	cmd := &cobra.Command{
-		Use: "eval", Short: "Judge a model's offline evaluation: may this model be tried at all?",
-		Long: `Eval judges an offline evaluation by the offline gate, and writes eval_result.json and eval_result.txt: AUC >= 0.62 and P@20
+	cmd := console.Command("eval", "Judge a model's offline evaluation: may this model be tried at all?",
+		`Eval judges an offline evaluation by the offline gate, and writes eval_result.json and eval_result.txt: AUC >= 0.62 and P@20
 >= 0.58; at least 10 test days, and intervals entirely above chance; real market data.
 It exits 3 when the verdict is not PASS.
 
 With --model it judges the evaluation that train, retrain and model import keep with the model, and writes it to the evidence
 folder as offline_report.json. Otherwise it judges the offline_report.json there, which is that of the last train.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			var card gate.Scorecard
-			err := withEvidence(c, folder, func(store *evidence.Store) (err error) {
+		func(context.Context) error {
+			card, err := kept(c, folder, func(store *evidence.Store) (gate.Scorecard, error) {
 				if ref != "" {
 					if err := takeOffline(store, folder, models, ref); err != nil {
-						return err
+						return gate.Scorecard{}, err
 					}
 				}
-				card, err = judgeOffline(c, store, folder)
-				return err
+				return judgeOffline(c, store, folder)
 			})
 			if err != nil {
 				return err
 			}
 			return c.Verdict(card)
-		},
-	}
+		})
 	cmd.Flags().StringVar(&ref, "model", "", "the model to judge by its own evaluation: name/version, or version")
 	cmd.Flags().StringVar(&models, "models", "models", "registry folder with the model")
 	flags.Evidence(cmd.Flags(), &folder)

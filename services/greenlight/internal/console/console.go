@@ -60,6 +60,14 @@ func WithHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
+// Advised adds what to do to an error, unless there is none or nothing is known to help.
+func Advised(err error, hint string) error {
+	if err == nil || hint == "" {
+		return err
+	}
+	return hintError{err, hint}
+}
+
 // Console is where a command reads and prints. What it prints may come from files and services, so Out and Err replace
 // control characters.
 type Console struct {
@@ -229,6 +237,16 @@ func NoArgs(_ *cobra.Command, args []string) error {
 		return Usagef("unexpected argument %q: everything is a flag", args[0])
 	}
 	return nil
+}
+
+// Arguments takes exactly n arguments; want says which.
+func Arguments(n int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return Usagef("%d arguments: %s", len(args), want)
+		}
+		return nil
+	}
 }
 
 // Revision returns the commit that the program was built from, or "unknown".

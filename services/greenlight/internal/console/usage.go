@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,18 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
+
+// Command returns a command without arguments. run gets the context of the program.
+func Command(use, short, long string, run func(context.Context) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Long: long, Args: NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context()) }}
+}
+
+// Group returns a command that does nothing without a subcommand.
+func Group(use, short, long string, subcommands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Long: long}
+	cmd.AddCommand(subcommands...)
+	return cmd
+}
 
 // strict makes a mistyped command line an error at every level. Cobra prints the help of a group, and exits 0, if its
 // subcommand is missing or unknown.
@@ -88,16 +101,25 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // Require makes a value of a declared flag a wrong command line unless ok.
 func Require(fs *pflag.FlagSet, name, want string, ok func() bool) {
-	f := fs.Lookup(name)
-	f.Value = checked{f.Value, want, ok}
+	Check(fs, name, func() error {
+		if !ok() {
+			return errors.New("want " + want)
+		}
+		return nil
+	})
 }
 
-// checked is the value of a flag that must be in a range.
+// Check makes a value of a declared flag a wrong command line if check, which is called when it is set, returns an error.
+func Check(fs *pflag.FlagSet, name string, check func() error) {
+	f := fs.Lookup(name)
+	f.Value = checked{f.Value, check}
+}
+
+// checked is the value of a flag that is checked.
 type checked struct {
 	pflag.Value
 
-	want string
-	ok   func() bool
+	check func() error
 }
 
 // Set implements pflag.Value.
@@ -105,10 +127,7 @@ func (c checked) Set(s string) error {
 	if err := c.Value.Set(s); err != nil {
 		return err
 	}
-	if !c.ok() {
-		return errors.New("want " + c.want)
-	}
-	return nil
+	return c.check()
 }
 
 // didYouMean asks about the names that are close to the word, by cobra's measure; empty if there are none.

@@ -87,7 +87,7 @@ func logged(t *testing.T, symbol string, schemas ...string) string {
 			if i%2 == 0 {
 				row.EventTime = at
 			}
-			if symbol != simulatedSymbol {
+			if symbol != "SIM-PERP" {
 				row.Source = "live"
 			}
 			l.Log(row)

@@ -1,6 +1,7 @@
 package driftcompare
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -8,33 +9,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. It identifies simulated rows
-// that name no source.
-const simulatedSymbol = "SIM-PERP"
-
-// SchemaError means that a log has no rows of the wanted schema.
-type SchemaError struct {
-	// Log is the name of the log, Want the wanted schema, Has the schemas of the log.
-	Log, Want string
-	Has       []string
-}
-
-// Error implements error.
-func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%s has no rows of schema %s: it has %s", e.Log, e.Want, strings.Join(e.Has, ", "))
-}
+// ErrSchema is the error of a log that has no rows of the wanted schema.
+var ErrSchema = errors.New("has no rows of schema")
 
 // endOfTime is after every day of any log.
 var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // FromLog returns the rows of a feature log with features of the schema. symbol may be empty for all symbols. Rows with an
-// impossible time are skipped and counted. The error is a [*SchemaError] if all rows have other schemas.
+// impossible time are skipped and counted. The error is [ErrSchema] if all rows have other schemas.
 func FromLog(log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
 	return FromLogBetween(log, symbol, schema, scorer, time.Time{}, endOfTime)
 }
@@ -67,9 +55,7 @@ func FromLogBetween(log featurelog.Log, symbol string, schema *feature.Schema, s
 			s.Untimely++
 			continue
 		}
-		if row.Source == "" && row.Symbol == simulatedSymbol {
-			row.Source = string(evidence.Simulated)
-		}
+		experiment.MarkSimulated(&row)
 		s.Sources.Add(&row)
 		s.add(dayOf(at), row.Features, nil)
 	}
@@ -77,7 +63,7 @@ func FromLogBetween(log featurelog.Log, symbol string, schema *feature.Schema, s
 		return nil, fmt.Errorf("%s has no symbol %q: it has %s", log, symbol, strings.Join(slices.Sorted(maps.Keys(others)), ", "))
 	}
 	if rows > 0 && !schemas[schema.Name] {
-		return nil, &SchemaError{log.String(), schema.Name, slices.Sorted(maps.Keys(schemas))}
+		return nil, fmt.Errorf("%s %w %s: it has %s", log, ErrSchema, schema.Name, strings.Join(slices.Sorted(maps.Keys(schemas)), ", "))
 	}
 	s.Symbols = slices.Sorted(maps.Keys(symbols))
 	s.Source = s.Sources.Evidence()

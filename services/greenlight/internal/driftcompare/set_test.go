@@ -102,7 +102,7 @@ func TestFromLog(t *testing.T) {
 	if !(featurelog.Log{Dir: dir}).Exists() || (featurelog.Log{Dir: t.TempDir()}).Exists() || (featurelog.Log{Dir: "set_test.go"}).Exists() {
 		t.Error("Exists confuses a log with another folder or file")
 	}
-	if s, err = FromLog(featurelog.Log{Dir: logged(t, simulatedSymbol, "v1.8.1")}, simulatedSymbol, schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
+	if s, err = FromLog(featurelog.Log{Dir: logged(t, "SIM-PERP", "v1.8.1")}, "SIM-PERP", schema(t, "v1.8.1"), nil); err != nil || s.Source != evidence.Simulated {
 		t.Errorf("the simulator's log is %s, %v", s.Source, err)
 	}
 }
@@ -155,9 +155,8 @@ func TestLogTimesAndSources(t *testing.T) {
 func TestLogRefused(t *testing.T) {
 	dir := logged(t, "GBP/USD", "v1.8")
 	_, err := FromLog(featurelog.Log{Dir: dir}, "", schema(t, "v1.8.1"), nil)
-	var other *SchemaError
-	if !errors.As(err, &other) || !strings.HasSuffix(err.Error(), " has no rows of schema v1.8.1: it has v1.8") {
-		t.Errorf("got %v, want a *SchemaError", err)
+	if !errors.Is(err, ErrSchema) || !strings.HasSuffix(err.Error(), " has no rows of schema v1.8.1: it has v1.8") {
+		t.Errorf("got %v, want ErrSchema", err)
 	}
 	if _, err = FromLog(featurelog.Log{Dir: dir}, "EUR/USD", schema(t, "v1.8"), nil); err == nil || !strings.HasSuffix(err.Error(), ` has no symbol "EUR/USD": it has GBP/USD`) {
 		t.Errorf("got %v, want the symbols of the log", err)

@@ -44,17 +44,6 @@ type ReplicaCount struct {
 	Rows    uint64 `json:"rows"`
 }
 
-// MismatchError is a fleet whose counts cannot be added up.
-type MismatchError struct {
-	// What is "model" or "reference". A and B are two replicas, HasA and HasB what they have.
-	What, A, HasA, B, HasB string
-}
-
-// Error implements error.
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("%s and %s have different %ss, %s and %s: their counts cannot be merged", e.A, e.B, e.What, e.HasA, e.HasB)
-}
-
 // File is the name of the report in the evidence.
 const File = "psi_snapshot.json"
 
@@ -69,9 +58,8 @@ func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, erro
 const attempts = 3
 
 // Read reads the last hours, 1 to [drift.RingHours], of at least one replica. With history it also reads the indices of
-// earlier weeks. It returns an error if a replica does not answer: its counts would be missing. It returns a
-// [*MismatchError] if the replicas differ, and a [*fleet.DuplicateError] if two are one process. A report without rows has a
-// reason.
+// earlier weeks. It returns an error if a replica does not answer, since its counts would be missing, or if the replicas differ, and a
+// [fleet.ErrDuplicate] if two of them are one process. A report without rows has a reason.
 func Read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
@@ -159,9 +147,10 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 		lead := f.replicas[0]
 		switch {
 		case a.GetModelDigest() != lead.first.GetModelDigest():
-			return &MismatchError{"model", lead.Addr, modelOf(lead.first).String(), r.Addr, modelOf(a).String()}
+			return fmt.Errorf("%s and %s have different models, %s and %s: their counts cannot be merged", lead.Addr, r.Addr, modelOf(lead.first), modelOf(a))
 		case a.GetReferenceDigest() != lead.first.GetReferenceDigest():
-			return &MismatchError{"reference", lead.Addr, short(lead.first.GetReferenceDigest()), r.Addr, short(a.GetReferenceDigest())}
+			return fmt.Errorf("%s and %s have different references, %.12s and %.12s: their counts cannot be merged", lead.Addr, r.Addr,
+				lead.first.GetReferenceDigest(), a.GetReferenceDigest())
 		}
 		if i == 0 {
 			f.profile = &drift.Profile{}
@@ -190,8 +179,6 @@ const maxAhead = 2 * time.Hour
 func modelOf(a *mlenginev1.GetDriftResponse) evidence.Model {
 	return evidence.Model{Version: a.GetModelVersion(), Digest: a.GetModelDigest()}
 }
-
-func short(digest string) string { return fmt.Sprintf("%.12s", digest) }
 
 func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 

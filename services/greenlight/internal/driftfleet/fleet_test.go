@@ -118,8 +118,7 @@ func TestMismatch(t *testing.T) {
 			other := newEngine(p)
 			tt.change(other)
 			_, err := Read(t.Context(), replicas(newEngine(p), newEngine(p), other), 168, true)
-			var mismatch *MismatchError
-			if !errors.As(err, &mismatch) || err.Error() != tt.want {
+			if err == nil || err.Error() != tt.want {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
@@ -166,8 +165,7 @@ func TestOneEngineUnderTwoNames(t *testing.T) {
 		e.ring.Observe(newest, []float64{0, 1, 0.5})
 	}
 	a.spoil, c.spoil = name, name
-	var twice *fleet.DuplicateError
-	if _, err := Read(t.Context(), replicas(a, b, c), 168, false); !errors.As(err, &twice) || !strings.Contains(err.Error(), "ml-engines A and C are one process") {
+	if _, err := Read(t.Context(), replicas(a, b, c), 168, false); !errors.Is(err, fleet.ErrDuplicate) || !strings.Contains(err.Error(), "ml-engines A and C are one process") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Read(t.Context(), replicas(a, b), 168, false); err != nil {

@@ -1,8 +1,6 @@
 package driftview
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -10,14 +8,8 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
-
-// Figure is a drawing of a report.
-type Figure struct {
-	// Name is the file name in the evidence folder, for example "psi_mid.svg".
-	Name string
-	SVG  []byte
-}
 
 // Title returns the title of the figures of a measurement.
 func (r *Report) Title(of string, source evidence.Source) string {
@@ -32,28 +24,17 @@ func (r *Report) Title(of string, source evidence.Source) string {
 
 // Figures draws the report: the bins of every feature, all PSI values with their noise, and their history. Names begin
 // with the folder, which may be empty. A report without a PSI has no figures.
-func (r *Report) Figures(folder, title string) ([]Figure, error) {
+func (r *Report) Figures(folder, title string) *figure.Set {
+	figures := &figure.Set{Prefix: folder + "psi_"}
 	if r.Overall == nil {
-		return nil, nil
-	}
-	var figures []Figure
-	var errs []error
-	add := func(name string, draw func(io.Writer) error) {
-		var svg bytes.Buffer
-		switch err := draw(&svg); {
-		case errors.Is(err, plots.ErrNothing):
-		case err != nil:
-			errs = append(errs, fmt.Errorf("figure %s: %w", name, err))
-		default:
-			figures = append(figures, Figure{folder + "psi_" + name + ".svg", svg.Bytes()})
-		}
+		return figures
 	}
 	for _, f := range r.Features {
-		add(f.Feature, func(w io.Writer) error { return plots.PSI(w, title, f) })
+		figures.Add(f.Feature, "", func(w io.Writer) error { return plots.PSI(w, title, f) })
 	}
-	add("overview", func(w io.Writer) error { return plots.PSIOverview(w, title, r.Overall, r.Features) })
-	add("history", func(w io.Writer) error { return r.drawHistory(w, title) })
-	return figures, errors.Join(errs...)
+	figures.Add("overview", "", func(w io.Writer) error { return plots.PSIOverview(w, title, r.Overall, r.Features) })
+	figures.Add("history", "", func(w io.Writer) error { return r.drawHistory(w, title) })
+	return figures
 }
 
 // drawHistory draws the points of the history, with a line per feature of the report.
@@ -81,14 +62,9 @@ func (r *Report) drawHistory(w io.Writer, title string) error {
 // Write writes the figures, whose names begin with prefix, and then the report as file. body is the report with what the
 // file adds to it. It returns the number of figures.
 func (r *Report) Write(store *evidence.Store, file, prefix, title string, header evidence.Header, body any) (int, error) {
-	figures, err := r.Figures(prefix, title)
-	if err != nil {
+	figures := r.Figures(prefix, title)
+	if err := figures.Write(store); err != nil {
 		return 0, err
 	}
-	for _, f := range figures {
-		if err := store.WriteFile(f.Name, f.SVG); err != nil {
-			return 0, err
-		}
-	}
-	return len(figures), store.WriteJSON(file, header, body)
+	return len(figures.All), store.WriteJSON(file, header, body)
 }

@@ -40,19 +40,19 @@ func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 		reference, current := make([]float64, len(f.Bins)), make([]float64, len(f.Bins))
 		for i, b := range f.Bins {
 			reference[i], current[i] = b.Reference, b.Current
-			add(!agree(b.PSI, drift.PSI(reference[i:i+1], current[i:i+1])), "%s: the PSI of bin %s is not %v", f.Feature, b.Bin, b.PSI)
+			add(!Agree(b.PSI, drift.PSI(reference[i:i+1], current[i:i+1])), "%s: the PSI of bin %s is not %v", f.Feature, b.Bin, b.PSI)
 		}
-		add(!agree(f.PSI, drift.PSI(reference, current)), "%s: the PSI is %v, but its bins give %v", f.Feature, f.PSI, drift.PSI(reference, current))
+		add(!Agree(f.PSI, drift.PSI(reference, current)), "%s: the PSI is %v, but its bins give %v", f.Feature, f.PSI, drift.PSI(reference, current))
 		check(f.Feature, f.Reading, f.Days, limits.Feature)
 		if f.Role == drift.ModelFeature {
 			sum, n = sum+f.PSI, n+1
 			weighted += f.Weight * f.PSI
 		}
 	}
-	add(n > 0 && !agree(s.Overall.PSI, sum/float64(n)), "the overall PSI is %v, but the mean over the features is %v", s.Overall.PSI, sum/float64(n))
+	add(n > 0 && !Agree(s.Overall.PSI, sum/float64(n)), "the overall PSI is %v, but the mean over the features is %v", s.Overall.PSI, sum/float64(n))
 	check("overall", s.Overall, s.Days, limits.Overall)
 	if w := s.Weighted; w != nil {
-		add(!agree(w.PSI, weighted), "the weighted PSI is %v, but the weighted mean over the features is %v", w.PSI, weighted)
+		add(!Agree(w.PSI, weighted), "the weighted PSI is %v, but the weighted mean over the features is %v", w.PSI, weighted)
 		check("overall, weighted", *w, s.Days, limits.Overall)
 	}
 	if again := New(&s, r.Window, limits); len(found) == 0 {
@@ -68,6 +68,7 @@ func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 	return found
 }
 
-func agree(a, b float64) bool {
+// Agree reports whether two sums of the same figures agree.
+func Agree(a, b float64) bool {
 	return math.Abs(a-b) <= roundingError*max(1, math.Abs(a), math.Abs(b))
 }

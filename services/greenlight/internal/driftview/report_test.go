@@ -107,9 +107,9 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("%s: %d rows of reference, unseen %v", name, r.ReferenceRows, r.Unseen)
 		}
 		var table strings.Builder
-		figures, err := r.Figures("", "")
-		if err != nil || len(figures) != 0 || r.Table(&table, Numbers) != nil || table.Len() != 0 || r.Story() != "" {
-			t.Errorf("%s: %d figures (%v), table %q, story %q: want none of them", name, len(figures), err, table.String(), r.Story())
+		figures := r.Figures("", "")
+		if figures.Err != nil || len(figures.All) != 0 || r.Table(&table, Numbers) != nil || table.Len() != 0 || r.Story() != "" {
+			t.Errorf("%s: %d figures (%v), table %q, story %q: want none of them", name, len(figures.All), figures.Err, table.String(), r.Story())
 		}
 		if want := "no PSI: no rows: nothing was scored: INCONCLUSIVE"; r.Line() != want {
 			t.Errorf("%s: line %q, want %q", name, r.Line(), want)
@@ -181,12 +181,12 @@ func TestStory(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	r := report(t, 7, true, [4]float64{})
-	figures, err := r.Figures("psi_compare/", r.Title("v1.8.1-rc1", evidence.Simulated))
-	if err != nil {
-		t.Fatal(err)
+	figures := r.Figures("psi_compare/", r.Title("v1.8.1-rc1", evidence.Simulated))
+	if figures.Err != nil {
+		t.Fatal(figures.Err)
 	}
 	var names []string
-	for _, f := range figures {
+	for _, f := range figures.All {
 		names = append(names, strings.TrimSuffix(strings.TrimPrefix(f.Name, "psi_compare/psi_"), ".svg"))
 		if !strings.Contains(string(f.SVG), "v1.8.1-rc1, 2026-08-25 to 2026-09-01 (SIMULATED)") {
 			t.Errorf("%s lacks the title", f.Name)
@@ -195,7 +195,7 @@ func TestFigures(t *testing.T) {
 	if want := []string{"vol1m_log_rel", "rsi14_z", "score", "mid", "overview", "history"}; !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}
-	history := string(figures[len(figures)-1].SVG)
+	history := string(figures.All[len(figures.All)-1].SVG)
 	for _, want := range []string{"3 of them", "window not full yet", "PSI of the raw inputs"} {
 		if !strings.Contains(history, want) {
 			t.Errorf("no %q in the history", want)
@@ -203,7 +203,7 @@ func TestFigures(t *testing.T) {
 	}
 	// Without a history there is no figure for it, and without a window there is no time in the title.
 	r.History, r.Window = nil, Window{}
-	if figures, err = r.Figures("", r.Title("x", evidence.Live)); err != nil || len(figures) != 5 || !strings.Contains(string(figures[0].SVG), ">Drift of vol1m_log_rel: x<") {
-		t.Errorf("%d figures, %v", len(figures), err)
+	if figures = r.Figures("", r.Title("x", evidence.Live)); figures.Err != nil || len(figures.All) != 5 || !strings.Contains(string(figures.All[0].SVG), ">Drift of vol1m_log_rel: x<") {
+		t.Errorf("%d figures, %v", len(figures.All), figures.Err)
 	}
 }

@@ -3,6 +3,7 @@ package driftview
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -33,7 +34,7 @@ func (r *Report) Story() string {
 	default:
 		story = "No drift: no PSI exceeds both its limit and its noise."
 	}
-	if !r.sawInputs() {
+	if !slices.ContainsFunc(r.Features, func(f drift.FeatureReading) bool { return f.Role == drift.RawInput || f.Feature == "mid" }) {
 		story += " The vectors came without raw inputs, so it is not known whether the price itself moved."
 	}
 	return story
@@ -48,16 +49,6 @@ func (r *Report) beyond(of func(drift.Role) bool) []string {
 		}
 	}
 	return names
-}
-
-// sawInputs reports whether the current data has a raw input, or the price is a feature of the model.
-func (r *Report) sawInputs() bool {
-	for _, f := range r.Features {
-		if f.Role == drift.RawInput || f.Feature == "mid" {
-			return true
-		}
-	}
-	return false
 }
 
 // Text writes the window, the table, what it means, and the verdict.

@@ -104,3 +104,13 @@ func as[T any](f *file) (*T, error) {
 	}
 	return &body, nil
 }
+
+// named returns the file of the name and its body; both are nil if there is none.
+func named[T any](f *folder, name string) (*file, *T, error) {
+	one := f.named[name]
+	if one == nil {
+		return nil, nil, nil
+	}
+	body, err := as[T](one)
+	return one, body, err
+}

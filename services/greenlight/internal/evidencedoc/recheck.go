@@ -93,25 +93,36 @@ var exact = map[string]bool{
 var checks = map[string]func(*checker) error{
 	experiment.EvalSchema:   (*checker).eval,
 	experiment.EvalSchemaV1: (*checker).eval,
-	traffic.SmokeSchema:     (*checker).smoke,
-	traffic.ShadowSchema:    (*checker).shadow,
-	driftfleet.Schema:       (*checker).snapshot,
-	driftfleet.SchemaV1:     (*checker).snapshot,
-	driftcompare.Schema:     (*checker).compare,
-	driftcompare.SchemaV1:   (*checker).compare,
-	canary.RunSchema:        (*checker).canary,
-	quality.Schema:          (*checker).quality,
+	traffic.SmokeSchema:     check(func(c *checker, r *traffic.SmokeResult) { c.slo(r.Judge(), r.SLO) }),
+	traffic.ShadowSchema:    check(func(c *checker, r *traffic.ShadowResult) { c.slo(r.Judge(), r.SLO) }),
+	driftfleet.Schema:       check((*checker).snapshot),
+	driftfleet.SchemaV1:     check((*checker).snapshot),
+	driftcompare.Schema:     check((*checker).compare),
+	driftcompare.SchemaV1:   check((*checker).compare),
+	canary.RunSchema:        check((*checker).canary),
+	quality.Schema:          check(func(c *checker, r *quality.Report) { c.all(r.Recheck()) }),
 	report.DailySchema:      (*checker).daily,
 	report.WeeklySchema:     (*checker).weekly,
-	agent.SuggestionSchema:  (*checker).suggestion,
-	retrain.ReportSchema:    (*checker).retrain,
-	retrain.ReportSchemaV2:  (*checker).retrain,
-	retrain.ReportSchemaV1:  (*checker).retrain,
+	agent.SuggestionSchema:  check((*checker).suggestion),
+	retrain.ReportSchema:    check((*checker).retrain),
+	retrain.ReportSchemaV2:  check((*checker).retrain),
+	retrain.ReportSchemaV1:  check((*checker).retrain),
 	promote.CheckSchema:     (*checker).promotion,
 	promote.PromotionSchema: (*checker).promotion,
 	gatekeeper.PlanSchema:   (*checker).gatePlan,
 	gatekeeper.RunSchema:    (*checker).gateRun,
-	gatedrill.Schema:        (*checker).gateDrill,
+	gatedrill.Schema:        check(func(c *checker, r *gatedrill.Report) { c.all(r.Recheck()) }),
+}
+
+// check returns the check of a schema whose body judge judges.
+func check[T any](judge func(*checker, *T)) func(*checker) error {
+	return func(c *checker) error {
+		body, err := as[T](c.file)
+		if err == nil {
+			judge(c, body)
+		}
+		return err
+	}
 }
 
 func (c *checker) eval() error {
@@ -147,29 +158,12 @@ func (c *checker) eval() error {
 	return nil
 }
 
-func (c *checker) smoke() error {
-	r, err := as[traffic.SmokeResult](c.file)
-	if err == nil {
-		c.add(!sameJudgment(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
-	}
-	return err
+// slo compares an SLO table with what the counts give.
+func (c *checker) slo(again, recorded gate.Scorecard) {
+	c.add(!sameJudgment(again.Results, recorded.Results), "has an SLO table that does not follow from its counts")
 }
 
-func (c *checker) shadow() error {
-	r, err := as[traffic.ShadowResult](c.file)
-	if err == nil {
-		c.add(!sameJudgment(r.Judge().Results, r.SLO.Results), "has an SLO table that does not follow from its counts")
-	}
-	return err
-}
-
-func (c *checker) snapshot() error {
-	r, err := as[driftfleet.Report](c.file)
-	if err == nil {
-		c.all(r.Recheck(c.statusOf()))
-	}
-	return err
-}
+func (c *checker) snapshot(r *driftfleet.Report) { c.all(r.Recheck(c.statusOf())) }
 
 // statusOf returns the bands of PSI in the schema of the file.
 func (c *checker) statusOf() func(float64) drift.Status {
@@ -181,23 +175,14 @@ func (c *checker) statusOf() func(float64) drift.Status {
 	}
 }
 
-func (c *checker) compare() error {
-	r, err := as[driftcompare.Report](c.file)
-	if err != nil {
-		return err
-	}
+func (c *checker) compare(r *driftcompare.Report) {
 	c.all(r.Recheck(c.statusOf()))
 	c.classifier(r.Classifier)
-	return nil
 }
 
-func (c *checker) canary() error {
-	r, err := as[canary.Record](c.file)
-	if err == nil {
-		c.all(promote.Recheck(r, c.file.header.Source))
-		c.liveQuality(r)
-	}
-	return err
+func (c *checker) canary(r *canary.Record) {
+	c.all(promote.Recheck(r, c.file.header.Source))
+	c.liveQuality(r)
 }
 
 // liveQuality judges the live quality of a run again, by the records in the file that the run names.
@@ -219,20 +204,7 @@ func (c *checker) liveQuality(r *canary.Record) {
 	c.all(r.RecheckQuality(records))
 }
 
-// quality judges the records of all blocks again.
-func (c *checker) quality() error {
-	r, err := as[quality.Report](c.file)
-	if err == nil {
-		c.all(r.Recheck())
-	}
-	return err
-}
-
-func (c *checker) retrain() error {
-	r, err := as[retrain.Report](c.file)
-	if err != nil {
-		return err
-	}
+func (c *checker) retrain(r *retrain.Report) {
 	rules, judge := gate.OfflineJudgment(), (*experiment.OfflineReport).Judge
 	if c.file.header.Schema == retrain.ReportSchemaV1 {
 		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
@@ -241,7 +213,6 @@ func (c *checker) retrain() error {
 	verdict := gate.Scorecard{Results: r.Checks}.Verdict()
 	c.add(r.Result != verdict, "records %s, but its checks give %s", r.Result, verdict)
 	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !sameJudgment(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
-	return nil
 }
 
 // gatePlan checks that the plan can be, and that the promotion that it names is of its model.
@@ -277,21 +248,9 @@ func (c *checker) gateRun() error {
 	return nil
 }
 
-func (c *checker) gateDrill() error {
-	r, err := as[gatedrill.Report](c.file)
-	if err == nil {
-		c.all(r.Recheck())
-	}
-	return err
-}
-
-func (c *checker) suggestion() error {
-	s, err := as[agent.Suggestion](c.file)
-	if err == nil {
-		c.add(s.Threshold != drift.CriticalAbove || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
-			"suggests a retraining for a PSI of %v over %d hours; the PSI must be above %v", s.PSI, s.Hours, drift.CriticalAbove)
-	}
-	return err
+func (c *checker) suggestion(s *agent.Suggestion) {
+	c.add(s.Threshold != drift.CriticalAbove || s.PSI <= s.Threshold || s.PSIMax < s.PSI || s.Hours < 1 || s.Status != drift.Critical,
+		"suggests a retraining for a PSI of %v over %d hours; the PSI must be above %v", s.PSI, s.Hours, drift.CriticalAbove)
 }
 
 func (c *checker) all(found []string) {

@@ -23,14 +23,8 @@ func (p *page) scorecard() error {
 			return err
 		}
 	}
-	slices.SortStableFunc(p.scores, func(a, b score) int {
-		if a.verdict.OK() == b.verdict.OK() {
-			return 0
-		} else if b.verdict.OK() {
-			return -1
-		}
-		return 1
-	})
+	met := map[bool]int{true: 1}
+	slices.SortStableFunc(p.scores, func(a, b score) int { return met[a.verdict.OK()] - met[b.verdict.OK()] })
 	t := table.New("figure", "target", "achieved", "n", "verdict", "source", "file")
 	for _, s := range p.scores {
 		t.Row(s.name, s.target, s.achieved, s.n, bold(s.verdict), s.header.Source, p.to(s.file.name))
@@ -50,51 +44,41 @@ type score struct {
 
 func (p *page) score(f *file, results ...gate.Result) {
 	for _, r := range results {
-		p.scores = append(p.scores, score{f, r.Name, target(r), r.Achieved(), r.N, r.Verdict})
+		p.scores = append(p.scores, score{f, r.Name, r.Target(), r.Achieved(), r.N, r.Verdict})
 	}
 }
 
 func (p *page) scoreOffline() error {
-	f := p.named["eval_result.json"]
-	if f == nil {
-		return nil
-	}
-	e, err := as[experiment.EvalResult](f)
-	if err == nil {
+	f, e, err := named[experiment.EvalResult](p.folder, "eval_result.json")
+	if f != nil && err == nil {
 		p.score(f, experiment.Headline(gate.Scorecard{Results: e.Checks})...)
 	}
 	return err
 }
 
 func (p *page) scoreTests() error {
-	if f := p.named["smoke_1k.json"]; f != nil {
-		r, err := as[traffic.SmokeResult](f)
-		if err != nil {
-			return err
-		}
+	f, r, err := named[traffic.SmokeResult](p.folder, "smoke_1k.json")
+	if err != nil {
+		return err
+	}
+	if f != nil {
 		p.score(f, r.SLO.Results[:min(2, len(r.SLO.Results))]...)
 	}
 	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer run first
-		f := p.named[name]
-		if f == nil {
-			continue
-		}
-		r, err := as[traffic.ShadowResult](f)
-		if err == nil {
+		f, r, err := named[traffic.ShadowResult](p.folder, name)
+		if f != nil && err == nil {
 			p.score(f, r.SLO.Results...)
 		}
-		return err
+		if f != nil || err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 func (p *page) scoreDrift() error {
-	f := p.named["psi_snapshot.json"]
-	if f == nil {
-		return nil
-	}
-	r, err := as[driftfleet.Report](f)
-	if err != nil {
+	f, r, err := named[driftfleet.Report](p.folder, "psi_snapshot.json")
+	if f == nil || err != nil {
 		return err
 	}
 	if r.Overall == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
@@ -29,12 +30,8 @@ func (p *page) card(c gate.Scorecard) error {
 
 // offline shows the out-of-time evaluation of the model.
 func (p *page) offline() error {
-	f := p.named["offline_report.json"]
-	if f == nil {
-		return nil
-	}
-	r, err := as[experiment.OfflineReport](f)
-	if err != nil {
+	f, r, err := named[experiment.OfflineReport](p.folder, "offline_report.json")
+	if f == nil || err != nil {
 		return err
 	}
 	p.line("\n## Out-of-time evaluation\n")
@@ -55,19 +52,17 @@ func (p *page) tests() error {
 		{"shadow_smoke_1k.json", "Smoke test of executor and its shadow"},
 		{"shadow_replay.json", "Market replay through executor"},
 	} {
-		f := p.named[test.name]
-		if f == nil {
-			continue
-		}
-		r, err := as[struct {
+		f, r, err := named[struct {
 			Total     int             `json:"total"`
 			DurationS float64         `json:"duration_s"`
 			Latency   traffic.Latency `json:"latency_ms"`
-			Outcomes  map[string]int  `json:"outcomes"`
 			SLO       gate.Scorecard  `json:"slo"`
-		}](f)
+		}](p.folder, test.name)
 		if err != nil {
 			return err
+		}
+		if f == nil {
+			continue
 		}
 		p.line("\n## %s\n", test.title)
 		p.line("%d requests in %.1f s; client latency p50 %s, p95 %s, p99 %s. %s", r.Total, r.DurationS,
@@ -81,12 +76,8 @@ func (p *page) tests() error {
 
 // drift shows the newest drift snapshot.
 func (p *page) drift() error {
-	f := p.named["psi_snapshot.json"]
-	if f == nil {
-		return nil
-	}
-	r, err := as[driftfleet.Report](f)
-	if err != nil {
+	f, r, err := named[driftfleet.Report](p.folder, "psi_snapshot.json")
+	if f == nil || err != nil {
 		return err
 	}
 	p.line("\n## Drift\n")
@@ -132,13 +123,11 @@ func (p *page) quality() error {
 
 // canaries shows the preflight and all runs, newest first.
 func (p *page) canaries() error {
-	if f := p.named["canary_preflight.json"]; f != nil {
-		r, err := as[struct {
-			Checks []gate.Result `json:"checks"`
-		}](f)
-		if err != nil {
-			return err
-		}
+	f, r, err := named[canary.PreflightReport](p.folder, canary.PreflightFile)
+	if err != nil {
+		return err
+	}
+	if f != nil {
 		p.line("\n## Canary preflight\n")
 		p.line("%s", p.to(f.name))
 		if err := p.card(gate.Scorecard{Results: r.Checks}); err != nil {
@@ -201,12 +190,8 @@ func (p *page) periods() error {
 }
 
 func (p *page) retraining() error {
-	f := p.named["retrain_report.json"]
-	if f == nil {
-		return nil
-	}
-	r, err := as[retrain.Report](f)
-	if err != nil {
+	f, r, err := named[retrain.Report](p.folder, "retrain_report.json")
+	if f == nil || err != nil {
 		return err
 	}
 	p.line("\n## Retraining\n")

@@ -56,11 +56,10 @@ func (p *page) check(judge func(string, time.Time) (*promote.Check, error)) (che
 			return check, "Recomputed from the files, as of the newest one. To check the running services too, use `greenlight promote --check --engine ... --executor ...`.", nil
 		}
 	}
-	f := p.named[promote.CheckName]
+	f, check, err := named[promote.Check](p.folder, promote.CheckName)
 	if f == nil {
 		return nil, unknown, nil
 	}
-	check, err = as[promote.Check](f)
 	return check, fmt.Sprintf("From %s, written %s UTC.", p.to(f.name), f.header.CreatedTime.UTC().Format(time.DateTime)), err
 }
 
@@ -124,12 +123,8 @@ func firstOf(open []promote.Row) string {
 
 // promoted returns the record of the model's promotion; nil without one.
 func (p *page) promoted(digest string) (*promote.Record, error) {
-	f := p.named[promote.PromotionName]
-	if f == nil {
-		return nil, nil //nolint:nilnil // no promotion is one of the answers
-	}
-	r, err := as[promote.Record](f)
-	if err != nil || r.Digest != digest {
+	f, r, err := named[promote.Record](p.folder, promote.PromotionName)
+	if f == nil || err != nil || r.Digest != digest {
 		return nil, err
 	}
 	return r, nil
@@ -156,7 +151,7 @@ func (p *page) requirements(title string, rows []promote.Row) {
 	p.line("\n## %s (%d)", title, len(rows))
 	t := table.New("requirement", "target", "achieved", "n", "verdict", "reason")
 	for _, r := range rows {
-		t.Row(r.Name, target(r.Result), r.Achieved(), r.N, bold(r.Verdict), cmp.Or(r.Reason, r.Note))
+		t.Row(r.Name, r.Target(), r.Achieved(), r.N, bold(r.Verdict), cmp.Or(r.Reason, r.Note))
 	}
 	p.table(t)
 }
@@ -180,13 +175,6 @@ func (p *page) sources() {
 	if counts[evidence.Simulated] > 0 {
 		p.line("- Simulated figures show that the system works. They say nothing about any market.")
 	}
-}
-
-func target(r gate.Result) string {
-	if r.Op == "" {
-		return "-"
-	}
-	return gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
 }
 
 // bold makes every verdict but PASS stand out.

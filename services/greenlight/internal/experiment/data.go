@@ -3,6 +3,7 @@
 package experiment
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
+	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/market"
 	"github.com/greenlight-ml/greenlight/pkg/marketfile"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -91,6 +93,14 @@ func Simulate(opts market.SimulateOptions) (*Data, error) {
 	return NewData(series, "simulated"), nil
 }
 
+// MarkSimulated sets the source of a logged row that names none and is of the instrument of greenlight simulate, which is that of
+// every run without --data.
+func MarkSimulated(row *featurelog.Row) {
+	if row.Source == "" && row.Symbol == "SIM-PERP" {
+		row.Source = string(evidence.Simulated)
+	}
+}
+
 // Source returns the source that evidence of this data must name.
 func (d *Data) Source() evidence.Source {
 	if d.Simulated {
@@ -119,6 +129,12 @@ func (d *Data) Header(schema string, a *model.Artifact, git string) evidence.Hea
 
 var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
+// RegistryName returns the text as a name of the registry, without what such a name may not have; otherwise if nothing is left.
+func RegistryName(text, otherwise string) string {
+	name := strings.Trim(notName.ReplaceAllString(text, "-"), "-._")
+	return cmp.Or(name[:min(len(name), 64)], otherwise)
+}
+
 // nameOf derives a registry name from a path: its last element without the extensions of data files.
 func nameOf(path, symbol string) string {
 	name := filepath.Base(filepath.Clean(path))
@@ -131,9 +147,5 @@ func nameOf(path, symbol string) string {
 	if symbol != "" {
 		name += "-" + symbol
 	}
-	name = strings.Trim(notName.ReplaceAllString(name, "-"), "-._")
-	if name == "" {
-		return "data"
-	}
-	return name[:min(len(name), 64)]
+	return RegistryName(name, "data")
 }

@@ -3,7 +3,6 @@ package experiment
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/eval"
@@ -12,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/label"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/train"
+	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
 // Foreign is a model that was trained by another program.
@@ -32,6 +32,17 @@ type Foreign struct {
 	Baseline *model.Baseline
 }
 
+// artifact returns an artifact that can score, and the trees of the file.
+func (f Foreign) artifact(of model.Label, baseline *model.Baseline) (*model.Artifact, *trees.Ensemble, error) {
+	spec, read, err := model.NewTrees(f.Raw, f.Schema, of, f.AllTrees)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &model.Artifact{Baseline: baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
+	err = a.Open()
+	return a, read, err
+}
+
 // sampled builds the artifact of a foreign model from rows without labels: golden vectors and the drift profile, but no
 // evaluation.
 func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
@@ -39,20 +50,15 @@ func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
 		return nil, errors.New("the rows have no labels to fit a baseline to: name their column, or give the baseline that production uses")
 	}
 	t := data.Table
-	spec, _, err := model.NewTrees(f.Raw, f.Schema, model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.AllTrees)
+	a, _, err := f.artifact(model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.Baseline)
 	if err != nil {
 		return nil, err
 	}
-	a := &model.Artifact{Baseline: f.Baseline, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
-	if err := a.Open(); err != nil {
-		return nil, err
+	rows := make([]int, t.Len())
+	for i := range rows {
+		rows[i] = i
 	}
-	x := make([]float64, f.Schema.Len())
-	step := max(1, t.Len()/goldenVectors)
-	for i := 0; i < t.Len() && len(a.Golden.Vectors) < goldenVectors; i += step {
-		t.Row(i, f.Schema, x)
-		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
-	}
+	a.Golden.Vectors = golden(t, rows, f.Schema, a.Scorer)
 	s := &Study{Data: data, Frame: t}
 	if a.Reference, err = s.reference(f.Schema, a.Scorer, train.Window{TrainTo: t.Day(t.Len()-1) + 1}); err != nil {
 		return nil, fmt.Errorf("drift profile: %w", err)
@@ -76,24 +82,15 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 		return nil, nil, fmt.Errorf("the model was trained to %s, but the held-out period of this data begins on %s: give data that continues for at least a week after the training",
 			f.TrainedTo.UTC().Format(time.DateOnly), heldOut.Format(time.DateOnly))
 	}
-	spec, read, err := model.NewTrees(f.Raw, f.Schema, s.label(fold), f.AllTrees)
-	if err != nil {
-		return nil, nil, err
-	}
 	heuristic, err := newHeuristic(fold)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &model.Artifact{Baseline: heuristic, Spec: spec, Ensemble: f.Raw, Schema: f.Schema}
-	if err := a.Open(); err != nil {
+	a, read, err := f.artifact(s.label(fold), heuristic)
+	if err != nil {
 		return nil, nil, err
 	}
-	x := make([]float64, f.Schema.Len())
-	step := max(1, len(fold.Minute)/goldenVectors)
-	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {
-		s.Frame.Row(fold.Minute[i], f.Schema, x)
-		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: a.Scorer.Score(x)})
-	}
+	a.Golden.Vectors = golden(s.Frame, fold.Minute, f.Schema, a.Scorer)
 	r, err := s.evaluate(f, a, now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("evaluate %s on %s: %w", f.Version, s.Data.Name, err)

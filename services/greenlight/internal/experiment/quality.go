@@ -45,15 +45,6 @@ func observations(q quality.Report) map[string]gate.Observation {
 	}
 }
 
-// unexamined returns empty observations: nobody examined the data.
-func unexamined() map[string]gate.Observation {
-	seen := map[string]gate.Observation{}
-	for _, rule := range gate.DataQuality() {
-		seen[rule.Name] = gate.Observation{}
-	}
-	return seen
-}
-
 // whereabouts returns where in the data a figure was found, and "" if that is no single place.
 func whereabouts(q quality.Report, rule string) string {
 	switch rule {

@@ -5,10 +5,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
 
 // RegisterError is the error of a candidate that could not be added to the registry.
@@ -43,16 +46,26 @@ func (s *Study) Register(registry *model.Registry, store *evidence.Store, c *Can
 	if err := store.WriteJSON(model.OfflineFile, s.OfflineHeader(artifact, report), report); err != nil {
 		return nil, nil, err
 	}
-	figures, err := s.Figures(c)
-	if err != nil {
-		return nil, nil, err
+	title := fmt.Sprintf("%s on %s, out of time", c.Version, s.Data.Name)
+	if s.Data.Simulated {
+		title += " (simulated)"
 	}
-	for _, f := range figures {
-		if err := store.WriteFile(f.Name, f.SVG); err != nil {
-			return nil, nil, err
-		}
-	}
-	return artifact, report, nil
+	figures := figure.Set{Prefix: "offline/"}
+	s.Draw(&figures, c, title)
+	return artifact, report, figures.Write(store)
+}
+
+// Draw draws the out-of-time evaluation of the candidate: its ROC curve and the baseline's, the reliability of its
+// probabilities, its scores by class, and its folds.
+func (s *Study) Draw(to *figure.Set, c *Candidate, title string) {
+	ours, _ := c.Pooled()
+	theirs, _ := s.Baseline.Pooled()
+	to.Add("roc", "ROC curve, out of time", func(w io.Writer) error {
+		return plots.ROC(w, title, ours.Labels, plots.Scorer{Name: c.Version, Scores: ours.Scores}, plots.Scorer{Name: BaselineVersion, Scores: theirs.Scores})
+	})
+	to.Add("reliability", "Reliability, out of time", func(w io.Writer) error { return plots.Reliability(w, title, c.Report.Reliability) })
+	to.Add("scores", "Scores by class, out of time", func(w io.Writer) error { return plots.Scores(w, title, ours.Scores, ours.Labels) })
+	to.Add("folds", "Fold by fold", func(w io.Writer) error { return plots.Folds(w, title, c.Report) })
 }
 
 // Imported is a foreign model in the registry.

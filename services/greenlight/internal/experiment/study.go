@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -84,12 +85,7 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 		return nil, fmt.Errorf("train the baseline on %s: %w", data.Name, err)
 	}
 	done++
-	schemas := make([]string, 0, len(opts.Versions))
-	for name := range opts.Versions {
-		schemas = append(schemas, name)
-	}
-	slices.Sort(schemas)
-	for _, name := range schemas {
+	for _, name := range slices.Sorted(maps.Keys(opts.Versions)) {
 		schema, ok := feature.Lookup(name)
 		if !ok {
 			return nil, fmt.Errorf("unknown feature schema %q", name)
@@ -124,7 +120,7 @@ func (s *Study) add(version string, schema *feature.Schema, result *train.Result
 
 // Candidate returns the candidate of that version.
 func (s *Study) Candidate(version string) (*Candidate, error) {
-	versions := make([]string, 0, len(s.Candidates))
+	var versions []string
 	for _, c := range s.Candidates {
 		if c.Version == version {
 			return c, nil
@@ -194,13 +190,20 @@ func (s *Study) Artifact(c *Candidate, git string) (*model.Artifact, error) {
 	if a.Reference, err = s.reference(c.Schema, fold.Model, fold.Window); err != nil {
 		return nil, fmt.Errorf("drift profile of %s: %w", c.Version, err)
 	}
-	x := make([]float64, c.Schema.Len())
-	step := max(1, len(fold.Minute)/goldenVectors)
-	for i := 0; i < len(fold.Minute) && len(a.Golden.Vectors) < goldenVectors; i += step {
-		s.Frame.Row(fold.Minute[i], c.Schema, x)
-		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: slices.Clone(x), Score: fold.Model.Score(x)})
-	}
+	a.Golden.Vectors = golden(s.Frame, fold.Minute, c.Schema, fold.Model)
 	return a, nil
+}
+
+// golden returns golden vectors of the schema, evenly spaced over the rows.
+func golden(frame Rows, rows []int, schema *feature.Schema, scorer model.Scorer) []model.GoldenVector {
+	var vectors []model.GoldenVector
+	step := max(1, len(rows)/goldenVectors)
+	for i := 0; i < len(rows) && len(vectors) < goldenVectors; i += step {
+		x := make([]float64, schema.Len())
+		frame.Row(rows[i], schema, x)
+		vectors = append(vectors, model.GoldenVector{X: x, Score: scorer.Score(x)})
+	}
+	return vectors
 }
 
 // newHeuristic returns the baseline of the fold.

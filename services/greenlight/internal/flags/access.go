@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -96,4 +97,27 @@ func (e *Endpoint) Dial(use func(*grpc.ClientConn) error) error {
 		return err
 	}
 	return errors.Join(use(conn), conn.Close())
+}
+
+// TargetVar declares the flag of the gRPC address of a service. An address that cannot be dialled is wrong usage.
+func TargetVar(fs *pflag.FlagSet, p *string, name, value, usage string) {
+	fs.StringVar(p, name, value, usage)
+	console.Check(fs, name, func() error { return rpc.CheckTarget(*p) })
+}
+
+// TargetsVar declares the flag of several addresses: by commas, or given more than once.
+func TargetsVar(fs *pflag.FlagSet, p *[]string, name string, value []string, usage string) {
+	fs.StringSliceVar(p, name, value, usage)
+	console.Check(fs, name, func() error {
+		if len(*p) == 0 {
+			return rpc.CheckTarget("")
+		}
+		for i, addr := range *p {
+			(*p)[i] = strings.TrimSpace(addr)
+			if err := rpc.CheckTarget((*p)[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -3,7 +3,9 @@ package flags
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,9 +115,7 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 	}
 	c.Say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
 		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04"), origin)
-	for reason, n := range data.Dropped {
-		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
-	}
+	sayDropped(c, data.Dropped)
 	for _, taken := range data.Taken {
 		c.Say("          taken: %s", text.Clean(taken, 400))
 	}
@@ -165,8 +165,7 @@ func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Sc
 
 func readLog(c console.Console, log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
 	s, err := driftcompare.FromLog(log, symbol, schema, scorer)
-	var other *driftcompare.SchemaError
-	if errors.As(err, &other) {
+	if errors.Is(err, driftcompare.ErrSchema) {
 		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
 	}
 	if err != nil {
@@ -175,4 +174,11 @@ func readLog(c console.Console, log featurelog.Log, symbol string, schema *featu
 	c.Say("data      %s: %d rows of a feature log, of %v; %d left out; source %s", log, s.Rows(), s.Symbols, s.Left, s.Sources)
 	SayUntimely(c, s.Untimely)
 	return s, nil
+}
+
+// sayDropped prints how many rows were left out for each reason.
+func sayDropped(c console.Console, dropped map[string]int) {
+	for _, reason := range slices.Sorted(maps.Keys(dropped)) {
+		c.Say("          %s left out: %s", text.Count(dropped[reason], "row"), reason)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -126,16 +125,13 @@ func (i *Import) read(c console.Console, f *experiment.Foreign) (*experiment.Dat
 	return i.sample.Load(c, o)
 }
 
-var notSchemaName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
-
 // schemaOf returns the schema of the model's file: the named one, or that of its inputs.
 func (i *Import) schemaOf(raw []byte) (*feature.Schema, error) {
 	if i.schema != "" {
 		return Schema(i.schema)
 	}
 	base, _, _ := strings.Cut(filepath.Base(i.File), ".")
-	name := strings.Trim(notSchemaName.ReplaceAllString(cmp.Or(i.name, base), "-"), "-._")
-	s, err := model.SchemaOf(raw, cmp.Or(name, "model"))
+	s, err := model.SchemaOf(raw, experiment.RegistryName(cmp.Or(i.name, base), "model"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", i.File, err)
 	}

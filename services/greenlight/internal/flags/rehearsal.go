@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
@@ -32,13 +31,10 @@ func (r *Rehearsal) Declare(fs *pflag.FlagSet) {
 
 // Prepared is what the flags of a rehearsal name.
 type Prepared struct {
-	Trial    *rehearsal.Trial
-	Services process.Services
-
+	Trial  *rehearsal.Trial
 	States []traffic.State
-	Policy gate.Policy
-	// ShadowTimeout is how long a shadow may take.
-	ShadowTimeout time.Duration
+	// Setup lacks the folder and the addresses.
+	rehearsal.Setup
 }
 
 // Prepare reads what the flags name.
@@ -55,5 +51,7 @@ func (r *Rehearsal) Prepare(c console.Console) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{t, process.Services{Programs: bin, Models: r.Models, Artifact: t.Artifact}, states, policy, r.shadowTimeout}, nil
+	return &Prepared{t, states, rehearsal.Setup{
+		Services: process.Services{Programs: bin, Models: r.Models, Artifact: t.Artifact}, ShadowTimeout: r.shadowTimeout, Policy: policy,
+	}}, nil
 }

@@ -43,9 +43,4 @@ func (r *Rows) Open(ctx context.Context, c console.Console, place string, days i
 }
 
 // RowsHint adds what to do about the error of a store.
-func RowsHint(err error) error {
-	if hint := rows.Hint(err); hint != "" {
-		return console.WithHint(err, "%s", hint)
-	}
-	return err
-}
+func RowsHint(err error) error { return console.Advised(err, rows.Hint(err)) }

@@ -25,6 +25,9 @@ type Pair struct {
 	Fleet Fleet
 }
 
+// ControlTimeout is how long a service may take to answer a control call.
+const ControlTimeout = 5 * time.Second
+
 // Declare declares the flags with the addresses of a pair on this machine, or none.
 func (p *Pair) Declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {
 	TargetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")

@@ -65,8 +65,6 @@ func (t *Table) Load(c console.Console, o experiment.TableOptions) (*experiment.
 		span = fmt.Sprintf(", %s to %s", time.UnixMilli(rows.End(0)).UTC().Format(form), time.UnixMilli(rows.End(rows.Len()-1)).UTC().Format(form))
 	}
 	c.Say("data      %s: %s%s", data.Symbol, text.Count(rows.Len(), "row"), span)
-	for reason, n := range data.Dropped {
-		c.Say("          %s left out: %s", text.Count(n, "row"), reason)
-	}
+	sayDropped(c, data.Dropped)
 	return data, nil
 }

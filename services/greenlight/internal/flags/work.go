@@ -4,10 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
@@ -49,4 +51,18 @@ func (w *Work) Folder(now time.Time) (_ string, err error) {
 	}
 	dir := filepath.Join(w.Dir, now.UTC().Format("20060102T150405.000Z"))
 	return dir, os.Mkdir(dir, 0o755)
+}
+
+// Evidence declares the flag of the evidence folder.
+func Evidence(fs *pflag.FlagSet, folder *string) {
+	fs.StringVar(folder, "evidence", evidence.DefaultDir, "folder of the evidence")
+}
+
+// Head declares the flag of the head of an evidence chain that was written down before. An empty head is refused.
+func Head(fs *pflag.FlagSet, head *string) {
+	fs.StringVar(head, "head", "", "the expected head of the evidence chain, or at least its first 12 digits, as kept in another place")
+	console.Check(fs, "head", func() error {
+		*head = strings.ToLower(strings.TrimSpace(*head))
+		return evidence.CheckHead(*head)
+	})
 }

@@ -197,22 +197,14 @@ func CheckDrift(a *mlenginev1.GetDriftResponse, hours int) error {
 	return c.err()
 }
 
-// DuplicateError is one process that answers under two names, so that it would count twice.
-type DuplicateError struct {
-	// What is the kind of service, A and B are the two names, Process is the identity of both.
-	What, A, B, Process string
-}
+// ErrDuplicate is the error of one process that answers under two names, so that it would count twice.
+var ErrDuplicate = errors.New("one process")
 
-// Error implements error.
-func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("%ss %s and %s are one process (%s): it would count twice", e.What, e.A, e.B, shown(e.Process))
-}
-
-// CheckDistinct returns a [*DuplicateError] if two of the names have one process. An empty process is unknown.
+// CheckDistinct returns an [ErrDuplicate] if two of the names have one process. An empty process is unknown.
 func CheckDistinct(what string, names, processes []string) error {
 	for i, p := range processes {
 		if j := slices.Index(processes, p); p != "" && j < i {
-			return &DuplicateError{what, names[j], names[i], p}
+			return fmt.Errorf("%ss %s and %s are %w (%s): it would count twice", what, names[j], names[i], ErrDuplicate, shown(p))
 		}
 	}
 	return nil

@@ -323,7 +323,7 @@ func TestCheckModel(t *testing.T) {
 func TestCheckDistinct(t *testing.T) {
 	names := []string{"a:1", "b:1", "localhost:1"}
 	err := fleet.CheckDistinct("executor", names, []string{"x", "y", "x"})
-	if twice := (*fleet.DuplicateError)(nil); !errors.As(err, &twice) || !strings.Contains(err.Error(), "a:1 and localhost:1 are one process") {
+	if !errors.Is(err, fleet.ErrDuplicate) || !strings.Contains(err.Error(), "a:1 and localhost:1 are one process") {
 		t.Errorf("got %v", err)
 	}
 	if err := errors.Join(fleet.CheckDistinct("executor", names, []string{"x", "y", "z"}), fleet.CheckDistinct("executor", names, []string{"", "", ""})); err != nil {

@@ -40,19 +40,13 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 	c.model("baseline", r.GetBaselineVersion(), r.GetBaselineDigest(), false)
 	c.model("shadow", r.GetShadowVersion(), r.GetShadowDigest(), true)
 
-	totals := c.outcomes("outcomes_total", r.GetOutcomesTotal())
-	var ended uint64
-	for _, n := range totals {
-		ended += n
-	}
-	compared, tried := totals.compared(), totals.tried()
-	c.add(r.GetInFlight() <= math.MaxUint64-ended && ended+r.GetInFlight() == r.GetRequestsTotal(),
-		"%d requests, but %d outcomes and %d in flight", r.GetRequestsTotal(), ended, r.GetInFlight())
+	totals := c.totals(r.GetOutcomesTotal(), r.GetInFlight(), r.GetRequestsTotal())
+	compared := totals.Compared()
 	// Executors up to version 1.8 do not count baseline answers.
 	c.add(r.GetBaselineTotal() == 0 || r.GetBaselineTotal() == r.GetRequestsTotal(),
 		"%d baseline answers to %d requests", r.GetBaselineTotal(), r.GetRequestsTotal())
 	c.add(compared == 0 || r.GetShadowDigest() != "", "%d comparisons, but no digest of the model that answered", compared)
-	c.histogram(r.GetLatencyMsTotal(), tried)
+	c.histogram(r.GetLatencyMsTotal(), compared+totals.Failed())
 	c.sources(r.GetSourcesTotal(), r.GetRequestsTotal())
 	tolerance, threshold := Tolerance(r), r.GetDecisionThreshold()
 	c.add(tolerance > 0 && tolerance < 1, "match_tolerance is %v", tolerance)
@@ -92,13 +86,7 @@ func CheckChallengers(r *executorv1.GetShadowReportResponse) error {
 }
 
 func (c *contradictions) challenger(x *executorv1.Challenger, tolerance, threshold float64) {
-	totals := c.outcomes("outcomes_total", x.GetOutcomesTotal())
-	var ended uint64
-	for _, n := range totals {
-		ended += n
-	}
-	c.add(x.GetInFlight() <= math.MaxUint64-ended && ended+x.GetInFlight() == x.GetRequestsTotal(),
-		"%d requests, but %d outcomes and %d in flight", x.GetRequestsTotal(), ended, x.GetInFlight())
+	totals := c.totals(x.GetOutcomesTotal(), x.GetInFlight(), x.GetRequestsTotal())
 	if x.GetWindow() == nil {
 		c.add(false, "there is no window")
 	} else {
@@ -133,41 +121,33 @@ func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.T
 
 func clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
-// outcomes are counts by outcome.
-type outcomes map[shadow.Outcome]uint64
-
-func (n outcomes) compared() uint64 { return n[shadow.Match] + n[shadow.Mismatch] }
-
-func (n outcomes) failed() (sum uint64) {
-	for o, k := range n {
-		if o.Failed() {
-			sum += k
-		}
-	}
-	return sum
-}
-
-func (n outcomes) tried() uint64 { return n.compared() + n.failed() }
-
 // maxCount bounds a counter: 1,000 executors of a million requests a second reach it after 285 years, and sums of counters
 // do not overflow.
 const maxCount = 1 << 53
 
 // outcomes reads a list of counts by outcome. A missing outcome is zero.
-func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) outcomes {
-	all := outcomes{}
+func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) Counts {
+	all := Counts{Outcomes: map[string]uint64{}}
 	for _, o := range list {
 		value := o.GetOutcome()
 		if value <= 0 || int(value) > len(shadow.Outcomes()) {
 			c.add(false, "%s has the unknown outcome %d", name, int32(value))
 			continue
 		}
-		word := shadow.Outcome(value)
-		_, twice := all[word]
+		word := shadow.Outcome(value).String()
+		_, twice := all.Outcomes[word]
 		c.add(!twice, "%s has %s twice", name, word)
 		c.add(o.GetCount() < maxCount, "%s has %d of %s", name, o.GetCount(), word)
-		all[word] += min(o.GetCount(), maxCount)
+		all.Outcomes[word] += min(o.GetCount(), maxCount)
 	}
+	return all
+}
+
+// totals reads the outcomes since start, which must be those of all requests that are not in flight.
+func (c *contradictions) totals(list []*executorv1.OutcomeCount, inFlight, requests uint64) Counts {
+	all := c.outcomes("outcomes_total", list)
+	ended := all.Ended()
+	c.add(inFlight <= math.MaxUint64-ended && ended+inFlight == requests, "%d requests, but %d outcomes and %d in flight", requests, ended, inFlight)
 	return all
 }
 
@@ -228,29 +208,23 @@ func ascending(edges []float64) bool {
 }
 
 // window checks the rolling window against itself and against the totals since start.
-func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes, tolerance float64) {
+func (c *contradictions) window(w *executorv1.ShadowWindow, totals Counts, tolerance float64) {
 	seen := c.outcomes("window.outcomes", w.GetOutcomes())
-	for o, n := range seen {
-		c.add(n <= totals[o], "%d of %s in the window, and %d since start", n, o, totals[o])
+	for o, n := range seen.Outcomes {
+		c.add(n <= totals.Outcomes[o], "%d of %s in the window, and %d since start", n, o, totals.Outcomes[o])
 	}
 	c.add(w.GetLength().IsValid() && w.GetLength().AsDuration() > 0, "window.length is %s", w.GetLength().AsDuration())
-	compared, failed := seen.compared(), seen.failed()
-	var sampled uint64
-	for o, n := range seen {
-		if o != shadow.NotSampled {
-			sampled += n
-		}
-	}
+	compared, failed, sampled := seen.Compared(), seen.Failed(), seen.Ended()-seen.Of(shadow.NotSampled)
 	c.add(w.GetComparisons() == compared, "window.comparisons is %d, and its outcomes have %d", w.GetComparisons(), compared)
-	c.ratio("window.match_rate", w.MatchRate, seen[shadow.Match], compared)
+	c.ratio("window.match_rate", w.MatchRate, seen.Of(shadow.Match), compared)
 	c.ratio("window.coverage", w.Coverage, compared, sampled)
-	c.ratio("window.match_rate_worst", w.MatchRateWorst, seen[shadow.Match], sampled)
-	c.ratio("window.match_rate_best", w.MatchRateBest, sampled-seen[shadow.Mismatch], sampled)
+	c.ratio("window.match_rate_worst", w.MatchRateWorst, seen.Of(shadow.Match), sampled)
+	c.ratio("window.match_rate_best", w.MatchRateBest, sampled-seen.Of(shadow.Mismatch), sampled)
 	c.ratio("window.error_rate", w.ErrorRate, failed, compared+failed)
 	if compared > 0 {
-		low, high := stats.Wilson(seen[shadow.Match], compared, stats.Z95)
+		low, high := stats.Wilson(seen.Of(shadow.Match), compared, stats.Z95)
 		c.add(near(w.MatchRateLow, low) && near(w.MatchRateHigh, high), "window.match_rate_low and match_rate_high are not the interval of %d in %d",
-			seen[shadow.Match], compared)
+			seen.Of(shadow.Match), compared)
 	}
 	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta does not go with %d comparisons", compared)
 	mean := w.GetMeanDelta()
@@ -258,7 +232,7 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals outcomes, tol
 	c.quantiles("window.abs_delta", w.GetAbsDelta(), compared, 1)
 	c.quantiles("window.latency_ms", w.GetLatencyMs(), compared, math.MaxFloat64)
 	// The largest difference is kept in millionths. That of a match is at most the tolerance, that of a mismatch above.
-	largest, mismatches := w.GetAbsDelta().GetMax(), seen[shadow.Mismatch]
+	largest, mismatches := w.GetAbsDelta().GetMax(), seen.Of(shadow.Mismatch)
 	c.add(mismatches > 0 || largest <= tolerance+1e-6, "window has no mismatch, and a difference of %v", largest)
 	c.add(mismatches == 0 || largest >= tolerance-1e-6, "window has %d mismatches, and no difference above %v", mismatches, largest)
 	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())

@@ -6,50 +6,21 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// labelSources are the label sources in the contract.
-var labelSources = map[outcome.LabelSource]executorv1.LabelSource{
-	outcome.Quotes:   executorv1.LabelSource_LABEL_SOURCE_QUOTES,
-	outcome.Reported: executorv1.LabelSource_LABEL_SOURCE_REPORTED,
-}
-
 // PlanProto returns a plan in the contract's form; nil for the zero Plan, which is none.
-func PlanProto(p outcome.Plan) *executorv1.QualityPlan {
-	if p == (outcome.Plan{}) {
-		return nil
-	}
-	return &executorv1.QualityPlan{
-		Digest: p.Digest(), DisagreementCap: p.DisagreementCap, Margin: p.Margin, Alpha: p.Alpha,
-		LabelSource: labelSources[p.LabelSource], Horizon: durationpb.New(p.Horizon()),
-	}
-}
+func PlanProto(p outcome.Plan) *executorv1.QualityPlan { return wire.Plan(p) }
 
 // PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for a plan that no executor takes,
 // or with a wrong digest.
 func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
-	if q == nil {
-		return outcome.Plan{}, nil
+	if q != nil && q.GetDigest() == "" {
+		return outcome.Plan{}, errors.New("the quality plan has no digest")
 	}
-	p := outcome.Plan{
-		DisagreementCap: q.GetDisagreementCap(), Margin: q.GetMargin(), Alpha: q.GetAlpha(), HorizonMS: q.GetHorizon().AsDuration().Milliseconds(),
-	}
-	for source, named := range labelSources {
-		if named == q.GetLabelSource() {
-			p.LabelSource = source
-		}
-	}
-	if err := p.Validate(); err != nil {
-		return p, err
-	}
-	if q.GetDigest() != p.Digest() {
-		return p, fmt.Errorf("the digest of the quality plan is %s: its values have %s", shown(q.GetDigest()), p.Digest())
-	}
-	return p, nil
+	return wire.PlanOf(q)
 }
 
 // Quality is what an executor knows about the quality of a model, for one baseline and plan.
@@ -125,9 +96,9 @@ func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
 		return fmt.Errorf("executor_id is %s", shown(r.GetExecutorId()))
 	}
 	q.Executor, q.Model, q.Baseline, q.Plan = r.GetExecutorId(), r.GetModelDigest(), r.GetBaselineDigest(), plan
-	q.Labels, q.Lost = labelsOf(r.GetLabels()), r.GetLost()
+	q.Labels, q.Lost = wire.LabelsOf(r.GetLabels()), r.GetLost()
 	for _, one := range r.GetRecords() {
-		record := recordOf(one)
+		record := wire.RecordOf(one)
 		if record.Executor != q.Executor || record.Model != q.Model || record.Baseline != q.Baseline {
 			return fmt.Errorf("the record of block %d is of another executor, model or baseline", record.Block)
 		}
@@ -140,44 +111,6 @@ func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
 		q.Records = append(q.Records, record)
 	}
 	return nil
-}
-
-func recordOf(r *executorv1.QualityRecord) outcome.Record {
-	f, s := r.GetFallbacks(), r.GetSources()
-	return outcome.Record{
-		Key: outcome.Key{
-			Executor: r.GetExecutorId(), Block: r.GetBlock(), Model: r.GetModelDigest(), Baseline: r.GetBaselineDigest(), Plan: r.GetPlanDigest(),
-		},
-		Revision: r.GetRolloutRevision(), Labels: labelsOf(r.GetLabels()), Lost: r.GetLost(), Through: r.GetRequestsThrough(), Rows: r.GetRows(),
-		Fallbacks: outcome.FallbackCounts{
-			outcome.None: f.GetNone(), outcome.Disagreement: f.GetDisagreement(), outcome.Deadline: f.GetDeadline(), outcome.BreakerOpen: f.GetBreakerOpen(),
-			outcome.Shed: f.GetShed(), outcome.Unavailable: f.GetUnavailable(), outcome.InvalidScore: f.GetInvalidScore(),
-			outcome.Rejected: f.GetRejected(), outcome.Internal: f.GetInternal(), outcome.Canceled: f.GetCanceled(),
-		},
-		Sources: outcome.SourceCounts{outcome.Live: s.GetLive(), outcome.Replay: s.GetReplay(), outcome.Simulated: s.GetSimulated()},
-		SumD:    outcome.Fixed(r.GetSumD()), SumD2: outcome.Fixed(r.GetSumD2()), SumLoss: outcome.Fixed(r.GetSumBaselineLoss()),
-		SumBaseline: outcome.Fixed(r.GetSumBaselineScore()), SumPolicy: outcome.Fixed(r.GetSumPolicyScore()),
-		BaselineScores: histogramOf(r.GetBaselineScores()), PolicyScores: histogramOf(r.GetPolicyScores()),
-	}
-}
-
-func labelsOf(l *executorv1.LabelCounts) outcome.LabelCounts {
-	return outcome.LabelCounts{
-		outcome.Matured: l.GetMatured(), outcome.Pending: l.GetPending(), outcome.NoLabel: l.GetNoLabel(), outcome.NotReady: l.GetNotReady(),
-		outcome.Expired: l.GetExpired(), outcome.Duplicate: l.GetDuplicate(), outcome.NotKept: l.GetNotKept(),
-	}
-}
-
-// histogramOf returns a histogram whose bins do not ascend, or whose lists differ in length, without the rest: the record
-// then does not validate, since its rows are not those of the histogram.
-func histogramOf(c *executorv1.ScoreCounts) (h outcome.Histogram) {
-	for i, bin := range c.GetBins() {
-		if i >= len(c.GetNegatives()) || i >= len(c.GetPositives()) || bin >= outcome.Bins || i > 0 && bin <= c.GetBins()[i-1] {
-			return h
-		}
-		h = append(h, [3]uint64{uint64(bin), c.GetNegatives()[i], c.GetPositives()[i]})
-	}
-	return h
 }
 
 // errTwins is the error of two answers with the id of one executor.

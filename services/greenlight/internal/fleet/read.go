@@ -116,7 +116,7 @@ func (e Executor) Settle(ctx context.Context) (Counters, error) {
 }
 
 // ReadCounters asks all executors at once. It returns the counters of those that answered, and the error of each in the
-// order of the executors. An executor whose process answers under another name too has a [*DuplicateError].
+// order of the executors. An executor whose process answers under another name too has an [ErrDuplicate].
 func ReadCounters(ctx context.Context, executors []Executor) ([]Counters, []error) {
 	read, errs := Each(executors, func(e Executor) (Counters, error) { return e.Counters(ctx) })
 	var all []Counters

@@ -111,7 +111,7 @@ func (s *Snapshot) Baselines() []evidence.Model {
 	return all
 }
 
-// Duplicate returns a [*DuplicateError] if two of the executors are one process.
+// Duplicate returns an [ErrDuplicate] if two of the executors are one process.
 func (s *Snapshot) Duplicate() error {
 	var names, processes []string
 	for _, e := range s.Executors {

@@ -23,18 +23,29 @@ func (s *Span) Begin(all []Counters) {
 
 // Extend takes the readings as the newest, and returns a [*RestartError] if an executor restarted or has no first reading.
 // A reading that contradicts an earlier one is not taken, and is an [ErrContradicts].
-func (s *Span) Extend(all []Counters) error {
+func (s *Span) Extend(all []Counters) error { return s.extend(all, false) }
+
+// Join is [Span.Extend] for executors that come and go. One without a first reading counts from this one. So does one that
+// has restarted, and what its former process has counted stays.
+func (s *Span) Join(all []Counters) error { return s.extend(all, true) }
+
+func (s *Span) extend(all []Counters, join bool) error {
 	var wrong []error
 	for _, c := range all {
-		before, ok := s.last[c.Executor]
-		if !ok {
-			return &RestartError{c.Executor, "it was not there at the first reading"}
+		before, known := s.last[c.Executor]
+		var err error = &RestartError{c.Executor, "it was not there at the first reading"}
+		if known {
+			err = Continues(before, c)
 		}
-		_, err := Delta(before, c, Refuse)
-		if restart := (*RestartError)(nil); errors.As(err, &restart) {
+		switch begins := errors.As(err, new(*RestartError)); {
+		case begins && !join:
 			return err
-		}
-		if err != nil {
+		case begins:
+			if known {
+				s.leave(c.Executor)
+			}
+			s.first[c.Executor] = c
+		case err != nil:
 			wrong = append(wrong, err)
 			continue
 		}
@@ -54,31 +65,6 @@ func (s *Span) Rebase(all []Counters) {
 		}
 		s.last[c.Executor] = c
 	}
-}
-
-// Join is [Span.Extend] for executors that come and go. One without a first reading counts from this one. So does one that
-// has restarted, and what its former process has counted stays.
-func (s *Span) Join(all []Counters) error {
-	var wrong []error
-	for _, c := range all {
-		before, ok := s.last[c.Executor]
-		if !ok {
-			s.first[c.Executor], s.last[c.Executor] = c, c
-			continue
-		}
-		_, err := Delta(before, c, Refuse)
-		if restart := (*RestartError)(nil); errors.As(err, &restart) {
-			s.leave(c.Executor)
-			s.first[c.Executor], s.last[c.Executor] = c, c
-			continue
-		}
-		if err != nil {
-			wrong = append(wrong, err)
-			continue
-		}
-		s.last[c.Executor] = c
-	}
-	return errors.Join(wrong...)
 }
 
 // Leave ends what an executor counts: its next reading in [Span.Join] is a first one.

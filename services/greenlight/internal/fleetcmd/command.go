@@ -130,13 +130,15 @@ func stop(c console.Console, name string, kind fleetv1.StopKind) *cobra.Command 
 	short, long := "Set 0 % on every executor of a group now", `Abort sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
 reached. Then it waits for their reports. A canary of the group ends. An executor obeys only a later record.
 
-It exits 1 if an executor has not confirmed 0 % within 10 s. Its lease lapses in any case.`
+It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was sent and could not be stored within 5 s: executors
+that start later do not see it then. Leases lapse in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
 		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
 reached. Then it waits for their reports. No model decides and no request gets a shadow, until a person clears the kill at each
 executor with greenlight gate clear.
 
-It exits 1 if an executor has not confirmed the kill within 10 s. Its lease lapses in any case.`
+It exits 1 if an executor has not confirmed the kill within 10 s, or if the stop was sent and could not be stored within 5 s:
+executors that start later do not see it then. Leases lapse in any case.`
 	}
 	cmd := &cobra.Command{
 		Use: name + " --reason TEXT", Short: short, Long: long, Args: console.NoArgs,
@@ -153,10 +155,11 @@ It exits 1 if an executor has not confirmed the kill within 10 s. Its lease laps
 }
 
 func stopGroup(ctx context.Context, c console.Console, g *fleetgroup.Group, kind fleetv1.StopKind, reason string) error {
-	if err := g.StopNow(ctx, kind, reason); err != nil {
-		return err
-	}
-	c.Say("stop      sent to group %s", g.Group())
+	return g.Brake(ctx, fleetgroup.Brake{Kind: kind, Reason: reason, Say: c.Say}, func() error { return readStops(ctx, c, g, kind, reason) })
+}
+
+// readStops shows which executors have confirmed a stop.
+func readStops(ctx context.Context, c console.Console, g *fleetgroup.Group, kind fleetv1.StopKind, reason string) error {
 	if err := g.Listen(ctx); err != nil {
 		return err
 	}
@@ -231,21 +234,11 @@ no password, so it listens on this machine alone unless --http-addr says otherwi
 const stopGrace = 5 * time.Second
 
 func servePage(ctx context.Context, c console.Console, g *fleetgroup.Group, addr, addresses string) error {
-	var stack serve.Stack
-	listener, err := stack.Listen(ctx, addr, "--http-addr")
-	if err != nil {
-		return err
-	}
-	logger := slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil)))
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", g)
-	srv := serve.NewHTTPServer(mux, logger)
-	stack.OnStop("page", srv.Shutdown)
-	stack.Serve("page", func() error { return serve.ServeHTTP(srv, listener) })
-	c.Say("page      http://%s/", listener.Addr())
-	if err := serve.WriteAddresses(addresses, map[string]net.Addr{"http": listener.Addr()}); err != nil {
-		return errors.Join(err, stack.Stop(ctx, stopGrace))
+	w := serve.Web{
+		Name: "http", Addr: addr, Flag: "--http-addr", Addresses: addresses, Handler: mux, Grace: stopGrace,
+		Logger: slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil))),
 	}
-	stack.Start(ctx)
-	return stack.Wait(ctx, stopGrace, logger)
+	return w.Run(ctx, func(_ *serve.Stack, at net.Addr) { c.Say("page      http://%s/", at) })
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
-	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -33,7 +32,7 @@ func Use(a Address, access fleet.Access, use func(*Group) error) error {
 		return fmt.Errorf("--fleet: %w", err)
 	}
 	defer c.Close()
-	g, err := Open(Options{Group: a.Group, Signer: access.FleetKey, Carrier: c})
+	g, err := Open(Options{Group: a.Group, Signer: access.FleetKey, Carrier: c, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -49,29 +48,20 @@ func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
 
-// Brake is a stop that is sent before the executors are known; the zero value is none.
-type Brake struct {
-	Kind   fleetv1.StopKind
-	Reason string
-}
-
 // UseServices is [Use] with the executors that are present and the ml-engines at the addresses, as services. The brake is sent
 // first.
 func UseServices(ctx context.Context, a Address, access fleet.Access, engines []string, brake Brake, use func(*fleet.Services, *Group) error) error {
 	return Use(a, access, func(g *Group) error {
-		if brake.Kind != fleetv1.StopKind_STOP_KIND_UNSPECIFIED {
-			if err := g.StopNow(ctx, brake.Kind, brake.Reason); err != nil {
+		return g.Brake(ctx, brake, func() error {
+			services, err := fleet.Dial(fleet.Options{Access: access, Engines: engines})
+			if err != nil {
 				return err
 			}
-		}
-		services, err := fleet.Dial(fleet.Options{Access: access, Engines: engines})
-		if err != nil {
-			return err
-		}
-		if err = g.Listen(ctx); err == nil {
-			services.Executors, services.Recorded = g.Executors(), g.Recorders
-			err = use(services, g)
-		}
-		return errors.Join(err, services.Close())
+			if err = g.Listen(ctx); err == nil {
+				services.Executors, services.Recorded = g.Executors(), g.Recorders
+				err = use(services, g)
+			}
+			return errors.Join(err, services.Close())
+		})
 	})
 }

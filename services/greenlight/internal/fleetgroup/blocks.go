@@ -1,7 +1,9 @@
 package fleetgroup
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -37,6 +39,8 @@ type blocks struct {
 	at      time.Time
 	err     error
 	all     map[blockKey]*blockSet
+	// left is how many messages were left out.
+	left int
 }
 
 // blockSet are the records of one key.
@@ -79,28 +83,52 @@ func (g *Group) readBlocks(ctx context.Context) {
 	defer cancel()
 	stop := context.AfterFunc(g.ctx, cancel)
 	defer stop()
-	all, n := map[blockKey]*blockSet{}, 0
+	all, n, left := map[blockKey]*blockSet{}, 0, 0
+	var first error // why the first was left out
 	err := g.Carrier.Blocks(ctx, func(raw []byte) {
-		b := &fleetv1.Blocks{}
-		if len(raw) > group.MaxReport || proto.Unmarshal(raw, b) != nil || b.GetGroup() != g.Group() || n+len(b.GetQuality().GetRecords()) > maxBlocks {
+		q, err := g.page(raw)
+		if err == nil && n+len(q.GetRecords()) > maxBlocks {
+			err = fmt.Errorf("there are more than %d records", maxBlocks)
+		}
+		if err != nil {
+			left++
+			first = cmp.Or(first, err)
 			return
 		}
-		n += len(b.GetQuality().GetRecords())
-		add(all, b.GetQuality())
+		n += len(q.GetRecords())
+		add(all, q)
 	})
 	g.blocks.mu.Lock()
-	defer g.blocks.mu.Unlock()
-	g.blocks.all, g.blocks.err, g.blocks.at = all, err, time.Now()
+	if left > g.blocks.left && g.Logger != nil {
+		g.Logger.Warn("stored blocks of quality records are left out", "group", g.Group(), "messages", left, "first", first)
+	}
+	g.blocks.all, g.blocks.err, g.blocks.at, g.blocks.left = all, err, time.Now(), left
 	close(g.blocks.reading)
 	g.blocks.reading = nil
+	g.blocks.mu.Unlock()
 }
 
-// add adds a page of an executor. Package fleet validates the records when they are used.
+// page returns the page of a message. Package fleet validates the records when they are used.
+func (g *Group) page(raw []byte) (*executorv1.GetQualityReportResponse, error) {
+	b := &fleetv1.Blocks{}
+	err := proto.Unmarshal(raw, b)
+	q := b.GetQuality()
+	switch {
+	case raw == nil || len(raw) > group.MaxBlocks:
+		return nil, fmt.Errorf("it is longer than %d bytes, or of another executor than that of its subject", group.MaxBlocks)
+	case err != nil:
+		return nil, fmt.Errorf("it cannot be read: %w", err)
+	case b.GetGroup() != g.Group():
+		return nil, fmt.Errorf("it is of group %.80q", b.GetGroup())
+	case max(len(q.GetModelDigest()), len(q.GetBaselineDigest()), len(q.GetPlan().GetDigest())) > maxDigest:
+		return nil, fmt.Errorf("a digest is longer than %d bytes", maxDigest)
+	}
+	return q, group.CheckName(q.GetExecutorId())
+}
+
+// add adds a page of an executor.
 func add(all map[blockKey]*blockSet, q *executorv1.GetQualityReportResponse) {
 	key := blockKey{q.GetExecutorId(), q.GetModelDigest(), q.GetBaselineDigest(), q.GetPlan().GetDigest()}
-	if group.CheckName(key.executor) != nil || len(key.model) > maxDigest || len(key.baseline) > maxDigest || len(key.plan) > maxDigest {
-		return
-	}
 	s := all[key]
 	if s == nil {
 		s = &blockSet{plan: q.GetPlan(), records: map[int64]*executorv1.QualityRecord{}}

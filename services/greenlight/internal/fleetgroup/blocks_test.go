@@ -1,6 +1,9 @@
 package fleetgroup
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
@@ -28,7 +32,7 @@ func publish(t *testing.T, c group.Carrier, id string, plan outcome.Plan, record
 			ExecutorId: id, ModelDigest: modelDigest, BaselineDigest: baselineDigest, Plan: fleet.PlanProto(plan), Labels: &executorv1.LabelCounts{Matured: uint64(i)},
 		}
 		for j := i; j < min(i+7, len(records)); j++ {
-			q.Records = append(q.Records, outcometest.Proto(&records[j]))
+			q.Records = append(q.Records, wire.Record(&records[j]))
 		}
 		raw, err := proto.Marshal(&fleetv1.Blocks{Group: "desk-a", Quality: q})
 		if err != nil {
@@ -80,7 +84,7 @@ func TestQuality(t *testing.T) {
 				t.Fatalf("executor %s: %d records, want %d", e.Addr, len(q.Records), len(want[e.Addr]))
 			}
 			for i := range q.Records {
-				if !proto.Equal(outcometest.Proto(&q.Records[i]), outcometest.Proto(&want[e.Addr][i])) {
+				if !proto.Equal(wire.Record(&q.Records[i]), wire.Record(&want[e.Addr][i])) {
 					t.Errorf("executor %s, record %d is another one", e.Addr, i)
 				}
 			}
@@ -107,6 +111,51 @@ func TestQuality(t *testing.T) {
 		g.Take(raw(t, report("a", "p", 2)), time.Now())
 		if _, err := g.quality(t.Context(), "a", &executorv1.GetQualityReportRequest{ModelDigest: modelDigest, BaselineDigest: baselineDigest, PlanDigest: plan.Digest()}); status.Code(err) != codes.DataLoss {
 			t.Errorf("two records of one block: %v", err)
+		}
+	})
+}
+
+// Messages that cannot be blocks are left out and counted in the log, once.
+func TestBlocksLeftOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plan := outcometest.Plan()
+		d := newDesk(t)
+		var log bytes.Buffer
+		g, err := Open(Options{Group: "desk-a", Carrier: d.net.Carrier(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		carrier := d.net.Carrier()
+		key := outcome.Key{Executor: "a", Model: modelDigest, Baseline: baselineDigest, Plan: plan.Digest()}
+		publish(t, carrier, "a", plan, outcometest.Records(plan, key, time.Now(), 3, outcometest.Equal))
+		for i, b := range []*fleetv1.Blocks{
+			{Group: "other", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a"}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a b"}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a", ModelDigest: strings.Repeat("f", maxDigest+1)}},
+			{Group: "desk-a", Quality: &executorv1.GetQualityReportResponse{ExecutorId: "a", InstanceId: strings.Repeat("x", group.MaxBlocks)}},
+		} {
+			raw, err := proto.Marshal(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := carrier.PublishBlocks(t.Context(), "a", fmt.Sprint(i), raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := carrier.PublishBlocks(t.Context(), "a", "unreadable", []byte{0xff}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			all, err := g.load(t.Context())
+			if err != nil || len(all) != 1 || all[blockKey{"a", modelDigest, baselineDigest, plan.Digest()}] == nil {
+				t.Fatalf("%d sets of records, %v", len(all), err)
+			}
+			if got := log.String(); strings.Count(got, "left out") != 1 || !strings.Contains(got, `messages=5 first="it is of group \"other\""`) {
+				t.Errorf("the log is %s", got)
+			}
+			time.Sleep(2 * blocksAge)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"sync"
@@ -37,6 +38,8 @@ type Options struct {
 	Signer *dsse.Signer
 	// Carrier moves the messages.
 	Carrier group.Carrier
+	// Logger, which may be nil, gets warnings.
+	Logger *slog.Logger
 }
 
 // Group hears the executors of a group until it is closed.

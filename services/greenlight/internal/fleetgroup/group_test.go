@@ -2,6 +2,7 @@ package fleetgroup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -491,6 +492,66 @@ func TestStopNotReadBack(t *testing.T) {
 			t.Errorf("without a key: %v", err)
 		}
 	})
+}
+
+// stopCarrier fails to stop, some times.
+type stopCarrier struct {
+	*grouptest.Carrier
+
+	fails int
+	err   error
+}
+
+func (c *stopCarrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
+	if c.fails--; c.fails >= 0 {
+		return c.err
+	}
+	return c.Carrier.Stop(ctx, kind, envelope)
+}
+
+// A stop is tried again, and the operator reads what happened.
+func TestStopDelivery(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fails int
+		err   error
+		said  string
+		want  string
+	}{
+		"stored at the third try": {2, errors.New("no connection"), "stop      sent to group desk-a and stored", ""},
+		"not stored": {
+			1000, fmt.Errorf("%w: no leader", group.ErrNotStored), "stop      sent to group desk-a, not stored: executors that start later do not see it",
+			"group desk-a: the stop is not stored: no leader",
+		},
+		"not sent": {1000, errors.New("no connection"), "", "the stop of group desk-a was not sent: no connection"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, "a")
+				defer d.end()
+				g, err := Open(Options{Group: "desk-a", Signer: d.signer, Carrier: &stopCarrier{d.net.Carrier(), test.fails, test.err}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer g.Close()
+				begun, used := time.Now(), false
+				said := ""
+				b := Brake{fleetv1.StopKind_STOP_KIND_ABORT, "enough", func(format string, args ...any) { said += fmt.Sprintf(format, args...) }}
+				got := g.Brake(t.Context(), b, func() error { used = true; return nil })
+				if said != test.said || used != (said != "") || fmt.Sprint(got) != cmp.Or(test.want, "<nil>") {
+					t.Errorf("said %q, read back: %v, error %v", said, used, got)
+				}
+				if took := time.Since(begun); took > stopTimeout {
+					t.Errorf("it took %v", took)
+				}
+				// The reading back of every executor does not stop again.
+				if at, err := g.stopOnce(t.Context(), b.Kind, ""); used && (err != nil || at.After(begun)) {
+					t.Errorf("another stop: at %v, %v", at.Sub(begun), err)
+				}
+			})
+		})
+	}
 }
 
 func TestReset(t *testing.T) {

@@ -2,6 +2,7 @@ package fleetgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // maxReason bounds a reason that is sent, in bytes.
@@ -23,13 +25,27 @@ func shorten(s string) string {
 	return s
 }
 
-// stops are the stops that this process has sent, with when.
+const (
+	// stopTimeout bounds how long a stop is sent again until it is stored.
+	stopTimeout = 5 * time.Second
+	// stopPause is the time between two tries.
+	stopPause = 200 * time.Millisecond
+)
+
+// stops are the stops that this process has sent.
 type stops struct {
 	mu   sync.Mutex
-	sent map[fleetv1.StopKind]time.Time
+	sent map[fleetv1.StopKind]sent
 }
 
-// Stop stops all executors of the group now, and returns when it was sent. It does not wait for them.
+// sent is a stop that was sent: when, and why it is not stored; nil if it is.
+type sent struct {
+	at       time.Time
+	unstored error
+}
+
+// Stop stops all executors of the group now, and returns when it was sent. It does not wait for them. The error is a
+// [group.ErrNotStored] if it was sent and is not stored.
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
 	revision := uint64(1)
 	if r, _, err := g.record(ctx); err == nil && r != nil {
@@ -54,35 +70,85 @@ func (g *Group) stop(ctx context.Context, kind fleetv1.StopKind, revision uint64
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if err := g.Carrier.Stop(ctx, kind, envelope); err != nil {
-		return fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
+	var unstored error
+	for {
+		err := g.stopTry(ctx, kind, envelope)
+		if errors.Is(err, group.ErrNotStored) {
+			unstored = err
+		}
+		switch {
+		case err == nil:
+			return nil
+		case traffic.Pause(ctx, stopPause): // executors obey it once
+		case unstored != nil:
+			return fmt.Errorf("group %s: %w", g.Group(), unstored)
+		default:
+			return fmt.Errorf("the stop of group %s was not sent: %w", g.Group(), err)
+		}
 	}
-	return nil
 }
 
-// stopOnce is [Group.Stop], once for each kind.
+func (g *Group) stopTry(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return g.Carrier.Stop(ctx, kind, envelope)
+}
+
+// stopOnce is [Group.Stop], once for each kind. It is no error if the stop is not stored.
 func (g *Group) stopOnce(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
 	g.stops.mu.Lock()
 	defer g.stops.mu.Unlock()
-	if sent, ok := g.stops.sent[kind]; ok {
-		return sent, nil
+	if s, ok := g.stops.sent[kind]; ok {
+		return s.at, nil
 	}
-	sent, err := g.Stop(ctx, kind, reason)
-	if err == nil {
-		if g.stops.sent == nil {
-			g.stops.sent = map[fleetv1.StopKind]time.Time{}
-		}
-		g.stops.sent[kind] = sent
+	at, err := g.Stop(ctx, kind, reason)
+	if err != nil && !errors.Is(err, group.ErrNotStored) {
+		return at, err
 	}
-	return sent, err
+	if g.stops.sent == nil {
+		g.stops.sent = map[fleetv1.StopKind]sent{}
+	}
+	g.stops.sent[kind] = sent{at, err}
+	return at, nil
 }
 
 // StopNow is [Group.Stop] for a command that then reads every executor back: the calls of [Group.Executors] do not stop again.
 func (g *Group) StopNow(ctx context.Context, kind fleetv1.StopKind, reason string) error {
-	_, err := g.stopOnce(ctx, kind, reason)
-	return err
+	if _, err := g.stopOnce(ctx, kind, reason); err != nil {
+		return err
+	}
+	g.stops.mu.Lock()
+	defer g.stops.mu.Unlock()
+	return g.stops.sent[kind].unstored
+}
+
+// Brake is a stop that is sent before the executors are known; the zero value is none.
+type Brake struct {
+	Kind   fleetv1.StopKind
+	Reason string
+	// Say, which may be nil, gets what happened.
+	Say func(format string, args ...any)
+}
+
+// Brake is [Group.StopNow] for a brake. use reads the executors back, also if the stop is not stored, which is then an error.
+func (g *Group) Brake(ctx context.Context, b Brake, use func() error) error {
+	if b.Kind == fleetv1.StopKind_STOP_KIND_UNSPECIFIED {
+		return use()
+	}
+	err := g.StopNow(ctx, b.Kind, b.Reason)
+	if err != nil && !errors.Is(err, group.ErrNotStored) {
+		return err
+	}
+	switch {
+	case b.Say == nil:
+	case err != nil:
+		b.Say("stop      sent to group %s, not stored: executors that start later do not see it", g.Group())
+	default:
+		b.Say("stop      sent to group %s and stored", g.Group())
+	}
+	return errors.Join(use(), err)
 }
 
 // stopRead waits for a report of the executor, received since then, that confirms the stop.

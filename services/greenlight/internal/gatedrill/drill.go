@@ -23,11 +23,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -70,44 +70,31 @@ type drill struct {
 }
 
 // Run starts the pair, exercises each way to switch the gate off, and stops the pair.
-func Run(ctx context.Context, o Options) (r *Report, err error) {
+func Run(ctx context.Context, o Options) (*Report, error) {
 	d := &drill{Options: o, digest: o.Services.Artifact.Digest(), report: &Report{Exercises: []Exercise{}, Decisions: map[string]uint64{}}}
 	d.inside()
 	if len(d.States) == 0 {
 		return nil, errors.New("no state is inside the range of the training data")
 	}
-	if d.engine, err = o.Services.Engine(ctx, o.Dir, process.Listen{}, "--drift-clock", "event", "--insecure-control"); err != nil {
-		return nil, err
+	setup := rehearsal.Setup{
+		Services: o.Services, Dir: o.Dir, ShadowTimeout: 2 * time.Second, EngineFlags: []string{"--insecure-control"},
+		ExecutorFlags: []string{"--baseline", "caller=" + caller, "--allow-gated", "--state-dir", d.state()},
 	}
-	defer func() { err = errors.Join(err, d.engine.Stop(process.StopGrace)) }()
-	d.executor, err = o.Services.Executor(ctx, o.Dir, d.engine.Addr("grpc"), process.Listen{}, "--baseline", "caller="+caller, "--insecure-control",
-		"--allow-gated", "--state-dir", d.state(), "--shadow-timeout", "2s")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, d.executor.Stop(process.StopGrace)) }()
-	services, err := fleet.Dial(fleet.Options{Engines: []string{d.engine.Addr("grpc")}, Executors: []string{d.executor.Addr("grpc")}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, services.Close()) }()
-	conn, err := rpc.Dial(d.executor.Addr("grpc"), nil)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	d.engines, d.Executor = services.Engines[0], fleet.NewExecutor(d.executor.Addr("grpc"), conn)
-	for _, s := range d.steps() {
-		x, err := d.exercise(ctx, s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
+	err := rehearsal.WithPair(ctx, setup, func(pair *rehearsal.Pair) error {
+		d.engine, d.executor, d.engines, d.Executor = pair.EngineProcess, pair.ExecutorProcess, pair.Services.Engines[0], pair.Executor
+		for _, s := range d.steps() {
+			x, err := d.exercise(ctx, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			d.report.Exercises = append(d.report.Exercises, *x)
+			if o.Observe != nil {
+				o.Observe(*x)
+			}
 		}
-		d.report.Exercises = append(d.report.Exercises, *x)
-		if o.Observe != nil {
-			o.Observe(*x)
-		}
-	}
-	if err := d.count(ctx); err != nil {
+		return d.count(ctx)
+	})
+	if err != nil {
 		return nil, err
 	}
 	d.report.Judge()

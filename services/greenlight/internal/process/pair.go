@@ -3,7 +3,6 @@ package process
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -55,46 +53,6 @@ func (s Services) Executor(ctx context.Context, dir, engine string, at Listen, f
 		"--baseline", "heuristic=" + filepath.Join(s.Models, m.Name, m.Version, model.BaselineFile), "--engine-addr", engine,
 	}, at.flags()...)
 	return Start(ctx, filepath.Join(s.Programs, "executor"), dir, append(args, flags...)...)
-}
-
-// Pair configures [Services.WithPair].
-type Pair struct {
-	// Dir is the folder of the logs.
-	Dir              string
-	Engine, Executor Listen
-	// ShadowTimeout is how long a shadow may take.
-	ShadowTimeout time.Duration
-	// Policy says how the executor compares.
-	Policy gate.Policy
-}
-
-// StartError is the error of a service that did not start.
-type StartError struct {
-	// Service is "engine" or "executor".
-	Service string
-	Err     error
-}
-
-func (e *StartError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the error of [Start].
-func (e *StartError) Unwrap() error { return e.Err }
-
-// WithPair starts an ml-engine and an executor, calls use, and stops both. It returns an error if a service exits before use
-// returns.
-func (s Services) WithPair(ctx context.Context, p Pair, use func(engine, executor *Process) error) (err error) {
-	engine, err := s.Engine(ctx, p.Dir, p.Engine, "--drift-clock", "event") // the replayed days are in the past
-	if err != nil {
-		return &StartError{"engine", err}
-	}
-	defer func() { err = errors.Join(err, engine.Stop(StopGrace)) }()
-	executor, err := s.Executor(ctx, p.Dir, engine.Addr("grpc"), p.Executor, "--insecure-control", "--shadow-timeout", p.ShadowTimeout.String(),
-		"--match-tolerance", fmt.Sprint(p.Policy.Tolerance()), "--decision-threshold", fmt.Sprint(p.Policy.DecisionThreshold))
-	if err != nil {
-		return &StartError{"executor", err}
-	}
-	defer func() { err = errors.Join(err, executor.Stop(StopGrace)) }()
-	return errors.Join(use(engine, executor), engine.Err(), executor.Err())
 }
 
 // FindPrograms returns the folder of the services' programs: dir, or the folder of this program if dir is empty.

@@ -110,6 +110,14 @@ func (p *Process) Err() error {
 	}
 }
 
+// Crashed is [Process.Err] for a process that must not have exited, unless Kill has ended it.
+func (p *Process) Crashed() error {
+	if p.killed.Load() {
+		return nil
+	}
+	return p.Err()
+}
+
 // Kill kills the process, as a crash would, and waits until it is gone. It returns an error if the process had already
 // exited, unless Kill has killed it before.
 func (p *Process) Kill() error {

@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/oip"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -223,7 +224,7 @@ func recheckP95(p *canary.Phase) error {
 	switch p95, missing := canary.P95(*p.Latency, tried); {
 	case missing != "":
 		return errors.New(missing)
-	case p.P95MS == nil || !agree(*p.P95MS, p95):
+	case p.P95MS == nil || !driftview.Agree(*p.P95MS, p95):
 		return fmt.Errorf("its histogram of latencies gives a p95 of %s", gate.Millis.Format(p95))
 	}
 	return nil
@@ -304,11 +305,11 @@ func contradictions(r *canary.Record) []string {
 
 // same reports whether two results are equal.
 func same(a, b gate.Result) bool {
-	if a.Name != b.Name || a.Verdict != b.Verdict || a.N != b.N || a.Op != b.Op || !agree(a.Threshold, b.Threshold) {
+	if a.Name != b.Name || a.Verdict != b.Verdict || a.N != b.N || a.Op != b.Op || !driftview.Agree(a.Threshold, b.Threshold) {
 		return false
 	}
 	if a.Value == nil || b.Value == nil {
 		return a.Value == b.Value
 	}
-	return agree(*a.Value, *b.Value)
+	return driftview.Agree(*a.Value, *b.Value)
 }

@@ -3,7 +3,6 @@ package promote
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
@@ -21,8 +20,6 @@ const (
 	// ahead bounds how far the clock of another machine may be ahead. A snapshot's window ends with the current hour, so it
 	// may be an hour further ahead.
 	ahead = 5 * time.Minute
-	// roundingError bounds the relative difference of two sums of the same figures.
-	roundingError = 1e-9
 )
 
 // Watched is an index that is shown but does not block: that of a raw input or of the score.
@@ -153,7 +150,7 @@ func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.Featu
 			worst, worstVerdict = r, v
 		}
 	}
-	if mean := sum / float64(n); !agree(mean, s.Overall.PSI) {
+	if mean := sum / float64(n); !driftview.Agree(mean, s.Overall.PSI) {
 		return nil, fmt.Errorf("the overall index is %v, and the mean over its features %v", s.Overall.PSI, mean)
 	}
 	return worst, nil
@@ -166,24 +163,19 @@ func recount(f drift.Feature, r *drift.FeatureReading, rows int) error {
 	}
 	current, sum := make([]float64, len(r.Bins)), 0.0
 	for i, b := range r.Bins {
-		if !agree(b.Reference, f.Shares[i]) {
+		if !driftview.Agree(b.Reference, f.Shares[i]) {
 			return fmt.Errorf("bin %s has the share %v of the reference, and the model's has %v", b.Bin, b.Reference, f.Shares[i])
 		}
 		current[i] = b.Current
 		sum += b.Current
 	}
-	if !agree(sum, 1) {
+	if !driftview.Agree(sum, 1) {
 		return fmt.Errorf("the shares of its bins add up to %v", sum)
 	}
-	if psi := drift.PSI(f.Shares, current); !agree(psi, r.PSI) {
+	if psi := drift.PSI(f.Shares, current); !driftview.Agree(psi, r.PSI) {
 		return fmt.Errorf("the index is %v, and %v by its bins", r.PSI, psi)
 	}
 	return nil
-}
-
-// agree reports whether two sums of the same figures agree.
-func agree(a, b float64) bool {
-	return math.Abs(a-b) <= roundingError*max(1, math.Abs(a), math.Abs(b))
 }
 
 func minute(t time.Time) string { return t.UTC().Format(minuteForm) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
@@ -96,19 +97,16 @@ func Ask(l *confirmation.Ledger, q Question, c *Check, head string) (*confirmati
 		p.Executors = append(p.Executors, e.Addr)
 	}
 	return l.Issue(Validity, func(nonce string, expires time.Time) (string, any, error) {
-		phrase := Phrase{
-			From: c.From, To: c.To, Terms: c.Policy.Terms(), Model: short(c.Digest), Evidence: short(head), PSI: psiText(c.PSI), Expires: expires, Nonce: nonce,
-		}.String()
-		_, err := ParsePhrase(phrase)
-		return phrase, p, err
+		phrase := p.phrase(nonce, expires)
+		return phrase, p, checkPhrase(phrase)
 	})
 }
 
 // Redeem returns what a phrase confirms. The error is [ErrPhrase], one of package confirmation, or [ErrOtherTicket]. With
 // [confirmation.ErrUsed] it also returns the pledge, for [Releaser.Finish].
 func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
-	phrase, err := ParsePhrase(text)
-	if err != nil {
+	text = strings.TrimSpace(text)
+	if err := checkPhrase(text); err != nil {
 		return nil, err
 	}
 	ticket, err := l.Find(text)
@@ -119,9 +117,7 @@ func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 	if err := json.Unmarshal(ticket.Payload, p); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOtherTicket, err)
 	}
-	_, version, _ := cut(p.Model)
-	if phrase.From != version || phrase.To != p.To || phrase.Terms != p.Policy.Terms() || phrase.Model != short(p.Digest) || phrase.Evidence != short(p.Head) ||
-		phrase.PSI != psiText(p.PSI) || !phrase.Expires.Equal(ticket.ExpiryTime) || phrase.Nonce != ticket.Nonce {
+	if text != p.phrase(ticket.Nonce, ticket.ExpiryTime) {
 		return nil, ErrOtherTicket
 	}
 	return p, err

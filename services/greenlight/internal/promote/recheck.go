@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
@@ -101,5 +102,5 @@ func recheckFleet(f *canary.RecordFleet, p *canary.Phase) []string {
 
 // ratio reports whether v is nil or k/n.
 func ratio(v *float64, k, n uint64) bool {
-	return v == nil || n > 0 && agree(*v, float64(k)/float64(n))
+	return v == nil || n > 0 && driftview.Agree(*v, float64(k)/float64(n))
 }

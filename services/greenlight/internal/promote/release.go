@@ -183,7 +183,7 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	if rec.Nonce != p.ticket.Nonce {
 		return nil, fmt.Errorf("%w: nothing was released by it, and %s was by another", confirmation.ErrUsed, release)
 	}
-	written, err := r.written(p.Evidence)
+	written, err := ReadRecord(p.Evidence)
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +198,8 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	return rec, r.complete(ctx, p, rec, engines)
 }
 
-// written returns the newest promotion in the evidence folder; nil if there is none.
-func (r *Releaser) written(folder string) (*Record, error) {
+// ReadRecord returns the newest promotion in the evidence folder; nil if there is none.
+func ReadRecord(folder string) (*Record, error) {
 	f, err := readFile(folder, PromotionName, "greenlight promote")
 	if errors.Is(err, errMissing) {
 		return nil, nil

@@ -110,10 +110,7 @@ func (c *Check) Table(w io.Writer) error {
 }
 
 func (r Row) cells() []any {
-	target, files, reason := "-", make([]string, 0, 2), r.Reason
-	if r.Op != "" {
-		target = gate.Rule{Op: r.Op, Threshold: r.Threshold, Unit: r.Unit}.Target()
-	}
+	files, reason := make([]string, 0, 2), r.Reason
 	for _, in := range r.Evidence {
 		files = append(files, in.Path+" "+short(in.SHA256))
 	}
@@ -125,7 +122,7 @@ func (r Row) cells() []any {
 	} else if reason == "" {
 		reason = r.Note
 	}
-	return []any{r.Name, target, r.Achieved(), r.N, r.Verdict, strings.Join(files, ", "), reason}
+	return []any{r.Name, r.Target(), r.Achieved(), r.N, r.Verdict, strings.Join(files, ", "), reason}
 }
 
 // WatchedText returns the indices that do not block.

@@ -60,15 +60,8 @@ func (r *Record) sign(store *evidence.Store, signer *dsse.Signer) error {
 // CheckStatement returns an error unless the folder's promotion, if there is one, has a statement that says the same and that
 // one of the keys has signed.
 func CheckStatement(folder string, keys dsse.Keys) error {
-	f, err := readFile(folder, PromotionName, "greenlight promote")
-	if errors.Is(err, errMissing) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	rec := &Record{}
-	if err := f.as(rec, PromotionSchema); err != nil {
+	rec, err := ReadRecord(folder)
+	if rec == nil || err != nil {
 		return err
 	}
 	raw, err := durable.ReadFile(filepath.Join(folder, StatementName), durable.MaxDocument)

@@ -79,6 +79,9 @@ func OpenLog(of featurelog.Log, symbol string) (*Log, error) {
 	return l, nil
 }
 
+// Inputs returns the parts of the log with their digests.
+func (l *Log) Inputs() ([]evidence.Input, error) { return l.Log.Inputs(beginning, endOfTime) }
+
 // most returns the key with the highest count, the first of several.
 func most(counts map[string]int) string {
 	return slices.MaxFunc(slices.Sorted(maps.Keys(counts)), func(a, b string) int { return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a)) })

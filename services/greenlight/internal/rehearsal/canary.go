@@ -8,9 +8,10 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
@@ -49,8 +50,6 @@ type Canary struct {
 	// States are sent in turn, at the pace, whose rate must be above 0.
 	States []traffic.State
 	Pace   traffic.Pace
-	// Run runs the phases of the run and shows them.
-	Run func(context.Context, *canary.Run, *fleet.Services, *canary.Inspection) (*canary.Record, error)
 }
 
 // CanaryResult is a dry run that has ended.
@@ -63,8 +62,9 @@ type CanaryResult struct {
 	Checks []gate.Result
 }
 
-// Rehearse runs the phases while it sends requests, and writes the evidence, unless the run was interrupted.
-func (c *Canary) Rehearse(ctx context.Context) (_ *CanaryResult, err error) {
+// Rehearse runs and shows the phases while it sends requests, and writes the evidence, unless the run was interrupted.
+func (c *Canary) Rehearse(ctx context.Context, on console.Console) (_ *CanaryResult, err error) {
+	defer func() { err = console.Advised(err, canary.Hint(err)) }()
 	services := c.Pair.Services
 	target := canary.Target{
 		Executors: []string{c.Pair.ExecutorProcess.Addr("grpc")}, Engines: []string{c.Pair.EngineProcess.Addr("grpc")}, Evidence: c.Folder,
@@ -81,7 +81,7 @@ func (c *Canary) Rehearse(ctx context.Context) (_ *CanaryResult, err error) {
 	defer func() { err = errors.Join(err, run.Close()) }()
 	stop := c.send(ctx)
 	r := &CanaryResult{}
-	r.Record, err = c.Run(ctx, run, services, in)
+	r.Record, err = canaryview.Conduct(ctx, on, run, services, in)
 	sent := stop()
 	if err = errors.Join(err, sent.err); err != nil {
 		return nil, err
@@ -91,7 +91,12 @@ func (c *Canary) Rehearse(ctx context.Context) (_ *CanaryResult, err error) {
 	}
 	r.Answers, r.Changed = sent.total, sent.changed
 	r.judge(c.Policy)
-	return r, c.Keep(func(store *evidence.Store) error { return canaryview.Write(store, run, r.Record, CanaryName, c.Git) })
+	if err := c.Keep(func(store *evidence.Store) error { return canaryview.Write(store, run, r.Record, CanaryName, c.Git) }); err != nil {
+		return nil, err
+	}
+	on.Say("canary    dry run on %s: %s%s; %s, %d other than the baseline's; %s.json", c.Data.Name, r.Decision, canaryview.Because(r.Reason),
+		text.Count(r.Answers, "answer"), r.Changed, CanaryName)
+	return r, nil
 }
 
 // sent counts the requests of a dry run.

@@ -77,14 +77,14 @@ func (t *Trial) Shadow(ctx context.Context, store *evidence.Store, file string, 
 }
 
 const (
-	// driftHours is the window of [Trial.Drift].
+	// driftHours is the window of [Trial.drift].
 	driftHours = 7 * 24
 	// driftTimeout is far longer than the first answer takes, which computes the noise in some hundred milliseconds.
 	driftTimeout = 10 * time.Second
 )
 
-// Drift reads the drift of all states that the ml-engine has scored, and writes the snapshot with its figures.
-func (t *Trial) Drift(ctx context.Context, store *evidence.Store, engine fleet.Engine) (*driftfleet.Report, error) {
+// drift reads the drift of all states that the ml-engine has scored, and writes the snapshot with its figures.
+func (t *Trial) drift(ctx context.Context, store *evidence.Store, engine fleet.Engine) (*driftfleet.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, driftTimeout)
 	defer cancel()
 	r, err := driftfleet.Read(ctx, []fleet.Engine{engine}, driftHours, true)
@@ -98,8 +98,8 @@ func (t *Trial) Drift(ctx context.Context, store *evidence.Store, engine fleet.E
 // maxMetrics is the largest size of a page of metrics, in bytes.
 const maxMetrics = 16 << 20
 
-// Metrics writes the metrics of the services at the HTTP addresses to a file of the evidence, and returns its name.
-func Metrics(ctx context.Context, store *evidence.Store, addrs ...string) (string, error) {
+// writeMetrics writes the metrics of the services at the HTTP addresses to a file of the evidence, and returns its name.
+func writeMetrics(ctx context.Context, store *evidence.Store, addrs ...string) (string, error) {
 	var text []byte
 	for _, addr := range addrs {
 		body, err := get(ctx, "http://"+addr+"/metrics")

@@ -32,8 +32,7 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	figures := table.New("figure", "target", "achieved", ">n", "status", "action", "reason")
 	heads := []string{"day", ">requests"}
 	for _, f := range w.Figures {
-		target := gate.Rule{Op: f.Op, Threshold: f.Threshold, Unit: f.Unit}.Target()
-		figures.Row(f.Name, target, f.Achieved(), f.N, f.Verdict, f.Action, f.Reason)
+		figures.Row(f.Name, f.Target(), f.Achieved(), f.N, f.Verdict, f.Action, f.Reason)
 		heads = append(heads, ">"+f.Name)
 	}
 	if w.Quality != nil {

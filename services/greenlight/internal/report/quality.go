@@ -89,15 +89,11 @@ func (q *Quality) action() string {
 
 // cells are the row of a table of figures.
 func (q *Quality) cells() []any {
-	return []any{
-		"live quality", "PASS or BETTER", fmt.Sprintf("%+.4g to %+.4g", q.Lower, q.Upper), q.Labels[outcome.Matured], q.Verdict, q.action(),
-		strings.Join(q.Reasons, "; ") + q.alarmText(),
-	}
-}
-
-func (q *Quality) alarmText() string {
+	reasons := strings.Join(q.Reasons, "; ")
 	if q.Alarmed() {
-		return "; ALARM since the promotion"
+		reasons += "; ALARM since the promotion"
 	}
-	return ""
+	return []any{
+		"live quality", "PASS or BETTER", fmt.Sprintf("%+.4g to %+.4g", q.Lower, q.Upper), q.Labels[outcome.Matured], q.Verdict, q.action(), reasons,
+	}
 }

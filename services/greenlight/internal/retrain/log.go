@@ -81,15 +81,11 @@ func FromLog(of featurelog.Log, symbol string, days int) (*experiment.Data, *Log
 		series.Files = append(series.Files, market.File(in))
 	}
 	series.Simulated = r.log.Source() == evidence.Simulated
-	return experiment.NewData(series, logName(series.Symbol)), r.log, nil
+	return experiment.NewData(series, experiment.RegistryName(series.Symbol, "log")), r.log, nil
 }
 
 // Source returns the source that evidence of the log must name. It is live only if every row is.
 func (l *Log) Source() evidence.Source { return l.Sources.Evidence() }
-
-// simulatedSymbol is the instrument of greenlight simulate and of every run without --data. It identifies simulated rows
-// that name no source.
-const simulatedSymbol = "SIM-PERP"
 
 // logReader keeps the last price of every minute.
 type logReader struct {
@@ -117,9 +113,7 @@ func (r *logReader) take(row featurelog.Row) {
 		r.log.Untimely++
 		return
 	}
-	if row.Source == "" && row.Symbol == simulatedSymbol {
-		row.Source = string(evidence.Simulated)
-	}
+	experiment.MarkSimulated(&row)
 	r.log.Sources.Add(&row)
 	price := logged{at: at.UnixMilli()}
 	price.mid, price.spread = row.Price()
@@ -180,19 +174,4 @@ func (r *logReader) bars() []market.Bar {
 		})
 	}
 	return bars
-}
-
-// logName returns the registry name for models of the symbol: the symbol, with invalid characters replaced by dashes.
-func logName(symbol string) string {
-	name := strings.Map(func(r rune) rune {
-		if r < 0x80 && (r == '.' || r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') {
-			return r
-		}
-		return '-'
-	}, symbol)
-	name = strings.Trim(name, "-._")
-	if name == "" {
-		return "log"
-	}
-	return name[:min(len(name), 64)]
 }

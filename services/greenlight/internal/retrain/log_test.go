@@ -179,7 +179,7 @@ func TestFromLogRefuses(t *testing.T) {
 	if _, _, err := FromLog(featurelog.Log{Dir: t.TempDir() + "/absent"}, "", 28); err == nil {
 		t.Error("a missing folder: no error")
 	}
-	if d, _, err := FromLog(featurelog.Log{Dir: write(t, row(simulatedSymbol, "v1.8"))}, "", 28); err != nil || !d.Simulated {
+	if d, _, err := FromLog(featurelog.Log{Dir: write(t, row("SIM-PERP", "v1.8"))}, "", 28); err != nil || !d.Simulated {
 		t.Errorf("a log of the simulator's instrument: %v, simulated %v", err, d)
 	}
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
 
 // Markdown returns retrain_report.md: the report for people, with its figures.
-func (r *Report) Markdown(source evidence.Source, figures []Figure) ([]byte, error) {
+func (r *Report) Markdown(source evidence.Source, figures []figure.Figure) ([]byte, error) {
 	var b strings.Builder
 	e := r.Evaluation
 	fmt.Fprintf(&b, "# Retrain report: %s\n\n", r.Registered)

@@ -4,19 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/plots"
+	"github.com/greenlight-ml/greenlight/pkg/train"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
 
 // ErrTaken is the error of a version that the registry has already.
 var ErrTaken = errors.New("is in the registry already")
+
+// Hint returns what to do about an error; empty if nothing is known to help.
+func Hint(err error) string {
+	var refusal *RefusalError
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.Hint
+	case errors.Is(err, ErrTaken), errors.Is(err, model.ErrExists):
+		return "leave --version out for the next free one"
+	case errors.Is(err, train.ErrTooFewDays):
+		return "widen --window: 8 days are the least that can be trained and tested on"
+	}
+	return ""
+}
 
 // Options configure a retraining.
 type Options struct {
@@ -33,7 +54,7 @@ type Options struct {
 	Git string
 }
 
-// Run is a retraining. Its steps are [Prepare], [Run.Train], [Run.MeasureDrift], [Run.Register] and [Run.Write], in this
+// Run is a retraining. Its steps are [Prepare], [Run.Train], [MeasureHoldout], [Run.Register] and [Run.Write], in this
 // order. Each fills in its part of the report.
 type Run struct {
 	Options
@@ -97,21 +118,6 @@ func (r *Run) Train(ctx context.Context, progress func(done, total int)) error {
 	return nil
 }
 
-// Scorecard returns the judgment of the offline gate.
-func (r *Run) Scorecard() gate.Scorecard { return gate.Scorecard{Results: r.Report.Checks} }
-
-// TestedDays returns the number of days that the candidate was judged on.
-func (r *Run) TestedDays() int {
-	rows, _ := r.Candidate.Pooled()
-	return len(slices.Compact(rows.Days))
-}
-
-// MeasureDrift measures the drift from the training days of each fold to the days after them.
-func (r *Run) MeasureDrift(ctx context.Context, progress func(done, total int)) (err error) {
-	r.Report.Drift, err = MeasureHoldout(ctx, r.population, r.Candidate.Folds, progress)
-	return err
-}
-
 // Register adds the candidate to the registry, whatever its verdict. It returns the version under which the registry has
 // the same model already; empty if there is none.
 func (r *Run) Register() (same string, err error) {
@@ -140,18 +146,15 @@ func (r *Run) Write(store *evidence.Store) (evidence.Source, error) {
 		header.Source = r.Report.Log.Source()
 	}
 	r.Report.Timestamp = time.Now().UnixMilli()
-	figures, err := Draw(r.study, r.Candidate, r.Report)
-	if err != nil {
+	figures := r.draw()
+	if err := figures.Write(store); err != nil {
 		return "", err
 	}
 	r.Report.Figures = []string{}
-	for _, f := range figures {
-		if err := store.WriteFile(f.Name, f.SVG); err != nil {
-			return "", err
-		}
+	for _, f := range figures.All {
 		r.Report.Figures = append(r.Report.Figures, f.Name)
 	}
-	text, err := r.Report.Markdown(header.Source, figures)
+	text, err := r.Report.Markdown(header.Source, figures.All)
 	if err != nil {
 		return "", err
 	}
@@ -159,4 +162,86 @@ func (r *Run) Write(store *evidence.Store) (evidence.Source, error) {
 		return "", err
 	}
 	return header.Source, store.WriteJSON("retrain_report.json", header, r.Report)
+}
+
+// draw draws the evaluation of the candidate, the drift of its features between the halves of the window, and the drift of
+// features and raw inputs in the newest holdout.
+func (r *Run) draw() *figure.Set {
+	c, made := r.Candidate, ""
+	if r.study.Data.Simulated {
+		made = " (SIMULATED)"
+	}
+	d := &figure.Set{Prefix: "retrain/" + c.Version + "/"}
+	r.study.Draw(d, c, fmt.Sprintf("%s on %s%s", c.Version, r.study.Data.Name, made))
+	psi := func(name, caption, title string, f drift.FeatureReading) {
+		d.Add(name, caption, func(w io.Writer) error { return plots.PSI(w, title+made, f) })
+	}
+	for _, h := range r.Report.Validation.Features {
+		if h.InCandidate && h.Halves != nil {
+			psi("halves_"+h.Feature, h.Feature+": first half of the window against the second", "first half of the window (grey) and second", *h.Halves)
+		}
+	}
+	if newest := r.Report.Drift.Newest; newest != nil {
+		watched := experiment.Watched(c.Schema)
+		for _, f := range newest.Features {
+			if slices.Contains(watched, f.Feature) {
+				psi("psi_"+f.Feature, f.Feature+": newest holdout week against its training days", "newest holdout week", f)
+			}
+		}
+	}
+	return d
+}
+
+// FourWeeks are the days out of time that a verdict should rest on where the data have them.
+const FourWeeks = 28
+
+// Show runs all steps of a retraining, prints what each has found, and writes the evidence to the store, which is that of the
+// folder.
+func Show(ctx context.Context, c console.Console, store *evidence.Store, folder string, data *experiment.Data, log *Log, o Options) (card gate.Scorecard, err error) {
+	run, err := Prepare(data, log, o)
+	if err != nil {
+		return card, err
+	}
+	report, facts := run.Report, run.Report.Preconditions
+	c.Say("validate  %d features, %d rows of %d days, %d positive; longest gap %.1f h", len(report.Validation.Features), facts.Rows, facts.Days, facts.Positives, facts.LongestGapHours)
+	for _, pair := range report.Validation.Correlation.Flagged {
+		c.Say("          %s and %s are correlated at %.3f", pair.A, pair.B, pair.R)
+	}
+
+	start := time.Now()
+	if err := run.Train(ctx, c.Progress("training")); err != nil {
+		return card, err
+	}
+	c.Say("train     %s and the baseline, walk-forward over %d folds, in %s", run.Version, len(run.Candidate.Folds), time.Since(start).Round(10*time.Millisecond))
+	if err := c.Indented(report.Evaluation.Table); err != nil {
+		return card, err
+	}
+	c.Say("eval      %s: %s", run.Version, report.Result)
+	rows, _ := run.Candidate.Pooled()
+	if tested := len(slices.Compact(rows.Days)); tested < FourWeeks {
+		c.Say("          note: judged on %d days, in which P@20 follows the base rate; four weeks take --window 43 and the data", tested)
+	}
+
+	if report.Drift, err = MeasureHoldout(ctx, run.population, run.Candidate.Folds, c.Progress("drift")); err != nil {
+		return card, err
+	}
+	c.Say("drift     from the training days of each fold to the days after them")
+	if err := errors.Join(c.Indented(report.DriftTable().Text), c.Indented(report.FeatureTable().Text)); err != nil {
+		return card, err
+	}
+
+	same, err := run.Register()
+	if err != nil {
+		return card, err
+	}
+	c.Say("registered %s as candidate, digest %.12s", o.Registry.Dir(model.Entry{Name: run.Artifact.Manifest.Name, Version: run.Version}), run.Artifact.Digest())
+	if same != "" {
+		c.Say("          note: the same model as %s, as it comes of the same data", same)
+	}
+	source, err := run.Write(store)
+	if err != nil {
+		return card, err
+	}
+	c.Say("report    %s (%s), with %d figures", filepath.Join(folder, "retrain_report.md"), source, len(report.Figures))
+	return gate.Scorecard{Results: report.Checks}, nil
 }

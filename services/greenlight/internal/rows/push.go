@@ -12,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/featurelog"
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // PushSchema is the schema of a [Pushed].
@@ -233,7 +234,7 @@ const maxPause = time.Minute
 func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
 	var away, pause time.Duration
 	var back string
-	for ; !ended(ctx); _ = sleep(ctx, pause) {
+	for ; !ended(ctx); traffic.Pause(ctx, pause) {
 		before := p.pushed.Uploaded
 		err := p.Once(ctx)
 		if n := p.pushed.Uploaded - before; n > 0 {

@@ -27,6 +27,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/greenlight-ml/greenlight/pkg/text"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
 // Store says how an S3-compatible store is reached. The credentials are those of the environment (AWS_ACCESS_KEY_ID and
@@ -252,8 +253,8 @@ func (b *bucket) again(ctx context.Context, try func() error) error {
 		if n == attempts {
 			return err
 		}
-		if err := sleep(ctx, pause); err != nil {
-			return err
+		if !traffic.Pause(ctx, pause) {
+			return ctx.Err()
 		}
 		pause *= 2
 	}
@@ -264,18 +265,6 @@ type localError struct{ error }
 
 // Unwrap returns the cause.
 func (e *localError) Unwrap() error { return e.error }
-
-// sleep waits, or returns the error of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
 
 // digestKey is the metadata of an object with the SHA-256 of its content.
 const digestKey = "Sha256"

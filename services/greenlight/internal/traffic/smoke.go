@@ -57,7 +57,7 @@ func Smoke(ctx context.Context, engine mlenginev1.ScoringServiceClient, a *model
 		if i%2 == 0 {
 			req.Vector = &mlenginev1.FeatureVector{Schema: a.Schema.Name, Values: s.Vector}
 		} else {
-			req.Features = s.ofSchema(a)
+			req.Features = maps.Collect(pairs(a.Schema, s.Vector))
 		}
 		resp, err := timed(times, func() (*mlenginev1.PredictResponse, error) { return engine.Predict(ctx, req) })
 		mu.Lock()
@@ -88,15 +88,6 @@ func fail(counts map[string]int, first map[string]error, err error) {
 	if counts[code]++; counts[code] == 1 {
 		first[code] = err
 	}
-}
-
-// ofSchema returns the features of the model's schema by name.
-func (s State) ofSchema(a *model.Artifact) map[string]float64 {
-	named := make(map[string]float64, a.Schema.Len())
-	for name, v := range pairs(a.Schema, s.Vector) {
-		named[name] = v
-	}
-	return named
 }
 
 // Judge judges the result by its counts.

@@ -132,12 +132,13 @@ func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {
 	}
 }
 
-// Spread picks n of the states, evenly spaced, so that a short run covers the whole period. It repeats states if there
-// are fewer than n.
-func Spread(states []State, n int) []State {
+// Varied picks n of the states, evenly spaced, so that a short run covers the whole period, and shuffles them, so that neighbours
+// in time are not neighbours on the wire. It repeats states if there are fewer than n. The order depends only on n.
+func Varied(states []State, n int) []State {
 	if len(states) == 0 {
 		return nil
 	}
+	const seed = 7
 	picked := make([]State, n)
 	for i := range picked {
 		if n <= len(states) {
@@ -146,14 +147,6 @@ func Spread(states []State, n int) []State {
 			picked[i] = states[i%len(states)]
 		}
 	}
-	return picked
-}
-
-// Varied is like [Spread], but shuffles the states, so that neighbours in time are not neighbours on the wire. The order
-// depends only on n.
-func Varied(states []State, n int) []State {
-	const seed = 7
-	picked := Spread(states, n)
 	rand.New(rand.NewPCG(seed, uint64(n))).Shuffle(len(picked), func(i, j int) { picked[i], picked[j] = picked[j], picked[i] })
 	return picked
 }

@@ -66,6 +66,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	shell.Registry.MustRegister(copies)
 	first, err := memory.Restore(models, watching, opts.Model, func(ref string) error { return copies.First(ctx, ref) })
 	if ctx.Err() != nil {
 		return nil // asked to stop while it waited for the registry

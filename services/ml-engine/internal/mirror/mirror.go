@@ -72,6 +72,9 @@ type Mirror struct {
 	// away is why the repository cannot be read, and refused has why tags were not copied; empty if all is well.
 	away    string
 	refused map[string]string
+	// success is when the repository was last read. unread and uncopied count the failed tries to read it, and to copy a model.
+	success          time.Time
+	unread, uncopied int
 }
 
 // tag is what is known of a tag.
@@ -255,6 +258,7 @@ func (m *Mirror) refuse(name, digest string, t *tag, err error) {
 	t.next = time.Now().Add(m.wait(t.failures))
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.uncopied++
 	m.refused[name] = text.Clean(err.Error(), maxProblem)
 	m.Logger.Warn("a model of the repository is not copied to the cache", "tag", name, "digest", digest, "error", m.refused[name], "next_try", t.next)
 }
@@ -303,14 +307,16 @@ func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
 func (m *Mirror) answered(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.away
-	m.away = ""
 	if err != nil {
+		m.unread++
 		m.away = text.Clean(err.Error(), maxProblem)
 		m.Logger.Warn("the repository of models cannot be read: the cache is served", "repository", m.Name, "error", m.away)
-	} else if before != "" {
+		return
+	}
+	if m.away != "" {
 		m.Logger.Info("the repository of models can be read again", "repository", m.Name)
 	}
+	m.away, m.success = "", time.Now()
 }
 
 // Trouble describes a current problem; it is empty if there is none.

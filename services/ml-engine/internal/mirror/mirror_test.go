@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/oci"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
@@ -136,6 +138,25 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// exports fails the test unless the metrics are these. A nil Mirror has them too.
+func exports(t *testing.T, m *mirror.Mirror, success int64, repository, models int) {
+	t.Helper()
+	want := fmt.Sprintf(`
+# HELP ml_models_mirror_failures_total Failed tries to read the repository of models (of="repository"), and to copy one of its models (of="model").
+# TYPE ml_models_mirror_failures_total counter
+ml_models_mirror_failures_total{of="model"} %d
+ml_models_mirror_failures_total{of="repository"} %d
+# HELP ml_models_mirror_last_success_timestamp_seconds Time at which the repository of models was last read, in Unix seconds; 0 before the first, and without a repository.
+# TYPE ml_models_mirror_last_success_timestamp_seconds gauge
+ml_models_mirror_last_success_timestamp_seconds %d
+`, models, repository, success)
+	if err := testutil.CollectAndCompare(m, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetricsWithoutARepository(t *testing.T) { exports(t, nil, 0, 0, 0) }
+
 // New tags are copied within the period and a tenth, each once. What is no version is left alone.
 func TestNewTags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -176,6 +197,7 @@ func TestAway(t *testing.T) {
 		}
 		pass(24 * time.Hour)
 		_, polls := s.seen()
+		exports(t, m, 0, len(polls), 0)
 		for i := 1; i < len(polls); i++ {
 			gap, want := polls[i].Sub(polls[i-1]), min(time.Minute<<min(i, 10), 15*time.Minute)
 			if gap < want || gap > want+want/10+1 {
@@ -194,9 +216,11 @@ func TestAway(t *testing.T) {
 			t.Errorf("the log does not say that it is back:\n%s", log)
 		}
 		pass(10 * time.Minute)
-		if _, polls := s.seen(); len(polls) < 9 {
-			t.Errorf("%d polls after it is back, want one a minute", len(polls))
+		_, again := s.seen()
+		if len(again) < 9 {
+			t.Fatalf("%d polls after it is back, want one a minute", len(again))
 		}
+		exports(t, m, again[len(again)-1].Unix(), len(polls), 0)
 	})
 }
 
@@ -215,6 +239,8 @@ func TestRefused(t *testing.T) {
 		pass(24 * time.Hour)
 		if pulls, _ := s.seen(); len(pulls) < 80 || len(pulls) > 110 {
 			t.Errorf("%d tries in a day, want about one every 15 minutes", len(pulls))
+		} else if _, polls := s.seen(); len(polls) > 0 {
+			exports(t, m, polls[len(polls)-1].Unix(), 0, len(pulls)-1) // one of them is v2
 		}
 		s.set(func() { s.tags["v1"], s.pulls = "a", nil })
 		pass(67 * time.Second)

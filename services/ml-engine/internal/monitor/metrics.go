@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
+	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
 // The feature labels of the means over the model's features: the plain mean, and the mean by the features' weights.
@@ -92,47 +93,45 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	to <- prometheus.MustNewConstMetric(writeErrorsDesc, prometheus.CounterValue, float64(c.monitor.writeErrors.Load()))
-	to <- prometheus.MustNewConstMetric(ignoredDesc, prometheus.CounterValue, float64(c.monitor.ignored.Load()))
+	s := telemetry.Sink(to)
+	s.Counter(writeErrorsDesc, c.monitor.writeErrors.Load())
+	s.Counter(ignoredDesc, c.monitor.ignored.Load())
 	w := c.monitor.Active()
 	if w == nil {
 		return
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
 	totals := w.totals()
 	for i := range w.profile.Features {
 		f := &w.profile.Features[i]
-		gauge(roleDesc, 1, f.Name, string(f.Role))
+		s.Gauge(roleDesc, 1, f.Name, string(f.Role))
 		for b, share := range f.Shares {
-			gauge(ratioDesc, share, f.Name, w.bins[i][b])
-			to <- prometheus.MustNewConstMetric(binDesc, prometheus.CounterValue, float64(totals[i][b]), f.Name, w.bins[i][b])
+			s.Gauge(ratioDesc, share, f.Name, w.bins[i][b])
+			s.Counter(binDesc, totals[i][b], f.Name, w.bins[i][b])
 		}
 	}
 	g := c.gauges(w)
-	gauge(psiDesc, g.week.overall, overall)
-	gauge(psi28Desc, g.month.overall, overall)
-	gauge(samplesDesc, float64(g.week.counts.Rows()), overall)
+	s.Gauge(psiDesc, g.week.overall, overall)
+	s.Gauge(psi28Desc, g.month.overall, overall)
+	s.Gauge(samplesDesc, float64(g.week.counts.Rows()), overall)
 	days := len(g.week.counts.Days())
-	gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Overall }), overall)
-	gauge(daysDesc, float64(days), overall)
-	gauge(referenceDaysDesc, float64(len(w.profile.Days)))
+	s.Gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Overall }), overall)
+	s.Gauge(daysDesc, float64(days), overall)
+	s.Gauge(referenceDaysDesc, float64(len(w.profile.Days)))
 	if week, ok := w.profile.Weighted(g.week.features); ok {
 		month, _ := w.profile.Weighted(g.month.features)
-		gauge(psiDesc, week, overallWeighted)
-		gauge(psi28Desc, month, overallWeighted)
-		gauge(samplesDesc, float64(g.week.counts.Rows()), overallWeighted)
-		gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Weighted }), overallWeighted)
-		gauge(daysDesc, float64(days), overallWeighted)
+		s.Gauge(psiDesc, week, overallWeighted)
+		s.Gauge(psi28Desc, month, overallWeighted)
+		s.Gauge(samplesDesc, float64(g.week.counts.Rows()), overallWeighted)
+		s.Gauge(q99Desc, q99(w, days, func(n *drift.Null) drift.Noise { return n.Weighted }), overallWeighted)
+		s.Gauge(daysDesc, float64(days), overallWeighted)
 	}
 	for i := range w.profile.Features {
 		name := w.profile.Features[i].Name
-		gauge(psiDesc, g.week.features[i], name)
-		gauge(psi28Desc, g.month.features[i], name)
-		gauge(samplesDesc, float64(g.week.counts.RowsOf(i)), name)
-		gauge(q99Desc, q99(w, len(g.week.counts.DaysOf(i)), func(n *drift.Null) drift.Noise { return n.Features[i] }), name)
-		gauge(daysDesc, float64(len(g.week.counts.DaysOf(i))), name)
+		s.Gauge(psiDesc, g.week.features[i], name)
+		s.Gauge(psi28Desc, g.month.features[i], name)
+		s.Gauge(samplesDesc, float64(g.week.counts.RowsOf(i)), name)
+		s.Gauge(q99Desc, q99(w, len(g.week.counts.DaysOf(i)), func(n *drift.Null) drift.Noise { return n.Features[i] }), name)
+		s.Gauge(daysDesc, float64(len(g.week.counts.DaysOf(i))), name)
 	}
 }
 

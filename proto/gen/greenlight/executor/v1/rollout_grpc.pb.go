@@ -49,7 +49,7 @@ type RolloutServiceClient interface {
 	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
 	SetRollout(ctx context.Context, in *SetRolloutRequest, opts ...grpc.CallOption) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
-	// only a record with a higher revision.
+	// only a record of a run that begins afterwards.
 	AbortRollout(ctx context.Context, in *AbortRolloutRequest, opts ...grpc.CallOption) (*AbortRolloutResponse, error)
 	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
 	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
@@ -154,7 +154,7 @@ type RolloutServiceServer interface {
 	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
 	SetRollout(context.Context, *SetRolloutRequest) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
-	// only a record with a higher revision.
+	// only a record of a run that begins afterwards.
 	AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error)
 	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
 	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.

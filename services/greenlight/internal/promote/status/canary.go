@@ -3,6 +3,8 @@ package status
 import (
 	"encoding/json"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -64,8 +66,8 @@ func readRun(state canary.State) *Run {
 
 // newestCanary returns the run that started last, including dry runs; nil if there is none. A file that cannot be read is
 // returned only if there is no other: evidence that does not verify is reported elsewhere.
-func newestCanary(folder fs.FS) *Canary {
-	names, err := fs.Glob(folder, "canary_*.json")
+func newestCanary(folder string) *Canary {
+	names, err := fs.Glob(os.DirFS(folder), "canary_*.json")
 	if err != nil {
 		return &Canary{Error: err.Error()}
 	}
@@ -82,26 +84,12 @@ func newestCanary(folder fs.FS) *Canary {
 	return newest
 }
 
-// read returns the content of a regular file of bounded size: opening a FIFO would block.
-func read(folder fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(folder, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, &fs.PathError{Op: "read", Path: name, Err: durable.ErrNotRegular}
-	case info.Size() > durable.MaxDocument:
-		return nil, &fs.PathError{Op: "read", Path: name, Err: durable.ErrTooLarge}
-	}
-	return fs.ReadFile(folder, name)
-}
-
-func readCanary(folder fs.FS, name string) *Canary {
+func readCanary(folder, name string) *Canary {
 	var r struct {
 		evidence.Header
 		canary.Record
 	}
-	raw, err := read(folder, name)
+	raw, err := durable.ReadFile(filepath.Join(folder, name), durable.MaxDocument)
 	if err == nil {
 		err = json.Unmarshal(raw, &r)
 	}

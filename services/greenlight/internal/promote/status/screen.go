@@ -223,7 +223,7 @@ func shadowText(model *evidence.Model, q *Quality) string {
 		name += " of a model server"
 	}
 	return fmt.Sprintf("%s: %s of %d in %s, %scoverage %s, error rate %s, p95 %s, breaker %s", name, match, q.Comparisons,
-		gate.Duration(q.WindowS*float64(time.Second)), q.decisions(), percent(q.Coverage), percent(q.ErrorRate), millis(q.P95MS), q.breaker())
+		gate.Duration(q.WindowS*float64(time.Second)), q.decisions(), percent(q.Coverage), percent(q.ErrorRate), figure(q.P95MS, gate.Millis), q.breaker())
 }
 
 // decisions describes the agreement of decisions; it is empty without a threshold.
@@ -249,8 +249,6 @@ func named(m *evidence.Model) string {
 }
 
 func percent(v *float64) string { return figure(v, gate.Ratio) }
-
-func millis(v *float64) string { return figure(v, gate.Millis) }
 
 func figure(v *float64, u gate.Unit) string {
 	if v == nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -129,6 +128,6 @@ func readEvidence(folder string) Evidence {
 	if err := report.Err(); err != nil {
 		e.Problem = fmt.Sprintf("%v (%d in all)", err, len(report.Problems))
 	}
-	e.Canary = newestCanary(os.DirFS(folder))
+	e.Canary = newestCanary(folder)
 	return e
 }

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // The loads.
@@ -28,11 +29,10 @@ var floodTimes = []float64{1, 2, 5}
 
 // Options configures [Run].
 type Options struct {
-	// Bin is the folder of the programs ml-engine and executor; Self is this program, which is the echo server.
-	Bin, Self string
-	// Dir gets the servers' logs. Models is a registry folder that has Artifact.
-	Dir, Models string
-	Artifact    *model.Artifact
+	process.Services
+
+	// Self is this program, which is the echo server. Dir gets the servers' logs.
+	Self, Dir string
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
 	// Rounds is how often everything is measured. Closed and Open are the lengths of a side's closed and open loop in a round,
@@ -42,7 +42,7 @@ type Options struct {
 	Closed, Open, Tail, WarmUp time.Duration
 	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
 	Profiles string
-	// Progress, which may be nil, is called after every segment.
+	// Progress is called after every segment.
 	Progress func(done, total int)
 }
 
@@ -83,7 +83,7 @@ var (
 	calls    = failing("executor", shadowFresh)
 	streams  = failing("Decide", decideFresh)
 	segments = len(closedSides[1]) + // in a round
-		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+2*len(calls)+2*len(streams)) + 3 + len(floodTimes)
+		perRound*(len(closedSides[manyUnderWay])+len(steady)+len(streamed)+len(groupedSides)+2*len(calls)+2*len(streams)) + 3 + len(floodTimes)
 )
 
 // failures are what ml-engine does while an executor is measured.
@@ -105,7 +105,7 @@ type run struct {
 	opts    Options
 	fleet   *fleet
 	done    int
-	samples map[key][]sample
+	samples map[key][]Sample
 	sheds   []float64   // per round of the busy open loop
 	floods  [][]float64 // goodput per round, at each of floodTimes
 }
@@ -119,35 +119,37 @@ type key struct {
 
 func closedKey(side string, underWay int) key { return key{side: side, underWay: underWay} }
 func calm(side string) key                    { return key{side: side, share: calmShare} }
+func fixed(side string) key                   { return key{side: side} } // at a fixed rate
 
 var (
 	busyKey  = key{side: shadowOn, share: busyShare}
-	batchKey = closedKey("ml-engine, batches", batchCalls)
+	batchKey = closedKey(batchSide, batchCalls)
 )
 
 // Run measures everything and returns the rows of the table.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
-	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
-		return nil, errors.New("bench: rounds, lengths of the loops and states are required")
-	}
-	began, watch := time.Now(), WatchMachine()
+	watch := rig.WatchMachine()
 	f, err := startFleet(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.stop()) }()
-	r := &run{opts: opts, fleet: f, samples: map[key][]sample{}}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	r := &run{opts: opts, fleet: f, samples: map[key][]Sample{}}
 	var phases []func(context.Context, int) error
 	for _, underWay := range closedModes {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
 	// The open loops come last: their rates are shares of what the closed loops have found.
-	for _, phase := range append(phases, r.calm, r.tail, r.fails(calls, shadowOff), r.fails(streams, decideOff), r.busy, r.batch, r.flood) {
+	for _, phase := range append(phases, r.calm(steady, r.opts.Open), r.calm(streamed, r.opts.Tail),
+		r.fails(calls, shadowOff), r.fails(streams, decideOff), r.busy, r.batch, r.flood) {
 		for round := range opts.Rounds {
 			if err := phase(ctx, round); err != nil {
 				return nil, err
 			}
 		}
+	}
+	if err := r.grouped(ctx); err != nil {
+		return nil, err
 	}
 	if err := f.profile(ctx); err != nil {
 		return nil, err
@@ -158,8 +160,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		}
 	}
 	result := r.result()
-	result.Machine = f.machine(watch)
-	result.Time, result.DurationS = began.UTC(), time.Since(began).Seconds()
+	result.Header = newHeader(Schema, watch, f.Machine(watch), opts.Rounds)
 	return result, nil
 }
 
@@ -167,32 +168,28 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 func (r *run) closed(ctx context.Context, round, underWay int) error {
 	n := slicesOf(underWay)
 	return inTurn(round, n, closedSides[underWay], func(name string, _ int) error {
-		return r.take(closedKey(name, underWay), round, func() (sample, error) {
+		return r.take(closedKey(name, underWay), round, func() (Sample, error) {
 			return r.fleet.sides[name].closed(ctx, underWay, r.slice(r.opts.Closed, n))
 		})
 	})
 }
 
-// calm measures all sides in open loops, each pair at the same rate: a share of the throughput of its reference.
-func (r *run) calm(ctx context.Context, round int) error {
-	return inTurn(round, perRound, steady, func(name string, slice int) error {
-		reference := shadowOff
-		if name == echoScoring || name == engineSide {
-			reference = echoScoring
-		}
-		return r.take(calm(name), round, func() (sample, error) {
-			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(reference), seed(round, slice), r.slice(r.opts.Open, perRound))
+// calm measures sides in open loops, each pair at the same rate: a share of the throughput of its reference.
+func (r *run) calm(names []string, length time.Duration) func(context.Context, int) error {
+	return func(ctx context.Context, round int) error {
+		return inTurn(round, perRound, names, func(name string, slice int) error {
+			reference := shadowOff
+			switch name {
+			case echoScoring, engineSide:
+				reference = echoScoring
+			case decideOff, decideOn:
+				reference = decideOff
+			}
+			return r.take(calm(name), round, func() (Sample, error) {
+				return r.fleet.sides[name].open(ctx, calmShare*r.saturation(reference), seed(round, slice), r.slice(length, perRound))
+			})
 		})
-	})
-}
-
-// tail is calm over streams.
-func (r *run) tail(ctx context.Context, round int) error {
-	return inTurn(round, perRound, streamed, func(name string, slice int) error {
-		return r.take(calm(name), round, func() (sample, error) {
-			return r.fleet.sides[name].open(ctx, calmShare*r.saturation(decideOff), seed(round, slice), r.slice(r.opts.Tail, perRound))
-		})
-	})
+	}
 }
 
 // fails measures executors that have just been started, each with a separate ml-engine. Each engine fails at the start of the
@@ -203,7 +200,7 @@ func (r *run) fails(names []string, steady string) func(context.Context, int) er
 		pairs := map[string]*fleet{}
 		defer func() {
 			for _, pair := range pairs {
-				err = errors.Join(err, r.fleet.retire(pair))
+				err = errors.Join(err, pair.Close())
 			}
 		}()
 		for _, name := range names {
@@ -219,7 +216,7 @@ func (r *run) fails(names []string, steady string) func(context.Context, int) er
 					return err
 				}
 			}
-			return r.take(calm(name), round, func() (sample, error) {
+			return r.take(calm(name), round, func() (Sample, error) {
 				return pairs[name].sides[name].open(ctx, calmShare*r.saturation(steady), seed(round, slice), length)
 			})
 		})
@@ -227,7 +224,7 @@ func (r *run) fails(names []string, steady string) func(context.Context, int) er
 			return err
 		}
 		err = inTurn(round, perRound, names, func(name string, _ int) error {
-			return r.take(closedKey(name, manyUnderWay), round, func() (sample, error) {
+			return r.take(closedKey(name, manyUnderWay), round, func() (Sample, error) {
 				return pairs[name].sides[name].closed(ctx, manyUnderWay, r.slice(r.opts.Closed, perRound))
 			})
 		})
@@ -266,7 +263,7 @@ func (r *run) busy(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	err = r.take(busyKey, round, func() (sample, error) {
+	err = r.take(busyKey, round, func() (Sample, error) {
 		return s.open(ctx, busyShare*r.saturation(shadowOn), seed(round, 0), span{warm: r.opts.WarmUp, length: r.opts.Open})
 	})
 	if err != nil {
@@ -282,21 +279,21 @@ func (r *run) busy(ctx context.Context, round int) error {
 }
 
 func (r *run) batch(ctx context.Context, round int) error {
-	return r.take(batchKey, round, func() (sample, error) {
-		return r.fleet.batch.closed(ctx, batchCalls, span{warm: r.opts.WarmUp, length: r.opts.Closed})
+	return r.take(batchKey, round, func() (Sample, error) {
+		return r.fleet.sides[batchSide].closed(ctx, batchCalls, span{warm: r.opts.WarmUp, length: r.opts.Closed})
 	})
 }
 
 // flood offers as much as 8 full streams can have, and multiples of it.
 func (r *run) flood(ctx context.Context, round int) error {
 	s, k := r.fleet.sides[decideFull], closedKey(decideFull, floodFull)
-	err := r.take(k, round, func() (sample, error) { return s.closed(ctx, floodFull, r.slice(r.opts.Closed, 1)) })
+	err := r.take(k, round, func() (Sample, error) { return s.closed(ctx, floodFull, r.slice(r.opts.Closed, 1)) })
 	if err != nil {
 		return err
 	}
 	var good []float64
 	for i, times := range floodTimes {
-		f, err := r.fleet.full.flood(ctx, times*r.samples[k][round].throughput(), seed(round, i), r.opts.Open)
+		f, err := r.fleet.full.flood(ctx, times*r.samples[k][round].Throughput(), seed(round, i), r.opts.Open)
 		if err == nil && f.Wrong+f.Failed > 0 {
 			err = fmt.Errorf("%s: %d wrong answers, %d failures", s.name, f.Wrong, f.Failed)
 		}
@@ -312,7 +309,7 @@ func (r *run) flood(ctx context.Context, round int) error {
 
 // saturation returns the answers per second of the side with many calls in flight.
 func (r *run) saturation(side string) float64 {
-	return SpreadOf(measures(r.samples[closedKey(side, manyUnderWay)], sample.throughput)).Median
+	return SpreadOf(measures(r.samples[closedKey(side, manyUnderWay)], Sample.Throughput)).Median
 }
 
 // slice returns one of the n slices of a side in a round.
@@ -321,7 +318,7 @@ func (r *run) slice(length time.Duration, n int) span {
 }
 
 // take measures a slice of a round's sample, or the whole sample.
-func (r *run) take(k key, round int, measure func() (sample, error)) error {
+func (r *run) take(k key, round int, measure func() (Sample, error)) error {
 	s, err := measure()
 	if err != nil {
 		return err
@@ -337,7 +334,5 @@ func (r *run) take(k key, round int, measure func() (sample, error)) error {
 
 func (r *run) progress() {
 	r.done++
-	if r.opts.Progress != nil {
-		r.opts.Progress(r.done, r.opts.Rounds*segments)
-	}
+	r.opts.Progress(r.done, r.opts.Rounds*segments)
 }

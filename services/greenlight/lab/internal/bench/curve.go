@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
@@ -13,12 +12,9 @@ const ScaleSchema = "greenlight/scale/v1"
 
 // Scale shows how costs grow with sizes on one machine.
 type Scale struct {
-	Schema    string    `json:"schema"`
-	Time      time.Time `json:"time"`
-	DurationS float64   `json:"duration_s"`
-	Machine   Machine   `json:"machine"`
-	Rounds    int       `json:"rounds"`
-	Curves    []Curve   `json:"curves"`
+	Header
+
+	Curves []Curve `json:"curves"`
 	// Capacity is computed from the curves.
 	Capacity []Capacity `json:"capacity,omitempty"`
 }
@@ -112,7 +108,7 @@ func (s *Scale) Table(w io.Writer) error {
 	if err := s.capacityTable(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nmedians of %d rounds, in %.0f s, on %d CPUs (%s)\n", s.Rounds, s.DurationS, s.Machine.CPUs, s.Machine.load())
+	_, err := io.WriteString(w, "\n"+s.end(""))
 	return err
 }
 

@@ -1,13 +1,12 @@
 package bench
 
 import (
-	"bytes"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
-	"github.com/greenlight-ml/greenlight/pkg/trees"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 func curve(more bool, values ...float64) Curve {
@@ -38,7 +37,7 @@ func TestBends(t *testing.T) {
 }
 
 func TestScaleTable(t *testing.T) {
-	s := Scale{Rounds: 3, Machine: Machine{CPUs: 2, OtherLoad: -1}, Curves: []Curve{curve(false, 123.4, 45.67, 1.234), curve(true, 10, 5, 1)}}
+	s := Scale{Header: Header{Rounds: 3, Machine: rig.Machine{CPUs: 2, OtherLoad: -1}}, Curves: []Curve{curve(false, 123.4, 45.67, 1.234), curve(true, 10, 5, 1)}}
 	s.Curves[1].Of = "calls"
 	var b strings.Builder
 	if err := s.Table(&b); err != nil {
@@ -88,11 +87,7 @@ func TestCapacities(t *testing.T) {
 // TestMadeUpTrees checks that the trees that are timed are whole: all of them, of the depth, and no score like another.
 func TestMadeUpTrees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	raw, err := madeUp(rng, 10, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := trees.Import("made up", bytes.NewReader(raw))
+	_, e, err := ensemble(rng, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,9 @@
 // that was due more than 100 ms ago, and sends the newest first. Goodput counts the decisions that are answered correctly
 // within 100 ms of the time at which they were due.
 //
+// Group: an executor in a group of three NATS servers, which run in the client, with a controller, is measured at 1,000 decisions
+// per second against one that is in no group, by the CPU time of each per decision.
+//
 // Failures: ml-engine hangs, dies, or is replaced by a server of garbage, while the decisions of an executor with a shadow are
 // measured against one without. All of these are just started.
 //

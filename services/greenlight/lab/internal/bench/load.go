@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// call makes the i-th call and checks its answer.
-type call func(ctx context.Context, i int) error
+// Call makes the i-th call of a loop and checks its answer.
+type Call func(ctx context.Context, i int) error
 
 // span is the length of a segment; warm is not counted. A segment continues until one call was counted, so that a busy
 // machine also measures something.
@@ -27,14 +29,16 @@ const maxLatency = 10 * time.Second
 // maxUnderWay is how many calls of an open loop may be in flight before the server counts as lost.
 const maxUnderWay = 20_000
 
-// sample is the result of one segment.
-type sample struct {
+// Sample is the result of one segment.
+type Sample struct {
 	calls   int64
 	took    time.Duration // of the counted part
 	all     int64         // including the calls of the warm part
 	refused int64         // of all, of an open loop
 	cpu     time.Duration // CPU time of the server for all of them; 0 if the system does not report it
-	latency *hdrhistogram.Histogram
+
+	// Latency is in nanoseconds; in an open loop, from the time at which a call was due.
+	Latency *hdrhistogram.Histogram
 }
 
 func newHistogram() *hdrhistogram.Histogram {
@@ -46,81 +50,104 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 }
 
 // add adds another part of the same segment.
-func (s *sample) add(part sample) {
+func (s *Sample) add(part Sample) {
 	s.calls += part.calls
 	s.took += part.took
 	s.all += part.all
 	s.refused += part.refused
 	s.cpu += part.cpu
-	s.latency.Merge(part.latency)
+	s.Latency.Merge(part.Latency)
 }
 
-// throughput returns answers per second.
-func (s sample) throughput() float64 { return float64(s.calls) / s.took.Seconds() }
+// Throughput returns answers per second.
+func (s Sample) Throughput() float64 { return float64(s.calls) / s.took.Seconds() }
 
-// quantile returns microseconds.
-func (s sample) quantile(q float64) float64 {
-	return float64(s.latency.ValueAtQuantile(q)) / float64(time.Microsecond)
+// Quantile returns the latency's quantile in microseconds; q is in percent.
+func (s Sample) Quantile(q float64) float64 {
+	return float64(s.Latency.ValueAtQuantile(q)) / float64(time.Microsecond)
+}
+
+// ClosedLoop keeps the number of calls in flight for the length. The first error ends it.
+func ClosedLoop(ctx context.Context, underWay int, length time.Duration, fn Call) (Sample, error) {
+	return closedLoop(ctx, underWay, span{length: length}, fn)
+}
+
+// OpenLoop starts calls at random times (Poisson) of the rate, in calls per second, for the length, whether or not earlier
+// ones have been answered. The same seed gives the same times and number of calls. The first error ends it.
+func OpenLoop(ctx context.Context, rate float64, seed uint64, length time.Duration, fn Call) (Sample, error) {
+	sleep, done := rig.PreciseSleep()
+	defer done()
+	return openLoop(ctx, rate, seed, span{length: length}, sleep, fn)
 }
 
 // closedLoop keeps the number of calls in flight for the span. A call counts if it started in the counted part, even if it
 // is answered just after it.
-func closedLoop(ctx context.Context, underWay int, s span, fn call) (sample, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
-
-	histograms := make([]*hdrhistogram.Histogram, underWay)
-	all := make([]int64, underWay)
-	var workers sync.WaitGroup
+func closedLoop(ctx context.Context, underWay int, s span, fn Call) (Sample, error) {
 	var counted atomic.Bool
 	begin := time.Now().Add(s.warm)
 	end := begin.Add(s.length)
-	for w := range underWay {
-		histograms[w] = newHistogram()
-		workers.Go(func() {
-			now := time.Now()
-			for i := w; (now.Before(end) || !counted.Load()) && ctx.Err() == nil; i += underWay {
-				if err := fn(ctx, i); err != nil {
-					cancel(err)
-					return
-				}
-				after := time.Now()
-				all[w]++
-				if !now.Before(begin) {
-					record(histograms[w], after.Sub(now))
-					counted.Store(true)
-				}
-				now = after
+	parts, err := together(ctx, underWay, s, func(ctx context.Context, w int) (Sample, error) {
+		part := Sample{Latency: newHistogram()}
+		now := time.Now()
+		for i := w; (now.Before(end) || !counted.Load()) && ctx.Err() == nil; i += underWay {
+			if err := fn(ctx, i); err != nil {
+				return part, err
+			}
+			after := time.Now()
+			part.all++
+			if !now.Before(begin) {
+				part.calls++
+				record(part.Latency, after.Sub(now))
+				counted.Store(true)
+			}
+			now = after
+		}
+		return part, nil
+	})
+	return merged(begin, parts), err
+}
+
+// together runs n functions until all have ended, and returns their results. The first error ends the others.
+func together[T any](ctx context.Context, n int, s span, fn func(ctx context.Context, i int) (T, error)) ([]T, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
+	parts := make([]T, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			var err error
+			if parts[i], err = fn(ctx, i); err != nil {
+				cancel(err)
 			}
 		})
 	}
-	workers.Wait()
-	if ctx.Err() != nil {
-		return sample{}, context.Cause(ctx) // the first error
+	group.Wait()
+	return parts, context.Cause(ctx) // the first error
+}
+
+// merged merges the parts of a segment that has lasted since begin.
+func merged(begin time.Time, parts []Sample) Sample {
+	sum := Sample{took: time.Since(begin), Latency: newHistogram()}
+	for _, part := range parts {
+		sum.add(part)
 	}
-	result := sample{took: time.Since(begin), latency: newHistogram()}
-	for w, h := range histograms {
-		result.all += all[w]
-		result.calls += h.TotalCount()
-		result.latency.Merge(h)
-	}
-	return result, nil
+	return sum
 }
 
 // openLoop starts calls at random times of the rate (calls per second) for the span, whether or not earlier ones have been
 // answered. The latency of a call counts from the time it was due, so it includes the delay of a late start. Two runs with
 // the same seed have the same times.
-func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func(time.Duration), fn call) (sample, error) {
+func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func(time.Duration), fn Call) (Sample, error) {
 	if !(rate > 0) {
-		return sample{}, fmt.Errorf("open loop at %v calls a second: want more than 0", rate)
+		return Sample{}, fmt.Errorf("open loop at %v calls a second: want more than 0", rate)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
 
 	var mu sync.Mutex
-	result := sample{took: s.length, latency: newHistogram()}
+	result := Sample{took: s.length, Latency: newHistogram()}
 	var calls sync.WaitGroup
 	began := false // a call that counts
 	slots := make(chan struct{}, maxUnderWay)
@@ -157,13 +184,13 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 			result.all++
 			if due >= s.warm {
 				result.calls++
-				record(result.latency, latency)
+				record(result.Latency, latency)
 			}
 		})
 	}
 	calls.Wait()
 	if ctx.Err() != nil {
-		return sample{}, context.Cause(ctx)
+		return Sample{}, context.Cause(ctx)
 	}
 	return result, nil
 }

@@ -16,7 +16,7 @@ import (
 func atOnce(context.Context, int) error { return nil }
 
 // stalling is a server that answers in a millisecond, except that for a while nobody is answered.
-func stalling(from, length time.Duration) call {
+func stalling(from, length time.Duration) Call {
 	start := time.Now()
 	return func(context.Context, int) error {
 		time.Sleep(time.Millisecond)
@@ -110,7 +110,7 @@ func TestOpenLoopChargesTheStallToAllWhoWait(t *testing.T) {
 		if got := ms(p99(closed)); got > 2 {
 			t.Errorf("closed loop: p99 %.1f ms, want about 1: then this test shows nothing", got)
 		}
-		if got := ms(closed.quantile(100)); got < 100 || got > 103 {
+		if got := ms(closed.Quantile(100)); got < 100 || got > 103 {
 			t.Errorf("closed loop: longest %.1f ms, want the whole stall", got)
 		}
 	})
@@ -133,7 +133,7 @@ func TestOpenLoopChargesItsOwnDelay(t *testing.T) {
 		if s.calls < 900 || s.calls > 1100 {
 			t.Errorf("got %d calls, want about 1000: the late ones are made, not left out", s.calls)
 		}
-		if p50, p90 := ms(s.quantile(50)), ms(s.quantile(90)); p50 > 0.01 || p90 < 70 || p90 > 130 {
+		if p50, p90 := ms(s.Quantile(50)), ms(s.Quantile(90)); p50 > 0.01 || p90 < 70 || p90 > 130 {
 			t.Errorf("p50 %.2f ms, p90 %.1f ms; want 0 and about 100: a fifth of the calls was up to 200 ms late", p50, p90)
 		}
 	})
@@ -160,18 +160,18 @@ func TestClosedLoop(t *testing.T) {
 		if s.calls != 400 || s.all != 440 || s.took != time.Second || peak != 4 {
 			t.Errorf("got %d of %d calls in %v, at most %d at once; want 400 of 440 in 1s, 4 at once", s.calls, s.all, s.took, peak)
 		}
-		if got := s.quantile(50); math.Abs(got-10_000) > 10 {
+		if got := s.Quantile(50); math.Abs(got-10_000) > 10 {
 			t.Errorf("p50 %.0f us, want 10,000", got)
 		}
 	})
 }
 
 // loops are both kinds, for what they have in common.
-var loops = map[string]func(context.Context, call) (sample, error){
-	"closed": func(ctx context.Context, fn call) (sample, error) {
+var loops = map[string]func(context.Context, Call) (Sample, error){
+	"closed": func(ctx context.Context, fn Call) (Sample, error) {
 		return closedLoop(ctx, 2, span{length: time.Second}, fn)
 	},
-	"open": func(ctx context.Context, fn call) (sample, error) {
+	"open": func(ctx context.Context, fn Call) (Sample, error) {
 		return openLoop(ctx, 100, 1, span{length: time.Second}, time.Sleep, fn)
 	},
 }
@@ -206,11 +206,11 @@ func TestSegmentCountsAtLeastOneCall(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		return nil
 	}
-	for name, loop := range map[string]func(context.Context) (sample, error){
-		"closed": func(ctx context.Context) (sample, error) {
+	for name, loop := range map[string]func(context.Context) (Sample, error){
+		"closed": func(ctx context.Context) (Sample, error) {
 			return closedLoop(ctx, 2, span{warm: time.Millisecond, length: 10 * time.Millisecond}, slow)
 		},
-		"open": func(ctx context.Context) (sample, error) {
+		"open": func(ctx context.Context) (Sample, error) {
 			return openLoop(ctx, 2, 1, span{warm: time.Millisecond, length: 10 * time.Millisecond}, time.Sleep, slow)
 		},
 	} {

@@ -18,7 +18,7 @@ import (
 
 // The ping-pong is the limit of the machine: two processes that pass bytes to and fro over a Unix socket.
 //
-// A message has a header of two numbers of 32 bits, the length of the rest and that of its answer. The answer repeats as much
+// A connection begins with two numbers of 32 bits, the length of its messages and that of their answers. An answer repeats as much
 // of the message as fits.
 const pingHeader = 8
 
@@ -66,16 +66,15 @@ func (p *pingServer) stop() error { return errors.Join(p.Close(), os.RemoveAll(p
 func answerPings(conn net.Conn) error {
 	in := bufio.NewReader(conn)
 	var header [pingHeader]byte
-	var message, answer []byte
+	if _, err := io.ReadFull(in, header[:]); err != nil {
+		return err
+	}
+	size, want := binary.BigEndian.Uint32(header[:4]), binary.BigEndian.Uint32(header[4:])
+	if size > maxPing || want > maxPing {
+		return fmt.Errorf("a message of %d bytes, an answer of %d: want at most %d", size, want, maxPing)
+	}
+	message, answer := make([]byte, size), make([]byte, want)
 	for {
-		if _, err := io.ReadFull(in, header[:]); err != nil {
-			return err
-		}
-		size, want := binary.BigEndian.Uint32(header[:4]), binary.BigEndian.Uint32(header[4:])
-		if size > maxPing || want > maxPing {
-			return fmt.Errorf("a message of %d bytes, an answer of %d: want at most %d", size, want, maxPing)
-		}
-		message, answer = resized(message, size), resized(answer, want)
 		if _, err := io.ReadFull(in, message); err != nil {
 			return err
 		}
@@ -89,16 +88,9 @@ func answerPings(conn net.Conn) error {
 // maxPing is the largest message in bytes.
 const maxPing = 1 << 20
 
-func resized(b []byte, size uint32) []byte {
-	if int(size) > cap(b) {
-		return make([]byte, size)
-	}
-	return b[:size]
-}
-
 // pings returns a side that sends messages of the sizes over n connections, one in flight on each: the i-th over connection i
 // modulo n.
-func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
+func (f *fleet) pings(ctx context.Context, p *process.Process, n, size, answer int) (*side, error) {
 	s := &side{name: pingPong, process: p, answerSize: answer}
 	type ping struct {
 		net.Conn
@@ -110,16 +102,18 @@ func pings(ctx context.Context, p *process.Process, n, size, answer int) (*side,
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", strings.TrimPrefix(p.Addr(pingAddress), "unix:"))
 		if err != nil {
-			return nil, errors.Join(err, s.close())
+			return nil, err
 		}
-		s.conns = append(s.conns, conn)
-		message := binary.BigEndian.AppendUint32(nil, uint32(size))
-		message = binary.BigEndian.AppendUint32(message, uint32(answer))
-		conns[i] = ping{conn, append(message, make([]byte, size)...), make([]byte, answer)}
+		f.OnClose(conn.Close)
+		header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(size)), uint32(answer))
+		if _, err := conn.Write(header); err != nil {
+			return nil, err
+		}
+		conns[i] = ping{conn, make([]byte, size), make([]byte, answer)}
 	}
 	s.call = func(_ context.Context, i int) error {
 		c := &conns[i%n]
-		binary.BigEndian.PutUint64(c.message[pingHeader:], uint64(i))
+		binary.BigEndian.PutUint64(c.message, uint64(i))
 		if _, err := c.Write(c.message); err != nil {
 			return err
 		}

@@ -3,16 +3,14 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // profileSeconds is how long a CPU profile is taken: some thousand samples.
@@ -36,28 +34,13 @@ func (f *fleet) profile(ctx context.Context) error {
 		return err
 	})
 	for name, p := range map[string]*process.Process{"executor": on.process, "ml-engine": f.engine} {
-		g.Go(func() error { return fetchProfile(ctx, p, filepath.Join(f.opts.Profiles, name+".pprof")) })
+		g.Go(func() error {
+			raw, err := rig.Get(ctx, p, fmt.Sprintf("/debug/pprof/profile?seconds=%d", profileSeconds))
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(f.opts.Profiles, name+".pprof"), raw, 0o644)
+		})
 	}
 	return g.Wait()
-}
-
-func fetchProfile(ctx context.Context, p *process.Process, path string) error {
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Addr("http"), profileSeconds)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: rpc.HTTPTransport()}).Do(req)
-	if err != nil {
-		return fmt.Errorf("profile: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, raw)
-	}
-	if err != nil {
-		return fmt.Errorf("profile of %s: %w", url, err)
-	}
-	return os.WriteFile(path, raw, 0o644)
 }

@@ -9,18 +9,33 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Schema names the kind of the JSON.
 const Schema = "greenlight/bench/v1"
 
+// Header describes a measurement.
+type Header struct {
+	Schema    string      `json:"schema"`
+	Time      time.Time   `json:"time"`
+	DurationS float64     `json:"duration_s"`
+	Machine   rig.Machine `json:"machine"`
+	Rounds    int         `json:"rounds"`
+}
+
+func newHeader(schema string, w rig.Watch, m rig.Machine, rounds int) Header {
+	return Header{schema, w.Start.UTC(), time.Since(w.Start).Seconds(), m, rounds}
+}
+
+// end describes the measurement in words.
+func (h Header) end(lengths string) string {
+	return fmt.Sprintf("medians of %d rounds%s, in %.0f s, on %d CPUs (%s)\n", h.Rounds, lengths, h.DurationS, h.Machine.CPUs, h.Machine.Load())
+}
+
 // Result has the measured costs of the shadow.
 type Result struct {
-	Schema    string    `json:"schema"`
-	Time      time.Time `json:"time"`
-	DurationS float64   `json:"duration_s"`
-	Machine   Machine   `json:"machine"`
-	Rounds    int       `json:"rounds"`
+	Header
 	// ClosedS and OpenS are the lengths of the segments.
 	ClosedS float64 `json:"closed_s"`
 	OpenS   float64 `json:"open_s"`
@@ -61,89 +76,71 @@ type Side struct {
 	Refused int64 `json:"refused,omitempty"`
 }
 
+// figure is a measure of a side.
+type figure struct {
+	name string
+	key  func(side string) key
+	of   func(Sample) float64
+}
+
+func under(n int) func(side string) key { return func(side string) key { return closedKey(side, n) } }
+
+var (
+	oneThroughput  = figure{"throughput, 1 under way", under(1), Sample.Throughput}
+	oneP50         = figure{"p50, 1 under way", under(1), p50}
+	manyThroughput = figure{fmt.Sprintf("throughput, %d under way", manyUnderWay), under(manyUnderWay), Sample.Throughput}
+	manyP99        = figure{fmt.Sprintf("p99, %d under way", manyUnderWay), under(manyUnderWay), p99}
+	calmP99        = figure{fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare), calm, p99}
+	fixedCPU       = figure{fmt.Sprintf("CPU at %d decisions a second", groupedRate), fixed, cpuPerCall}
+)
+
 func (r *run) result() *Result {
-	result := &Result{Schema: Schema, Rounds: r.opts.Rounds, ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
+	result := &Result{ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
 	row := func(what, measure, op string, target float64, unit string, values []float64) {
+		if values == nil {
+			return // the system does not tell
+		}
 		s := SpreadOf(values)
 		low, high := interval(values)
 		result.Rows = append(result.Rows, Row{
 			What: what, Measure: measure, Op: op, Target: target, Unit: unit, Achieved: s, Low: low, High: high, Reached: reached(op, s.Median, target),
 		})
 	}
-	compared := func(side, base, measure, op string, target float64, of func(string) key, figure func(sample) float64) {
-		row(side+" / "+strings.TrimPrefix(base, "executor, "), measure, op, target, "x", ratios(r.samples[of(side)], r.samples[of(base)], figure))
+	compare := func(side, base string, f figure, op string, target float64) {
+		row(side+" / "+strings.TrimPrefix(base, "executor, "), f.name, op, target, "x", ratios(r.samples[f.key(side)], r.samples[f.key(base)], f.of))
 	}
-	throughput := func(side, base string, target float64) {
-		for _, n := range closedModes {
-			compared(side, base, fmt.Sprintf("throughput, %d under way", n), ">=", target,
-				func(s string) key { return closedKey(s, n) }, sample.throughput)
-		}
-	}
-	tail := func(side, base string, target float64) {
-		compared(side, base, fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare), "<=", target, calm, p99)
-	}
-	throughput(engineSide, echoScoring, 0.90)
-	tail(engineSide, echoScoring, 1.15)
-	throughput(shadowOff, echoDecision, 0.85)
-	throughput(shadowOn, shadowOff, 0.90)
-	tail(shadowOn, shadowOff, 1.10)
-	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
-	failed := func(names []string) {
+	failing := func(names []string) {
 		reference := names[len(names)-1]
 		for _, name := range names[:len(names)-1] {
-			compared(name, reference, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90,
-				func(s string) key { return closedKey(s, manyUnderWay) }, sample.throughput)
-			tail(name, reference, 1.10)
+			compare(name, reference, manyThroughput, ">=", 0.90)
+			compare(name, reference, calmP99, "<=", 1.10)
 		}
 	}
-	failed(calls)
-	if cost := r.moreCPU(shadowOn, shadowOff); cost != nil {
-		row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", cost)
+	compare(engineSide, echoScoring, oneThroughput, ">=", 0.90)
+	compare(engineSide, echoScoring, manyThroughput, ">=", 0.90)
+	compare(engineSide, echoScoring, calmP99, "<=", 1.15)
+	compare(shadowOff, echoDecision, oneThroughput, ">=", 0.85)
+	compare(shadowOff, echoDecision, manyThroughput, ">=", 0.85)
+	compare(shadowOn, shadowOff, oneThroughput, ">=", 0.90)
+	compare(shadowOn, shadowOff, manyThroughput, ">=", 0.90)
+	compare(shadowOn, shadowOff, calmP99, "<=", 1.10)
+	row(shadowOn, fmt.Sprintf("shed at %.0f %% of saturation", 100*busyShare), "<=", 0, "", r.sheds)
+	failing(calls)
+	row("shadow, in executor", "CPU per request at saturation", "<=", 10, "us", r.moreCPU(shadowOn, shadowOff))
+	row("traces, not sampled, in executor", "CPU per request at saturation", "<=", 1, "us", r.moreCPU(tracedOff, shadowOff))
+	if r.knowsCPU() {
+		compare(inGroup, noGroup, fixedCPU, "<=", 1.01)
 	}
-	if cost := r.moreCPU(tracedOff, shadowOff); cost != nil {
-		row("traces, not sampled, in executor", "CPU per request at saturation", "<=", 1, "us", cost)
-	}
-	r.streamRows(compared, row)
-	failed(streams)
-	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
-		measures(r.samples[batchKey], func(s sample) float64 { return s.throughput() * batchRows }))
-
-	for _, n := range closedModes {
-		for _, name := range closedSides[n] {
-			result.add(r, closedKey(name, n))
-		}
-	}
-	for _, name := range slices.Concat(calls, streams) {
-		result.add(r, closedKey(name, manyUnderWay))
-	}
-	result.add(r, closedKey(decideFull, floodFull))
-	for _, name := range slices.Concat(steady, streamed, calls, streams) {
-		result.add(r, calm(name))
-	}
-	result.add(r, busyKey)
-	result.add(r, batchKey)
-	return result
-}
-
-// streamRows are the rows of decisions over streams.
-func (r *run) streamRows(compared func(side, base, measure, op string, target float64, of func(string) key, figure func(sample) float64),
-	row func(what, measure, op string, target float64, unit string, values []float64),
-) {
-	under := func(n int) func(string) key { return func(s string) key { return closedKey(s, n) } }
-	one, many := under(1), under(manyUnderWay)
-	compared(decideOneOff, echoDecision, "p50, 1 under way", "<=", 0.65, one, p50)
-	compared(decideOneOff, echoDecision, "throughput, 1 under way", ">=", 1.5, one, sample.throughput)
+	compare(decideOneOff, echoDecision, oneP50, "<=", 0.65)
+	compare(decideOneOff, echoDecision, oneThroughput, ">=", 1.5)
 	for _, side := range []string{decideOff, decideOneOff} {
-		compared(side, echoDecision, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 3, many, sample.throughput)
-		compared(side, echoDecision, fmt.Sprintf("p99, %d under way", manyUnderWay), "<=", 0.5, many, p99)
-		compared(side, pingPong, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.5, many, sample.throughput)
+		compare(side, echoDecision, manyThroughput, ">=", 3)
+		compare(side, echoDecision, manyP99, "<=", 0.5)
+		compare(side, pingPong, manyThroughput, ">=", 0.5)
 	}
-	tail := fmt.Sprintf("p99 at %.0f %% of saturation", 100*calmShare)
-	compared(decideOn, decideOff, fmt.Sprintf("throughput, %d under way", manyUnderWay), ">=", 0.90, many, sample.throughput)
-	compared(decideOn, decideOff, tail, "<=", 1.10, calm, p99)
-	if cost := r.moreCPU(decideOn, decideOff); cost != nil {
-		row("shadow of Decide, in executor", "CPU per decision at saturation", "<=", 5, "us", cost)
-	}
+	compare(decideOn, decideOff, manyThroughput, ">=", 0.90)
+	compare(decideOn, decideOff, calmP99, "<=", 1.10)
+	row("shadow of Decide, in executor", "CPU per decision at saturation", "<=", 5, "us", r.moreCPU(decideOn, decideOff))
 	for i, times := range floodTimes {
 		if times <= 1 {
 			continue
@@ -154,15 +151,39 @@ func (r *run) streamRows(compared func(side, base, measure, op string, target fl
 		}
 		row(decideFull, fmt.Sprintf("goodput at %.0fx of saturation / its peak", times), ">=", 0.90, "x", kept)
 	}
+	failing(streams)
+	row("ml-engine BatchPredict", fmt.Sprintf("%d rows a call", batchRows), ">=", 2e6, "rows/s",
+		measures(r.samples[batchKey], func(s Sample) float64 { return s.Throughput() * batchRows }))
+
+	var keys []key
+	add := func(of func(string) key, names ...string) {
+		for _, name := range names {
+			keys = append(keys, of(name))
+		}
+	}
+	add(under(1), closedSides[1]...)
+	add(under(manyUnderWay), slices.Concat(closedSides[manyUnderWay], calls, streams)...)
+	add(under(floodFull), decideFull)
+	add(calm, slices.Concat(steady, streamed, calls, streams)...)
+	add(fixed, groupedSides...)
+	for _, k := range append(keys, busyKey, batchKey) {
+		result.Sides = append(result.Sides, r.side(k))
+	}
+	return result
+}
+
+// knowsCPU reports whether the system tells the CPU time of processes.
+func (r *run) knowsCPU() bool {
+	return cpuPerCall(r.samples[closedKey(shadowOff, manyUnderWay)][0]) > 0
 }
 
 // moreCPU is the CPU time per request at saturation that executor takes more with a feature than without, in microseconds;
 // nil where the system does not tell.
 func (r *run) moreCPU(with, without string) []float64 {
-	on, off := r.samples[closedKey(with, manyUnderWay)], r.samples[closedKey(without, manyUnderWay)]
-	if cpuPerCall(on[0]) <= 0 {
+	if !r.knowsCPU() {
 		return nil
 	}
+	on, off := r.samples[closedKey(with, manyUnderWay)], r.samples[closedKey(without, manyUnderWay)]
 	cost := make([]float64, len(on))
 	for i := range on {
 		cost[i] = cpuPerCall(on[i]) - cpuPerCall(off[i])
@@ -170,19 +191,17 @@ func (r *run) moreCPU(with, without string) []float64 {
 	return cost
 }
 
-func (res *Result) add(r *run, k key) {
-	of := func(measure func(sample) float64) Spread { return SpreadOf(measures(r.samples[k], measure)) }
-	s := Side{
-		Name: k.side, Mode: "closed", UnderWay: k.underWay, Throughput: of(sample.throughput),
-		P50US: of(func(s sample) float64 { return s.quantile(50) }), P99US: of(p99), CPUUS: of(cpuPerCall),
-	}
+// side summarizes the samples of a key.
+func (r *run) side(k key) Side {
+	of := func(measure func(Sample) float64) Spread { return SpreadOf(measures(r.samples[k], measure)) }
+	s := Side{Name: k.side, Mode: "closed", UnderWay: k.underWay, Throughput: of(Sample.Throughput), P50US: of(p50), P99US: of(p99), CPUUS: of(cpuPerCall)}
 	for _, one := range r.samples[k] {
 		s.Refused += one.refused
 	}
 	if k.underWay == 0 {
 		s.Mode, s.Rate = "open", s.Throughput.Median
 	}
-	res.Sides = append(res.Sides, s)
+	return s
 }
 
 // reached reports whether the target is reached; NaN never reaches it.
@@ -204,14 +223,13 @@ func (res *Result) Table(w io.Writer) error {
 		if !r.Reached {
 			verdict = "MISSED"
 		}
-		t.Row(r.What, r.Measure, r.Op+" "+figure(r.Target, r.Unit), figure(r.Achieved.Median, r.Unit),
-			figure(r.Low, r.Unit)+".."+figure(r.High, r.Unit), figure(r.Achieved.Min, r.Unit)+".."+figure(r.Achieved.Max, r.Unit), verdict)
+		t.Row(r.What, r.Measure, r.Op+" "+format(r.Target, r.Unit), format(r.Achieved.Median, r.Unit),
+			format(r.Low, r.Unit)+".."+format(r.High, r.Unit), format(r.Achieved.Min, r.Unit)+".."+format(r.Achieved.Max, r.Unit), verdict)
 	}
 	if err := t.Text(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nmedians of %d rounds (closed loops of %.2f s, open ones of %.2f s), in %.0f s, on %d CPUs (%s)\n",
-		res.Rounds, res.ClosedS, res.OpenS, res.DurationS, res.Machine.CPUs, res.Machine.load())
+	_, err := io.WriteString(w, "\n"+res.end(fmt.Sprintf(" (closed loops of %.2f s, open ones of %.2f s)", res.ClosedS, res.OpenS)))
 	return err
 }
 
@@ -231,14 +249,7 @@ func (res *Result) Figures(w io.Writer) error {
 	return t.Text(w)
 }
 
-func (m Machine) load() string {
-	if m.OtherLoad < 0 {
-		return "what else they did is not known"
-	}
-	return fmt.Sprintf("%.0f %% of them busy with other work", 100*m.OtherLoad)
-}
-
-func figure(v float64, unit string) string {
+func format(v float64, unit string) string {
 	switch {
 	case math.IsNaN(v):
 		return "-"

@@ -14,7 +14,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // TestRun measures once, for next to no time, with the real programs: that every row is there and is a number. What the
@@ -54,7 +56,7 @@ func TestRun(t *testing.T) {
 	if err := result.Table(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{engineSide, shadowOff, shadowOn, "executor, engine hangs", "executor, engine dies", "executor, engine answers garbage", decideOff, decideOneOff, "Decide, engine hangs", "Decide, engine dies", "Decide, engine answers garbage", pingPong, "goodput at 5x", "shed at 70 %", "rows/s"} {
+	for _, want := range []string{engineSide, shadowOff, shadowOn, "executor, engine hangs", "executor, engine dies", "executor, engine answers garbage", decideOff, decideOneOff, "Decide, engine hangs", "Decide, engine dies", "Decide, engine answers garbage", pingPong, inGroup + " / no group", "goodput at 5x", "shed at 70 %", "rows/s"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, table.String())
 		}
@@ -96,8 +98,8 @@ func TestRunScale(t *testing.T) {
 // options are of a measurement with the real programs that takes next to no time.
 func options(t *testing.T) Options {
 	t.Helper()
-	opts := Options{Bin: need.Programs(t, "../../../../..", "ml-engine", "executor", "greenlight-lab"), Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond}
-	opts.Self = opts.Bin + "/greenlight-lab"
+	opts := Options{Services: process.Services{Programs: need.Programs(t, "../../../../..", "ml-engine", "executor", "greenlight-lab")}, Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond, Progress: func(int, int) {}}
+	opts.Self = opts.Programs + "/greenlight-lab"
 	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
 	var err error
 	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
@@ -135,7 +137,7 @@ func states(t *testing.T, a *model.Artifact) []traffic.State {
 }
 
 func TestTableSaysWhatWasMissed(t *testing.T) {
-	r := Result{Rounds: 5, Machine: Machine{CPUs: 2, OtherLoad: 0.25}, Rows: []Row{
+	r := Result{Header: Header{Rounds: 5, Machine: rig.Machine{CPUs: 2, OtherLoad: 0.25}}, Rows: []Row{
 		{What: "a / b", Measure: "throughput", Op: ">=", Target: 0.9, Unit: "x", Achieved: Spread{0.95, 0.91, 0.99, 5}, Low: 0.92, High: 0.98, Reached: true},
 		{What: "a / b", Measure: "p99", Op: "<=", Target: 1.1, Unit: "x", Achieved: Spread{1.5, 1.2, 2.25, 5}},
 		{What: "a", Measure: "shed", Op: "<=", Achieved: Spread{Rounds: 5}, Reached: true},

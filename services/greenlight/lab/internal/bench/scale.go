@@ -3,7 +3,9 @@ package bench
 import (
 	"context"
 	"errors"
-	"time"
+
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // sizes at which the curves are measured.
@@ -19,68 +21,48 @@ var (
 
 // scaling is a measurement of curves in progress.
 type scaling struct {
-	opts     Options
-	fleet    *fleet
-	replicas []*side
+	*fleet
+
+	replicas []*process.Process
 	done     int
 }
 
 // step measures all curves of one growing thing at one size, and returns a value for each.
 type step struct {
-	curves  []Curve
+	of      string
 	sizes   []int
 	measure func(ctx context.Context, size, round int) ([]float64, error)
+	curves  []Curve
 }
 
 // RunScale measures how costs grow: with the rows in a batch, the rate of decisions, the calls in flight, the replicas of
 // ml-engine, the symbols of executor, the features and the trees of a model.
 func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
-	if opts.Rounds < 1 || opts.Closed <= 0 || opts.Open <= 0 || len(opts.States) == 0 {
-		return nil, errors.New("bench: rounds, length of the loops and states are required")
-	}
-	began, watch := time.Now(), WatchMachine()
+	watch := rig.WatchMachine()
 	f, err := startFleet(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.stop()) }()
-	s := &scaling{opts: opts, fleet: f}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	s := &scaling{fleet: f}
 	steps := []step{
-		{curves: []Curve{{Of: "rows in a batch", Measure: "CPU of ml-engine per row", Unit: "us"}}, sizes: batchSizes, measure: s.rows},
-		{
-			curves: []Curve{
-				{Of: ofRates, Measure: executorCPU, Unit: "us"},
-				{Of: ofRates, Measure: engineCPU, Unit: "us"},
-				{Of: ofRates, Measure: executorMemory, Unit: "MB"},
-				{Of: ofRates, Measure: engineMemory, Unit: "MB"},
-			}, sizes: rateCounts, measure: s.rates,
-		},
-		{
-			curves: []Curve{
-				{Of: "calls under way", Measure: "decisions, 100 % shadow", Unit: "1/s", More: true},
-				{Of: "calls under way", Measure: "p99 of a decision", Unit: "ms"},
-			}, sizes: callCounts, measure: s.calls,
-		},
-		{
-			curves: []Curve{
-				{Of: "replicas of ml-engine", Measure: "predictions", Unit: "1/s", More: true},
-				{Of: "replicas of ml-engine", Measure: "CPU of all of them per prediction", Unit: "us"},
-			}, sizes: replicaCounts, measure: s.balanced,
-		},
-		{
-			curves: []Curve{
-				{Of: "symbols", Measure: "CPU of executor per quote", Unit: "us"},
-				{Of: "symbols", Measure: "memory of executor", Unit: "MB"},
-			}, sizes: symbolCounts, measure: s.symbols,
-		},
-		{curves: []Curve{{Of: "features of a logistic model", Measure: "time of a score per feature", Unit: "ns"}}, sizes: featureCounts, measure: s.features},
-		{curves: []Curve{{Of: "trees of depth 6", Measure: "time of a score per tree", Unit: "ns"}}, sizes: treeCounts, measure: s.trees},
+		{"rows in a batch", batchSizes, s.rows, []Curve{{Measure: "CPU of ml-engine per row", Unit: "us"}}},
+		{ofRates, rateCounts, s.rates, []Curve{
+			{Measure: executorCPU, Unit: "us"}, {Measure: engineCPU, Unit: "us"}, {Measure: executorMemory, Unit: "MB"}, {Measure: engineMemory, Unit: "MB"},
+		}},
+		{"calls under way", callCounts, s.calls, []Curve{{Measure: "decisions, 100 % shadow", Unit: "1/s", More: true}, {Measure: "p99 of a decision", Unit: "ms"}}},
+		{"replicas of ml-engine", replicaCounts, s.balanced, []Curve{
+			{Measure: "predictions", Unit: "1/s", More: true}, {Measure: "CPU of all of them per prediction", Unit: "us"},
+		}},
+		{"symbols", symbolCounts, s.symbols, []Curve{{Measure: "CPU of executor per quote", Unit: "us"}, {Measure: "memory of executor", Unit: "MB"}}},
+		{"features of a logistic model", featureCounts, s.features, []Curve{{Measure: "time of a score per feature", Unit: "ns"}}},
+		{"trees of depth 6", treeCounts, s.trees, []Curve{{Measure: "time of a score per tree", Unit: "ns"}}},
 	}
 	total := 0
 	for _, st := range steps {
 		total += len(st.sizes) * opts.Rounds
 	}
-	result := &Scale{Schema: ScaleSchema, Rounds: opts.Rounds}
+	result := &Scale{}
 	for _, st := range steps {
 		curves, err := s.run(ctx, st, total)
 		if err != nil {
@@ -89,8 +71,7 @@ func RunScale(ctx context.Context, opts Options) (_ *Scale, err error) {
 		result.Curves = append(result.Curves, curves...)
 	}
 	result.Capacity = result.Capacities()
-	result.Machine = f.machine(watch)
-	result.Time, result.DurationS = began.UTC(), time.Since(began).Seconds()
+	result.Header = newHeader(ScaleSchema, watch, f.Machine(watch), opts.Rounds)
 	return result, nil
 }
 
@@ -109,13 +90,13 @@ func (s *scaling) run(ctx context.Context, st step, total int) ([]Curve, error) 
 			for i, v := range got {
 				values[size][i] = append(values[size][i], v)
 			}
-			if s.done++; s.opts.Progress != nil {
-				s.opts.Progress(s.done, total)
-			}
+			s.done++
+			s.opts.Progress(s.done, total)
 		}
 	}
-	for _, size := range st.sizes {
-		for i := range st.curves {
+	for i := range st.curves {
+		st.curves[i].Of = st.of
+		for _, size := range st.sizes {
 			st.curves[i].Points = append(st.curves[i].Points, Point{Size: size, Value: SpreadOf(values[size][i])})
 		}
 	}

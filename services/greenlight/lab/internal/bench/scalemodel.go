@@ -39,11 +39,7 @@ func (s *scaling) features(_ context.Context, features, _ int) ([]float64, error
 // trees measures the time of a score of a model with n trees.
 func (s *scaling) trees(_ context.Context, count, _ int) ([]float64, error) {
 	rng := rand.New(rand.NewPCG(2, uint64(count)))
-	raw, err := madeUp(rng, count, treeFeatures)
-	if err != nil {
-		return nil, err
-	}
-	e, err := trees.Import("made up", bytes.NewReader(raw))
+	_, e, err := ensemble(rng, count)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +79,15 @@ type decimal float64
 
 func (d decimal) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(d), 'e', -1, 32), nil
+}
+
+// ensemble generates so many trees, and reads what it has generated.
+func ensemble(rng *rand.Rand, count int) (raw []byte, e *trees.Ensemble, err error) {
+	if raw, err = madeUp(rng, count, treeFeatures); err != nil {
+		return nil, nil, err
+	}
+	e, err = trees.Import("made up", bytes.NewReader(raw))
+	return raw, e, err
 }
 
 // madeUp generates full trees in XGBoost's format: node i has the children 2i+1 and 2i+2.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // The names of the curves that [Scale.Capacity] reads.
@@ -18,21 +19,21 @@ const (
 	engineMemory   = "memory of ml-engine"
 )
 
-// minDecisions is the smallest number of decisions per rate: the system counts CPU time in hundredths of a second.
+// minDecisions is the smallest number of decisions per rate.
 const minDecisions = 1000
 
 // rates measures decisions with a shadow at a fixed rate, which need not saturate the machine.
 func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error) {
-	on := s.fleet.sides[shadowOn]
+	on := s.sides[shadowOn]
 	length := max(s.opts.Open, minDecisions*time.Second/time.Duration(rate))
-	before, _ := CPU(s.fleet.engine.PID())
+	before, _ := rig.CPU(s.engine.PID())
 	got, err := on.open(ctx, float64(rate), seed(round, rate), span{length: length})
 	if err != nil {
 		return nil, err
 	}
-	after, _ := CPU(s.fleet.engine.PID())
+	after, _ := rig.CPU(s.engine.PID())
 	executor, _ := on.process.Resident() // 0 if the system reports no CPU times
-	engine, _ := s.fleet.engine.Resident()
+	engine, _ := s.engine.Resident()
 	return []float64{
 		cpuPerCall(got), float64((after - before).Nanoseconds()) / 1e3 / float64(got.all), float64(executor) / 1e6, float64(engine) / 1e6,
 	}, nil

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 const (
@@ -20,13 +22,10 @@ const (
 
 // symbols streams quotes of n symbols, one per minute each, to a new executor.
 func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64, err error) {
-	own := &fleet{opts: s.opts}
-	defer func() {
-		if e := own.stop(); err == nil {
-			err = e
-		}
-	}()
-	p, err := own.startExecutor(ctx, fmt.Sprintf("symbols-%d-%d", symbols, round), s.fleet.engine, "0", "--max-symbols", strconv.Itoa(symbols))
+	own := newFleet(s.opts)
+	own.engine = s.engine
+	defer func() { err = errors.Join(err, own.Close()) }()
+	p, err := own.startExecutor(ctx, fmt.Sprintf("symbols-%d-%d", symbols, round), "--sample-percent", "0", "--max-symbols", strconv.Itoa(symbols))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	for i := range names {
 		names[i] = fmt.Sprintf("SYMBOL-%d", i)
 	}
-	before, _ := CPU(p.PID())
+	before, _ := rig.CPU(p.PID())
 	stream, err := executorv1.NewDecisionServiceClient(c.conn).ObserveQuotes(ctx)
 	if err != nil {
 		return nil, err
@@ -64,8 +63,7 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 	if n := taken.GetAccepted(); n != uint64(minutes*symbols) {
 		return nil, fmt.Errorf("quotes: %d of %d were taken", n, minutes*symbols)
 	}
-	after, _ := CPU(p.PID())
-	own.pastCPU += after
+	after, _ := rig.CPU(p.PID())
 	resident, _ := p.Resident() // 0 if the system does not report it
 	return []float64{float64((after - before).Nanoseconds()) / 1e3 / float64(minutes*symbols), float64(resident) / 1e6}, nil
 }

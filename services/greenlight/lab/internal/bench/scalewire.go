@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // streamsPerConnection keeps a connection below what a server allows on one.
@@ -17,7 +19,7 @@ const streamsPerConnection = 125
 
 // rows measures batches of the size.
 func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
-	b := *s.fleet.batch
+	b := *s.sides[batchSide]
 	b.batch(s.opts.Artifact, s.opts.States, size)
 	got, err := b.closed(ctx, batchCalls, s.span())
 	if err != nil {
@@ -28,22 +30,18 @@ func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
 
 // calls measures decisions with a shadow, n in flight at once, on as many connections as they need.
 func (s *scaling) calls(ctx context.Context, underWay, _ int) (_ []float64, err error) {
-	on := s.fleet.sides[shadowOn]
+	on, own := s.sides[shadowOn], newFleet(s.opts)
+	defer func() { err = errors.Join(err, own.Close()) }()
 	var sides []*side
-	defer func() {
-		for _, c := range sides {
-			_ = c.conn.Close()
-		}
-	}()
 	for range (underWay + streamsPerConnection - 1) / streamsPerConnection {
-		c, err := connect(on.name, on.process)
+		c, err := own.connect(on.name, on.process)
+		if err == nil {
+			err = c.decision(ctx, s.opts.Artifact, s.opts.States, baselineOf, 0)
+		}
 		if err != nil {
 			return nil, err
 		}
 		sides = append(sides, c)
-		if err := c.decision(ctx, s.opts.Artifact, s.opts.States, baselineOf); err != nil {
-			return nil, err
-		}
 	}
 	spread := *on
 	spread.call = func(ctx context.Context, i int) error { return sides[i%len(sides)].call(ctx, i) }
@@ -51,21 +49,21 @@ func (s *scaling) calls(ctx context.Context, underWay, _ int) (_ []float64, err 
 	if err != nil {
 		return nil, err
 	}
-	return []float64{got.throughput(), got.quantile(99) / 1e3}, nil
+	return []float64{got.Throughput(), got.Quantile(99) / 1e3}, nil
 }
 
 // balanced measures predictions that the client distributes round-robin over n replicas.
 func (s *scaling) balanced(ctx context.Context, replicas, _ int) ([]float64, error) {
 	for len(s.replicas) < replicas {
-		p, err := s.fleet.startEngine(ctx, fmt.Sprintf("replica-%d", len(s.replicas)))
+		p, err := s.startEngine(ctx, fmt.Sprintf("replica-%d", len(s.replicas)))
 		if err != nil {
 			return nil, err
 		}
-		s.replicas = append(s.replicas, &side{name: engineSide, process: p})
+		s.replicas = append(s.replicas, p)
 	}
 	var addrs []resolver.Address
 	for _, r := range s.replicas[:replicas] {
-		addrs = append(addrs, resolver.Address{Addr: r.process.Addr("grpc")})
+		addrs = append(addrs, resolver.Address{Addr: r.Addr("grpc")})
 	}
 	names := manual.NewBuilderWithScheme("replicas")
 	names.InitialState(resolver.State{Addresses: addrs})
@@ -75,7 +73,7 @@ func (s *scaling) balanced(ctx context.Context, replicas, _ int) ([]float64, err
 		return nil, err
 	}
 	defer conn.Close()
-	c := &side{name: engineSide, process: s.replicas[0].process, conn: conn}
+	c := &side{name: engineSide, process: s.replicas[0], conn: conn}
 	if err := c.scoring(ctx, s.opts.Artifact, s.opts.States, scoreOf); err != nil {
 		return nil, err
 	}
@@ -85,12 +83,12 @@ func (s *scaling) balanced(ctx context.Context, replicas, _ int) ([]float64, err
 		return nil, err
 	}
 	used := s.replicasCPU(replicas) - before
-	return []float64{got.throughput(), float64(used.Nanoseconds()) / 1e3 / float64(got.all)}, nil
+	return []float64{got.Throughput(), float64(used.Nanoseconds()) / 1e3 / float64(got.all)}, nil
 }
 
 func (s *scaling) replicasCPU(n int) (sum time.Duration) {
 	for _, r := range s.replicas[:n] {
-		cpu, _ := CPU(r.process.PID())
+		cpu, _ := rig.CPU(r.PID())
 		sum += cpu
 	}
 	return sum

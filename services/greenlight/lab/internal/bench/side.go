@@ -2,10 +2,8 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"net"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -14,12 +12,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	live "github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // side is one server as the client sees it: one connection, and a call that checks its answer.
@@ -27,10 +25,9 @@ type side struct {
 	name    string
 	process *process.Process
 	conn    *grpc.ClientConn
-	conns   []net.Conn // of pings
-	call    call
+	call    Call
 	// loop is the closed loop, if it is not one of call.
-	loop func(ctx context.Context, underWay int, s span) (sample, error)
+	loop func(ctx context.Context, underWay int, s span) (Sample, error)
 	// answerSize is the size of an answer in bytes. The two sides of a ratio must have the same.
 	answerSize int
 }
@@ -42,7 +39,10 @@ const (
 	echoDecision = "echo, executor's messages"
 	shadowOff    = "executor, shadow off"
 	shadowOn     = "executor, 100 % shadow"
-	tracedOff    = "executor, traces on, not sampled"   // and shadow off
+	tracedOff    = "executor, traces on, not sampled" // and shadow off
+	batchSide    = "ml-engine, batches"
+	noGroup      = "executor, no group"
+	inGroup      = "executor in a group over NATS"
 	shadowFresh  = "executor, shadow off, just started" // the reference while ml-engine fails, which is just started as well
 
 	// Over streams: one decision in flight on each, or all on one.
@@ -58,24 +58,6 @@ const (
 func scoreOf(s traffic.State) float64    { return s.Score }
 func baselineOf(s traffic.State) float64 { return s.Baseline }
 
-// connect connects the side. The connection is closed with the side.
-func connect(name string, p *process.Process) (*side, error) {
-	conn, err := rpc.Dial(p.Addr("grpc"), nil)
-	if err != nil {
-		return nil, err
-	}
-	return &side{name: name, process: p, conn: conn}, nil
-}
-
-// close closes the connections of pings.
-func (s *side) close() error {
-	var errs []error
-	for _, c := range s.conns {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
 // scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
 func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
 	return calling(ctx, s, states, want, mlenginev1.NewScoringServiceClient(s.conn).Predict, func(st traffic.State) *mlenginev1.PredictRequest {
@@ -85,21 +67,17 @@ func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.
 	})
 }
 
-// decision is scoring for DecisionService.Predict.
-func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
-	return calling(ctx, s, states, want, executorv1.NewDecisionServiceClient(s.conn).Predict, func(st traffic.State) *executorv1.PredictRequest {
-		return st.VectorRequest(a.Schema.Name)
-	})
-}
-
-// deciding is decision over streams: as many as decisions are under way, or one for all.
-func (s *side) deciding(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64, streams int) error {
-	if err := s.decision(ctx, a, states, want); err != nil { // waits until the server answers
+// decision is scoring for DecisionService.Predict, or for decisions over streams, of which there are as many, or as many as
+// decisions are under way.
+func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64, streams int) error {
+	client := executorv1.NewDecisionServiceClient(s.conn)
+	request := func(st traffic.State) *executorv1.PredictRequest { return st.VectorRequest(a.Schema.Name) }
+	err := calling(ctx, s, states, want, client.Predict, request) // waits until the server answers
+	if err != nil || streams == 0 {
 		return err
 	}
-	client := executorv1.NewDecisionServiceClient(s.conn)
 	d := newDecider([]executorv1.DecisionServiceClient{client}, a.Schema.Name, states, want)
-	s.loop = func(ctx context.Context, underWay int, t span) (sample, error) {
+	s.loop = func(ctx context.Context, underWay int, t span) (Sample, error) {
 		n := min(underWay, streams)
 		return d.closed(ctx, n, underWay/n, t)
 	}
@@ -175,8 +153,8 @@ func (s *side) check(got answer, want float64, id string) error {
 }
 
 // closed measures a closed loop.
-func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error) {
-	return s.timed(func() (sample, error) {
+func (s *side) closed(ctx context.Context, underWay int, t span) (Sample, error) {
+	return s.timed(func() (Sample, error) {
 		if s.loop != nil {
 			return s.loop(ctx, underWay, t)
 		}
@@ -186,8 +164,8 @@ func (s *side) closed(ctx context.Context, underWay int, t span) (sample, error)
 
 // open measures an open loop. A call that is refused because the queue is full, as after a pause of this machine, is
 // counted; its latency is that of the refusal.
-func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sample, error) {
-	sleep, done := preciseSleep()
+func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (Sample, error) {
+	sleep, done := rig.PreciseSleep()
 	defer done()
 	var refused atomic.Int64
 	call := func(ctx context.Context, i int) error {
@@ -198,13 +176,13 @@ func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (sam
 		}
 		return err
 	}
-	result, err := s.timed(func() (sample, error) { return openLoop(ctx, rate, seed, t, sleep, call) })
+	result, err := s.timed(func() (Sample, error) { return openLoop(ctx, rate, seed, t, sleep, call) })
 	result.refused = refused.Load()
 	return result, err
 }
 
-func (s *side) timed(measure func() (sample, error)) (sample, error) {
-	before, _ := CPU(s.process.PID())
+func (s *side) timed(measure func() (Sample, error)) (Sample, error) {
+	before, _ := rig.CPU(s.process.PID())
 	result, err := measure()
 	if err != nil {
 		if ended := s.process.Err(); ended != nil {
@@ -212,7 +190,7 @@ func (s *side) timed(measure func() (sample, error)) (sample, error) {
 		}
 		return result, fmt.Errorf("%s: %w", s.name, err)
 	}
-	if after, ok := CPU(s.process.PID()); ok {
+	if after, ok := rig.CPU(s.process.PID()); ok {
 		result.cpu = after - before
 	}
 	return result, nil

@@ -53,7 +53,7 @@ func interval(values []float64) (low, high float64) {
 }
 
 // ratios divides the samples' measure round by round.
-func ratios(samples, base []sample, measure func(sample) float64) []float64 {
+func ratios(samples, base []Sample, measure func(Sample) float64) []float64 {
 	n := min(len(samples), len(base))
 	values := make([]float64, n)
 	for i := range n {
@@ -63,7 +63,7 @@ func ratios(samples, base []sample, measure func(sample) float64) []float64 {
 }
 
 // measures applies the measure to each sample.
-func measures(samples []sample, measure func(sample) float64) []float64 {
+func measures(samples []Sample, measure func(Sample) float64) []float64 {
 	values := make([]float64, len(samples))
 	for i, s := range samples {
 		values[i] = measure(s)
@@ -71,8 +71,8 @@ func measures(samples []sample, measure func(sample) float64) []float64 {
 	return values
 }
 
-func p50(s sample) float64 { return s.quantile(50) }
-func p99(s sample) float64 { return s.quantile(99) }
+func p50(s Sample) float64 { return s.Quantile(50) }
+func p99(s Sample) float64 { return s.Quantile(99) }
 
 // cpuPerCall returns the server's CPU time per call, in microseconds.
-func cpuPerCall(s sample) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(s.all) }
+func cpuPerCall(s Sample) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(s.all) }

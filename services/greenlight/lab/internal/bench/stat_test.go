@@ -55,17 +55,17 @@ func TestSpreadOfWhatIsNoNumber(t *testing.T) {
 }
 
 func TestRatiosAreOfTheSameRound(t *testing.T) {
-	perSecond := func(n ...int64) (s []sample) {
+	perSecond := func(n ...int64) (s []Sample) {
 		for _, calls := range n {
-			s = append(s, sample{calls: calls, took: 2 * time.Second})
+			s = append(s, Sample{calls: calls, took: 2 * time.Second})
 		}
 		return s
 	}
-	got := ratios(perSecond(90, 40), perSecond(100, 80), sample.throughput)
+	got := ratios(perSecond(90, 40), perSecond(100, 80), Sample.Throughput)
 	if !slices.Equal(got, []float64{0.9, 0.5}) {
 		t.Errorf("got %v, want 0.9 and 0.5", got)
 	}
-	if got := perSecond(90)[0].throughput(); got != 45 {
+	if got := perSecond(90)[0].Throughput(); got != 45 {
 		t.Errorf("throughput: got %v, want 45", got)
 	}
 }
@@ -112,29 +112,5 @@ func TestSidesAreMeasuredInTurn(t *testing.T) {
 	stop := errors.New("stop")
 	if err := inTurn(0, 1, []string{"a"}, func(string, int) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v, want %v", err, stop)
-	}
-}
-
-func TestParseStat(t *testing.T) {
-	const line = "4242 (a (b) c) S 1 4242 4242 0 -1 4194560 1 2 3 4 250 125 7 8 20 0 5 0 99 1 2 3"
-	if got, ok := parseStat(line); !ok || got != 3750*time.Millisecond {
-		t.Errorf("got %v, %v; want 3.75s", got, ok)
-	}
-	for _, bad := range []string{"", "1 (x) S 1 2 3", "1 (x) S 1 2 3 4 5 6 7 8 9 10 a b"} {
-		if _, ok := parseStat(bad); ok {
-			t.Errorf("%q was taken", bad)
-		}
-	}
-}
-
-func TestParseBusy(t *testing.T) {
-	const text = "cpu  100 20 30 9999 888 7 8 9 0 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n"
-	if got, ok := parseBusy(text); !ok || got != 1740*time.Millisecond {
-		t.Errorf("got %v, %v; want 1.74s: neither idle nor waiting for a disk is busy", got, ok)
-	}
-	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9 10"} {
-		if _, ok := parseBusy(bad); ok {
-			t.Errorf("%q was taken", bad)
-		}
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -56,42 +56,17 @@ func (d *decider) right(m *executorv1.DecideResponse) bool {
 }
 
 // closed runs a closed loop on n streams with underWay decisions in flight on each: each answer is followed by the next message.
-func (d *decider) closed(ctx context.Context, n, underWay int, s span) (sample, error) {
+func (d *decider) closed(ctx context.Context, n, underWay int, s span) (Sample, error) {
 	begin := time.Now().Add(s.warm)
-	parts := make([]sample, n)
-	err := together(ctx, s, n, func(ctx context.Context, i int) (err error) {
-		parts[i], err = d.loop(ctx, d.clients[i%len(d.clients)], underWay, begin, begin.Add(s.length))
-		return err
+	parts, err := together(ctx, n, s, func(ctx context.Context, i int) (Sample, error) {
+		return d.loop(ctx, d.clients[i%len(d.clients)], underWay, begin, begin.Add(s.length))
 	})
-	sum := sample{took: time.Since(begin), latency: newHistogram()}
-	for _, p := range parts {
-		if err == nil {
-			sum.add(p)
-		}
-	}
-	return sum, err
-}
-
-// together runs n functions until all have ended. The first error ends the others.
-func together(ctx context.Context, s span, n int, fn func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer time.AfterFunc(s.warm+s.length+maxLatency, func() { cancel(errLost) }).Stop()
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() {
-			if err := fn(ctx, i); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	group.Wait()
-	return context.Cause(ctx)
+	return merged(begin, parts), err
 }
 
 // loop is the closed loop of one stream. Its sample has no duration.
-func (d *decider) loop(ctx context.Context, client executorv1.DecisionServiceClient, underWay int, begin, end time.Time) (sample, error) {
-	result := sample{latency: newHistogram()}
+func (d *decider) loop(ctx context.Context, client executorv1.DecisionServiceClient, underWay int, begin, end time.Time) (Sample, error) {
+	result := Sample{Latency: newHistogram()}
 	stream, err := client.Decide(ctx)
 	if err != nil {
 		return result, err
@@ -121,7 +96,7 @@ func (d *decider) loop(ctx context.Context, client executorv1.DecisionServiceCli
 		result.all++
 		if asked := since[placeOf(m)]; !asked.Before(begin) {
 			result.calls++
-			record(result.latency, now.Sub(asked))
+			record(result.Latency, now.Sub(asked))
 		}
 		if now.Before(end) || result.calls == 0 {
 			err = send(placeOf(m), now)
@@ -143,12 +118,26 @@ func ending(stream executorv1.DecisionService_DecideClient) error {
 
 // Flood counts the decisions of an open loop over streams by result.
 type Flood struct {
-	// Due is the number of decisions that were due. NotSent of them were older than [GoodWithin] before a place was free.
-	Due, NotSent int64
-	// Good were answered correctly within [GoodWithin] of the time at which they were due. Late were correct but later, or had
-	// expired. Wrong had another answer than expected. Refused were refused by a limit, and Failed had another error.
-	Good, Late, Wrong, Failed, Refused int64
-	Took                               time.Duration
+	// Due is the number of decisions that were due. Good of them were answered correctly within [GoodWithin] of that time, Late
+	// were correct but later, or had expired.
+	Due  int64 `json:"-"`
+	Good int64 `json:"-"`
+	Late int64 `json:"late"`
+	// Refused were refused at once by a limit, on the streams of the connection or on the calls of the server. Wrong had another
+	// answer than expected, Failed another error.
+	Refused int64 `json:"refused"`
+	Wrong   int64 `json:"wrong"`
+	Failed  int64 `json:"failed"`
+	// NotSent were due more than [GoodWithin] ago before a place on their stream was free.
+	NotSent int64         `json:"not_sent,omitempty"`
+	Took    time.Duration `json:"-"`
+}
+
+// Add adds what another client has had in the same time.
+func (f *Flood) Add(o Flood) {
+	f.Due, f.NotSent = f.Due+o.Due, f.NotSent+o.NotSent
+	f.Good, f.Late, f.Wrong = f.Good+o.Good, f.Late+o.Late, f.Wrong+o.Wrong
+	f.Failed, f.Refused = f.Failed+o.Failed, f.Refused+o.Refused
 }
 
 // PerSecond is the goodput.
@@ -165,24 +154,21 @@ func FloodStreams(ctx context.Context, clients []executorv1.DecisionServiceClien
 }
 
 func (d *decider) flood(ctx context.Context, rate float64, seed uint64, length time.Duration) (Flood, error) {
-	flows := make([]*flow, len(d.clients))
-	begin := time.Now()
-	err := together(ctx, span{length: length}, len(flows), func(ctx context.Context, i int) error {
-		flows[i] = &flow{
+	begin, n := time.Now(), len(d.clients)
+	parts, err := together(ctx, n, span{length: length}, func(ctx context.Context, i int) (Flood, error) {
+		f := &flow{
 			decider: d, begin: begin, length: length,
-			times: arrivals{rng: rand.New(rand.NewPCG(seed, uint64(i))), rate: rate / float64(len(flows))},
-			free:  make(chan int, MaxUnanswered),
+			times: arrivals{rng: rand.New(rand.NewPCG(seed, uint64(i))), rate: rate / float64(n)}, free: make(chan int, MaxUnanswered),
 		}
 		for place := range MaxUnanswered {
-			flows[i].free <- place
+			f.free <- place
 		}
-		return flows[i].run(ctx, d.clients[i])
+		err := f.run(ctx, d.clients[i])
+		return f.Flood, err
 	})
 	sum := Flood{Took: length}
-	for _, f := range flows {
-		sum.Due, sum.NotSent = sum.Due+f.Due, sum.NotSent+f.NotSent
-		sum.Good, sum.Late, sum.Wrong = sum.Good+f.Good, sum.Late+f.Late, sum.Wrong+f.Wrong
-		sum.Failed, sum.Refused = sum.Failed+f.Failed, sum.Refused+f.Refused
+	for _, f := range parts {
+		sum.Add(f)
 	}
 	return sum, err
 }
@@ -204,25 +190,14 @@ type flow struct {
 }
 
 func (f *flow) run(ctx context.Context, client executorv1.DecisionServiceClient) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
 	stream, err := client.Decide(ctx)
 	if err != nil {
 		return err
 	}
-	received := make(chan error, 1)
-	go func() {
-		defer cancel() // the sender need not go on
-		received <- f.receive(stream)
-	}()
-	sent := f.send(ctx, stream)
-	if sent != nil {
-		cancel()
-	}
-	if err := <-received; err != nil {
-		return err
-	}
-	return sent
+	group.Go(func() error { return f.receive(stream) })
+	group.Go(func() error { return f.send(ctx, stream) })
+	return group.Wait()
 }
 
 // send sends what is due until the length is over, and closes its side of the stream.

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,10 +10,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/pkg/trees"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // TreesSchema names the kind of the JSON.
@@ -41,11 +41,7 @@ type TreesOptions struct {
 // Trees compares the CPU time of a score with XGBoost's, in one process and one thread each. Other work on the machine
 // takes the processor from both, and counts for neither.
 type Trees struct {
-	Schema    string    `json:"schema"`
-	Time      time.Time `json:"time"`
-	DurationS float64   `json:"duration_s"`
-	Machine   Machine   `json:"machine"`
-	Rounds    int       `json:"rounds"`
+	Header
 	// XGBoost is the version that was measured; "" if there is none, and Missing says what was tried.
 	XGBoost string       `json:"xgboost,omitempty"`
 	Missing string       `json:"xgboost_missing,omitempty"`
@@ -68,7 +64,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if opts.Rounds < 1 || opts.Slice <= 0 {
 		return nil, errors.New("bench: rounds and length of the slices are required")
 	}
-	watch := WatchMachine()
+	watch := rig.WatchMachine()
 	var ensembles []*trees.Ensemble
 	rng := rand.New(rand.NewPCG(3, 0))
 	var x []float64
@@ -85,11 +81,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	}
 	sizes := []int{300, 1000}
 	for _, size := range sizes {
-		raw, err := madeUp(rng, size, treeFeatures)
-		if err != nil {
-			return nil, err
-		}
-		e, err := trees.Import("made up", bytes.NewReader(raw))
+		raw, e, err := ensemble(rng, size)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +91,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 		}
 		ensembles, files = append(ensembles, e), append(files, path)
 	}
-	t := &Trees{Schema: TreesSchema, Time: watch.start.UTC(), Rounds: opts.Rounds}
+	t := &Trees{}
 	scores := make([]float64, len(x)/treeFeatures)
 	other, err := startXGBoost(ctx, opts, files)
 	switch {
@@ -136,9 +128,8 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 					ns /= float64(sizes[i])
 					theirs, ratio = append(theirs, ns), append(ratio, mine/ns)
 				}
-				if done++; opts.Progress != nil {
-					opts.Progress(done, total)
-				}
+				done++
+				opts.Progress(done, total)
 			}
 			block.Ours = SpreadOf(ours)
 			if len(ratio) > 0 {
@@ -152,7 +143,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if other != nil {
 		pids = append(pids, other.process.Process.Pid)
 	}
-	t.Machine, t.DurationS = watch.Machine(0, pids...), time.Since(watch.start).Seconds()
+	t.Header = newHeader(TreesSchema, watch, watch.Machine(pids...), opts.Rounds)
 	return t, nil
 }
 
@@ -178,7 +169,7 @@ func timeBlocks(e *trees.Ensemble, scores, x []float64, rows int, slice time.Dur
 
 // ownTime is the CPU time of this process, or the time of day where the system does not tell.
 func ownTime() time.Duration {
-	if cpu, ok := CPU(os.Getpid()); ok {
+	if cpu, ok := rig.CPU(os.Getpid()); ok {
 		return cpu
 	}
 	return time.Duration(time.Now().UnixNano())
@@ -186,29 +177,26 @@ func ownTime() time.Duration {
 
 // Table writes the comparison for people.
 func (t *Trees) Table(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(tw, "trees\trows\tns per row and tree\tXGBoost\tours / XGBoost\tspread\ttarget\t")
+	out := table.New(">trees", ">rows", ">ns per row and tree", ">XGBoost", ">ours / XGBoost", ">spread", "target")
 	for _, b := range t.Blocks {
-		_, _ = fmt.Fprintf(tw, "%d\t%d\t%s\t", b.Trees, b.Rows, threeDigits(b.Ours.Median))
-		if b.Ratio == nil {
-			_, _ = fmt.Fprint(tw, "-\t-\t-\t-\t\n")
-			continue
+		cells := []any{b.Trees, b.Rows, threeDigits(b.Ours.Median), "-", "-", "-", "-"}
+		if b.Ratio != nil {
+			verdict := "reached"
+			if !reached("<=", b.Ratio.Median, 1) {
+				verdict = "MISSED"
+			}
+			cells = append(cells[:3], threeDigits(b.XGBoost.Median), fmt.Sprintf("%.2fx", b.Ratio.Median),
+				fmt.Sprintf("%.2fx..%.2fx", b.Ratio.Min, b.Ratio.Max), "<= 1.00x "+verdict)
 		}
-		verdict := "reached"
-		if !reached("<=", b.Ratio.Median, 1) {
-			verdict = "MISSED"
-		}
-		_, _ = fmt.Fprintf(tw, "%s\t%.2fx\t%.2fx..%.2fx\t<= 1.00x %s\t\n",
-			threeDigits(b.XGBoost.Median), b.Ratio.Median, b.Ratio.Min, b.Ratio.Max, verdict)
+		out.Row(cells...)
 	}
-	if err := tw.Flush(); err != nil {
+	if err := out.Text(w); err != nil {
 		return err
 	}
 	with := "XGBoost " + t.XGBoost
 	if t.XGBoost == "" {
 		with = fmt.Sprintf("XGBoost was not measured: %s.\nXGBoost 1.7.4 took %d ns per row and tree at 1,024 rows on another machine (cited, not measured here)", t.Missing, citedNS)
 	}
-	_, err := fmt.Fprintf(w, "\n%s\none thread, %d features, trees of depth %d; medians of %d rounds, in %.0f s, on %d CPUs (%s)\n",
-		with, treeFeatures, treeDepth, t.Rounds, t.DurationS, t.Machine.CPUs, t.Machine.load())
+	_, err := fmt.Fprintf(w, "\n%s\none thread, %d features, trees of depth %d; %s", with, treeFeatures, treeDepth, t.end(""))
 	return err
 }

@@ -10,7 +10,7 @@ import (
 
 func treesOptions(t *testing.T, python string) TreesOptions {
 	t.Helper()
-	return TreesOptions{Dir: t.TempDir(), Python: python, Rounds: 2, Slice: time.Nanosecond}
+	return TreesOptions{Dir: t.TempDir(), Python: python, Rounds: 2, Slice: time.Nanosecond, Progress: func(int, int) {}}
 }
 
 // fakePython writes a program that stands for an interpreter with XGBoost. It answers questions with the line.

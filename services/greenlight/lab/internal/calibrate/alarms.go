@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Options configures the measurements.
@@ -130,22 +128,6 @@ func count(b bool) int {
 
 // trials runs them on all cores. Each has its own random source, so the result does not depend on their order.
 func trials(ctx context.Context, o Options, run func(trial int, rng *rand.Rand) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	done := atomic.Int64{}
-	for i := range o.Trials {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if err := run(i, rand.New(rand.NewPCG(o.Seed, uint64(i)))); err != nil {
-				return err
-			}
-			if n := int(done.Add(1)); n%20 == 0 || n == o.Trials {
-				o.Progress(n, o.Trials)
-			}
-			return ctx.Err()
-		})
-	}
-	return group.Wait()
+	all := rig.Trials{N: o.Trials, AtOnce: runtime.GOMAXPROCS(0), Progress: o.Progress, Every: 20}
+	return all.Run(ctx, func(i int) error { return run(i, rand.New(rand.NewPCG(o.Seed, uint64(i)))) })
 }

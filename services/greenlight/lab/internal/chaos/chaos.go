@@ -17,26 +17,28 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Options configures [Run].
 type Options struct {
-	// Stage has the services. Its artifact is the first of Models, which are all in its registry folder.
+	// Stage has the services and the folder. Its artifact is the first of Models, which are all in its registry folder.
 	Stage  faults.StageOptions
 	Models []*model.Artifact
 	States []State
 	Seed   uint64
 	// Duration is the length of the run, at least MinDuration.
 	Duration time.Duration
-	// Progress, which may be nil, is called with the seconds that have passed.
+	// Progress is called with the seconds that have passed.
 	Progress func(done, total int)
 }
 
@@ -60,10 +62,8 @@ type run struct {
 	book   *book
 	steady *faults.Executor
 	second *second
-	engine mlenginev1.ModelRegistryServiceClient
-	info   mlenginev1.ScoringServiceClient
+	engine fleet.Engine
 	start  time.Time
-	errs   chan error
 
 	mu     sync.Mutex
 	counts map[string]int // events by result
@@ -76,30 +76,32 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if opts.Duration < MinDuration || len(opts.Models) < 2 || len(opts.States) == 0 {
 		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
 	}
-	watch := bench.WatchMachine()
-	r := &run{opts: opts, book: &book{of: map[string]*Calls{}}, counts: map[string]int{}, errs: make(chan error, 8)}
+	watch := rig.WatchMachine()
+	r := &run{opts: opts, book: &book{of: map[string]*Calls{}}, counts: map[string]int{}}
+	for _, s := range opts.States {
+		opts.Stage.States = append(opts.Stage.States, s.State)
+	}
 	if r.stage, err = faults.NewStage(ctx, opts.Stage); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.stage.Close()) }()
-	if r.steady, err = r.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: "steady", Percent: 100, Gated: true}); err != nil {
+	if r.steady, err = r.stage.NewExecutor(ctx, faults.ExecutorOptions{Name: "steady", Percent: 100, Gated: true}); err != nil {
 		return nil, err
 	}
-	if r.second, err = newSecond(ctx, r); err != nil {
+	r.second = &second{run: r}
+	if err := r.second.begin(ctx); err != nil {
 		return nil, err
 	}
-	conn, err := rpc.Dial(r.stage.Engine.Addr(), nil)
+	conn, err := r.stage.Dial(r.stage.Engine.Process)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	r.engine, r.info = mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewScoringServiceClient(conn)
-	feed, err := newFeed(opts.Stage.Artifact.Baseline, r.book, &r.second.now, opts.Seed)
-	if err != nil {
-		return nil, err
+	r.engine = fleet.NewEngine(r.stage.Engine.Addr("grpc"), conn)
+	feed, err := newFeed(opts.Stage.Artifact.Baseline, r.book, r.second, opts.Seed)
+	if err == nil {
+		err = feed.prepare(ctx, r.second.now.Load())
 	}
-	feed.draining = &r.second.draining
-	if err := feed.prepare(ctx, r.second.now.Load()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := r.steady.AwaitShadow(ctx); err != nil {
@@ -115,10 +117,10 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 // happen runs the load and the events until the time is up.
 func (r *run) happen(ctx context.Context, f *feed) error {
 	events := Schedule(r.opts.Seed, r.opts.Duration)
-	loaded, stop := context.WithTimeout(ctx, r.opts.Duration)
+	timed, stop := context.WithTimeout(ctx, r.opts.Duration)
 	defer stop()
+	group, loaded := errgroup.WithContext(timed)
 	t := &callers{states: r.opts.States, baseline: r.opts.Stage.Artifact.Baseline.Digest(), book: r.book}
-	var group sync.WaitGroup
 	for _, l := range []struct {
 		rate float64
 		fn   func(context.Context, int)
@@ -131,31 +133,30 @@ func (r *run) happen(ctx context.Context, f *feed) error {
 		{streamRate, stream(r.book, r.steady, f.all)},
 		{1, r.sample},
 	} {
-		group.Go(func() { every(loaded, l.rate, l.fn) })
+		group.Go(func() error {
+			every(loaded, l.rate, l.fn)
+			return nil
+		})
 	}
 	for kind, do := range map[Kind]func(context.Context, Event) error{
 		Fault: r.fault, Swap: r.swap, Canary: r.canary, Restart: r.second.restart,
 	} {
-		group.Go(func() {
+		group.Go(func() error {
 			for _, e := range of(events, kind) {
 				if !traffic.Pause(loaded, time.Until(r.start.Add(e.At))) {
-					return
+					break
 				}
 				if err := do(loaded, e); err != nil && loaded.Err() == nil {
-					r.errs <- fmt.Errorf("%s %s at %v: %w", e.Kind, e.What, e.At, err)
-					stop()
-					return
+					return fmt.Errorf("%s %s at %v: %w", e.Kind, e.What, e.At, err)
 				}
 			}
+			return nil
 		})
 	}
-	group.Wait()
-	select {
-	case err := <-r.errs:
+	if err := group.Wait(); err != nil {
 		return err
-	default:
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // happened counts the result of an event.
@@ -167,9 +168,7 @@ func (r *run) happened(what string) {
 
 // sample records the resources of the steady executor and the state of its breaker.
 func (r *run) sample(ctx context.Context, i int) {
-	if r.opts.Progress != nil {
-		r.opts.Progress(min(i, int(r.opts.Duration.Seconds())), int(r.opts.Duration.Seconds()))
-	}
+	r.opts.Progress(min(i, int(r.opts.Duration.Seconds())), int(r.opts.Duration.Seconds()))
 	held, err := r.steady.Resources(ctx)
 	if err != nil {
 		r.book.lost("metrics", err)
@@ -207,13 +206,13 @@ const swapTimeout = 2 * time.Second
 func (r *run) swap(ctx context.Context, _ Event) error {
 	ctx, cancel := context.WithTimeout(ctx, swapTimeout)
 	defer cancel()
-	info, err := r.info.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
+	info, err := r.engine.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err == nil {
 		next := r.opts.Models[0]
 		if info.GetDigest() == next.Digest() {
 			next = r.opts.Models[1]
 		}
-		_, err = r.engine.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: next.Manifest.Name + "/" + next.Manifest.Version})
+		_, err = r.engine.Models.ActivateModel(ctx, &mlenginev1.ActivateModelRequest{Model: next.Manifest.Name + "/" + next.Manifest.Version})
 	}
 	if err != nil {
 		r.happened("swap, ml-engine away")
@@ -225,7 +224,8 @@ func (r *run) swap(ctx context.Context, _ Event) error {
 
 // second is the executor that is drained and restarted, at the same addresses and with the same state folder.
 type second struct {
-	run      *run
+	run *run
+	// now is the current or last executor. draining reports whether it is stopping, or the next one is starting.
 	now      atomic.Pointer[faults.Executor]
 	draining atomic.Bool
 	at       process.Listen
@@ -236,16 +236,10 @@ type second struct {
 // life has the counters of one process.
 type life struct{ requests, inFlight uint64 }
 
-func newSecond(ctx context.Context, r *run) (*second, error) {
-	s := &second{run: r}
-	err := s.begin(ctx)
-	return s, err
-}
-
 func (s *second) begin(ctx context.Context) error {
 	s.lives++
 	dir := s.run.opts.Stage.Dir
-	e, err := s.run.stage.StartExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Listen: s.at, Percent: 100, More: []string{
+	e, err := s.run.stage.NewExecutor(ctx, faults.ExecutorOptions{Name: fmt.Sprintf("restarted-%d", s.lives), Listen: s.at, Percent: 100, More: []string{
 		"--state-dir", dir + "/state", "--feature-log", dir + "/feature-log",
 		"--feature-log-interval", "5s",
 	}})
@@ -271,7 +265,7 @@ func (s *second) restart(ctx context.Context, _ Event) error {
 // end drains the executor and records its counters.
 func (s *second) end() error {
 	e := s.now.Load()
-	if err := s.run.stage.StopExecutor(e); err != nil {
+	if err := e.End(); err != nil {
 		return err
 	}
 	l, err := lastWords(fmt.Sprintf("%s/restarted-%d/executor.log", s.run.opts.Stage.Dir, s.lives))

@@ -3,7 +3,8 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"iter"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,18 +34,15 @@ type feed struct {
 	schema   *feature.Schema // of the baseline's inputs
 	baseline *model.Baseline
 	book     *book
-	// executor is the current or last executor.
-	executor *atomic.Pointer[faults.Executor]
-	// draining reports whether it is stopping, or the next one is starting.
-	draining *atomic.Bool
+	second   *second
 }
 
-func newFeed(b *model.Baseline, books *book, executor *atomic.Pointer[faults.Executor], seed uint64) (*feed, error) {
+func newFeed(b *model.Baseline, books *book, second *second, seed uint64) (*feed, error) {
 	sim, err := market.Simulate(market.SimulateOptions{Seed: seed, Days: readyDays + chaosDays, Symbol: "CHAOS-PERP"})
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{symbol: "CHAOS-PERP", baseline: b, book: books, executor: executor}
+	f := &feed{symbol: "CHAOS-PERP", baseline: b, book: books, second: second}
 	minute := int64(0)
 	for q := range sim.Quotes() {
 		if m := q.Time / market.MinuteMS; m != minute {
@@ -62,16 +60,29 @@ func quoteProto(q market.Quote) *executorv1.Quote {
 	return &executorv1.Quote{Time: timestamppb.New(time.UnixMilli(q.Time)), Bid: q.Bid, Ask: q.Ask}
 }
 
-// prepare streams the first days to the executor and the mirror.
-func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
+// observe streams batches of quotes to an executor.
+func observe(ctx context.Context, e *faults.Executor, symbol string, batches iter.Seq[[]market.Quote]) (*executorv1.ObserveQuotesResponse, error) {
 	stream, err := e.Decisions.ObserveQuotes(ctx, grpc.WaitForReady(true))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n := readyDays * 24 * 60
-	batch := &executorv1.ObserveQuotesRequest{Symbol: f.symbol}
+	for batch := range batches {
+		req := &executorv1.ObserveQuotesRequest{Symbol: symbol}
+		for _, q := range batch {
+			req.Quotes = append(req.Quotes, quoteProto(q))
+		}
+		if err := stream.Send(req); err != nil {
+			break // CloseAndRecv has the reason
+		}
+	}
+	return stream.CloseAndRecv()
+}
+
+// prepare streams the first days to the executor and the mirror.
+func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
+	f.next = readyDays * 24 * 60
 	taken := uint64(0)
-	for i, q := range f.all[:n] {
+	for _, q := range f.all[:f.next] {
 		note, err := f.mirror.Observe(f.symbol, q)
 		if err != nil {
 			return err
@@ -79,15 +90,8 @@ func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
 		if note.Taken() {
 			taken++
 		}
-		if batch.Quotes = append(batch.GetQuotes(), quoteProto(q)); len(batch.GetQuotes()) == 500 || i == n-1 {
-			if err := stream.Send(batch); err != nil {
-				return err
-			}
-			batch.Quotes = nil
-		}
 	}
-	f.next = n
-	resp, err := stream.CloseAndRecv()
+	resp, err := observe(ctx, e, f.symbol, slices.Chunk(f.all[:f.next], 500))
 	if err != nil {
 		return fmt.Errorf("ObserveQuotes: %w", err)
 	}
@@ -105,14 +109,14 @@ func (f *feed) decide(ctx context.Context, _ int) {
 		return // the market is over
 	}
 	q := f.all[f.next]
-	e, draining := f.executor.Load(), f.draining.Load()
+	e, draining := f.second.now.Load(), f.second.draining.Load()
 	kind, decide := quotes, e.Predict
 	if f.next%2 == 1 {
 		kind, decide = decideQuotes, e.Streams.Decide
 	}
 	resp, err := decide(ctx, &executorv1.PredictRequest{Symbol: f.symbol, Quote: quoteProto(q)})
 	switch {
-	case (draining || f.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
+	case (draining || f.second.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
 		f.book.add(kind, func(c *Calls) { c.Refused++ })
 		return // it is being drained: the next one gets the same quote
 	case err != nil:
@@ -142,23 +146,12 @@ func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Contex
 		if next+batch > len(all) {
 			return
 		}
-		s, err := e.Decisions.ObserveQuotes(ctx)
-		if err != nil {
-			b.lost(streams, err)
-			return
-		}
-		req := &executorv1.ObserveQuotesRequest{Symbol: "STREAM-PERP"}
-		for _, q := range all[next : next+batch] {
-			req.Quotes = append(req.GetQuotes(), quoteProto(q))
-		}
+		sent := all[next : next+batch]
 		next += batch
-		if err = s.Send(req); err == nil {
-			err = s.Send(&executorv1.ObserveQuotesRequest{Symbol: "STREAM-PERP", Quotes: req.GetQuotes()[:10]}) // seen already
-		}
-		resp, closed := s.CloseAndRecv()
+		resp, err := observe(ctx, e, "STREAM-PERP", slices.Values([][]market.Quote{sent, sent[:10]})) // seen already
 		switch {
-		case err != nil || closed != nil:
-			b.lost(streams, fmt.Errorf("%w, %w", err, closed))
+		case err != nil:
+			b.lost(streams, err)
 		case resp.GetAccepted() != batch || resp.GetIgnored() != 10:
 			b.wrong(streams, "%d quotes accepted, %d ignored: want %d and 10", resp.GetAccepted(), resp.GetIgnored(), batch)
 		default:

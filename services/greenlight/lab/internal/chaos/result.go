@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/table"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Schema names the kind of the JSON.
@@ -19,12 +19,12 @@ const Schema = "greenlight/chaos/v1"
 
 // Result is the result of a run.
 type Result struct {
-	Schema    string        `json:"schema"`
-	Time      time.Time     `json:"time"`
-	DurationS float64       `json:"duration_s"`
-	Seed      uint64        `json:"seed"`
-	Git       string        `json:"git"`
-	Machine   bench.Machine `json:"machine"`
+	Schema    string      `json:"schema"`
+	Time      time.Time   `json:"time"`
+	DurationS float64     `json:"duration_s"`
+	Seed      uint64      `json:"seed"`
+	Git       string      `json:"git"`
+	Machine   rig.Machine `json:"machine"`
 	// Schedule is the number of planned events, Events the number that happened.
 	Schedule []Event        `json:"schedule"`
 	Events   map[string]int `json:"events"`
@@ -48,7 +48,7 @@ type Result struct {
 }
 
 // result returns the result. Call it after the quiet time.
-func (r *run) result(ctx context.Context, watch bench.Watch) (*Result, error) {
+func (r *run) result(ctx context.Context, watch rig.Watch) (*Result, error) {
 	res := &Result{
 		Schema: Schema, Time: r.start.UTC(), DurationS: time.Since(r.start).Seconds(), Seed: r.opts.Seed,
 		Machine: r.stage.Machine(watch), Schedule: Schedule(r.opts.Seed, r.opts.Duration), Events: r.counts, Calls: r.book.of,
@@ -107,13 +107,8 @@ func distance(requests, answered, lost uint64) int64 {
 const slackRSS = 1.10
 
 // Missed lists the missed targets.
-func (res *Result) Missed() []string {
-	var missed []string
-	add := func(bad bool, format string, args ...any) {
-		if bad {
-			missed = append(missed, fmt.Sprintf(format, args...))
-		}
-	}
+func (res *Result) Missed() (missed faults.Misses) {
+	add := missed.Add
 	for _, kind := range slices.Sorted(maps.Keys(res.Calls)) {
 		t := res.Calls[kind]
 		add(t.Wrong > 0, "%s: %d wrong", kind, t.Wrong)

@@ -3,51 +3,27 @@ package command
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
-
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"github.com/greenlight-ml/greenlight/pkg/feature"
-	"github.com/greenlight-ml/greenlight/pkg/market"
-	"github.com/greenlight-ml/greenlight/pkg/model"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// benchFlags are the common flags of the measurements.
-type benchFlags struct {
-	work flags.Work
-	json string
-}
-
-func (f *benchFlags) declare(fs *pflag.FlagSet) {
-	fs.StringVar(&f.json, "json", "", "file that gets the result as JSON")
-	f.work.Declare(fs, "var/bench")
-}
-
-// prepare fills in what every measurement needs.
-func (f *benchFlags) prepare(ctx context.Context, c console.Console, opts bench.Options) (bench.Options, error) {
-	dir, err := f.work.Folder(time.Now())
+// benchOptions completes the options of a measurement.
+func (m *measurement) benchOptions(ctx context.Context, c console.Console, opts *bench.Options) error {
+	p, states, err := m.inputs(ctx)
 	if err != nil {
-		return opts, err
+		return err
 	}
-	opts.Dir, opts.Bin, opts.Models = dir, f.work.Programs, filepath.Join(dir, "models")
-	if opts.Self, err = os.Executable(); err != nil {
-		return opts, err
-	}
-	opts.Artifact, opts.States, err = benchStates(ctx, opts.Models)
-	opts.Progress = c.Progress("measuring")
-	return opts, err
+	opts.Services, opts.Dir, opts.States, opts.Progress = p.Services, p.dir, states, c.Progress("measuring")
+	opts.Self, err = os.Executable()
+	return err
 }
 
 func benchCommand(c console.Console) *cobra.Command {
-	var f benchFlags
+	var m measurement
 	var quick bool
 	var profiles string
 	cmd := &cobra.Command{
@@ -55,7 +31,8 @@ func benchCommand(c console.Console) *cobra.Command {
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
 its shadow, and with an ml-engine that hangs, is dead or answers garbage, against the executor without: throughput in closed loops of 1 and 16 calls
 under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Decisions over streams are measured
-against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. Client and
+against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. An executor in a group
+over three NATS servers is compared with one that is in none, by its CPU time at 1,000 decisions per second. Client and
 servers share the cores of this machine, so every ratio is of the whole machine. It takes about fifteen minutes, with
 --quick about three.
 
@@ -66,8 +43,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 			if quick {
 				opts = bench.QuickOptions()
 			}
-			opts, err := f.prepare(cmd.Context(), c, opts)
-			if err != nil {
+			if err := m.benchOptions(cmd.Context(), c, &opts); err != nil {
 				return err
 			}
 			opts.Profiles = profiles
@@ -79,22 +55,19 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 				return err
 			}
 			c.Say("")
-			if err := result.Table(c.Out); err != nil {
-				return err
-			}
-			return writeResult(c, f.json, result)
+			return report(c, m.json, result)
 		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
 	fs.BoolVar(&quick, "quick", false, "about three minutes, for a first look: shorter segments, fewer rounds")
-	f.declare(fs)
+	m.declare(fs, "var/bench")
 	cmd.AddCommand(echoCommand(), treesCommand(c))
 	return cmd
 }
 
 func treesCommand(c console.Console) *cobra.Command {
-	var f benchFlags
+	var m measurement
 	opts := bench.TreesOptions{Slice: 300 * time.Millisecond}
 	cmd := &cobra.Command{
 		Use: "trees", Short: "Measure the time of a score by trees against XGBoost",
@@ -108,7 +81,7 @@ A missed target is a result and exits 0.`,
 			if opts.Rounds < 1 {
 				return console.Usagef("--rounds %d: want at least 1", opts.Rounds)
 			}
-			if opts.Dir, err = f.work.Folder(time.Now()); err != nil {
+			if opts.Dir, err = m.work.Folder(time.Now()); err != nil {
 				return err
 			}
 			opts.Progress, opts.Stderr = c.Progress("measuring"), c.Err
@@ -116,52 +89,14 @@ A missed target is a result and exits 0.`,
 			if err != nil {
 				return err
 			}
-			if err := result.Table(c.Out); err != nil {
-				return err
-			}
-			return writeResult(c, f.json, result)
+			return report(c, m.json, result)
 		},
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&opts.Rounds, "rounds", 9, "how often everything is measured")
 	fs.StringVar(&opts.Python, "python", "", "Python interpreter that has XGBoost; python3 or /usr/bin/python3 when it is not given")
-	f.declare(fs)
+	m.declare(fs, "var/bench")
 	return cmd
-}
-
-// benchStates trains a model on a short simulated market, registers it, and returns the states to send. The values do not
-// affect the cost of a score.
-func benchStates(ctx context.Context, models string) (*model.Artifact, []traffic.State, error) {
-	const schema = feature.DefaultSchema // it has the inputs of the baseline, so that one vector serves both services
-	data, err := experiment.Simulate(market.SimulateOptions{Seed: flags.DefaultSeed, Days: 42})
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := experiment.Run(ctx, data, experiment.Options{Versions: map[string]string{schema: flags.DefaultModel}})
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err := s.Artifact(s.Candidates[0], console.Revision())
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := model.OpenRegistry(models).Add(a); err != nil {
-		return nil, nil, err
-	}
-	states, err := traffic.States(s.Frame, data.Symbol, s.HeldOut(), a, data.Source())
-	return a, traffic.Varied(states, 4096), err
-}
-
-// writeResult writes a result as JSON, unless path is empty.
-func writeResult(c console.Console, path string, result any) error {
-	if path == "" {
-		return nil
-	}
-	if err := writeJSON(path, result); err != nil {
-		return err
-	}
-	c.Say("written to %s", path)
-	return nil
 }
 
 // echoCommand runs the reference side of the ratios. Only bench uses it.

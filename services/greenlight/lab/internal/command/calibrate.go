@@ -106,15 +106,20 @@ func (f *calibrateFlags) run(ctx context.Context, c console.Console) error {
 	if err := sayCalibration(c, report); err != nil {
 		return err
 	}
-	store, err := evidence.Open(f.evidence, evidence.Options{})
+	return conclude(c, f.evidence, "drift_calibration.json", header, report, report.SLO)
+}
+
+// conclude writes a report as evidence, and prints its verdict.
+func conclude(c console.Console, folder, name string, header evidence.Header, report any, slo gate.Scorecard) error {
+	store, err := evidence.Open(folder, evidence.Options{})
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(store.WriteJSON("drift_calibration.json", header, report), store.Close()); err != nil {
+	if err := errors.Join(store.WriteJSON(name, header, report), store.Close()); err != nil {
 		return err
 	}
-	c.Say("evidence  %s (%s)\n", filepath.Join(f.evidence, "drift_calibration.json"), header.Source)
-	return c.Verdict(report.SLO)
+	c.Say("evidence  %s (%s)\n", filepath.Join(folder, name), header.Source)
+	return c.Verdict(slo)
 }
 
 // pools returns the days to draw from.
@@ -240,16 +245,8 @@ It writes quality_calibration.json and exits 3 when a target is missed.`,
 				return err
 			}
 			c.Say("")
-			store, err := evidence.Open(folder, evidence.Options{})
-			if err != nil {
-				return err
-			}
 			header := evidence.Header{Schema: "greenlight/quality_calibration/v1", Source: evidence.Simulated, Git: console.Revision()}
-			if err := errors.Join(store.WriteJSON("quality_calibration.json", header, report), store.Close()); err != nil {
-				return err
-			}
-			c.Say("evidence  %s (%s)\n", filepath.Join(folder, "quality_calibration.json"), header.Source)
-			return c.Verdict(report.SLO)
+			return conclude(c, folder, "quality_calibration.json", header, report, report.SLO)
 		},
 	}
 	fs := cmd.Flags()

@@ -22,15 +22,6 @@ func newRoot(c console.Console) *cobra.Command {
 		Long: `Greenlight-lab proves Greenlight. Nothing of it is needed to run Greenlight; it needs the programs ml-engine, executor and
 greenlight in its own folder, or in that of --bin.
 
-  bench                 what a shadow costs on this machine
-  scale                 how costs grow with batches, calls, replicas, symbols and models
-  faults                what faults between executor and ml-engine do to decisions
-  chaos                 the pair under mixed load with faults at random
-  scenarios             what a canary does when something goes wrong
-  power                 how often a canary is aborted for nothing, and how soon for something
-  calibrate             how often the drift gate is wrong
-  fleet                 whether anything can keep a share of a group of executors alive
-
 Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target
 was missed.`,
 	}

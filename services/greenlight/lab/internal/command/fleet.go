@@ -1,17 +1,16 @@
 package command
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
-	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/fleetscale"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/fleetsim"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 )
 
 const (
@@ -70,23 +69,27 @@ does not.`,
 			}
 			defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 			o.Dir = dir
-			if o.Keys, err = fleetKeys(dir); err != nil {
+			if o.Keys.Operator, err = operator.NewKey(filepath.Join(dir, operatorKey)); err != nil {
+				return err
+			}
+			if o.Keys.Other, err = operator.NewKey(filepath.Join(dir, "other.pem")); err != nil {
 				return err
 			}
 			debug.SetGCPercent(400) // hundreds of short-lived groups
 			o.Progress = c.Progress("schedules")
-			res, err := runFleet(cmd.Context(), o, nats)
+			run := fleetsim.Simulate
+			if nats {
+				run = fleetsim.OnNATS
+			}
+			res, err := run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
 			res.Git = console.Revision()
-			if err := res.Table(c.Out); err != nil {
+			if err := report(c, out, res); err != nil {
 				return err
 			}
 			c.Say("%.2f schedules a second", float64(res.Seeds)/res.TookS)
-			if err := writeResult(c, out, res); err != nil {
-				return err
-			}
 			if len(res.Violations) > 0 {
 				return console.ErrGate
 			}
@@ -106,27 +109,5 @@ does not.`,
 	return cmd
 }
 
-func runFleet(ctx context.Context, o fleetsim.Options, nats bool) (*fleetsim.Result, error) {
-	if nats {
-		return fleetsim.OnNATS(ctx, o)
-	}
-	return fleetsim.Simulate(ctx, o)
-}
-
 // operatorKey is the file of the operator's key.
 const operatorKey = "operator.pem"
-
-// fleetKeys writes new keys to the folder.
-func fleetKeys(dir string) (k fleetsim.Keys, err error) {
-	key := func(name string) (*dsse.Signer, error) {
-		path := filepath.Join(dir, name)
-		if err := dsse.NewKey(path); err != nil {
-			return nil, err
-		}
-		return dsse.ReadSigner(path)
-	}
-	if k.Operator, err = key(operatorKey); err == nil {
-		k.Other, err = key("other.pem")
-	}
-	return k, err
-}

@@ -2,13 +2,11 @@ package command
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -38,21 +36,17 @@ else has happened. The limits of its policy for latency and errors are wide, sin
 another one.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if dir, err = filepath.Abs(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z"))); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(dir, 0o755); err != nil {
+			if dir, err = newFolder(dir); err != nil {
 				return err
 			}
 			bin, err := flags.Programs(r.Bin)
 			if err != nil {
 				return err
 			}
-			o := fleetdemo.Options{Greenlight: filepath.Join(bin, "greenlight"), Dir: dir, Evidence: filepath.Join(dir, "evidence"), Say: c.Say}
-			r.Models, r.Evidence = filepath.Join(dir, "models"), o.Evidence
+			r.Models, r.Evidence = filepath.Join(dir, "models"), filepath.Join(dir, "evidence")
 			c.Say("training a model on a simulated market")
 			for _, step := range []string{"train", "eval"} {
-				run, err := operator.Run(o.Greenlight, filepath.Join(dir, step+".log"), step, "--models", r.Models, "--evidence", r.Evidence)
+				run, err := operator.Run(filepath.Join(bin, "greenlight"), filepath.Join(dir, step+".log"), step, "--models", r.Models, "--evidence", r.Evidence)
 				if err != nil {
 					return err
 				}
@@ -60,19 +54,14 @@ another one.`,
 					return fmt.Errorf("greenlight %s: %s", step, run.LastLine())
 				}
 			}
-			p, err := r.Prepare(c)
-			if err != nil {
+			o := fleetdemo.Options{KeyFile: filepath.Join(dir, operatorKey), Say: c.Say}
+			if o.Desk, err = desk(c, &r, dir, demoRate); err != nil {
 				return err
 			}
-			o.Services, o.States, o.Source, o.ShadowTimeout = p.Services, p.States, p.Trial.Data.Source(), p.ShadowTimeout
-			if o.Policy = p.Policy; r.File == "" {
+			if r.File == "" {
 				demoPolicy(&o.Policy, cmd.Flags().Changed)
 			}
-			if o.Rate = r.Rate; o.Rate == 0 {
-				o.Rate = demoRate
-			}
-			o.KeyFile = filepath.Join(dir, operatorKey)
-			if err := dsse.NewKey(o.KeyFile); err != nil {
+			if _, err := operator.NewKey(o.KeyFile); err != nil {
 				return err
 			}
 			res, err := fleetdemo.Run(cmd.Context(), o)

@@ -15,6 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/fleetscale"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 )
 
 // maxScaleExecutors bounds a group: the operator's side takes no more.
@@ -40,17 +41,11 @@ measured ones, and marked so. Measure on a quiet machine.`,
 			if o.Self, err = os.Executable(); err != nil {
 				return err
 			}
-			if o.Dir, err = filepath.Abs(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z"))); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+			if o.Dir, err = newFolder(dir); err != nil {
 				return err
 			}
 			o.KeyFile, o.Progress = filepath.Join(o.Dir, operatorKey), c.Progress("groups")
-			if err := dsse.NewKey(o.KeyFile); err != nil {
-				return err
-			}
-			if o.Key, err = dsse.ReadSigner(o.KeyFile); err != nil {
+			if o.Key, err = operator.NewKey(o.KeyFile); err != nil {
 				return err
 			}
 			res, err := fleetscale.Measure(cmd.Context(), o)
@@ -58,10 +53,7 @@ measured ones, and marked so. Measure on a quiet machine.`,
 				return err
 			}
 			res.Git = console.Revision()
-			if err := res.Table(c.Out); err != nil {
-				return err
-			}
-			return writeResult(c, out, res)
+			return report(c, out, res)
 		},
 	}
 	fs := cmd.Flags()

@@ -14,7 +14,7 @@ import (
 )
 
 func scaleCommand(c console.Console) *cobra.Command {
-	var f benchFlags
+	var m measurement
 	var rounds int
 	var figure string
 	cmd := &cobra.Command{
@@ -31,27 +31,23 @@ it is within a quarter of its best, and the size from which it is worse than the
 			}
 			opts := bench.QuickOptions()
 			opts.Rounds = rounds
-			opts, err := f.prepare(cmd.Context(), c, opts)
-			if err != nil {
+			if err := m.benchOptions(cmd.Context(), c, &opts); err != nil {
 				return err
 			}
 			result, err := bench.RunScale(cmd.Context(), opts)
 			if err != nil {
 				return err
 			}
-			if err := result.Table(c.Out); err != nil {
+			if err := report(c, m.json, result); err != nil {
 				return err
 			}
-			if err := drawScale(c, figure, result); err != nil {
-				return err
-			}
-			return writeResult(c, f.json, result)
+			return drawScale(c, figure, result)
 		},
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&rounds, "rounds", 3, "how often everything is measured")
 	fs.StringVar(&figure, "figure", "", "file that gets the curves as SVG")
-	f.declare(fs)
+	m.declare(fs, "var/bench")
 	return cmd
 }
 

@@ -47,8 +47,19 @@ ended otherwise. A scenario that needs a missing program (prometheus) is ERROR.`
 					return console.Usagef("--only %s: want some of %s", name, strings.Join(names(all), ", "))
 				}
 			}
-			o, err := options(c, &r, dir)
-			if err != nil {
+			if _, err := evidence.Verify(r.Evidence); err != nil {
+				return console.WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
+			}
+			var o scenarios.Options
+			var err error
+			if o.Desk, err = desk(c, &r, "", scenarioRate); err != nil {
+				return err
+			}
+			if r.File == "" {
+				o.Policy.Lease = gate.Duration(scenarioLease)
+			}
+			o.Prometheus, _ = exec.LookPath("prometheus") // without it, one scenario is ERROR
+			if o.Dir, err = newFolder(dir); err != nil {
 				return err
 			}
 			var results []scenarios.Result
@@ -56,7 +67,7 @@ ended otherwise. A scenario that needs a missing program (prometheus) is ERROR.`
 				if len(only) > 0 && !slices.Contains(only, s.Name) {
 					continue
 				}
-				result := s.Play(cmd.Context(), *o)
+				result := s.Play(cmd.Context(), o)
 				if err := cmd.Context().Err(); err != nil {
 					return err
 				}
@@ -90,28 +101,4 @@ func names(all []scenarios.Scenario) []string {
 		out = append(out, s.Name)
 	}
 	return out
-}
-
-// options returns the options of the scenarios.
-func options(c console.Console, r *flags.Rehearsal, dir string) (*scenarios.Options, error) {
-	if _, err := evidence.Verify(r.Evidence); err != nil {
-		return nil, console.WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
-	}
-	p, err := r.Prepare(c)
-	if err != nil {
-		return nil, err
-	}
-	if r.File == "" {
-		p.Policy.Lease = gate.Duration(scenarioLease)
-	}
-	o := &scenarios.Options{
-		Self: filepath.Join(p.Services.Programs, "greenlight"), Services: p.Services, Evidence: r.Evidence,
-		States: p.States, Rate: r.Rate, Source: p.Trial.Data.Source(), Policy: p.Policy, ShadowTimeout: p.ShadowTimeout,
-		Dir: filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z")),
-	}
-	if o.Rate == 0 {
-		o.Rate = scenarioRate
-	}
-	o.Prometheus, _ = exec.LookPath("prometheus") // without it, one scenario is ERROR
-	return o, os.MkdirAll(o.Dir, 0o755)
 }

@@ -41,6 +41,8 @@ type Executor struct {
 	want     []float64 // the scores that they must get
 	digest   string    // of the baseline
 	guard    *guard    // nil without a gate
+	// End stops it. A second call does nothing.
+	End func() error
 
 	calls calls
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
@@ -78,7 +80,7 @@ func restarted(ctx context.Context, t *trial) (func(context.Context) error, erro
 	})
 	return func(ctx context.Context) error {
 		err := stop()
-		if t.stage.Engine.process.Err() != nil { // interrupted between its end and its start
+		if t.stage.Engine.Err() != nil { // interrupted between its end and its start
 			err = errors.Join(err, t.stage.Engine.Start(ctx))
 		}
 		return err
@@ -88,19 +90,18 @@ func restarted(ctx context.Context, t *trial) (func(context.Context) error, erro
 // repeat calls fn repeatedly until stop is called. stop waits for the last call and returns its error.
 func repeat(ctx context.Context, fn func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() {
+	var group errgroup.Group
+	group.Go(func() error {
 		for ctx.Err() == nil {
 			if err := fn(ctx); err != nil && ctx.Err() == nil {
-				done <- err
-				return
+				return err
 			}
 		}
-		done <- nil
-	}()
+		return nil
+	})
 	return func() error {
 		cancel()
-		return <-done
+		return group.Wait()
 	}
 }
 
@@ -166,7 +167,9 @@ func garbage(ctx context.Context, t *trial) (func(context.Context) error, error)
 	if err != nil {
 		return nil, err
 	}
-	return t.detour(g.Addr(), g.Close)
+	return func(context.Context) error {
+		return errors.Join(t.stage.Proxy.Route(t.stage.Engine.Addr("grpc")), g.Close())
+	}, t.stage.Proxy.Route(g.Addr())
 }
 
 func lying(name string, change relay.Change) Fault {
@@ -174,7 +177,7 @@ func lying(name string, change relay.Change) Fault {
 		t.stage.relay.Set(change)
 		return func(context.Context) error {
 			t.stage.relay.Set(nil)
-			t.afterwards = func(context.Context) error { return t.stage.Proxy.Route(t.stage.Engine.Addr()) }
+			t.afterwards = func(context.Context) error { return t.stage.Proxy.Route(t.stage.Engine.Addr("grpc")) }
 			return nil
 		}, nil
 	}}
@@ -196,18 +199,12 @@ func (s *Stage) prepare(ctx context.Context, f Fault) (err error) {
 		return nil
 	}
 	if s.relay == nil {
-		if s.relay, err = relay.Start(ctx, s.Engine.Addr()); err != nil {
+		if s.relay, err = relay.Start(ctx, s.Engine.Addr("grpc")); err != nil {
 			return err
 		}
-		s.closers = append(s.closers, s.relay.Close)
+		s.OnClose(s.relay.Close)
 	}
 	return s.Proxy.Route(s.relay.Addr())
-}
-
-// detour points the proxy to another server. Its end points the proxy back and closes that server.
-func (t *trial) detour(addr string, stop func() error) (func(context.Context) error, error) {
-	end := func(context.Context) error { return errors.Join(t.stage.Proxy.Route(t.stage.Engine.Addr()), stop()) }
-	return end, t.stage.Proxy.Route(addr)
 }
 
 // starved stops the executors half of the time: 40 ms running, 40 ms stopped.

@@ -20,10 +20,10 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // rude is one HTTP/2 connection of a client that ignores all limits: it opens more streams than the server allows, and may
@@ -49,10 +49,9 @@ type begun struct {
 	right bool
 }
 
-// stats counts a connection's calls by result.
+// stats counts calls by result.
 type stats struct {
-	// sent includes notSent: those that were due and not sent, because there was no place for them in time.
-	sent, good, late, wrong, refused, failed, notSent int64
+	bench.Flood
 
 	firstRefused time.Time
 	// server and load are the CPU time of the executor and of this process until the last call was sent.
@@ -60,8 +59,7 @@ type stats struct {
 }
 
 func (s *stats) add(o stats) {
-	s.sent, s.good, s.late = s.sent+o.sent, s.good+o.good, s.late+o.late
-	s.wrong, s.refused, s.failed = s.wrong+o.wrong, s.refused+o.refused, s.failed+o.failed
+	s.Add(o.Flood)
 	if s.firstRefused.IsZero() || !o.firstRefused.IsZero() && o.firstRefused.Before(s.firstRefused) {
 		s.firstRefused = o.firstRefused
 	}
@@ -99,7 +97,7 @@ func (r *rude) close() {
 // end closes the connection and returns its counts. Open calls have failed.
 func (r *rude) end() stats {
 	r.close()
-	r.stats.failed += int64(len(r.begun))
+	r.stats.Failed += int64(len(r.begun))
 	return r.stats
 }
 
@@ -124,7 +122,7 @@ func (r *rude) begin(method string, message []byte, b begun) error {
 	id := r.next
 	r.next += 2
 	r.begun[id] = b
-	r.stats.sent++
+	r.stats.Due++
 	err := r.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
 	if err == nil && message != nil {
 		err = r.framer.WriteData(id, true, message)
@@ -202,18 +200,18 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	}
 	switch {
 	case trailers == nil, status == strconv.Itoa(int(codes.ResourceExhausted)):
-		r.stats.refused++
+		r.stats.Refused++
 		if r.stats.firstRefused.IsZero() {
 			r.stats.firstRefused = time.Now()
 		}
 	case status != "0":
-		r.stats.failed++
+		r.stats.Failed++
 	case !b.right:
-		r.stats.wrong++
+		r.stats.Wrong++
 	case time.Since(b.due) > bench.GoodWithin:
-		r.stats.late++
+		r.stats.Late++
 	default:
-		r.stats.good++
+		r.stats.Good++
 	}
 }
 
@@ -233,39 +231,38 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 			return stats{}, err
 		}
 	}
-	conns := make([]*rude, floodConns)
+	var conns []*rude
 	defer func() {
 		for _, c := range conns {
-			if c != nil {
-				c.close()
-			}
+			c.close()
 		}
 	}()
-	for i := range conns {
+	for range floodConns {
 		c, err := dialRude(ctx, e.Process.Addr("grpc"), false)
 		if err != nil {
 			return stats{}, err
 		}
-		conns[i] = c
+		conns = append(conns, c)
 	}
 	var sum stats
 	redial := func(i int) error {
 		sum.add(conns[i].end())
-		conns[i] = nil
 		c, err := dialRude(ctx, e.Process.Addr("grpc"), false)
-		conns[i] = c
+		if err == nil {
+			conns[i] = c
+		}
 		return err
 	}
-	server, own := e.used()
+	sent := e.clock(&sum)
 	begin := time.Now()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for sent := 0; time.Since(begin) < length; {
+	for n := 0; time.Since(begin) < length; {
 		due := int(rate * time.Since(begin).Seconds())
-		for ; sent < due; sent++ {
-			k := sent % len(messages)
+		for ; n < due; n++ {
+			k := n % len(messages)
 			b := begun{due: time.Now(), want: e.states[k].Baseline}
-			to := sent % floodConns
+			to := n % floodConns
 			if conns[to].begin(executorv1.DecisionService_Predict_FullMethodName, messages[k], b) != nil {
 				if err := redial(to); err != nil {
 					return stats{}, fmt.Errorf("flood: %w", err)
@@ -285,8 +282,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 		case <-ticker.C:
 		}
 	}
-	sum.server, sum.load = e.used()
-	sum.server, sum.load = sum.server-server, sum.load-own
+	sent()
 	traffic.Pause(ctx, time.Second)
 	for _, c := range conns {
 		c.mu.Lock()
@@ -296,28 +292,30 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 	return sum, ctx.Err()
 }
 
-// used returns the CPU time that the executor and this process have used.
-func (e *Executor) used() (server, own time.Duration) {
-	server, _ = bench.CPU(e.Process.PID())
-	own, _ = bench.CPU(os.Getpid())
-	return server, own
+// clock returns a function that notes the CPU time that executor and this process have used meanwhile.
+func (e *Executor) clock(s *stats) (stop func()) {
+	used := func() (server, own time.Duration) {
+		server, _ = rig.CPU(e.Process.PID())
+		own, _ = rig.CPU(os.Getpid())
+		return server, own
+	}
+	server, own := used()
+	return func() {
+		s.server, s.load = used()
+		s.server, s.load = s.server-server, s.load-own
+	}
 }
 
 // floodStreams is flood over streams: see [bench.FloodStreams].
 func (e *Executor) floodStreams(ctx context.Context, rate float64, length time.Duration) (_ stats, err error) {
 	clients := make([]executorv1.DecisionServiceClient, floodConns)
-	var closers []func() error
-	defer func() {
-		for _, c := range closers {
-			err = errors.Join(err, c())
-		}
-	}()
+	var own rig.Rig // of the connections
+	defer func() { err = errors.Join(err, own.Close()) }()
 	for i := range clients {
-		conn, err := rpc.Dial(e.Process.Addr("grpc"), nil)
+		conn, err := own.Dial(e.Process)
 		if err != nil {
 			return stats{}, err
 		}
-		closers = append(closers, conn.Close)
 		conn.Connect()
 		for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 			if !conn.WaitForStateChange(ctx, state) {
@@ -326,12 +324,9 @@ func (e *Executor) floodStreams(ctx context.Context, rate float64, length time.D
 		}
 		clients[i] = executorv1.NewDecisionServiceClient(conn)
 	}
-	server, own := e.used()
-	f, err := bench.FloodStreams(ctx, clients, e.requests, e.want, rate, 1, length)
-	sum := stats{
-		sent: f.Due, good: f.Good, late: f.Late, wrong: f.Wrong, refused: f.Refused, failed: f.Failed, notSent: f.NotSent,
-	}
-	sum.server, sum.load = e.used()
-	sum.server, sum.load = sum.server-server, sum.load-own
+	var sum stats
+	sent := e.clock(&sum)
+	sum.Flood, err = bench.FloodStreams(ctx, clients, e.requests, e.want, rate, 1, length)
+	sent()
 	return sum, err
 }

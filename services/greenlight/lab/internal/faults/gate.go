@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -47,11 +46,6 @@ func newGuard(o StageOptions) *guard {
 		g.scores = append(g.scores, o.Artifact.Scorer.Score(s.Vector))
 	}
 	return g
-}
-
-// gateFlags are the flags of an executor that may have a gate.
-func (s *Stage) gateFlags(name string) []string {
-	return []string{"--allow-gated", "--state-dir", filepath.Join(s.opts.Dir, name, "state")}
 }
 
 // OpenGate lets the model decide every request, or renews that. An executor without a gate stays as it is.
@@ -170,7 +164,7 @@ func distance(a, b int64) int64 { return max(a-b, b-a) }
 
 // judge counts the decisions that took too long. alone is the slowest answer of the baseline alone.
 func (g *Gate) judge(alone time.Duration) {
-	if g == nil {
+	if g == nil || g.slices == nil { // measured by an earlier run
 		return
 	}
 	g.Late = 0
@@ -185,15 +179,11 @@ func (g *Gate) judge(alone time.Duration) {
 }
 
 // missed lists the targets that it misses, in words.
-func (g *Gate) missed() (missed []string) {
+func (g *Gate) missed() (missed Misses) {
 	if g == nil {
 		return nil
 	}
-	add := func(bad bool, format string, args ...any) {
-		if bad {
-			missed = append(missed, fmt.Sprintf(format, args...))
-		}
-	}
+	add := missed.Add
 	add(g.Distant > 0, "%d decisions further from the baseline than the cap", g.Distant)
 	add(g.Unaccounted != 0, "%d decisions unaccounted for", g.Unaccounted)
 	add(g.Late > 0, "%d decisions later than %.1f ms", g.Late, g.BoundMS)

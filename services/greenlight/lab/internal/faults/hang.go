@@ -41,6 +41,9 @@ const flatGrowth = 1.05
 // Flat reports whether memory did not grow.
 func (h *Hang) Flat() bool { return float64(h.Last) <= flatGrowth*float64(h.First) }
 
+// fewestReadings are needed for a median of each fifth of the time.
+const fewestReadings = 5
+
 // hang freezes ml-engine under full load and records the resources of the executor.
 func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ *Hang, err error) {
 	if err := s.Engine.Freeze(); err != nil {
@@ -65,8 +68,12 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	h := &Hang{DurationS: length.Seconds()}
 	h.Asked, h.Streamed = e.asked()
 	h.Asked, h.Streamed = h.Asked.minus(all), h.Streamed.minus(streamed)
-	if len(seen) < 5 {
-		return nil, errors.New("hang: too few readings of memory")
+	for len(seen) < fewestReadings { // a busy machine had no time for more
+		r, err := e.Resources(ctx)
+		if err != nil {
+			return nil, err
+		}
+		seen = append(seen, r)
 	}
 	var peak Resources
 	for _, r := range seen {

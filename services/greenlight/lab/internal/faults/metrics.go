@@ -1,10 +1,11 @@
 package faults
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Resources are the resources of a process.
@@ -28,14 +30,9 @@ type Resources struct {
 const slackGoroutines, slackFDs = 20, 8
 
 // Grew lists in words what grew more in later than a steady process may. Each test judges memory itself.
-func (r Resources) Grew(later Resources) []string {
-	var grew []string
-	if later.Goroutines > r.Goroutines+slackGoroutines {
-		grew = append(grew, fmt.Sprintf("goroutines grew from %d to %d", r.Goroutines, later.Goroutines))
-	}
-	if later.FDs > r.FDs+slackFDs {
-		grew = append(grew, fmt.Sprintf("file descriptors grew from %d to %d", r.FDs, later.FDs))
-	}
+func (r Resources) Grew(later Resources) (grew Misses) {
+	grew.Add(later.Goroutines > r.Goroutines+slackGoroutines, "goroutines grew from %d to %d", r.Goroutines, later.Goroutines)
+	grew.Add(later.FDs > r.FDs+slackFDs, "file descriptors grew from %d to %d", r.FDs, later.FDs)
 	return grew
 }
 
@@ -61,50 +58,33 @@ func median[T cmp.Ordered](readings []Resources, of func(Resources) T) T {
 	return values[len(values)/2]
 }
 
+// readTime is how long a reading may take.
+const readTime = 5 * time.Second
+
 // Resources reads the resources of the executor from /proc and from its metrics.
-func (e *Executor) Resources(ctx context.Context) (Resources, error) {
-	r, err := scrape(ctx, "http://"+e.Process.Addr("http")+"/metrics")
+func (e *Executor) Resources(ctx context.Context) (r Resources, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	raw, err := rig.Get(ctx, e.Process, "/metrics")
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", e.Name, err)
 	}
-	if r.RSS, err = e.Process.Resident(); err != nil {
-		return r, fmt.Errorf("%s: %w", e.Name, err)
-	}
-	fds, err := durable.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()), durable.MaxEntries)
-	r.FDs = len(fds)
-	return r, err
-}
-
-// client keeps no idle connection to a service: it would count as one of the service's file descriptors.
-var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-// scrape reads the resources of a process from its metrics.
-func scrape(ctx context.Context, url string) (Resources, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return Resources{}, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return Resources{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(raw))
 	if err != nil {
-		return Resources{}, fmt.Errorf("%s: %w", url, err)
+		return r, fmt.Errorf("%s: metrics: %w", e.Name, err)
 	}
-	gauge := func(name string) (float64, error) {
+	gauge := func(name string) float64 {
 		metrics := families[name].GetMetric()
 		if len(metrics) != 1 {
-			return 0, fmt.Errorf("%s has no %s", url, name)
+			err = errors.Join(err, fmt.Errorf("%s has no %s", e.Name, name))
+			return 0
 		}
-		return metrics[0].GetGauge().GetValue(), nil
+		return metrics[0].GetGauge().GetValue()
 	}
-	goroutines, err := gauge("go_goroutines")
-	if err != nil {
-		return Resources{}, err
-	}
-	heap, err := gauge("go_memstats_heap_inuse_bytes")
-	return Resources{Goroutines: int(goroutines), Heap: int64(heap)}, err
+	r.Goroutines, r.Heap = int(gauge("go_goroutines")), int64(gauge("go_memstats_heap_inuse_bytes"))
+	rss, unread := e.Process.Resident()
+	fds, unlisted := durable.ReadDir(fmt.Sprintf("/proc/%d/fd", e.Process.PID()), durable.MaxEntries)
+	r.RSS, r.FDs = rss, len(fds)
+	return r, errors.Join(err, unread, unlisted)
 }

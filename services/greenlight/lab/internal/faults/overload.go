@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/cpus"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Overload is the result of two tests: more decisions are requested than the executor can make, and another client
@@ -44,18 +45,11 @@ type Loads struct {
 
 // Level is one offered load.
 type Level struct {
+	bench.Flood
 	// Times is the multiple of saturation, 0 in the ramp. OfferedPerS were requested, GoodPerS answered right within 100 ms.
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
-	// Late were right but too late. Refused were refused at once by a limit, on the streams of the connection or on the calls
-	// of the server. Wrong differ from the baseline. Failed ended with an error.
-	Late    int64 `json:"late"`
-	Refused int64 `json:"refused"`
-	Wrong   int64 `json:"wrong"`
-	Failed  int64 `json:"failed"`
-	// NotSent were due more than 100 ms ago before a place on their stream was free.
-	NotSent int64 `json:"not_sent,omitempty"`
 	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
@@ -98,15 +92,15 @@ const (
 func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
 	result = &Overload{}
 	var e *Executor
-	answers, asks, back, err := cpus.Apart(func() (err error) {
-		e, err = s.StartExecutor(ctx, ExecutorOptions{Name: "overload", Engine: s.Engine.Addr(), Percent: 100})
+	answers, asks, back, err := rig.Apart(func() (err error) {
+		e, err = s.NewExecutor(ctx, ExecutorOptions{Name: "overload", Engine: s.Engine.Addr("grpc"), Percent: 100})
 		return err
-	}, s.Engine.process.PID())
+	}, s.Engine.PID())
 	defer func() { err = errors.Join(err, back()) }()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.StopExecutor(e)) }()
+	defer func() { err = errors.Join(err, e.End()) }()
 	result.ServerCPUs, result.LoadCPUs = answers, asks
 	if err := e.AwaitShadow(ctx); err != nil {
 		return nil, err
@@ -202,34 +196,27 @@ func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64,
 
 // level offers one load.
 func (e *Executor) level(ctx context.Context, flood load, rate float64, length time.Duration) (Level, error) {
-	before, err := e.Settle(ctx)
-	if err != nil {
-		return Level{}, err
-	}
-	begin, none := time.Now(), time.Duration(0)
-	stop := repeat(ctx, func(ctx context.Context) error {
-		checked := time.Since(begin)
-		if c, err := e.Counters(ctx); err == nil && left(c.Counts) == left(before.Counts) {
-			none = checked
-		}
-		traffic.Pause(ctx, leftEvery)
-		return nil
+	var begin time.Time
+	var none time.Duration // the last check without a shadow that was left
+	var sum stats
+	d, err := e.during(ctx, func(before fleet.Counters) (err error) {
+		begin = time.Now()
+		stop := repeat(ctx, func(ctx context.Context) error {
+			checked := time.Since(begin)
+			if c, err := e.Counters(ctx); err == nil && left(c.Counts) == left(before.Counts) {
+				none = checked
+			}
+			traffic.Pause(ctx, leftEvery)
+			return nil
+		})
+		sum, err = flood(ctx, rate, length)
+		return errors.Join(err, stop())
 	})
-	sum, err := flood(ctx, rate, length)
-	if err := errors.Join(err, stop()); err != nil {
-		return Level{}, err
-	}
-	after, err := e.Settle(ctx)
-	if err != nil {
-		return Level{}, err
-	}
-	d, err := fleet.Delta(before, after, fleet.Refuse)
 	if err != nil {
 		return Level{}, err
 	}
 	l := Level{
-		OfferedPerS: float64(sum.sent) / length.Seconds(), GoodPerS: float64(sum.good) / length.Seconds(),
-		Late: sum.late, Refused: sum.refused, Wrong: sum.wrong, Failed: sum.failed, NotSent: sum.notSent,
+		Flood: sum.Flood, OfferedPerS: float64(sum.Due) / length.Seconds(), GoodPerS: float64(sum.Good) / length.Seconds(),
 		ServerCPU: sum.server.Seconds() / length.Seconds(), LoadCPU: sum.load.Seconds() / length.Seconds(),
 		LeftMS: -1, RefusedAtMS: -1,
 	}
@@ -258,11 +245,10 @@ func left(c fleet.Counts) uint64 {
 func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64, length time.Duration) (float64, error) {
 	const slot, limit = 100 * time.Millisecond, 5 * time.Second
 	slots := make([]struct{ calls, bad atomic.Int64 }, limit/slot)
-	flooded := make(chan error, 1)
-	var group sync.WaitGroup
-	group.Go(func() {
+	var flooding errgroup.Group
+	flooding.Go(func() error {
 		_, err := flood(ctx, over, length)
-		flooded <- err
+		return err
 	})
 	// The flood waits one second for its last answers. The light load starts with that second.
 	traffic.Pause(ctx, length)
@@ -278,11 +264,7 @@ func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64,
 		}
 		return err
 	})
-	group.Wait()
-	if err == nil {
-		err = <-flooded
-	}
-	if err != nil {
+	if err := errors.Join(err, flooding.Wait()); err != nil {
 		return 0, err
 	}
 	for i := range slots {
@@ -318,7 +300,7 @@ func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Exec
 			s, err := bench.OpenLoop(ctx, rate, uint64(round), besideLength, e.decide)
 			if r != nil {
 				r.close()
-				b.Streams, b.Refused = max(b.Streams, r.stats.sent), max(b.Refused, r.stats.refused)
+				b.Streams, b.Refused = max(b.Streams, r.stats.Due), max(b.Refused, r.stats.Refused)
 				b.Calls += e.calls.sent.Load() - sent
 				b.Lost, b.Changed = b.Lost+e.calls.lost.Load()-lost, b.Changed+e.calls.changed.Load()-changed
 			}

@@ -52,16 +52,11 @@ func (o *Overload) each(fn func(name string, peak float64, l Level)) {
 const offeredShare = 0.95
 
 // missed lists the missed targets.
-func (o *Overload) missed() []string {
+func (o *Overload) missed() (missed Misses) {
 	if o == nil {
 		return nil
 	}
-	var missed []string
-	add := func(bad bool, format string, args ...any) {
-		if bad {
-			missed = append(missed, fmt.Sprintf(format, args...))
-		}
-	}
+	add := missed.Add
 	for way, o := range o.ways() {
 		for _, l := range slices.Concat(o.Ramp, o.Levels) {
 			add(l.Wrong > 0, "%s, %.0f/s: %d decisions changed", way, l.OfferedPerS, l.Wrong)
@@ -107,14 +102,11 @@ func (o *Loads) peakCPU() float64 {
 	return 0
 }
 
-func (o *Overload) inconclusive() []string {
-	var open []string
+func (o *Overload) inconclusive() (open Misses) {
 	for way, o := range o.ways() {
 		for _, l := range o.Levels {
-			if o.judge(l) == gate.Inconclusive {
-				open = append(open, fmt.Sprintf("%s, %.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
-					way, l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU()))
-			}
+			open.Add(o.judge(l) == gate.Inconclusive, "%s, %.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
+				way, l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU())
 		}
 	}
 	return open

@@ -9,7 +9,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Schema names the kind of the JSON.
@@ -33,11 +33,11 @@ type Result struct {
 
 // RunOf is one run of the command.
 type RunOf struct {
-	Time      time.Time     `json:"time"`
-	DurationS float64       `json:"duration_s"`
-	Command   string        `json:"command"`
-	Git       string        `json:"git"`
-	Machine   bench.Machine `json:"machine"`
+	Time      time.Time   `json:"time"`
+	DurationS float64     `json:"duration_s"`
+	Command   string      `json:"command"`
+	Git       string      `json:"git"`
+	Machine   rig.Machine `json:"machine"`
 }
 
 // The targets.
@@ -46,14 +46,26 @@ const (
 	maxRecovery = 30.0 // s
 )
 
-// Missed lists the targets that the row misses, in words.
-func (r Row) Missed() []string {
-	var missed []string
-	add := func(bad bool, format string, args ...any) {
-		if bad {
-			missed = append(missed, fmt.Sprintf(format, args...))
-		}
+// add adds a row, in the order of the faults.
+func (res *Result) add(row Row) {
+	place := func(r Row) int { return slices.IndexFunc(Faults(), func(f Fault) bool { return f.Name == r.Fault }) }
+	res.Rows = append(res.Rows, row)
+	slices.SortStableFunc(res.Rows, func(a, b Row) int { return place(a) - place(b) })
+}
+
+// Misses are missed targets, in words.
+type Misses []string
+
+// Add adds one if it is missed.
+func (m *Misses) Add(missed bool, format string, args ...any) {
+	if missed {
+		*m = append(*m, fmt.Sprintf(format, args...))
 	}
+}
+
+// Missed lists the targets that the row misses.
+func (r Row) Missed() (missed Misses) {
+	add := missed.Add
 	add(r.Lost > 0, "%d decisions lost", r.Lost)
 	add(r.Changed > 0, "%d decisions changed", r.Changed)
 	add(!r.Identical, "the executors' answers differ")
@@ -68,35 +80,24 @@ func (r Row) Missed() []string {
 func (r Row) untested() bool { return r.Lies != nil && *r.Lies == 0 }
 
 // Missed lists the missed targets, by row.
-func (res *Result) Missed() []string {
-	var missed []string
+func (res *Result) Missed() (missed Misses) {
 	for _, r := range res.Rows {
-		if m := r.Missed(); len(m) > 0 {
-			missed = append(missed, r.Fault+": "+strings.Join(m, ", "))
-		}
+		m := r.Missed()
+		missed.Add(len(m) > 0, "%s: %s", r.Fault, strings.Join(m, ", "))
 	}
 	missed = append(missed, res.Overload.missed()...)
 	if h := res.Hang; h != nil {
-		if h.Lost+h.Changed > 0 {
-			missed = append(missed, fmt.Sprintf("hang: %d decisions lost, %d changed", h.Lost, h.Changed))
-		}
-		if !h.Flat() {
-			missed = append(missed, fmt.Sprintf("hang: memory grew from %s to %s", megabytes(h.First), megabytes(h.Last)))
-		}
+		missed.Add(h.Lost+h.Changed > 0, "hang: %d decisions lost, %d changed", h.Lost, h.Changed)
+		missed.Add(!h.Flat(), "hang: memory grew from %s to %s", megabytes(h.First), megabytes(h.Last))
 	}
 	return missed
 }
 
 // inconclusive lists the rows above their target by no more than the noise of the machine.
-func (res *Result) inconclusive() []string {
-	var open []string
+func (res *Result) inconclusive() (open Misses) {
 	for _, r := range res.Rows {
-		if r.P99.judge() == gate.Inconclusive {
-			open = append(open, fmt.Sprintf("%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High))
-		}
-		if r.untested() {
-			open = append(open, r.Fault+": no shadow met the fault: the breaker was open")
-		}
+		open.Add(r.P99.judge() == gate.Inconclusive, "%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High)
+		open.Add(r.untested(), "%s: no shadow met the fault: the breaker was open", r.Fault)
 	}
 	return append(open, res.Overload.inconclusive()...)
 }
@@ -230,34 +231,3 @@ func (res *Result) notes() []string {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-
-// Has reports whether the fault has been measured.
-func (res *Result) Has(fault string) bool {
-	return slices.ContainsFunc(res.Rows, func(r Row) bool { return r.Fault == fault })
-}
-
-// With merges a later result into this one, in the order of the table. What describes all rows is taken from the later one
-// if it has rows.
-func (res *Result) With(later *Result) *Result {
-	if res.Schema == "" {
-		return later
-	}
-	sum := *later
-	sum.Runs = slices.Concat(res.Runs, later.Runs)
-	if len(later.Rows) == 0 {
-		sum.ClientPerS, sum.Share, sum.Rounds, sum.SliceS = res.ClientPerS, res.Share, res.Rounds, res.SliceS
-	}
-	if sum.Hang == nil {
-		sum.Hang = res.Hang
-	}
-	if sum.Overload == nil {
-		sum.Overload = res.Overload
-	}
-	sum.Rows = slices.Concat(res.Rows, later.Rows)
-	order := map[string]int{}
-	for i, f := range Faults() {
-		order[f.Name] = i
-	}
-	slices.SortStableFunc(sum.Rows, func(a, b Row) int { return order[a.Fault] - order[b.Fault] })
-	return &sum
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
 func goodRow() Row {
@@ -77,7 +78,7 @@ func TestTables(t *testing.T) {
 			},
 			Streams: &Loads{
 				SaturationPerS: 400, PeakPerS: 400, RecoveryS: 0.1,
-				Levels: []Level{{Times: 5, OfferedPerS: 2000, GoodPerS: 300, NotSent: 77, LeftMS: -1, RefusedAtMS: -1}},
+				Levels: []Level{{Times: 5, OfferedPerS: 2000, GoodPerS: 300, Flood: bench.Flood{NotSent: 77}, LeftMS: -1, RefusedAtMS: -1}},
 			},
 			Clients: []Bad{{Client: "reads no answer", Lost: 1}},
 		},
@@ -112,13 +113,26 @@ func TestTables(t *testing.T) {
 	}
 }
 
-func TestWith(t *testing.T) {
-	later := goodRow()
-	later.Fault = "connection refused"
-	first := &Result{Schema: Schema, Rows: []Row{later}, Runs: []RunOf{{Git: "a"}}, Rounds: 3}
-	sum := first.With(&Result{Schema: Schema, Rows: []Row{goodRow()}, Runs: []RunOf{{Git: "b"}}, Rounds: 4, Hang: &Hang{}})
-	if len(sum.Rows) != 2 || sum.Rows[0].Fault != "none" || len(sum.Runs) != 2 || sum.Rounds != 4 || sum.Hang == nil || !sum.Has("none") {
-		t.Errorf("got %+v", sum)
+// A run that is continued measures what is missing alone, and has its rows in the order of the table.
+func TestResume(t *testing.T) {
+	before := &Result{Schema: Schema, Hang: &Hang{}}
+	all := Faults()
+	for i := range all {
+		before.add(Row{Fault: all[len(all)-1-i].Name})
+	}
+	for i, r := range before.Rows {
+		if r.Fault != all[i].Name {
+			t.Errorf("row %d: got %s, want %s", i, r.Fault, all[i].Name)
+		}
+	}
+	opts := DefaultOptions()
+	opts.Overload, opts.Before = 0, before
+	if got, err := Run(t.Context(), opts); err != nil || got != before { // it starts nothing: there are no programs
+		t.Errorf("got %+v, %v", got, err)
+	}
+	before.Rows = before.Rows[1:]
+	if _, err := Run(t.Context(), opts); err == nil {
+		t.Error("a fault is missing: it was not measured")
 	}
 }
 

@@ -1,13 +1,16 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Options configures [Run].
@@ -27,10 +30,14 @@ type Options struct {
 	Hang time.Duration
 	// Overload is the length of each load of the overload test; 0 skips it.
 	Overload time.Duration
-	// Progress, which may be nil, is called after every fault.
+	// Before is the result of a run to continue; what is in it is not measured again. It may be nil.
+	Before *Result
+	// Save is called after every fault, after the overload and at the end, with what was measured by then.
+	Save func(*Result) error
+	// Git and Command describe the run.
+	Git, Command string
+	// Progress is called after every fault.
 	Progress func(done, total int)
-	// Done, which may be nil, is called after every fault and after the overload, with what was measured by then.
-	Done func(*Result) error
 }
 
 // DefaultOptions returns a million decisions, which take about ten minutes, and a hang of ten more minutes.
@@ -41,17 +48,8 @@ func DefaultOptions() Options {
 	}
 }
 
-// QuickOptions returns a short run of about five minutes, most of which is the open time of the breaker.
-func QuickOptions() Options {
-	o := DefaultOptions()
-	o.Requests, o.Rounds, o.Hang, o.Overload = 60_000, 10, 10*time.Second, time.Second
-	return o
-}
-
 func (o Options) validate() error {
 	switch {
-	case len(o.Faults) == 0 && o.Hang == 0 && o.Overload == 0:
-		return errors.New("faults: nothing to do")
 	case o.Requests < 1 || o.Rounds < 1 || o.Slice <= 0:
 		return errors.New("faults: want at least one request, one round and a positive slice")
 	case !(o.Share > 0 && o.Share < 1):
@@ -66,7 +64,15 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	began, watch := time.Now(), bench.WatchMachine()
+	result := cmp.Or(opts.Before, &Result{Schema: Schema})
+	opts.Faults = slices.DeleteFunc(slices.Clone(opts.Faults), func(f Fault) bool {
+		return slices.ContainsFunc(result.Rows, func(r Row) bool { return r.Fault == f.Name })
+	})
+	hangs, overloads := opts.Hang > 0 && result.Hang == nil, opts.Overload > 0 && result.Overload == nil
+	if len(opts.Faults) == 0 && !hangs && !overloads {
+		return result, nil
+	}
+	watch := rig.WatchMachine()
 	stage, err := NewStage(ctx, opts.StageOptions)
 	if err != nil {
 		return nil, err
@@ -76,21 +82,26 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Schema: Schema, Share: opts.Share, Rounds: opts.Rounds, SliceS: opts.Slice.Seconds()}
-	if result.ClientPerS, err = stage.clientLoad(ctx, off); err != nil {
+	load, err := stage.clientLoad(ctx, off)
+	if err != nil {
 		return nil, err
 	}
 	if err := on.warm(ctx); err != nil {
 		return nil, err
 	}
-	done := func() error {
-		result.Runs = []RunOf{{Time: began.UTC(), DurationS: time.Since(began).Seconds(), Machine: stage.Machine(watch)}}
-		if opts.Done == nil {
-			return nil
-		}
-		return opts.Done(result)
+	if len(opts.Faults) > 0 {
+		result.ClientPerS, result.Share, result.Rounds, result.SliceS = load, opts.Share, opts.Rounds, opts.Slice.Seconds()
 	}
-	rate := opts.Share * result.ClientPerS
+	run := len(result.Runs)
+	result.Runs = append(result.Runs, RunOf{})
+	save := func() error {
+		result.Runs[run] = RunOf{watch.Start.UTC(), time.Since(watch.Start).Seconds(), opts.Command, opts.Git, stage.Machine(watch)}
+		for _, row := range result.Rows {
+			row.Gate.judge(stage.alone)
+		}
+		return opts.Save(result)
+	}
+	rate := opts.Share * load
 	for i, f := range opts.Faults {
 		t := &trial{stage: stage, off: off, on: on, rate: rate, rounds: opts.Rounds, length: opts.Slice}
 		t.bulk = int64(opts.Requests/len(opts.Faults)) - int64(2*float64(opts.Rounds)*opts.Slice.Seconds()*rate)
@@ -98,39 +109,34 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
-		result.Rows = append(result.Rows, row)
-		if err := done(); err != nil {
+		result.add(row)
+		if err := save(); err != nil {
 			return nil, err
 		}
-		if opts.Progress != nil {
-			opts.Progress(i+1, len(opts.Faults))
-		}
+		opts.Progress(i+1, len(opts.Faults))
 	}
-	for _, row := range result.Rows {
-		row.Gate.judge(stage.alone)
-	}
-	if opts.Overload > 0 {
+	if overloads {
 		if result.Overload, err = stage.overload(ctx, rate, opts.Overload); err != nil {
 			return nil, fmt.Errorf("overload: %w", err)
 		}
-		if err := done(); err != nil {
+		if err := save(); err != nil {
 			return nil, err
 		}
 	}
-	if opts.Hang > 0 {
+	if hangs {
 		if result.Hang, err = stage.hang(ctx, on, opts.Hang); err != nil {
 			return nil, err
 		}
 	}
-	return result, done()
+	return result, save()
 }
 
 // pair starts two executors whose flags differ in one, and waits until they serve. Their names end in the suffix.
 func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Executor, err error) {
-	if off, err = s.StartExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
+	if off, err = s.NewExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
 		return nil, nil, err
 	}
-	if on, err = s.StartExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100, Gated: s.opts.Gated}); err != nil {
+	if on, err = s.NewExecutor(ctx, ExecutorOptions{Name: "on" + suffix, Engine: engine, Percent: 100, Gated: s.opts.Gated}); err != nil {
 		return nil, nil, err
 	}
 	if err = on.AwaitShadow(ctx); err == nil {
@@ -180,7 +186,7 @@ func (t *trial) staged(ctx context.Context, f Fault) (_ Row, err error) {
 	if t.off, t.on, err = t.stage.pair(ctx, "-named", target); err != nil {
 		return Row{}, err
 	}
-	defer func() { err = errors.Join(err, t.stage.StopExecutor(t.on), t.stage.StopExecutor(t.off)) }()
+	defer func() { err = errors.Join(err, t.on.End(), t.off.End()) }()
 	for _, e := range []*Executor{t.off, t.on} {
 		if err := e.warm(ctx); err != nil {
 			return Row{}, err

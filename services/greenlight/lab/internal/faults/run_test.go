@@ -21,7 +21,7 @@ func quickly(t *testing.T) Options {
 		t.Skip("runs the programs as they are built")
 	}
 	opts := DefaultOptions()
-	opts.Bin, opts.Dir = need.Programs(t, "../../../../..", "ml-engine", "executor"), t.TempDir()
+	opts.Programs, opts.Dir = need.Programs(t, "../../../../..", "ml-engine", "executor"), t.TempDir()
 	opts.Models = enginetest.Registry(t, "v1.8.1", "v1")
 	var err error
 	if opts.Artifact, err = model.OpenRegistry(opts.Models).Load("v1"); err != nil {
@@ -42,6 +42,7 @@ func quickly(t *testing.T) Options {
 	if opts.States, err = traffic.States(frame, data.Symbol, minutes, opts.Artifact, data.Source()); err != nil {
 		t.Fatal(err)
 	}
+	opts.Progress, opts.Save = func(int, int) {}, func(*Result) error { return nil }
 	opts.Flags = []string{"--breaker-open", "500ms"} // not to wait for it
 	opts.Requests, opts.Rounds, opts.Slice, opts.Hang, opts.Overload = 1000, 2, 50*time.Millisecond, time.Second, 0
 	return opts

@@ -1,28 +1,28 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
+	"sync"
 	"syscall"
 	"time"
 
-	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/netfault"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // StageOptions configure a stage.
 type StageOptions struct {
-	// Bin is the folder of the programs, Dir gets a folder per process, Models is a registry folder that has Artifact.
-	Bin, Dir, Models string
-	Artifact         *model.Artifact
+	process.Services
+
+	// Dir gets a folder per process.
+	Dir string
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
 	// Gated puts a gate on the executor with a shadow: its model decides.
@@ -31,29 +31,14 @@ type StageOptions struct {
 	Flags []string
 }
 
-func (o StageOptions) services() process.Services {
-	return process.Services{Programs: o.Bin, Models: o.Models, Artifact: o.Artifact}
-}
-
-func (o StageOptions) validate() error {
-	if o.Artifact == nil || len(o.States) == 0 {
-		return errors.New("faults: a model and states are required")
-	}
-	if _, err := process.FindPrograms(o.Bin); err != nil {
-		return fmt.Errorf("faults: %w", err)
-	}
-	return nil
-}
-
 // Stage is ml-engine and the proxy in front of it.
 type Stage struct {
-	opts    StageOptions
-	Engine  *Engine
-	Proxy   *netfault.Proxy
-	relay   *relay.Relay // of faults that want one
-	closers []func() error
-	pastCPU time.Duration // CPU time of processes that have ended
-	running []*Executor
+	rig.Rig
+
+	opts   StageOptions
+	Engine *Engine
+	Proxy  *netfault.Proxy
+	relay  *relay.Relay // of faults that want one
 	// alone is the slowest answer of the baseline alone in a slice.
 	alone time.Duration
 	// untidy, if set, is the clean-up of the last fault, to be done before the next.
@@ -62,110 +47,51 @@ type Stage struct {
 
 // NewStage starts both. If it returns an error, nothing is left running.
 func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
+	if opts.Artifact == nil || len(opts.States) == 0 {
+		return nil, errors.New("faults: a model and states are required")
 	}
-	s = &Stage{opts: opts}
+	s = &Stage{Rig: rig.Rig{Services: opts.Services, Dir: opts.Dir}, opts: opts}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	dir := filepath.Join(opts.Dir, "engine")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return s, err
-	}
-	s.Engine = &Engine{services: opts.services(), dir: dir}
+	s.Engine = &Engine{stage: s}
 	if err := s.Engine.Start(ctx); err != nil {
 		return s, err
 	}
-	s.closers = append(s.closers, s.Engine.Stop)
-	if s.Proxy, err = netfault.NewProxy(s.Engine.Addr()); err != nil {
+	if s.Proxy, err = netfault.NewProxy(s.Engine.Addr("grpc")); err != nil {
 		return s, err
 	}
-	s.closers = append(s.closers, s.Proxy.Close)
+	s.OnClose(s.Proxy.Close)
 	return s, nil
 }
 
-// Close stops everything in reverse order.
-func (s *Stage) Close() error {
-	var errs []error
-	for _, c := range slices.Backward(s.closers) {
-		errs = append(errs, c())
-	}
-	s.closers = nil
-	return errors.Join(errs...)
-}
-
-// Machine describes the machine and its other load.
-func (s *Stage) Machine(w bench.Watch) bench.Machine {
-	pids := []int{s.Engine.process.PID()}
-	for _, e := range s.running {
-		pids = append(pids, e.Process.PID())
-	}
-	return w.Machine(s.pastCPU+s.Engine.pastCPU, pids...)
-}
-
-// Engine is an ml-engine that keeps its addresses over a restart.
+// Engine is an ml-engine that keeps its addresses over a restart. Kill and Signal are those of its process.
 type Engine struct {
-	services process.Services
-	dir      string
-	at       process.Listen // its addresses after the first start
-	process  *process.Process
-	frozen   bool
-	pastCPU  time.Duration
-}
+	*process.Process
 
-// Addr returns its gRPC address.
-func (e *Engine) Addr() string { return e.at.GRPC }
+	stage *Stage
+}
 
 // Start starts it; also after a Kill.
-func (e *Engine) Start(ctx context.Context) error {
-	p, err := e.services.Engine(ctx, e.dir, e.at, "--insecure-control")
-	if err != nil {
-		return err
+func (e *Engine) Start(ctx context.Context) (err error) {
+	var at process.Listen
+	if e.Process != nil {
+		at = process.Listen{GRPC: e.Addr("grpc"), HTTP: e.Addr("http")}
 	}
-	e.process, e.at = p, process.Listen{GRPC: p.Addr("grpc"), HTTP: p.Addr("http")}
-	return nil
-}
-
-// ended reports whether there is no process.
-func (e *Engine) ended() bool { return e.process.Err() != nil }
-
-// Kill kills it with SIGKILL. A second call does nothing.
-func (e *Engine) Kill() error {
-	if e.ended() {
-		return nil
+	p, err := e.stage.StartEngine(ctx, "engine", at, "--insecure-control")
+	if err == nil {
+		e.Process = p
 	}
-	used, _ := bench.CPU(e.process.PID())
-	e.pastCPU += used
-	return e.process.Kill()
+	return err
 }
 
 // Freeze suspends it with SIGSTOP: its connections stay open, and nothing is answered. Thaw resumes it.
-func (e *Engine) Freeze() error {
-	e.frozen = true
-	return e.process.Signal(syscall.SIGSTOP)
-}
+func (e *Engine) Freeze() error { return e.Signal(syscall.SIGSTOP) }
 
 // Thaw ends Freeze.
-func (e *Engine) Thaw() error {
-	e.frozen = false
-	return e.process.Signal(syscall.SIGCONT)
-}
-
-// Stop stops it gracefully. It does nothing after a Kill.
-func (e *Engine) Stop() error {
-	if e.ended() {
-		return nil
-	}
-	if e.frozen {
-		if err := e.Thaw(); err != nil {
-			return err
-		}
-	}
-	return e.process.Stop(process.StopGrace)
-}
+func (e *Engine) Thaw() error { return e.Signal(syscall.SIGCONT) }
 
 // ExecutorOptions configure an executor.
 type ExecutorOptions struct {
@@ -179,47 +105,28 @@ type ExecutorOptions struct {
 	Percent int
 	// Gated lets its model decide.
 	Gated bool
-	// Flags are additional flags.
+	// More are additional flags.
 	More []string
 }
 
-// StartExecutor starts an executor and connects to it. The stage stops it, or StopExecutor before that.
-func (s *Stage) StartExecutor(ctx context.Context, o ExecutorOptions) (*Executor, error) {
-	if o.Engine == "" {
-		o.Engine = s.Proxy.Addr()
-	}
-	dir := filepath.Join(s.opts.Dir, o.Name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
+// NewExecutor starts an executor and connects to it. The stage stops it, or its End before that.
+func (s *Stage) NewExecutor(ctx context.Context, o ExecutorOptions) (*Executor, error) {
 	flags := append([]string{"--sample-percent", fmt.Sprint(o.Percent), "--insecure-control"}, s.opts.Flags...)
 	if o.Gated {
-		flags = append(flags, s.gateFlags(o.Name)...)
+		flags = append(flags, "--allow-gated", "--state-dir", filepath.Join(s.Dir, o.Name, "state"))
 	}
-	p, err := s.opts.services().Executor(ctx, dir, o.Engine, o.Listen, append(flags, o.More...)...)
+	p, err := s.StartExecutor(ctx, o.Name, cmp.Or(o.Engine, s.Proxy.Addr()), o.Listen, append(flags, o.More...)...)
 	if err != nil {
 		return nil, err
 	}
 	e, err := newExecutor(o.Name, p, s.opts)
 	if err != nil {
-		return nil, errors.Join(err, p.Stop(process.StopGrace))
+		return nil, err
 	}
 	if o.Gated {
 		e.guard = newGuard(s.opts)
 	}
-	s.running = append(s.running, e)
-	s.closers = append(s.closers, func() error { return s.StopExecutor(e) })
+	e.End = sync.OnceValue(func() error { return errors.Join(s.Stop(p), e.conn.Close()) }) // calls in flight are answered first
+	s.OnClose(e.End)
 	return e, nil
-}
-
-// StopExecutor stops it. A second call does nothing.
-func (s *Stage) StopExecutor(e *Executor) error {
-	i := slices.Index(s.running, e)
-	if i < 0 {
-		return nil
-	}
-	s.running = slices.Delete(s.running, i, i+1)
-	used, _ := bench.CPU(e.Process.PID())
-	s.pastCPU += used
-	return errors.Join(e.Process.Stop(process.StopGrace), e.conn.Close()) // calls in flight are answered first
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -178,25 +179,33 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	if err := t.on.AwaitShadow(ctx); err != nil {
 		return 0, err
 	}
-	before, err := t.on.Settle(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := bench.OpenLoop(ctx, recoveryRate, 1, time.Second, t.on.decideBothWays); err != nil {
-		return 0, err
-	}
-	after, err := t.on.Settle(ctx)
-	if err != nil {
-		return 0, err
-	}
-	d, err := fleet.Delta(before, after, fleet.Refuse)
+	d, err := t.on.during(ctx, func(fleet.Counters) error {
+		_, err := bench.OpenLoop(ctx, recoveryRate, 1, time.Second, t.on.decideBothWays)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
 	if d.Compared() == 0 {
-		return 0, fmt.Errorf("%s: no shadow is compared before the fault: %v", t.on.Name, after.Outcomes)
+		return 0, fmt.Errorf("%s: no shadow is compared before the fault: %v", t.on.Name, d.Outcomes)
 	}
 	return matchRate(d), nil
+}
+
+// during returns what the executor has counted while do ran.
+func (e *Executor) during(ctx context.Context, do func(before fleet.Counters) error) (fleet.Counts, error) {
+	before, err := e.Settle(ctx)
+	if err == nil {
+		err = do(before)
+	}
+	if err != nil {
+		return fleet.Counts{}, err
+	}
+	after, err := e.Settle(ctx)
+	if err != nil {
+		return fleet.Counts{}, err
+	}
+	return fleet.Delta(before, after, fleet.Refuse)
 }
 
 // loaded injects the fault during the first slice, which is the executor's with a shadow. It measures all slices, and then
@@ -271,7 +280,6 @@ func (t *trial) sliced(ctx context.Context, row *Row, began <-chan error) error 
 	}
 	if row.Gate != nil {
 		row.Gate.slices = &on
-		row.Gate.judge(t.stage.alone)
 		off.plus = int64(waitBudget)
 	}
 	var err error
@@ -284,19 +292,16 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	ended := time.Now()
 	row.RecoveryS = -1
 	loading, cancel := context.WithCancel(ctx)
-	loaded := make(chan struct{})
-	go func() {
-		defer close(loaded)
+	var load sync.WaitGroup
+	load.Go(func() {
 		// Its only error is the cancellation; the results of decisions are counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
 			// The call in flight when the load ends is still answered.
 			return t.on.decideBothWays(context.WithoutCancel(ctx), i)
 		})
-	}()
-	defer func() {
-		cancel()
-		<-loaded
-	}()
+	})
+	defer load.Wait()
+	defer cancel()
 	last, err := t.on.Counters(ctx)
 	if err != nil {
 		return err

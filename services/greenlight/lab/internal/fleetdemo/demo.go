@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
-	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
@@ -27,6 +25,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/natshost"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 const (
@@ -43,19 +42,11 @@ const (
 
 // Options configure the demonstration. All are required.
 type Options struct {
-	// Greenlight is the program, Services are the others and the model.
-	Greenlight string
-	Services   process.Services
-	// Dir gets keys, stores, states and logs. Evidence is the folder with the offline evidence of the model.
-	Dir, Evidence string
+	// Desk has the states that are sent to each executor.
+	operator.Desk
+
 	// KeyFile is the private key of the operator; its public key is in the file of that name with .pub.
 	KeyFile string
-	// States are sent to each executor at Rate per second. Source is their origin.
-	States        []traffic.State
-	Rate          float64
-	Source        evidence.Source
-	ShadowTimeout time.Duration
-	Policy        gate.Policy
 	// Say prints progress.
 	Say func(format string, args ...any)
 }
@@ -89,7 +80,6 @@ type demo struct {
 	began    time.Time
 	deciders [executors]fleet.Executor
 	engines  []string
-	closers  []func() error
 	answers  [executors]traffic.Answers
 	running  sync.WaitGroup
 
@@ -109,9 +99,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		defer func() {
 			cancel()
 			d.running.Wait()
-			for _, end := range slices.Backward(d.closers) {
-				err = errors.Join(err, end())
-			}
+			err = errors.Join(err, d.Close())
 		}()
 		if err := d.start(ctx); err != nil {
 			return err
@@ -127,44 +115,27 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 // start starts services, traffic, and what reads the shares.
 func (d *demo) start(ctx context.Context) error {
 	d.Say("three NATS servers run: %s", d.servers.Direct())
-	folder := func(name string) (string, error) {
-		path := filepath.Join(d.Dir, name)
-		return path, os.MkdirAll(path, 0o755)
-	}
-	raw, err := d.Policy.YAML()
-	if err == nil {
-		err = os.WriteFile(d.policyFile(), raw, 0o600)
-	}
-	if err != nil {
+	if err := d.WritePolicy(); err != nil {
 		return err
 	}
 	for i := range engines {
-		dir, err := folder(fmt.Sprint("engine-", i+1))
+		p, err := d.StartEngine(ctx, fmt.Sprint("engine-", i+1), process.Listen{}, "--drift-clock", "event")
 		if err != nil {
 			return err
 		}
-		p, err := d.Services.Engine(ctx, dir, process.Listen{}, "--drift-clock", "event")
-		if err != nil {
-			return err
-		}
-		d.closers, d.engines = append(d.closers, p.Kill), append(d.engines, p.Addr("grpc"))
+		d.engines = append(d.engines, p.Addr("grpc"))
 	}
 	for i := range executors {
-		dir, err := folder(fmt.Sprint("executor-", i+1))
-		if err != nil {
-			return err
-		}
-		p, err := d.Services.Executor(ctx, dir, d.engines[i%engines], process.Listen{}, "--sample-percent", "0", "--state-dir", filepath.Join(dir, "state"),
+		name := fmt.Sprint("executor-", i+1)
+		p, err := d.StartExecutor(ctx, name, d.engines[i%engines], process.Listen{}, "--sample-percent", "0", "--state-dir", filepath.Join(d.Dir, name, "state"),
 			"--shadow-timeout", d.ShadowTimeout.String(), "--fleet", d.servers.Direct(), "--fleet-group", groupName, "--fleet-trust", d.KeyFile+".pub")
 		if err != nil {
 			return err
 		}
-		d.closers = append(d.closers, p.Kill)
-		conn, err := rpc.Dial(p.Addr("grpc"), nil)
+		conn, err := d.Dial(p)
 		if err != nil {
 			return err
 		}
-		d.closers = append(d.closers, conn.Close)
 		d.deciders[i] = fleet.NewExecutor(p.Addr("grpc"), conn)
 		if _, err := d.deciders[i].Decisions.PredictWithShadow(ctx, d.States[0].Request(), grpc.WaitForReady(true)); err != nil {
 			return fmt.Errorf("executor %d: %w", i+1, err)
@@ -191,7 +162,9 @@ func (d *demo) read(ctx context.Context) {
 	for i, e := range d.deciders {
 		r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err != nil {
-			d.note(err) // the end, or a busy machine: the next read comes soon
+			d.mu.Lock()
+			d.unread = err // the end, or a busy machine: the next read comes soon
+			d.mu.Unlock()
 			return
 		}
 		now[i] = r.GetSamplePercent()
@@ -202,13 +175,6 @@ func (d *demo) read(ctx context.Context) {
 		d.now = now
 		d.line("")
 	}
-}
-
-// note keeps why the shares cannot be read.
-func (d *demo) note(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.unread = err
 }
 
 // line adds a line. The caller holds the lock.
@@ -245,15 +211,8 @@ func (e *Expectation) verdict() gate.Verdict {
 
 // await waits until ok, for at most a time, and reports whether it came, and after what time.
 func await(ctx context.Context, limit time.Duration, ok func() bool) (time.Duration, bool) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	began := time.Now()
-	for !ok() {
-		if !traffic.Pause(ctx, glance) {
-			return time.Since(began), ok()
-		}
-	}
-	return time.Since(began), true
+	took, done, _ := rig.Await(ctx, limit, func() (bool, error) { return ok(), nil })
+	return took, done
 }
 
 // all returns whether all executors are at a share for which ok is true.
@@ -270,9 +229,6 @@ func (d *demo) all(ok func(share float64) bool) func() bool {
 
 func zero(share float64) bool  { return share == 0 }
 func above(share float64) bool { return share > 0 }
-
-func (d *demo) policyFile() string { return filepath.Join(d.Dir, "policy.yaml") }
-func (d *demo) stateDir() string   { return filepath.Join(d.Dir, "canary") }
 
 // play runs the canary and breaks things.
 func (d *demo) play(ctx context.Context) error {
@@ -302,7 +258,7 @@ func (d *demo) play(ctx context.Context) error {
 	d.expect("they stay there", !rose, "%v", d.shares())
 
 	d.event("the canary is resumed")
-	if c, err = d.run("resume", "canary", "start", "--state", d.stateDir(), "--resume", "--fleet-key", d.KeyFile); err != nil {
+	if c, err = d.Run("resume", "canary", "start", "--state", string(d.State()), "--resume", "--fleet-key", d.KeyFile); err != nil {
 		return err
 	}
 	took, ok = await(ctx, patience, func() bool { return c.Ended() || d.all(above)() })
@@ -312,7 +268,7 @@ func (d *demo) play(ctx context.Context) error {
 		return nil
 	}
 	decision := canary.Decision("")
-	if _, r, err := canary.State(d.stateDir()).Read(""); err == nil {
+	if r := d.Record(); r != nil {
 		decision = r.Decision
 	}
 	d.expect("the canary passes, or aborts", c.Wait() == 0 && decision == canary.Passed || c.Wait() == 3 && decision == canary.Aborted,
@@ -332,48 +288,27 @@ func (d *demo) play(ctx context.Context) error {
 	return nil
 }
 
-// run starts a command of greenlight.
-func (d *demo) run(name string, args ...string) (*operator.Command, error) {
-	c, err := operator.Run(d.Greenlight, filepath.Join(d.Dir, name+".log"), args...)
-	if err == nil {
-		d.closers = append(d.closers, c.Kill)
-	}
-	return c, err
-}
-
-// begin plans and starts the canary. The drift of ml-engines that have just started changes with every row, so the phrase may be
-// stale when it is used: then it plans again, as an operator would.
+// begin plans and starts the canary.
 func (d *demo) begin(ctx context.Context) (*operator.Command, error) {
-	for range 20 {
-		plan, err := d.run("plan", "canary", "plan", "--engine", strings.Join(d.engines, ","), "--fleet", d.servers.Direct(), "--fleet-group", groupName,
-			"--fleet-key", d.KeyFile, "--evidence", d.Evidence, "--state", d.stateDir(), "--policy", d.policyFile(), "--source", string(d.Source))
-		if err != nil {
-			return nil, err
-		}
-		if plan.Wait() != 0 {
-			return nil, fmt.Errorf("no plan: %s", strings.TrimSpace(plan.Said()))
-		}
-		phrase, err := plan.Phrase()
-		if err != nil {
-			return nil, err
-		}
-		c, err := d.run("canary", "canary", "start", "--state", d.stateDir(), "--confirm", phrase, "--fleet-key", d.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		started := func() bool { return slices.ContainsFunc(shareList(d.shares()), above) }
-		if _, ok := await(ctx, patience, func() bool { return c.Ended() || started() }); ok && !c.Ended() {
-			d.event("the canary has started")
-			return c, nil
-		}
-		if !c.Refused(canary.ErrPSIChanged) {
-			d.mu.Lock()
-			unread := d.unread
-			d.mu.Unlock()
-			return nil, errors.Join(fmt.Errorf("the canary has not begun: %s", c.LastLine()), unread)
-		}
+	c, err := operator.Begin(
+		func() (*operator.Command, error) {
+			return d.Run("plan", "canary", "plan", "--engine", strings.Join(d.engines, ","), "--fleet", d.servers.Direct(), "--fleet-group", groupName,
+				"--fleet-key", d.KeyFile, "--evidence", d.Evidence, "--state", string(d.State()), "--policy", d.PolicyFile(), "--source", string(d.Source))
+		},
+		func(phrase string) (*operator.Command, error) {
+			return d.Run("canary", "canary", "start", "--state", string(d.State()), "--confirm", phrase, "--fleet-key", d.KeyFile)
+		},
+		func(c *operator.Command) (bool, error) {
+			_, ok := await(ctx, patience, func() bool { return c.Ended() || slices.ContainsFunc(shareList(d.shares()), above) })
+			return ok && !c.Ended(), nil
+		})
+	if err != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return nil, errors.Join(err, d.unread)
 	}
-	return nil, errors.New("the canary has not begun: the drift moves between plan and start, again and again")
+	d.event("the canary has started")
+	return c, nil
 }
 
 func shareList(s [executors]float64) []float64 { return s[:] }

@@ -22,20 +22,21 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
-	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/natshost"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// GroupName is the name of the group.
-const GroupName = "lab"
+// GroupName is the name of the group, Share that of its decisions that gets a shadow, in percent.
+const (
+	GroupName = "lab"
+	Share     = 10
+)
 
 const (
 	// window is how long traffic and CPU time are measured.
 	window = 20 * time.Second
 	// reachTime is how long the executors of a group may take to reach a share.
 	reachTime = 3 * time.Minute
-	// share is the share of the group, in percent.
-	share = 10
 	// maxConnections bounds the connections of members: above, some share one.
 	maxConnections = 1000
 	// samplePeriod is the time between two counts of the executors at 0 %.
@@ -44,10 +45,10 @@ const (
 
 // Result is what groups of several sizes cost.
 type Result struct {
-	Git     string        `json:"git,omitempty"`
-	Machine bench.Machine `json:"machine"`
-	LeaseS  float64       `json:"lease_s"`
-	Rows    []Row         `json:"rows"`
+	Git     string      `json:"git,omitempty"`
+	Machine rig.Machine `json:"machine"`
+	LeaseS  float64     `json:"lease_s"`
+	Rows    []Row       `json:"rows"`
 }
 
 // Row is what a group of one size costs.
@@ -83,7 +84,7 @@ type Options struct {
 	Self, Dir string
 	Key       *dsse.Signer
 	KeyFile   string
-	// Progress may be nil.
+	// Progress is called after every group.
 	Progress func(done, all int)
 }
 
@@ -91,55 +92,45 @@ type Options struct {
 // third one.
 func Measure(ctx context.Context, o Options) (*Result, error) {
 	s := &Result{LeaseS: o.Lease.Seconds()}
-	watch := bench.WatchMachine()
-	var past time.Duration
+	watch := rig.WatchMachine()
 	for i, n := range o.Sizes {
 		dir := filepath.Join(o.Dir, fmt.Sprint(n))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 		err := natshost.With(ctx, filepath.Join(dir, "stores"), func(servers *natshost.Servers) error {
-			row, used, err := o.measure(ctx, servers, dir, n)
+			row, err := o.measure(ctx, servers, dir, n)
 			s.Rows = append(s.Rows, row)
-			past += used
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%d executors: %w", n, err)
 		}
-		if o.Progress != nil {
-			o.Progress(i+1, len(o.Sizes))
-		}
+		o.Progress(i+1, len(o.Sizes))
 	}
-	s.Machine = watch.Machine(past)
+	s.Machine = watch.Machine()
 	if n := len(s.Rows); n >= 2 && o.Extrapolate > o.Sizes[n-1] {
 		s.Rows = append(s.Rows, extrapolate(s.Rows[n-2], s.Rows[n-1], o.Extrapolate))
 	}
 	return s, nil
 }
 
-// measure measures a group of n executors. used is the CPU time of the processes that it has started.
-func (o *Options) measure(ctx context.Context, s *natshost.Servers, dir string, n int) (row Row, used time.Duration, err error) {
+// measure measures a group of n executors.
+func (o *Options) measure(ctx context.Context, s *natshost.Servers, dir string, n int) (row Row, err error) {
 	row = Row{Executors: n, Connections: min(n, maxConnections)}
 	samples := filepath.Join(dir, "samples")
+	r := &rig.Rig{Dir: dir}
 	start := func(name string, flags ...string) (*process.Process, error) {
-		at := filepath.Join(dir, name)
-		if err := os.MkdirAll(at, 0o700); err != nil {
-			return nil, err
-		}
-		return process.Start(ctx, o.Self, at, append([]string{"fleet", name, "--fleet", s.Direct(), "--fleet-key", o.KeyFile, "--lease", o.Lease.String()}, flags...)...)
+		return r.Start(name, func(at string) (*process.Process, error) {
+			return process.Start(ctx, o.Self, at, append([]string{"fleet", name, "--fleet", s.Direct(), "--fleet-key", o.KeyFile, "--lease", o.Lease.String()}, flags...)...)
+		})
 	}
 	members, err := start("members", "--executors", fmt.Sprint(n), "--samples", samples)
 	if err != nil {
-		return row, used, err
+		return row, err
 	}
-	stop := func(p *process.Process) {
-		cpu, _ := bench.CPU(p.PID())
-		used += cpu
-		err = errors.Join(err, p.Kill())
-	}
-	defer func() { stop(members) }()
-	run := func(then func(controller *process.Process, at time.Time) error) error {
+	defer func() { err = errors.Join(err, members.Kill()) }()
+	run := func(then func(controller *process.Process) error) error {
 		began := time.Now()
 		controller, err := start("controller")
 		if err != nil {
@@ -148,12 +139,11 @@ func (o *Options) measure(ctx context.Context, s *natshost.Servers, dir string, 
 		at, err := awaitCount(ctx, samples, n, began, reachTime)
 		if err == nil {
 			row.ReachS = at.Sub(began).Seconds() // in the end that of the second run: in the first, the servers elect their leaders
-			err = then(controller, at)
+			err = then(controller)
 		}
-		stop(controller)
-		return err
+		return errors.Join(err, controller.Kill())
 	}
-	err = run(func(controller *process.Process, _ time.Time) error {
+	err = run(func(controller *process.Process) error {
 		if err := o.window(ctx, s, members, controller, &row); err != nil {
 			return err
 		}
@@ -166,9 +156,9 @@ func (o *Options) measure(ctx context.Context, s *natshost.Servers, dir string, 
 		return err
 	})
 	if err != nil {
-		return row, used, err
+		return row, err
 	}
-	return row, used, run(func(controller *process.Process, _ time.Time) error {
+	return row, run(func(controller *process.Process) error {
 		died := time.Now()
 		if err := controller.Kill(); err != nil {
 			return err
@@ -184,7 +174,7 @@ func (o *Options) window(ctx context.Context, s *natshost.Servers, members, cont
 	pids := []int{os.Getpid(), members.PID(), controller.PID()}
 	read := func() (used [3]time.Duration, messages, bytes int64) {
 		for i, pid := range pids {
-			used[i], _ = bench.CPU(pid)
+			used[i], _ = rig.CPU(pid)
 		}
 		messages, bytes = s.Traffic()
 		return used, messages, bytes

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -87,7 +86,7 @@ func (p *Part) Members(ctx context.Context) error {
 		n := 0
 		now := time.Now()
 		for _, e := range all {
-			if e.share(now) > 0 {
+			if e.Percent() > 0 {
 				n++
 			}
 		}
@@ -123,7 +122,7 @@ func (p *Part) Controller(ctx context.Context) error {
 	for published := false; ctx.Err() == nil; traffic.Pause(ctx, p.Lease/group.PollsPerLease) {
 		if !published {
 			err = publisher.Change(ctx, &fleetv1.Record{
-				Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Percent: share, Lease: durationpb.New(p.Lease), Holder: "scale",
+				Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Percent: Share, Lease: durationpb.New(p.Lease), Holder: "scale",
 			}, func(uint64) {})
 			published = publisher.Last() != nil
 		} else {
@@ -139,52 +138,14 @@ func (p *Part) Controller(ctx context.Context) error {
 
 // idle is an executor that decides nothing.
 type idle struct {
+	fleettest.Counter
+
 	id string
-	// obeyed is what it obeys; nil at 0 %.
-	obeyed atomic.Pointer[obeyed]
 }
 
-type obeyed struct {
-	percent float64
-	until   time.Time
-}
-
-func (e *idle) share(now time.Time) float64 {
-	if o := e.obeyed.Load(); o != nil && now.Before(o.until) {
-		return o.percent
-	}
-	return 0
-}
-
-// Obey implements [member.Executor].
-func (e *idle) Obey(r *fleetv1.Record, until time.Time, _ string) error {
-	if r == nil {
-		e.obeyed.Store(nil)
-	} else {
-		e.obeyed.Store(&obeyed{r.GetPercent(), until})
-	}
-	return nil
-}
-
-// Kill implements [member.Executor]. There is no gate.
-func (*idle) Kill(string, string, string) error { return nil }
-
-// Report implements [member.Executor]. It has the size of that of an executor with traffic.
-func (e *idle) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
-	return Report(e.id, e.share(time.Now()))
-}
-
-// Report returns the report of a process at a share, with the counts of one that has decided for long.
-func Report(instance string, share float64) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
-	mode := executorv1.RolloutMode_ROLLOUT_MODE_OFF
-	if share > 0 {
-		mode = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY
-	}
-	rollout := &executorv1.Rollout{Percent: share, Mode: mode, Revision: 1}
-	return fleettest.Report(instance, 1_000_000, share), &executorv1.GetRolloutResponse{InstanceId: instance, Rollout: rollout, Gate: &executorv1.GateStatus{}}, nil
-}
-
-// Blocks implements [member.Executor]. There are none.
-func (*idle) Blocks(uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error) {
-	return nil, 0, 0, nil
+// Report implements [member.Executor]. It has the size of that of an executor that has decided for long.
+func (e *idle) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
+	_, rollout, err := e.Counter.Report(ctx)
+	rollout.InstanceId = e.id
+	return fleettest.Report(e.id, 1_000_000, e.Percent()), rollout, err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
 // executor is one without an ml-engine: it only keeps what it obeys. A member drives it, and a witness sees everything between
@@ -32,6 +33,8 @@ type executor struct {
 
 // process is one process of an executor.
 type process struct {
+	fleettest.NoBlocks
+
 	e      *executor
 	number int
 	m      *member.Member
@@ -129,11 +132,6 @@ func (p *process) Kill(string, string, string) error { return nil }
 // Report implements [member.Executor]. Controllers of the lab read no counts.
 func (p *process) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	return nil, nil, nil
-}
-
-// Blocks implements [member.Executor]. There are none.
-func (p *process) Blocks(uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error) {
-	return nil, 0, 0, nil
 }
 
 // witnessed is a carrier that shows the witness what it hands over.

@@ -29,6 +29,7 @@ var mutants = []struct {
 	{"old record accepted", []edit{{follower, "case at.before(seen):", "case false:"}}, []Rule{OlderRecord, Held}},
 	{"other body accepted", []edit{{follower, "at.revision == seen.revision && body != f.state.Body", "false"}}, []Rule{OtherBody}},
 	{"abort not obeyed", []edit{{follower, "case r.GetRevision() <= f.state.Held:", "case false:"}}, []Rule{Held}},
+	{"abort of one executor ends with the next revision", []edit{{follower, "case f.session == r.GetSession() && f.earlier():", "case false:"}}, []Rule{Held}},
 	{"state lost", []edit{{follower, "return &Follower{m: m, state: s}", "return &Follower{m: m}"}}, []Rule{Held, OlderRecord}},
 	{"lease from the admission's arrival", []edit{{follower, "made := f.nonces[i].made", "made := now"}}, []Rule{AfterLease}},
 	{"admission answers any report", []edit{
@@ -52,7 +53,7 @@ const (
 var receipt = []edit{
 	{follower, "nonces []nonce\n", "nonces []nonce\n\tcame time.Time\n"},
 	{follower, "f.record = r\n", "f.record, f.came = r, time.Now()\n"},
-	{follower, "until := f.zeroAt(now).Add(r.GetUptime().AsDuration() + r.GetLease().AsDuration())", "until := f.came.Add(r.GetLease().AsDuration())"},
+	{follower, "return f.zeroAt(now).Add(f.record.GetUptime().AsDuration() + f.record.GetLease().AsDuration())", "return f.came.Add(f.record.GetLease().AsDuration())"},
 }
 
 // mutantVar names the variable with the rules that TestMutant must see broken.

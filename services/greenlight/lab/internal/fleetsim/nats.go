@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
@@ -32,36 +30,14 @@ const (
 
 // OnNATS runs groups of executors with real NATS servers, each by a schedule that follows from its seed.
 func OnNATS(ctx context.Context, o Options) (*Result, error) {
-	sum := newResult()
-	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, natsLease.Seconds()
-	began := time.Now()
-	var mu sync.Mutex
-	var failed error
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(natsAtOnce, o.Seeds) {
-		workers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(o.Seeds) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				seed := o.FirstSeed + uint64(i)
-				res, err := onNATS(ctx, o, seed, filepath.Join(o.Dir, fmt.Sprint("seed-", seed)))
-				mu.Lock()
-				failed = errors.Join(failed, err)
-				if sum.add(res); o.Progress != nil {
-					o.Progress(sum.Seeds, o.Seeds)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	workers.Wait()
-	sum.TookS = time.Since(began).Seconds()
-	return sum, errors.Join(failed, ctx.Err())
+	return o.schedules(ctx, natsAtOnce, natsLease, func(seed uint64) (*Result, error) {
+		return onNATS(ctx, o, seed, filepath.Join(o.Dir, fmt.Sprint("seed-", seed)))
+	})
 }
 
 // onNATS runs one group.
 func onNATS(ctx context.Context, o Options, seed uint64, dir string) (*Result, error) {
-	t := newTruth(o.Keys.Operator.Public(), natsLease, natsSettle)
-	t.res.seed = seed
+	t := newTruth(o.Keys.Operator.Public(), natsLease, natsSettle, seed)
 	err := natshost.With(ctx, filepath.Join(dir, "nats"), func(s *natshost.Servers) (err error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -84,21 +60,13 @@ func onNATS(ctx context.Context, o Options, seed uint64, dir string) (*Result, e
 			for _, c := range carriers {
 				c.Close()
 			}
-			t.res.SimulatedS = time.Since(t.began).Seconds()
 		}()
-		if err := w.start(o.Executors); err != nil {
-			return err
-		}
-		w.calm(natsReach, true)
-		w.storm(append(controllerEvents(), serverEvents(s)...), natsEvents, natsGap)
-		w.calm(natsReach, w.rng.IntN(2) == 0)
-		w.over()
-		return nil
+		return w.play(o.Executors, natsReach, append(controllerEvents(), serverEvents(s)...), natsEvents, natsGap)
 	})
-	return t.res, err
+	return t.result(), err
 }
 
-// events are what goes wrong with servers.
+// serverEvents are what goes wrong with servers.
 func serverEvents(s *natshost.Servers) []event {
 	all := func(do func(i int)) func(*world) string {
 		return func(*world) string {

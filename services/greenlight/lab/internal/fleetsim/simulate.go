@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Options are the schedules to simulate.
@@ -28,7 +28,7 @@ type Options struct {
 	Keys      Keys
 	// Dir gets state folders, a few of them at a time.
 	Dir string
-	// Progress may be nil.
+	// Progress is called after every schedule.
 	Progress func(done, all int)
 }
 
@@ -48,27 +48,25 @@ const (
 // Simulate simulates groups of executors, each by a schedule that follows from its seed.
 func Simulate(ctx context.Context, o Options) (*Result, error) {
 	testing.Init() // what a bubble of synctest needs
+	return o.schedules(ctx, runtime.GOMAXPROCS(0), simLease, func(seed uint64) (*Result, error) { return simulate(o, seed), nil })
+}
+
+// schedules runs the schedule of each seed, some at once, and adds up the results.
+func (o Options) schedules(ctx context.Context, atOnce int, lease time.Duration, run func(seed uint64) (*Result, error)) (*Result, error) {
 	sum := newResult()
-	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, simLease.Seconds()
+	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, lease.Seconds()
 	began := time.Now()
 	var mu sync.Mutex
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), o.Seeds) {
-		workers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(o.Seeds) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				res := simulate(o, o.FirstSeed+uint64(i))
-				mu.Lock()
-				if sum.add(res); o.Progress != nil {
-					o.Progress(sum.Seeds, o.Seeds)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	workers.Wait()
+	all := rig.Trials{N: o.Seeds, AtOnce: atOnce, Progress: o.Progress, Every: 1}
+	err := all.Run(ctx, func(i int) error {
+		res, err := run(o.FirstSeed + uint64(i))
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(res)
+		return err
+	})
 	sum.TookS = time.Since(began).Seconds()
-	return sum, ctx.Err()
+	return sum, err
 }
 
 // simulate simulates one group.
@@ -78,46 +76,49 @@ func simulate(o Options, seed uint64) (res *Result) {
 		defer cancel()
 		net := grouptest.NewNetwork(seed)
 		w := &world{
-			ctx: ctx, t: newTruth(o.Keys.Operator.Public(), simLease, 0), rng: random(seed), keys: o.Keys, lease: simLease, tick: simTick,
+			ctx: ctx, t: newTruth(o.Keys.Operator.Public(), simLease, 0, seed), rng: random(seed), keys: o.Keys, lease: simLease, tick: simTick,
 			dir: filepath.Join(o.Dir, fmt.Sprint("seed-", seed)), carrier: func() (group.Carrier, error) { return net.Carrier(), nil },
 			heal: net.Heal, settle: synctest.Wait,
 		}
-		w.t.res.seed = seed
 		defer func() {
 			cancel()
 			if err := w.close(); err != nil {
 				w.notReached("%v", err)
 			}
 			synctest.Wait()
-			res = w.t.res
-			res.SimulatedS = time.Since(w.t.began).Seconds()
+			res = w.t.result()
 		}()
-		if err := w.start(o.Executors); err != nil {
+		if err := w.play(o.Executors, simReach, append(controllerEvents(), networkEvents(net)...), simEvents, simGap); err != nil {
 			w.notReached("%v", err)
-			return
 		}
-		w.calm(simReach, true)
-		w.storm(append(controllerEvents(), networkEvents(net)...), simEvents, simGap)
-		w.calm(simReach, w.rng.IntN(2) == 0)
-		w.over()
 	})
 	return res
 }
 
 // networkEvents are what the carrier in memory does wrong.
 func networkEvents(net *grouptest.Network) []event {
-	ends := func(w *world, do func(*grouptest.Carrier)) string {
-		some := w.some()
-		for _, e := range some {
-			do(e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+	some := func(w *world) (ends []*grouptest.Carrier) {
+		for _, e := range w.some() {
+			ends = append(ends, e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
 		}
-		return fmt.Sprintf("%d executors", len(some))
+		return ends
 	}
-	controllers := func(w *world, do func(*grouptest.Carrier)) string {
-		for _, c := range w.controllers {
-			do(c.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+	executors := func(do func(*grouptest.Carrier)) func(w *world) string {
+		return func(w *world) string {
+			ends := some(w)
+			for _, c := range ends {
+				do(c)
+			}
+			return fmt.Sprintf("%d executors", len(ends))
 		}
-		return fmt.Sprintf("%d controllers", len(w.controllers))
+	}
+	controllers := func(do func(*grouptest.Carrier)) func(w *world) string {
+		return func(w *world) string {
+			for _, c := range w.controllers {
+				do(c.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
+			}
+			return fmt.Sprintf("%d controllers", len(w.controllers))
+		}
 	}
 	times := func(w *world, what string, do func()) string {
 		n := 1 + w.rng.IntN(100)
@@ -134,30 +135,21 @@ func networkEvents(net *grouptest.Network) []event {
 		}
 	}
 	return []event{
-		{"executors cut off", func(w *world) string { return ends(w, (*grouptest.Carrier).Cut) }},
-		{"executors' calls hang", func(w *world) string { return ends(w, (*grouptest.Carrier).Hang) }},
-		{"watches stalled", func(w *world) string { return ends(w, (*grouptest.Carrier).Stall) }},
-		{"controller cut off", func(w *world) string { return controllers(w, (*grouptest.Carrier).Cut) }},
-		{"controller's calls hang", func(w *world) string { return controllers(w, (*grouptest.Carrier).Hang) }},
+		{"executors cut off", executors((*grouptest.Carrier).Cut)},
+		{"executors' calls hang", executors((*grouptest.Carrier).Hang)},
+		{"watches stalled", executors((*grouptest.Carrier).Stall)},
+		{"controller cut off", controllers((*grouptest.Carrier).Cut)},
+		{"controller's calls hang", controllers((*grouptest.Carrier).Hang)},
 		{"network split", func(w *world) string {
-			var other []*grouptest.Carrier
-			some := w.some()
-			for _, e := range some {
-				other = append(other, e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
-			}
+			other := some(w)
 			net.Split(other...)
-			return fmt.Sprintf("%d executors without their controller", len(some))
+			return fmt.Sprintf("%d executors without their controller", len(other))
 		}},
 		{"network split, controller doubled", func(w *world) string {
-			var other []*grouptest.Carrier
-			some := w.some()
-			for _, e := range some {
-				other = append(other, e.carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
-			}
+			other := some(w)
 			what := w.controller(&controller{above: w.t.revision()})
-			other = append(other, w.controllers[len(w.controllers)-1].carrier.(*grouptest.Carrier)) //nolint:forcetypeassert // all are
-			net.Split(other...)
-			return fmt.Sprintf("%d executors with a controller %s", len(some), what)
+			net.Split(append(other, w.controllers[len(w.controllers)-1].carrier.(*grouptest.Carrier))...) //nolint:forcetypeassert // all are
+			return fmt.Sprintf("%d executors with a controller %s", len(other), what)
 		}},
 		{"network healed", func(*world) string { net.Heal(); return "all" }},
 		{"messages lost", faults(func(w *world) grouptest.Faults { return grouptest.Faults{Lose: w.rng.Float64()} })},

@@ -19,7 +19,7 @@ func TestSimulate(t *testing.T) {
 	if testing.Short() {
 		n = 3
 	}
-	res, err := Simulate(t.Context(), Options{FirstSeed: 1, Seeds: n, Executors: 200, Keys: newKeys(t), Dir: t.TempDir()})
+	res, err := Simulate(t.Context(), Options{FirstSeed: 1, Seeds: n, Executors: 200, Keys: newKeys(t), Dir: t.TempDir(), Progress: func(int, int) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,8 @@ type truth struct {
 	// their order.
 	sent, payloads map[string]*message
 	log            []*message
+	// begun is when each session has issued its first message.
+	begun map[string]time.Time
 	// highest is the highest revision that was issued.
 	highest uint64
 	began   time.Time
@@ -72,8 +74,16 @@ type message struct {
 	body                     string
 }
 
-func newTruth(keys dsse.Keys, lease, settle time.Duration) *truth {
-	return &truth{keys: keys, lease: lease, settle: settle, sent: map[string]*message{}, payloads: map[string]*message{}, began: time.Now(), res: newResult()}
+func newTruth(keys dsse.Keys, lease, settle time.Duration, seed uint64) *truth {
+	t := &truth{keys: keys, lease: lease, settle: settle, sent: map[string]*message{}, payloads: map[string]*message{}, begun: map[string]time.Time{}, began: time.Now(), res: newResult()}
+	t.res.seed = seed
+	return t
+}
+
+// result returns the result once the schedule is over.
+func (t *truth) result() *Result {
+	t.res.SimulatedS = time.Since(t.began).Seconds()
+	return t.res
 }
 
 // event begins an event of that kind: what happens from now on is counted for it.
@@ -92,6 +102,13 @@ func (t *truth) issued(m *message) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	session := m.session
+	if m.record != nil {
+		session = m.record.GetSession()
+	}
+	if _, known := t.begun[session]; !known {
+		t.begun[session] = m.at
+	}
 	t.sent[string(m.envelope)] = m
 	if e, err := dsse.Parse(m.envelope); err == nil {
 		t.payloads[string(e.Payload)] = m
@@ -139,6 +156,10 @@ type witness struct {
 	first   map[uint64]first
 	obeyed  map[uint64]string
 	held    uint64
+	// aborted is when this executor alone was aborted: sessions that began before are not obeyed. After a restart it is the start, if
+	// pending is set, which is so until a later session is obeyed.
+	aborted time.Time
+	pending bool
 	// stops are what was given and not yet sure to be on disk.
 	stops []given
 
@@ -180,7 +201,7 @@ const (
 	stale
 	// lost is a new folder.
 	lost
-	// damaged is a file that cannot be read: all that was issued before is aborted.
+	// damaged is a file that cannot be read: all sessions that began before are aborted.
 	damaged
 )
 
@@ -212,16 +233,19 @@ func (w *witness) restart(left state) {
 		}
 	case damaged:
 		w.forget()
-		w.held = uint64(now.UnixMilli())
-		w.stops = append(w.stops, given{m: &message{revision: w.held}})
+		w.pending = true
 	case lost:
 		w.forget()
+	}
+	if w.aborted = (time.Time{}); w.pending {
+		w.aborted = now
 	}
 	w.given, w.nonces, w.admitted, w.newest, w.record, w.had, w.over = nil, map[string]time.Time{}, nil, map[term]*message{}, nil, map[*message]bool{}, nil
 }
 
 func (w *witness) forget() {
 	w.highest, w.held, w.stops, w.first, w.obeyed = 0, 0, nil, map[uint64]first{}, map[uint64]string{}
+	w.aborted, w.pending = time.Time{}, false
 }
 
 // reports notes the nonce of a report.
@@ -312,7 +336,8 @@ func (w *witness) apply(now time.Time) {
 func (w *witness) holds() {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
-	w.apply(time.Now())
+	w.aborted, w.pending = time.Now(), true
+	w.apply(w.aborted)
 	w.held = max(w.held, w.highest)
 	w.stops = append(w.stops, given{m: &message{revision: w.held}}) // it is kept before the abort returns
 	w.record = nil
@@ -333,6 +358,9 @@ func (w *witness) obeys(r *fleetv1.Record, until time.Time) {
 		return
 	}
 	w.t.res.Obeyed++
+	if !w.t.begun[r.GetSession()].Before(w.aborted) {
+		w.pending = false
+	}
 	m := w.newest[termOf(r)]
 	if m == nil || m.record.GetPercent() != r.GetPercent() || m.record.GetMode() != r.GetMode() || m.record.GetLease().AsDuration() != r.GetLease().AsDuration() {
 		w.t.violated(w.id, Forged, "%s: it was not issued, or not given to this process", describe(r))
@@ -396,6 +424,8 @@ func (w *witness) check(now time.Time) float64 {
 		w.t.violated(w.id, AfterLease, "%s: its last renewal was issued %v ago", describe(r), now.Sub(m.at))
 	case r.GetRevision() <= w.held:
 		w.t.violated(w.id, Held, "%s: records up to %d are aborted", describe(r), w.held)
+	case w.t.begun[r.GetSession()].Before(w.aborted):
+		w.t.violated(w.id, Held, "%s: its session began before this executor was aborted", describe(r))
 	case r.GetRevision() < w.highest:
 		w.t.violated(w.id, OlderRecord, "%s: %d was given", describe(r), w.highest)
 	case r.GetRevision() == w.highest && f.body != "" && f.body != m.body:

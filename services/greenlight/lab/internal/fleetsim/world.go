@@ -69,6 +69,18 @@ func (w *world) start(n int) error {
 	return nil
 }
 
+// play starts n executors, and lets events happen between two calms. All executors must reach a share within the time reach.
+func (w *world) play(n int, reach time.Duration, events []event, count int, gap time.Duration) error {
+	if err := w.start(n); err != nil {
+		return err
+	}
+	w.calm(reach, true)
+	w.storm(events, count, gap)
+	w.calm(reach, w.rng.IntN(2) == 0)
+	w.over()
+	return nil
+}
+
 // control starts a controller. Its first record has the share.
 func (w *world) control(c *controller, share float64) error {
 	var err error

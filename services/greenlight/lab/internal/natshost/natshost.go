@@ -26,16 +26,28 @@ type Servers struct {
 	down, frozen [N]bool
 }
 
+// startTries bounds how often servers are started.
+const startTries = 3
+
 // With starts three servers, calls use, and ends them. Dir gets what they store, and is removed.
 func With(ctx context.Context, dir string, use func(*Servers) error) (err error) {
 	h := &host{ctx: ctx, dir: dir}
-	defer func() {
-		h.end()
-		if f, ok := recover().(fatal); ok {
-			err = errors.New(string(f))
+	defer h.end()
+	s := &Servers{ctx: ctx}
+	for try := 1; s.cluster == nil; try++ {
+		err := h.run(func() error { s.cluster = natstest.Start(h, N); return nil })
+		if err != nil && try == startTries {
+			return err
 		}
-	}()
-	s := &Servers{cluster: natstest.Start(h, N), ctx: ctx}
+		if err != nil { // another program may have taken a port that was free
+			h.end()
+		}
+	}
+	return h.run(func() error { return s.proxied(h, use) })
+}
+
+// proxied puts proxies before the servers, and calls use.
+func (s *Servers) proxied(h *host, use func(*Servers) error) error {
 	for server := range strings.SplitSeq(s.cluster.URL, ",") {
 		p, err := netfault.NewProxy(strings.TrimPrefix(server, "nats://"))
 		if err != nil {
@@ -132,6 +144,20 @@ func (h *host) TempDir() string {
 		h.Fatal(err)
 	}
 	return path
+}
+
+// run calls do, which may call Fatal.
+func (h *host) run(do func() error) (err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case fatal:
+			err = errors.New(string(f))
+		default:
+			panic(f) //nolint:forbidigo // a defect, and not a Fatal
+		}
+	}()
+	return do()
 }
 
 func (h *host) end() {

@@ -13,16 +13,13 @@ import (
 )
 
 // Proxy is a TCP proxy on loopback that injects faults.
-type Proxy struct {
-	proxy  *toxiproxy.Proxy
-	vanish *vanishing
-}
+type Proxy struct{ proxy *toxiproxy.Proxy }
 
 // NewProxy listens on a free port and forwards to the upstream.
 func NewProxy(upstream string) (*Proxy, error) {
-	vanish := registerToxics()
+	registerToxics()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := &Proxy{proxy: toxiproxy.NewProxy(server, "ml-engine", "127.0.0.1:0", upstream), vanish: vanish}
+	p := &Proxy{proxy: toxiproxy.NewProxy(server, "ml-engine", "127.0.0.1:0", upstream)}
 	if err := p.proxy.Start(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -71,7 +68,7 @@ func (p *Proxy) Poison(poisons ...Poison) error {
 }
 
 // Vanish makes the packets of connections with a [VanishKind] vanish, or lets those of new ones pass again.
-func (p *Proxy) Vanish(on bool) { p.vanish.on.Store(on) }
+func (p *Proxy) Vanish(on bool) { vanishing.Store(on) }
 
 // cureTime is how long connections may take to pass on the data that a toxic holds back.
 const cureTime = 15 * time.Second

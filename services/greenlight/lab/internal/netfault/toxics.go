@@ -15,20 +15,15 @@ const (
 	VanishKind = "greenlight_vanish"
 )
 
-var (
-	registerOnce sync.Once
-	vanishState  vanishing
-)
+// registerToxics registers the toxics of this file with the library, once.
+var registerToxics = sync.OnceFunc(func() {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
+	toxics.Register(CutKind, new(cutToxic))
+	toxics.Register(VanishKind, new(vanishToxic))
+})
 
-// registerToxics registers the toxics of this file with the library, once, and returns the switch of vanishToxic.
-func registerToxics() *vanishing {
-	registerOnce.Do(func() {
-		zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
-		toxics.Register(CutKind, new(cutToxic))
-		toxics.Register(VanishKind, new(vanishToxic))
-	})
-	return &vanishState
-}
+// vanishing reports whether packets vanish. The library makes the toxics, so it is that of all proxies.
+var vanishing atomic.Bool
 
 // cutToxic ends the connection with a chance per piece of data. The library's own reset takes its chance once per
 // connection, and a connection between the services lasts for days.
@@ -53,9 +48,6 @@ func (t *cutToxic) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-// vanishing reports whether packets vanish.
-type vanishing struct{ on atomic.Bool }
-
 // vanishToxic drops all data of connections that were used while packets vanished, and keeps dropping it afterwards: the other
 // end gets no signal, as when a host loses power. New connections work once packets no longer vanish.
 type vanishToxic struct{}
@@ -78,7 +70,7 @@ func (*vanishToxic) Pipe(stub *toxics.ToxicStub) {
 				stub.Close()
 				return
 			}
-			if state.now = state.now || vanishState.on.Load(); !state.now {
+			if state.now = state.now || vanishing.Load(); !state.now {
 				stub.Output <- c
 			}
 		}

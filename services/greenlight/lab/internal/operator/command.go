@@ -1,4 +1,5 @@
-// Package operator runs commands of greenlight as processes, which can be killed and suspended.
+// Package operator does what an operator does: it makes a key, and runs commands of greenlight as processes, which can be killed
+// and suspended.
 package operator
 
 import (
@@ -6,13 +7,24 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// Command is a greenlight command as a process.
+// NewKey writes a new private key to the file, and its public key to the file of that name with .pub.
+func NewKey(path string) (*dsse.Signer, error) {
+	if err := dsse.NewKey(path); err != nil {
+		return nil, err
+	}
+	return dsse.ReadSigner(path)
+}
+
+// Command is a command as a process.
 type Command struct {
 	cmd  *exec.Cmd
 	log  string
@@ -33,7 +45,7 @@ func Run(program, log string, args ...string) (*Command, error) {
 	c.cmd.Stdout, c.cmd.Stderr = out, out
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start greenlight %s: %w", args, err)
+		return nil, fmt.Errorf("start %s %s: %w", filepath.Base(program), args, err)
 	}
 	go func() {
 		defer close(c.done)
@@ -94,12 +106,42 @@ func (c *Command) Refused(want error) bool {
 	return c.Ended() && c.code == 1 && strings.Contains(c.Said(), want.Error())
 }
 
-// Phrase returns the phrase that a canary plan has printed.
+// Phrase waits for the end of a canary plan, and returns the phrase that confirms it.
 func (c *Command) Phrase() (string, error) {
+	if c.Wait() != 0 {
+		return "", fmt.Errorf("no plan: %s", strings.TrimSpace(c.Said()))
+	}
 	_, phrase, _ := strings.Cut(c.Said(), `--confirm "`)
 	phrase, _, ok := strings.Cut(phrase, `"`)
 	if !ok {
 		return "", fmt.Errorf("no phrase in %q", c.Said())
 	}
 	return phrase, nil
+}
+
+// Begin plans a canary and starts it. The drift of ml-engines that have just started changes with every row, so the phrase may be
+// stale when it is used: then it plans again, as an operator would. begun waits until the canary has begun, or reports that it has
+// ended.
+func Begin(plan func() (*Command, error), start func(phrase string) (*Command, error), begun func(*Command) (bool, error)) (*Command, error) {
+	for range 20 {
+		p, err := plan()
+		if err != nil {
+			return nil, err
+		}
+		phrase, err := p.Phrase()
+		if err != nil {
+			return nil, err
+		}
+		c, err := start(phrase)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := begun(c); ok || err != nil {
+			return c, err
+		}
+		if !c.Refused(canary.ErrPSIChanged) {
+			return nil, fmt.Errorf("not begun: %s", strings.TrimSpace(c.Said()))
+		}
+	}
+	return nil, errors.New("not begun: the drift moves between plan and start, again and again")
 }

@@ -6,12 +6,10 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/stats"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Options of a measurement. All fields are required.
@@ -42,57 +40,31 @@ type Row struct {
 
 // Measure simulates the runs of each truth on all cores. The result does not depend on the number of cores.
 func Measure(ctx context.Context, truths []Truth, o Options) ([]Row, error) {
-	kinds, err := allBoundaries(ctx, o)
+	cores := runtime.GOMAXPROCS(0)
+	var kinds [kindEnd]*boundaries
+	all := rig.Trials{N: len(kinds), AtOnce: cores, Progress: func(int, int) {}, Every: 1}
+	err := all.Run(ctx, func(kind int) (err error) {
+		kinds[kind], err = newBoundaries(ctx, o.Policy, Kind(kind), o.Shadows)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	var mutex sync.Mutex
-	done, total := 0, o.Runs*len(truths)
-	ran := func() {
-		mutex.Lock()
-		defer mutex.Unlock()
-		if done++; done%100 == 0 || done == total {
-			o.Progress(done, total)
-		}
-	}
-	ends := make([][]end, len(truths))
-	for i := range ends {
-		ends[i] = make([]end, o.Runs)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	workers := runtime.GOMAXPROCS(0)
-	for worker := range workers {
-		group.Go(func() error {
-			for i, t := range truths {
-				for run := worker; run < o.Runs && ctx.Err() == nil; run += workers {
-					ends[i][run] = kinds[t.Kind].run(t.Rate, o.Shadows, rand.New(rand.NewPCG(o.Seed, uint64(i)<<32|uint64(run))))
-					ran()
-				}
-			}
-			return ctx.Err()
-		})
-	}
-	if err := group.Wait(); err != nil {
+	ends := make([]end, len(truths)*o.Runs)
+	all = rig.Trials{N: len(ends), AtOnce: cores, Progress: o.Progress, Every: 100}
+	err = all.Run(ctx, func(trial int) error {
+		i, run := trial/o.Runs, trial%o.Runs
+		ends[trial] = kinds[truths[i].Kind].run(truths[i].Rate, o.Shadows, rand.New(rand.NewPCG(o.Seed, uint64(i)<<32|uint64(run))))
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	rows := make([]Row, len(truths))
+	var rows []Row
 	for i, t := range truths {
-		rows[i] = newRow(t, ends[i])
+		rows = append(rows, newRow(t, ends[i*o.Runs:(i+1)*o.Runs]))
 	}
 	return rows, nil
-}
-
-// allBoundaries has the boundaries of every kind.
-func allBoundaries(ctx context.Context, o Options) (all [kindEnd]*boundaries, err error) {
-	group, ctx := errgroup.WithContext(ctx)
-	for kind := range kindEnd {
-		group.Go(func() (err error) {
-			all[kind], err = newBoundaries(ctx, o.Policy, kind, o.Shadows)
-			return err
-		})
-	}
-	err = group.Wait()
-	return all, err
 }
 
 // end has the number of shadows after which each rule aborted a run; never if it did not.

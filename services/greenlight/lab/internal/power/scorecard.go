@@ -13,28 +13,13 @@ func Scorecard(rows []Row) gate.Scorecard {
 	var rules []gate.Rule
 	seen := make(map[string]gate.Observation)
 	for _, r := range rows {
-		rule, asked := r.Truth.rule()
-		if !asked {
-			continue
+		if t := r.Truth.Target; t != Shown {
+			rule := t.Rule
+			rule.Name, rule.Threshold, rule.MinSamples = fmt.Sprintf(t.Name, r.Truth), r.Truth.Limit, minRuns
+			rules, seen[rule.Name] = append(rules, rule), t.observe(r)
 		}
-		rules = append(rules, rule)
-		seen[rule.Name] = r.observation()
 	}
 	return gate.Judge(rules, seen)
-}
-
-// observation returns the observation that the target of the row judges.
-func (r Row) observation() gate.Observation {
-	switch {
-	case r.Truth.Target == FewAlarms:
-		return gate.Rate(uint64(r.Aborted), uint64(r.Runs))
-	case r.Truth.Target == FewTestAlarms:
-		return gate.Rate(uint64(r.ByTest), uint64(r.Runs))
-	case r.Median == 0:
-		return gate.Missing("fewer than half of the runs were aborted: too few shadows, or too blunt a rule")
-	default:
-		return gate.Observation{Value: float64(r.Median), N: uint64(r.Runs), Bounds: r.Bounds}
-	}
 }
 
 // Table writes the rows as text.

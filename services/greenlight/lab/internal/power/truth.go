@@ -3,7 +3,6 @@
 package power
 
 import (
-	"fmt"
 	"strconv"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
@@ -47,24 +46,41 @@ type Truth struct {
 	// Rate is the share of shadows that fail, in (0,1).
 	Rate float64
 	// Target is the requirement on the rules for this truth.
-	Target Target
+	Target *Target
 	// Limit is the value that Target is judged against: a share for [FewAlarms], a number of shadows for [SoonAborted].
 	Limit float64
 }
 
-// Target is a kind of requirement on the rules.
-type Target int
+// Target is a kind of requirement on the rules: a rule of a scorecard, whose name has the truth, and what of a row it judges.
+type Target struct {
+	gate.Rule
+	observe func(Row) gate.Observation
+}
 
 // The targets.
-const (
+var (
 	// Shown requires nothing.
-	Shown Target = iota
+	Shown *Target
 	// FewAlarms requires that at most the share Limit of the runs is aborted.
-	FewAlarms
+	FewAlarms = &Target{
+		gate.Rule{Name: "aborted at a %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that are aborted although the shadow is what the tests allow"},
+		func(r Row) gate.Observation { return gate.Rate(uint64(r.Aborted), uint64(r.Runs)) },
+	}
 	// FewTestAlarms requires the same of the tests alone.
-	FewTestAlarms
+	FewTestAlarms = &Target{
+		gate.Rule{Name: "aborted by a test at an %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that a test aborts although the shadow is what the tests allow"},
+		func(r Row) gate.Observation { return gate.Rate(uint64(r.ByTest), uint64(r.Runs)) },
+	}
 	// SoonAborted requires that half of the runs are aborted in fewer than Limit shadows.
-	SoonAborted
+	SoonAborted = &Target{
+		gate.Rule{Name: "median shadows to abort, %s", Op: gate.Below, Unit: gate.Count, What: "number of shadows within which half of the runs are aborted"},
+		func(r Row) gate.Observation {
+			if r.Median == 0 {
+				return gate.Missing("fewer than half of the runs were aborted: too few shadows, or too blunt a rule")
+			}
+			return gate.Observation{Value: float64(r.Median), N: uint64(r.Runs), Bounds: r.Bounds}
+		},
+	}
 )
 
 // Truths returns the rows: at the limit that the tests allow, at the SLO, and beyond.
@@ -92,25 +108,6 @@ func (t Truth) String() string {
 
 func percent(share float64) string {
 	return strconv.FormatFloat(100*share, 'g', 6, 64) + " %"
-}
-
-// rule returns the target as a rule of a scorecard; false if there is none.
-func (t Truth) rule() (gate.Rule, bool) {
-	rule := gate.Rule{Threshold: t.Limit, MinSamples: minRuns}
-	switch t.Target {
-	case FewAlarms:
-		rule.Name, rule.Op, rule.Unit = fmt.Sprintf("aborted at a %s", t), gate.AtMost, gate.Ratio
-		rule.What = "share of runs that are aborted although the shadow is what the tests allow"
-	case FewTestAlarms:
-		rule.Name, rule.Op, rule.Unit = fmt.Sprintf("aborted by a test at an %s", t), gate.AtMost, gate.Ratio
-		rule.What = "share of runs that a test aborts although the shadow is what the tests allow"
-	case SoonAborted:
-		rule.Name, rule.Op, rule.Unit = fmt.Sprintf("median shadows to abort, %s", t), gate.Below, gate.Count
-		rule.What = "number of shadows within which half of the runs are aborted"
-	default:
-		return rule, false
-	}
-	return rule, true
 }
 
 // minRuns is the fewest runs that can judge a target: fewer cannot distinguish 1 % from 0.

@@ -54,7 +54,7 @@ func (s *stage) finished(ctx context.Context, c *operator.Command, want canary.D
 	if err := s.awaitEnd(ctx, c); err != nil {
 		return nil, err
 	}
-	r := s.record()
+	r := s.Record()
 	switch code := map[canary.Decision]int{canary.Passed: 0, canary.Aborted: 3, canary.Stopped: 3}[want]; {
 	case r == nil:
 		return nil, fmt.Errorf("the canary left no journal: %s", c.LastLine())
@@ -92,7 +92,7 @@ func healthy(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := passed(r); n != len(s.policy.Phases) {
+	if n := passed(r); n != len(s.Policy.Phases) {
 		return "", fmt.Errorf("%d phases passed", n)
 	}
 	return fmt.Sprintf("PASSED, %d phases, 0 %% in %.1f ms", passed(r), r.RollbackMS), nil
@@ -139,7 +139,7 @@ func trickle(ctx context.Context, s *stage) (string, error) {
 	below := 0
 	for _, p := range r.Phases[0].Samples {
 		switch {
-		case p.Comparisons >= s.policy.MinComparisons:
+		case p.Comparisons >= s.Policy.MinComparisons:
 		case p.Verdict != gate.Inconclusive:
 			return "", fmt.Errorf("%s with %d comparisons", p.Verdict, p.Comparisons)
 		default:
@@ -147,7 +147,7 @@ func trickle(ctx context.Context, s *stage) (string, error) {
 		}
 	}
 	n := r.Phases[0].Outcomes["match"] + r.Phases[0].Outcomes["mismatch"]
-	if below == 0 || n < s.policy.MinComparisons {
+	if below == 0 || n < s.Policy.MinComparisons {
 		return "", fmt.Errorf("%d polls below the floor, %d comparisons", below, n)
 	}
 	return fmt.Sprintf("INCONCLUSIVE at %d polls, PASSED with %d comparisons after %.1f s", below, n, r.EndTime.Sub(r.StartTime).Seconds()), nil
@@ -159,7 +159,7 @@ func (s *stage) lapsed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	limit := time.Duration(s.policy.Lease) + time.Second
+	limit := time.Duration(s.Policy.Lease) + time.Second
 	if took > limit {
 		return "", fmt.Errorf("0 %% after %.1f s, want at most %.1f s", took.Seconds(), limit.Seconds())
 	}
@@ -185,7 +185,7 @@ func killed(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := passed(r); n != len(s.policy.Phases) || len(r.Resumptions) != 1 || r.Phases[0].Decision != canary.Passed || r.Phases[1].Decision != canary.Interrupted {
+	if n := passed(r); n != len(s.Policy.Phases) || len(r.Resumptions) != 1 || r.Phases[0].Decision != canary.Passed || r.Phases[1].Decision != canary.Interrupted {
 		return "", fmt.Errorf("%d phases passed in %d resumptions", n, len(r.Resumptions))
 	}
 	return seen + "; resumed at phase 2 and PASSED", nil
@@ -207,16 +207,20 @@ func halted(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if r.Phases[1].Decision != canary.Interrupted || passed(r) != len(s.policy.Phases) {
+	if r.Phases[1].Decision != canary.Interrupted || passed(r) != len(s.Policy.Phases) {
 		return "", fmt.Errorf("phase 2 was %s: its lease had lapsed", r.Phases[1].Decision)
 	}
 	return seen + "; phase 2 was retried, PASSED", nil
 }
 
 func second(ctx context.Context, s *stage) (string, error) {
-	early, refused, err := s.plan("second") // its phrase is still valid when the first has started
-	if err != nil || refused != nil {
-		return "", errors.Join(err, errors.New("the second was not planned"))
+	plan, err := s.plan("second") // its phrase is still valid when the first has started
+	if err != nil {
+		return "", err
+	}
+	early, err := plan.Phrase()
+	if err != nil {
+		return "", err
 	}
 	c, err := s.startTo(ctx, 0)
 	if err != nil {
@@ -232,7 +236,7 @@ func second(ctx context.Context, s *stage) (string, error) {
 	if !other.Refused(canary.ErrHeld) {
 		return "", fmt.Errorf("the second was not refused: exit %d: %s", other.Wait(), other.LastLine())
 	}
-	if _, refused, err = s.plan("third"); err != nil || refused == nil || !refused.Refused(canary.ErrHeld) {
+	if plan, err = s.plan("third"); err != nil || plan.Wait() == 0 || !plan.Refused(canary.ErrHeld) {
 		return "", errors.Join(err, errors.New("another plan was not refused"))
 	}
 	again, err := s.begin("again", firstState, "")
@@ -267,7 +271,7 @@ func restart(ctx context.Context, s *stage) (string, error) {
 		return "", err
 	}
 	p := r.Phases[1]
-	if p.Decision != canary.Interrupted || !slices.Contains(p.Restarted, s.executor.Addr("grpc")) || passed(r) != len(s.policy.Phases) {
+	if p.Decision != canary.Interrupted || !slices.Contains(p.Restarted, s.executor.Addr("grpc")) || passed(r) != len(s.Policy.Phases) {
 		return "", fmt.Errorf("phase 2 was %s: %s", p.Decision, p.Reason)
 	}
 	return "phase 2: " + p.Reason + "; it was retried, PASSED", nil

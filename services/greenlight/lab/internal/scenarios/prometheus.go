@@ -6,43 +6,36 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 )
 
 // monitoring is a Prometheus that scrapes the executor every second.
 type monitoring struct {
-	program, addr, config, data, log string
-	cmd                              *exec.Cmd
-	done                             chan struct{}
+	*operator.Command
+	addr string
 }
 
 func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
-	if s.opts.Prometheus == "" {
+	if s.Prometheus == "" {
 		return nil, fmt.Errorf("%w: prometheus is not installed (Debian: apt-get install prometheus)", errNotPlayed)
 	}
-	m := &monitoring{
-		program: s.opts.Prometheus, config: filepath.Join(s.dir, "prometheus.yml"),
-		data: filepath.Join(s.dir, "prometheus"), log: filepath.Join(s.dir, "prometheus.log"),
-	}
 	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: executor\n    static_configs: [{targets: ['%s']}]\n", s.executor.Addr("http"))
-	if err := os.WriteFile(m.config, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.Dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, m.kill)
 	for try := 1; ; try++ {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0") // Prometheus does not report the port that it chose
 		if err != nil {
 			return nil, err
 		}
-		m.addr = l.Addr().String()
+		m := &monitoring{addr: l.Addr().String()}
 		if err := l.Close(); err != nil {
 			return nil, err
 		}
@@ -59,33 +52,19 @@ const monitorTries = 5
 var errEnded = errors.New("prometheus has ended: see its log")
 
 // serve starts it, and waits until it has scraped.
-func (s *stage) serve(ctx context.Context, m *monitoring) error {
-	log, err := os.Create(m.log)
+func (s *stage) serve(ctx context.Context, m *monitoring) (err error) {
+	m.Command, err = s.Spawn(s.Prometheus, "prometheus", "--config.file="+filepath.Join(s.Dir, "prometheus.yml"),
+		"--storage.tsdb.path="+filepath.Join(s.Dir, "prometheus"), "--web.listen-address="+m.addr)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }()
-	m.cmd = exec.Command(m.program, "--config.file="+m.config, "--storage.tsdb.path="+m.data, "--web.listen-address="+m.addr) //nolint:noctx // it is killed
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := m.cmd.Start(); err != nil {
-		return err
-	}
-	cmd, done := m.cmd, make(chan struct{})
-	m.done = done
-	go func() {
-		defer close(done)
-		_ = cmd.Wait()
-	}()
 	source, err := fleet.NewPrometheus(fleet.PrometheusOptions{URL: m.url(), Match: fleet.DefaultMatch}, 1)
 	if err != nil {
 		return err
 	}
 	return s.await(ctx, "the first scrape", func() (bool, error) {
-		select {
-		case <-done:
+		if m.Ended() {
 			return false, errEnded
-		default:
 		}
 		_, err := source.Read(ctx)
 		return err == nil, nil
@@ -94,16 +73,6 @@ func (s *stage) serve(ctx context.Context, m *monitoring) error {
 
 func (m *monitoring) url() string { return "http://" + m.addr }
 
-func (m *monitoring) kill() error {
-	if m.cmd == nil {
-		return nil
-	}
-	_ = m.cmd.Process.Kill()
-	<-m.done
-	m.cmd = nil
-	return nil
-}
-
 func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	m, err := s.monitor(ctx)
 	if err != nil {
@@ -111,7 +80,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	}
 	c, err := s.startTo(ctx, 1, "--prometheus", m.url())
 	if err == nil {
-		err = m.kill()
+		err = m.Kill()
 	}
 	if err != nil {
 		return "", err

@@ -7,6 +7,7 @@ package scenarios
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
+	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
 // Scenario is one fault during a canary.
@@ -53,14 +55,13 @@ var errNotPlayed = errors.New("not played")
 
 // Play runs a scenario and judges it.
 func (sc Scenario) Play(ctx context.Context, o Options) Result {
-	s := &stage{opts: o, dir: filepath.Join(o.Dir, sc.Name), policy: o.Policy, rate: o.Rate}
+	o.Rig = &rig.Rig{Services: o.Services, Dir: filepath.Join(o.Dir, sc.Name)}
 	if sc.policy != nil {
-		sc.policy(&s.policy)
+		sc.policy(&o.Policy)
 	}
-	if sc.rate != 0 {
-		s.rate = sc.rate
-	}
-	r := Result{Name: sc.Name, Expect: sc.Expect, Dir: s.dir}
+	o.Rate = cmp.Or(sc.rate, o.Rate)
+	s := &stage{Options: o}
+	r := Result{Name: sc.Name, Expect: sc.Expect, Dir: s.Dir}
 	start := time.Now()
 	seen, err := sc.play(ctx, s)
 	r.Took, r.Seen, r.Answers, r.Verdict = time.Since(start), seen, s.answers, gate.Pass
@@ -74,19 +75,17 @@ func (sc Scenario) Play(ctx context.Context, o Options) Result {
 }
 
 func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) {
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return "", err
 	}
 	defer func() {
-		if end := s.tearDown(); end != nil {
-			err = errors.Join(err, end)
-		}
+		err = errors.Join(err, s.tearDown())
 		err = errors.Join(err, sc.unaffected(s))
 	}()
 	if err := s.setUp(ctx); err != nil {
 		return "", fmt.Errorf("%w: %w", errNotPlayed, err)
 	}
-	if s.rate > 0 {
+	if s.Rate > 0 {
 		s.send(ctx)
 	}
 	if seen, err = sc.act(ctx, s); err != nil {
@@ -95,7 +94,7 @@ func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) 
 	if p, err := s.percent(ctx); err != nil || p != 0 {
 		return seen, errors.Join(err, fmt.Errorf("the executor is at %g %% in the end", p))
 	}
-	report, err := evidence.Verify(s.evidence())
+	report, err := evidence.Verify(s.Evidence)
 	return seen, errors.Join(err, report.Err())
 }
 

@@ -1,4 +1,4 @@
-package cli
+package modelcmd
 
 import (
 	"errors"
@@ -84,7 +84,7 @@ repository for each name of models. A tag that names another artifact is refused
 
 Sign the model before: the signature is one of the files, and is also referred to the artifact, as oras discover and cosign tree show. The
 credentials are those of docker login.`,
-		Args: arguments(2, "name one model, as name/version or version, and oci://registry/repository"),
+		Args: console.Arguments(2, "name one model, as name/version or version, and oci://registry/repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[1])
 			if err != nil {
@@ -123,7 +123,7 @@ func modelPull(c console.Console, folder *string) *cobra.Command {
 moves it into the registry folder, under its name and version. Another model of that name and version stays.
 
 Everybody who may push can move a tag. A digest always names the same model. The credentials are those of docker login.`,
-		Args: arguments(1, "name one model, as oci://registry/repository:tag or @sha256:digest"),
+		Args: console.Arguments(1, "name one model, as oci://registry/repository:tag or @sha256:digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[0])
 			if err != nil {

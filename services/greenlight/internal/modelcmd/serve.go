@@ -1,4 +1,4 @@
-package cli
+package modelcmd
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
 // errNoEngine is a command line without any ml-engine.
@@ -21,7 +22,7 @@ var errNoEngine = console.Usagef("want at least one --engine")
 func modelActivate(c console.Console) *cobra.Command {
 	var e flags.Pair
 	var digest string
-	var show func([]reply) error
+	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "activate MODEL", Short: "Let every ml-engine serve a model of its registry", Args: oneModel,
 		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails because
@@ -35,7 +36,7 @@ It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 			}
 			req := &mlenginev1.ActivateModelRequest{Model: args[0], Digest: digest}
 			return e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
-				return callAll(c, show, "ml-engine", services.Engines, func(engine fleet.Engine) string { return engine.Addr },
+				return replies.Each(c, show, "ml-engine", services.Engines, func(engine fleet.Engine) string { return engine.Addr },
 					func(engine fleet.Engine) (*mlenginev1.ActivateModelResponse, error) {
 						return engine.Models.ActivateModel(ctx, req)
 					},
@@ -48,9 +49,9 @@ It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 			})
 		},
 	}
-	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
+	e.DeclareEngines(cmd.Flags(), c, flags.ControlTimeout)
 	cmd.Flags().StringVar(&digest, "digest", "", "digest that the model must have, or its first 12 digits or more")
-	show = outputsReplies(c, cmd)
+	show = replies.Outputs(c, cmd)
 	return cmd
 }
 
@@ -70,18 +71,17 @@ func modelText(m *mlenginev1.ActiveModel) string {
 
 func modelRollback(c console.Console) *cobra.Command {
 	var e flags.Pair
-	cmd := &cobra.Command{
-		Use: "rollback", Short: "Let every ml-engine serve the model before the last activation", Args: console.NoArgs,
-		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
+	cmd := console.Command("rollback", "Let every ml-engine serve the model before the last activation",
+		`Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
 Shadows continue; greenlight rollback also stops them, and writes evidence, which ends the promotion of the model. A second rollback changes nothing.
 
 It exits 1 when an ml-engine does not answer or has no model to return to, and shows which.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		func(ctx context.Context) error {
 			if len(e.Engines) == 0 {
 				return errNoEngine
 			}
 			var r *rollback.Result
-			err := e.Use(cmd.Context(), func(ctx context.Context, services *fleet.Services) error {
+			err := e.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 				r = rollback.Run(ctx, services, "")
 				return nil
 			})
@@ -93,8 +93,7 @@ It exits 1 when an ml-engine does not answer or has no model to return to, and s
 				return console.WithHint(errors.Join(undone, err), "%s", r.Hint())
 			}
 			return err
-		},
-	}
-	e.DeclareEngines(cmd.Flags(), c, controlTimeout)
+		})
+	e.DeclareEngines(cmd.Flags(), c, flags.ControlTimeout)
 	return cmd
 }

@@ -1,4 +1,4 @@
-package cli
+package modelcmd
 
 import (
 	"fmt"
@@ -17,10 +17,10 @@ func modelImport(c console.Console, folder *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import", Short: "Import a model that LightGBM or XGBoost trained",
 		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
-dump_model (JSON), or of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature
-schema by name. If the file has no names, they must be the schema's features in its order, without bias. Inputs that
-are not features of v1.8.1 make their own schema, unless --schema names one. After an early stop, an XGBoost file has
-trees that XGBClassifier does not use; they are dropped, and the output says so.
+of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature schema by name. If the
+file has no names, they must be the schema's features in its order, without bias. Inputs that are not features of v1.8.1
+make their own schema, unless --schema names one. After an early stop, an XGBoost file has trees that XGBClassifier does
+not use; they are dropped, and the output says so.
 
 The data provides what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation against the
 baseline, by which eval, canary and promote judge the model. Give the end of the model's training data with --trained-to: it

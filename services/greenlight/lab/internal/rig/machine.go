@@ -1,9 +1,9 @@
-package bench
+package rig
 
 import (
+	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -21,47 +21,59 @@ type Machine struct {
 
 // Watch measures the load of the machine from its start.
 type Watch struct {
-	start     time.Time
+	Start     time.Time
 	busy, own time.Duration
 	ok        bool
 }
 
 // WatchMachine starts a Watch.
 func WatchMachine() Watch {
-	w := Watch{start: time.Now()}
-	var ok bool
+	w := Watch{Start: time.Now()}
 	w.busy, w.ok = machineBusy()
-	w.own, ok = CPU(os.Getpid())
-	w.ok = w.ok && ok
+	w.own = ownCPU()
 	return w
 }
 
-// machine describes the machine. Call it while the servers still run.
-func (f *fleet) machine(w Watch) Machine {
-	var pids []int
-	for _, s := range f.sides {
-		if pid := s.process.PID(); !slices.Contains(pids, pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return w.Machine(f.pastCPU, pids...)
+// ownCPU returns the CPU time of this process and of its children that have ended.
+func ownCPU() time.Duration {
+	own, _ := CPU(os.Getpid())
+	return own + childrenCPU()
 }
 
-// Machine describes the machine. Its other load excludes this process, the running processes pids, and the CPU time past of
-// processes that have ended.
-func (w Watch) Machine(past time.Duration, pids ...int) Machine {
+// Machine describes the machine. Its other load excludes this process, its children that have ended, and the running processes pids.
+func (w Watch) Machine(pids ...int) Machine {
 	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.NumCPU(), OtherLoad: -1}
 	busy, ok := machineBusy()
-	own, ok2 := CPU(os.Getpid())
-	if !w.ok || !ok || !ok2 {
+	if !w.ok || !ok {
 		return m
 	}
-	own += past
+	own := ownCPU()
 	for _, pid := range pids {
 		cpu, _ := CPU(pid)
 		own += cpu
 	}
 	other := (busy - w.busy) - (own - w.own)
-	m.OtherLoad = max(0, float64(other)/(float64(time.Since(w.start))*float64(m.CPUs)))
+	m.OtherLoad = max(0, float64(other)/(float64(time.Since(w.Start))*float64(m.CPUs)))
 	return m
+}
+
+// Machine describes the machine while the processes run.
+func (r *Rig) Machine(w Watch) Machine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var pids []int
+	for _, p := range r.running {
+		if p.Err() == nil { // one that has ended is a child of this process
+			pids = append(pids, p.PID())
+		}
+	}
+	return w.Machine(pids...)
+}
+
+// Load describes the other load.
+func (m Machine) Load() string {
+	if m.OtherLoad < 0 {
+		return "what else they did is not known"
+	}
+	return fmt.Sprintf("%.0f %% of them busy with other work", 100*m.OtherLoad)
 }

@@ -1,6 +1,8 @@
-package cli
+// Package modelcmd is the commands of greenlight model: flags, texts and exit codes.
+package modelcmd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-func modelCommand(c console.Console) *cobra.Command {
+// Command returns the command with all its subcommands.
+func Command(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "List, verify, sign, import, push and pull the models of a registry folder, and let ml-engine serve one", Args: console.NoArgs}
 	var folder string
 	cmd.PersistentFlags().StringVar(&folder, "models", "models", "registry folder")
@@ -81,17 +84,7 @@ func day(t time.Time) string {
 }
 
 // oneModel takes exactly one argument, the model.
-var oneModel = arguments(1, "name one model, as name/version or version")
-
-// arguments takes exactly n arguments; want says which.
-func arguments(n int, want string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != n {
-			return console.Usagef("%d arguments: %s", len(args), want)
-		}
-		return nil
-	}
-}
+var oneModel = console.Arguments(1, "name one model, as name/version or version")
 
 func modelShow(c console.Console, folder *string) *cobra.Command {
 	var show func(model.Manifest) error
@@ -187,22 +180,19 @@ const signingKey = "signing.pem"
 
 func modelKeygen(c console.Console) *cobra.Command {
 	var out string
-	cmd := &cobra.Command{
-		Use: "keygen", Short: "Make a key pair that signs models, or evidence",
-		Long: `Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
+	cmd := console.Command("keygen", "Make a key pair that signs models, or evidence",
+		`Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
 with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
 --require-signature, and to those who check the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
 P-384 and P-521.`,
-		Args: console.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		func(context.Context) error {
 			if err := dsse.NewKey(out); err != nil {
 				return err
 			}
 			c.Say("private   %s: keep it", out)
 			c.Say("public    %s.pub: give it to ml-engine and executor, as --require-signature", out)
 			return nil
-		},
-	}
+		})
 	cmd.Flags().StringVar(&out, "out", signingKey, "file for the private key")
 	return cmd
 }
