@@ -40,8 +40,11 @@ LAB := $(BIN)/greenlight-lab
 # Tests, the programs that they run, and the linker take a fifth less CPU time with it, and up to twice the memory.
 GOGC ?= 400
 BUILD = GOGC=$(GOGC) go build -buildvcs=auto -ldflags "-X github.com/greenlight-ml/greenlight/pkg/telemetry.commit=$(COMMIT)"
-# Tests that run the programs take them from bin/. Vetting is left to lint, which runs every analyzer.
-TEST = GOGC=$(GOGC) GREENLIGHT_BIN='$(CURDIR)/$(BIN)' go test -vet=off -timeout 20m
+# Tests that run the programs take them from bin/. Vetting is left to lint, which runs every analyzer. A test is linked without what
+# only a debugger needs (-s -w), and the NATS server, which only tests run, is compiled faster without inlining (-l).
+TEST = GOGC=$(GOGC) GREENLIGHT_BIN='$(CURDIR)/$(BIN)' go test -vet=off -timeout 20m -ldflags='-s -w' -gcflags=github.com/nats-io/nats-server/v2/server=-l
+# Packages to test: services/greenlight first, whose scripts take longest.
+TESTED = ./services/greenlight $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
 # Deferred: asked of the workspace when a target needs them. The root has no module, so `./...` there means nothing.
 WORKSPACE = $(shell go list -m -f '{{.Dir}}')
 
@@ -125,7 +128,8 @@ fleet-scale: lab ## Measure what groups of 10, 100 and 1,000 executors cost
 
 .PHONY: test
 test: build linkcheck ## Test all modules but the lab; GREENLIGHT_DATA=folder adds the tests on market data
-	$(TEST) $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
+	@# Many tests wait: more of them run than there are processors.
+	cpus=$$(getconf _NPROCESSORS_ONLN); $(TEST) -p $$((cpus + 1)) -parallel $$((2 * cpus)) $(TESTED)
 
 .PHONY: lab-test
 lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate, fleet
@@ -134,7 +138,7 @@ lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios,
 .PHONY: race
 race: GOGC = 100
 race: ## The same under the race detector, but what runs the programs, which are built without it
-	$(TEST) -race -short $(addsuffix /...,$(filter-out %/lab,$(WORKSPACE)))
+	$(TEST) -race -short $(TESTED)
 
 .PHONY: crash
 crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1

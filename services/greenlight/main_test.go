@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,18 +30,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/trees"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"greenlight": greenlight})
-}
-
-// greenlight replaces the test process by the real program.
-func greenlight() {
-	if err := syscall.Exec(filepath.Join(os.Getenv("BIN"), "greenlight"), os.Args, os.Environ()); err != nil {
-		_, _ = os.Stderr.WriteString("start greenlight: " + err.Error() + "\n")
-		os.Exit(1)
-	}
-}
-
 // TestScripts runs the files of testdata/script: commands as a user types them, with the expected output. $BIN has the
 // programs, $TREES models of LightGBM and XGBoost, and $DATA market data, if available. $HASTY is a policy of short phases
 // that tolerates a busy machine, $ROOT the repository, $PYTHON a Python that has gRPC. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
@@ -50,6 +37,7 @@ func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
+	t.Parallel()
 	bin := need.Programs(t, "../..", "ml-engine", "executor", "greenlight")
 	trees, err := filepath.Abs(filepath.Join("..", "..", "pkg", "trees", "testdata"))
 	if err != nil {
@@ -72,13 +60,13 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := (&pairs{bin: bin, dir: t.TempDir(), certs: issue(t), servers: sync.OnceValue(func() *natstest.Cluster { return natstest.Start(t, 1) })}).commands()
-	commands["status"], commands["load"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = status, load, taken, rows, post, s3
+	commands["greenlight"], commands["status"], commands["load"], commands["taken"], commands["rows"], commands["post"], commands["s3"] = greenlight, status, load, taken, rows, post, s3
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BIN", bin)
-			env.Setenv("PATH", tools+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Setenv("PATH", strings.Join([]string{bin, tools, env.Getenv("PATH")}, string(filepath.ListSeparator)))
 			env.Setenv("TREES", trees)
 			env.Setenv("HASTY", policy)
 			env.Setenv("DATA", os.Getenv("GREENLIGHT_DATA"))
@@ -125,6 +113,14 @@ func python() string {
 		}
 	}
 	return ""
+}
+
+// greenlight runs the program, which must exit 0.
+func greenlight(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("give the exit code: status CODE greenlight ARG...")
+	}
+	ts.Check(ts.Exec("greenlight", args...))
 }
 
 // status runs a command and compares its exit code, for example: status 3 greenlight eval.

@@ -18,6 +18,7 @@ func TestSecurityGuide(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
+	t.Parallel()
 	need.Program(t, "openssl", "openssl")
 	root, err := filepath.Abs("../..")
 	if err != nil {

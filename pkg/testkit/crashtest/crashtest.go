@@ -107,7 +107,8 @@ func start(t *testing.T, test, dir string, op, ops int, before ...string) *proce
 	t.Helper()
 	args := slices.Concat(before, []string{os.Args[0], "-test.run=^" + test + "$", "-test.timeout=2m", "-test.count=1"})
 	p := &process{Cmd: exec.CommandContext(t.Context(), args[0], args[1:]...)}
-	p.Env = append(os.Environ(), dirEnv+"="+dir, opEnv+"="+strconv.Itoa(op), opsEnv+"="+strconv.Itoa(ops))
+	// A killed process does not remove its temporary files.
+	p.Env = append(os.Environ(), dirEnv+"="+dir, opEnv+"="+strconv.Itoa(op), opsEnv+"="+strconv.Itoa(ops), "TMPDIR="+t.TempDir())
 	p.Stdout, p.Stderr = &p.out, &p.out
 	reports, pipe, err := os.Pipe()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,8 +105,26 @@ func draft(t testing.TB, s *feature.Schema, version string) *model.Artifact {
 		x := Vector(rng, s)
 		a.Golden.Vectors = append(a.Golden.Vectors, model.GoldenVector{X: x, Score: formula.Score(x)})
 	}
-	a.Reference = reference(t, rng, s, formula)
+	references.Lock()
+	defer references.Unlock()
+	key := drafted{s, version}
+	if references.of[key] == nil {
+		references.of[key] = reference(t, rng, s, formula)
+	}
+	a.Reference = references.of[key]
 	return a
+}
+
+// references are the drift profiles of the drafts so far: they take most of the time of a draft, and nobody changes them.
+var references = struct {
+	sync.Mutex
+
+	of map[drafted]*drift.Profile
+}{of: map[drafted]*drift.Profile{}}
+
+type drafted struct {
+	schema  *feature.Schema
+	version string
 }
 
 // reference returns the drift profile of 10 days of random vectors from [Vector], with raw inputs.

@@ -136,7 +136,7 @@ func (s *Server) Await(what string, ok func() bool) {
 		select {
 		case <-ctx.Done():
 			s.t.Fatalf("prometheus does not %s within %v", what, patience)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(250 * time.Millisecond):
 		}
 	}
 }

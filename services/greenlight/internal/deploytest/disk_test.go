@@ -131,7 +131,7 @@ func (d *desk) await(what string, ok func(metrics map[string]float64, ready, log
 		if time.Now().After(limit) {
 			d.t.Fatalf("timeout: %s; rows %v, errors %v, ready %q\n%s", what, metrics["ml_feature_log_rows_total"], metrics[logErrors], ready, log)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 

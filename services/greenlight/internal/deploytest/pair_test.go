@@ -40,6 +40,7 @@ func TestPrometheusSeesThePair(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
+	t.Parallel()
 	promtest.Program(t, "prometheus")
 	p := startPair(t)
 	defer p.replay(t, 200)()
