@@ -17,6 +17,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
@@ -43,7 +44,7 @@ func (k *keeper) GetQualityReport(_ context.Context, req *executorv1.GetQualityR
 	if req.GetModelDigest() == "" {
 		req.ModelDigest, req.BaselineDigest, req.PlanDigest = model, baseline, outcometest.Plan().Digest()
 	}
-	return outcometest.Page(req, k.id, fleet.PlanProto(outcometest.Plan()), k.records), nil
+	return outcometest.Page(req, k.id, wire.Plan(outcometest.Plan()), k.records), nil
 }
 
 // older is an executor from before there was a verdict on quality.

@@ -9,6 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
@@ -86,7 +87,7 @@ func NewController(opts Options) *Controller {
 	if opts.QualityPlan != nil {
 		plan = *opts.QualityPlan
 	}
-	common := terms{plan: fleet.PlanProto(plan), holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
+	common := terms{plan: wire.Plan(plan), holder: c.record.ID, mark: fmt.Sprintf("canary, controller %s: ", opts.Controller), length: length}
 	if opts.Fleet != nil {
 		f := newFleetHold(*opts.Fleet, common, func(revision uint64) { c.emit(Event{Kind: Issued, Revision: revision}) })
 		c.hold, c.reports = f, f

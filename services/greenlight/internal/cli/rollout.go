@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -104,7 +105,7 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 			if keep && plan != (outcome.Plan{}) {
 				return console.Usagef("give either --keep-plan or --quality-cap and --quality-margin")
 			}
-			req.Plan = fleet.PlanProto(plan)
+			req.Plan = wire.Plan(plan)
 			return eachRollout(cmd.Context(), c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				req := proto.CloneOf(req)
 				if keep {

@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/need"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/promtest"
@@ -159,7 +160,7 @@ func (p *pair) plan(t testing.TB) {
 	defer func() { _ = conn.Close() }()
 	plan := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
 	if _, err := fleet.NewExecutor(p.executor.Addr("grpc"), conn).SetRollout(t.Context(), &executorv1.SetRolloutRequest{
-		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Reason: "test", Plan: fleet.PlanProto(plan),
+		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Reason: "test", Plan: wire.Plan(plan),
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,6 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// PlanProto returns a plan in the contract's form; nil for the zero Plan, which is none.
-func PlanProto(p outcome.Plan) *executorv1.QualityPlan { return wire.Plan(p) }
-
 // PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for a plan that no executor takes,
 // or with a wrong digest.
 func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {

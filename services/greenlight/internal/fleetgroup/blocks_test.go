@@ -29,7 +29,7 @@ func publish(t *testing.T, c group.Carrier, id string, plan outcome.Plan, record
 	t.Helper()
 	for i := 0; i < len(records); i += 7 {
 		q := &executorv1.GetQualityReportResponse{
-			ExecutorId: id, ModelDigest: modelDigest, BaselineDigest: baselineDigest, Plan: fleet.PlanProto(plan), Labels: &executorv1.LabelCounts{Matured: uint64(i)},
+			ExecutorId: id, ModelDigest: modelDigest, BaselineDigest: baselineDigest, Plan: wire.Plan(plan), Labels: &executorv1.LabelCounts{Matured: uint64(i)},
 		}
 		for j := i; j < min(i+7, len(records)); j++ {
 			q.Records = append(q.Records, wire.Record(&records[j]))
@@ -64,7 +64,7 @@ func TestQuality(t *testing.T) {
 			publish(t, carrier, id, plan, want[id][:7]) // again
 		}
 		r := report("a", "p", 1)
-		r.Rollout.Rollout.Plan = fleet.PlanProto(plan)
+		r.Rollout.Rollout.Plan = wire.Plan(plan)
 		r2 := proto.CloneOf(r)
 		r2.ExecutorId, r2.InstanceId = "b", "q"
 		for _, one := range []*fleetv1.Report{r, r2} {

@@ -23,6 +23,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/model"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -275,7 +276,7 @@ func (d *drill) exercise(ctx context.Context, s step) (*Exercise, error) {
 func (d *drill) open(ctx context.Context, s step) (opened time.Time, err error) {
 	plan := outcome.Plan{DisagreementCap: disagreementCap, Margin: 0.02, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Reported, HorizonMS: (15 * time.Minute).Milliseconds()}
 	req := &executorv1.SetRolloutRequest{
-		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Lease: durationpb.New(time.Minute), Holder: fmt.Sprintf("drill-%d", d.asked), Reason: s.name, Plan: fleet.PlanProto(plan),
+		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Lease: durationpb.New(time.Minute), Holder: fmt.Sprintf("drill-%d", d.asked), Reason: s.name, Plan: wire.Plan(plan),
 		Gate: &executorv1.Gate{ModelDigest: d.digest, Symbols: []string{d.States[0].Symbol}, WaitBudget: durationpb.New(2 * time.Second)},
 	}
 	if s.timed == lease && s.act == nil {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -153,7 +154,7 @@ func TestStatus(t *testing.T) {
 	open, latched, lost := newFake("a:1"), newFake("b:2"), newFake("c:3")
 	restarted, lapsed, demoted := newFake("d:4"), newFake("e:5"), newFake("f:6")
 	for _, f := range []*fakeExecutor{open, restarted, lapsed, demoted} {
-		if _, err := f.SetRollout(t.Context(), testPlan().request("gate-x", "why", fleet.PlanProto(testPlan().Quality))); err != nil {
+		if _, err := f.SetRollout(t.Context(), testPlan().request("gate-x", "why", wire.Plan(testPlan().Quality))); err != nil {
 			t.Fatal(err)
 		}
 	}

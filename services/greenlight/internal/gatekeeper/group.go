@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -82,7 +83,7 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 	var err error
 	if h.publisher.Last() == nil {
 		r := &k.run.Record.Plan
-		q := r.request(k.run.Record.ID, setReason, fleet.PlanProto(r.Quality))
+		q := r.request(k.run.Record.ID, setReason, wire.Plan(r.Quality))
 		err = h.publisher.Change(ctx, &fleetv1.Record{
 			Mode: q.GetMode(), Percent: q.GetPercent(), Lease: q.GetLease(), Plan: q.GetPlan(), Gate: q.GetGate(), ModelDigest: r.Model.Digest,
 			Holder: q.GetHolder(), Reason: q.GetReason(),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -196,7 +197,7 @@ func (k *Keeper) stop(ctx context.Context, why string) {
 // stopEach stops the gate of every executor, and reads that back.
 func (k *Keeper) stopEach(ctx context.Context, why string) {
 	until := time.Now().Add(time.Duration(k.run.Record.Plan.Lease))
-	quality := fleet.PlanProto(k.run.Record.Plan.Quality)
+	quality := wire.Plan(k.run.Record.Plan.Quality)
 	_, errs := fleet.Each(k.members, func(m *member) (_ struct{}, err error) {
 		for m.touched {
 			err = k.off(ctx, m, quality, why)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -103,7 +104,7 @@ func (m *member) opened(process string, revision uint64) (events []Event) {
 
 // set makes one call. The first one takes any revision that [Inspect] has seen.
 func (m *member) set(ctx context.Context, reason string) (*executorv1.SetRolloutResponse, error) {
-	req := m.plan.request(m.holder, reason, fleet.PlanProto(m.plan.Quality))
+	req := m.plan.request(m.holder, reason, wire.Plan(m.plan.Quality))
 	req.ExpectedRevision = m.revision
 	m.touched = true // a call that fails may take effect anyway, now or later
 	return m.SetRollout(ctx, req)

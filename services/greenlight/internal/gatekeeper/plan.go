@@ -36,8 +36,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -177,7 +177,7 @@ var ErrTooManySymbols = errors.New("the symbols are too long for one call")
 
 // fits returns an error if an executor would refuse the call of the gate for its size.
 func (p *Plan) fits() error {
-	req := p.request(newRunID(), setReason, fleet.PlanProto(p.Quality))
+	req := p.request(newRunID(), setReason, wire.Plan(p.Quality))
 	req.ExpectedRevision = math.MaxUint64 // the longest
 	if n := proto.Size(req); n > rpc.SmallMessage {
 		return fmt.Errorf("%w: with %d symbols the call has %d bytes, and an executor takes %d", ErrTooManySymbols, len(p.Symbols), n, rpc.SmallMessage)

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
 func TestTerms(t *testing.T) {
@@ -60,7 +60,7 @@ func TestPlanFitsIntoACall(t *testing.T) {
 		f.Symbols = append(f.Symbols, fmt.Sprintf("%064d", len(f.Symbols)))
 	}
 	size := func() int {
-		raw, err := proto.Marshal(f.request("gate-20260102T150405Z-abcdef", "greenlight gate start", fleet.PlanProto(f.Quality)))
+		raw, err := proto.Marshal(f.request("gate-20260102T150405Z-abcdef", "greenlight gate start", wire.Plan(f.Quality)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -55,7 +56,7 @@ func (e *Executor) OpenGate(ctx context.Context) error {
 	}
 	_, err := e.SetRollout(ctx, &executorv1.SetRolloutRequest{
 		Percent: 100, Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Lease: durationpb.New(time.Hour), Holder: "lab", Reason: "fault matrix",
-		Plan: fleet.PlanProto(outcome.Plan{
+		Plan: wire.Plan(outcome.Plan{
 			DisagreementCap: MaxDistance, Margin: MaxDistance / 10, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Reported, HorizonMS: (15 * time.Minute).Milliseconds(),
 		}),
 		Gate: &executorv1.Gate{
