@@ -44,6 +44,8 @@ var ErrFiles = errors.New("the files of the model are not those that were signed
 
 // Options say which files are signed.
 type Options struct {
+	// Only is the file of a model that is a single file. Empty: all files of the folder.
+	Only string
 	// Ignore are files and folders that are not signed, relative to the folder, with slashes.
 	Ignore []string
 	// AllowUnsigned accepts files that are not in the signature.
@@ -89,7 +91,7 @@ type resource struct {
 // Sign returns the bundle for the model in the folder. name is that of the model.
 func Sign(root *os.Root, name string, opts Options, key *dsse.Signer) ([]byte, error) {
 	ignore := slices.Concat(gitPaths, opts.Ignore)
-	resources, err := resourcesOf(root, ignore)
+	resources, err := resourcesOf(root, opts.Only, ignore)
 	if err != nil {
 		return nil, err
 	}
@@ -124,13 +126,16 @@ func Verify(root *os.Root, raw []byte, opts Options, keys dsse.Keys) (map[string
 		return nil, err
 	}
 	ignore := slices.Concat(gitPaths, opts.Ignore, p.Serialization.IgnorePaths)
-	found, err := resourcesOf(root, ignore)
+	found, err := resourcesOf(root, opts.Only, ignore)
 	if err != nil {
 		return nil, err
 	}
 	has, signed := map[string]string{}, map[string]string{}
 	for _, r := range found {
 		has[r.Name] = r.Digest
+	}
+	if opts.Only != "" && len(p.Resources) == 1 && p.Resources[0].Name == "." { // as tools of before version 1.0.1 wrote it
+		p.Resources[0].Name = opts.Only
 	}
 	for _, r := range p.Resources {
 		switch sum, ok := has[r.Name]; {
@@ -212,9 +217,24 @@ func rootDigest(resources []resource) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// resourcesOf returns the files of the folder, sorted by name. A symbolic link is an error.
-func resourcesOf(root *os.Root, ignore []string) ([]resource, error) {
+// resourcesOf returns the files of the folder, sorted by name, or the one that only names. A symbolic link is an error.
+func resourcesOf(root *os.Root, only string, ignore []string) ([]resource, error) {
 	var found []resource
+	add := func(name string) error {
+		sum, err := digestOf(root, name)
+		found = append(found, resource{name, sum, hashType})
+		return err
+	}
+	if only != "" {
+		info, err := root.Lstat(only)
+		if err == nil && !info.Mode().IsRegular() {
+			err = notRegular(only)
+		}
+		if err == nil {
+			err = add(only)
+		}
+		return found, err
+	}
 	left := durable.MaxEntries
 	var walk func(dir string) error
 	walk = func(dir string) error {
@@ -230,11 +250,9 @@ func resourcesOf(root *os.Root, ignore []string) ([]resource, error) {
 			case e.IsDir():
 				err = walk(name)
 			case e.Type().IsRegular():
-				var sum string
-				sum, err = digestOf(root, name)
-				found = append(found, resource{name, sum, hashType})
+				err = add(name)
 			default:
-				err = fmt.Errorf("%s is a symbolic link or no regular file, and cannot be signed", name)
+				err = notRegular(name)
 			}
 			if err != nil {
 				return err
@@ -245,6 +263,10 @@ func resourcesOf(root *os.Root, ignore []string) ([]resource, error) {
 	err := walk(".")
 	slices.SortFunc(found, func(a, b resource) int { return strings.Compare(a.Name, b.Name) })
 	return found, err
+}
+
+func notRegular(name string) error {
+	return fmt.Errorf("%s is a symbolic link or no regular file, and cannot be signed", name)
 }
 
 func digestOf(root *os.Root, name string) (string, error) {

@@ -200,8 +200,18 @@ func TestSignRefuses(t *testing.T) {
 	if _, err := Sign(root, "x", Options{}, key); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("a link: %v", err)
 	}
+	if _, err := Sign(root, "x", Options{Only: "b"}, key); err == nil {
+		t.Error("a link as the model was signed")
+	}
 	if _, err := Sign(root, "x", Options{Ignore: []string{"a", "b"}}, key); err == nil {
 		t.Error("no file was signed")
+	}
+	raw, err := Sign(root, "x", Options{Only: "a"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signed, err := Verify(root, raw, Options{Only: "a"}, key.Public()); err != nil || len(signed) != 1 {
+		t.Errorf("one file: %v, %v", signed, err)
 	}
 }
 
