@@ -227,7 +227,7 @@ func TestStops(t *testing.T) {
 	stop := func(kind fleetv1.StopKind, revision uint64, want Reason) []byte {
 		t.Helper()
 		e := d.stop(kind, revision)
-		s, err := d.f.Stop(e)
+		s, err := d.f.Stop(e, d.now)
 		d.refused("stop", err, want)
 		if (s != nil) != (want == "") || s != nil && s.GetKind() != kind {
 			t.Errorf("got %v", s)
@@ -246,7 +246,7 @@ func TestStops(t *testing.T) {
 	killed := stop(kill, d.s.Last().GetRevision(), "")
 	d.obeys(0)
 	d.f = d.restarted(d.f.State())
-	if _, err := d.f.Stop(killed); err == nil {
+	if _, err := d.f.Stop(killed, d.now); err == nil {
 		t.Error("a kill is obeyed again after a restart")
 	}
 	// Another kill of the same revision kills again: a person may have cleared the first.
@@ -366,6 +366,7 @@ func TestHold(t *testing.T) {
 		d := newDesk(t)
 		d.take(d.change(observe(10, lease)), "")
 		d.f.Hold(d.now)
+		d.after(1)
 		e, err := d.s.Command(&fleetv1.Admission{Reset_: true}, d.report(), d.now)
 		d.admit(d.signed(e, err), "")
 		d.take(d.renew(), "")
@@ -409,10 +410,11 @@ func TestReset(t *testing.T) {
 	}
 	d.admit(reset(), NotIdle)
 	d.obeys(10)
-	if _, err := d.f.Stop(d.stop(kill, MaxRevision)); err != nil {
+	if _, err := d.f.Stop(d.stop(kill, MaxRevision), d.now); err != nil {
 		t.Fatal(err)
 	}
 	d.obeys(0)
+	d.after(1)
 	again := reset()
 	d.admit(again, "")
 	if s := d.f.State(); s.Revision != 0 || s.Held != 0 || len(s.Kills) != 1 {
@@ -423,6 +425,58 @@ func TestReset(t *testing.T) {
 	d.obeys(0)
 	d.admit(d.admission(), "")
 	d.obeys(10)
+}
+
+// A reset that was held back lifts no abort or kill that came after the report that it answers.
+func TestResetThatWasHeldBack(t *testing.T) {
+	for name, stop := range map[string]func(d *desk) error{
+		"an abort of this executor": func(d *desk) error { d.f.Hold(d.now); return nil },
+		"an abort of the group": func(d *desk) error {
+			_, err := d.f.Stop(d.stop(abort, d.s.Last().GetRevision()), d.now)
+			return err
+		},
+		"a kill": func(d *desk) error {
+			_, err := d.f.Stop(d.stop(kill, d.s.Last().GetRevision()), d.now)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			reset := func() []byte {
+				e, err := d.s.Command(&fleetv1.Admission{Reset_: true}, d.report(), d.now)
+				return d.signed(e, err)
+			}
+			d.take(d.change(observe(10, lease)), "")
+			held := reset()
+			d.after(time.Second)
+			d.admit(d.admission(), "")
+			d.obeys(10)
+			if err := stop(d); err != nil {
+				t.Fatal(err)
+			}
+			d.after(time.Second)
+			d.admit(held, Old)
+			d.take(d.renew(), "")
+			d.admit(d.admission(), "")
+			d.obeys(0)
+			d.admit(reset(), "") // its sender has seen the stop
+			d.take(d.renew(), "")
+			d.admit(d.admission(), "")
+			d.obeys(10)
+		})
+	}
+	t.Run("a second command for one report", func(t *testing.T) {
+		d := newDesk(t)
+		d.change(observe(0, lease))
+		report := d.report()
+		for i, c := range []*fleetv1.Admission{
+			{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}, {Reset_: true},
+		} {
+			e, err := d.s.Command(c, report, d.now)
+			_, err = d.f.Admission(d.signed(e, err), d.now)
+			d.refused("command", err, []Reason{"", Old}[i])
+		}
+	})
 }
 
 // Every field that is out of range, signed by the right key.
@@ -559,7 +613,7 @@ func TestForgedMessages(t *testing.T) {
 			d.f.nonces = append(d.f.nonces, nonce{text: nonceOf(t, admission), made: d.now}, nonce{text: nonceOf(t, forgedAdmission), made: d.now})
 			d.take(test.data, test.want[0])
 			d.admit(test.data, test.want[1])
-			_, err := d.f.Stop(test.data)
+			_, err := d.f.Stop(test.data, d.now)
 			d.refused("stop", err, test.want[2])
 			d.obeys(0)
 		})
@@ -655,7 +709,7 @@ func FuzzEnvelopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		follower := NewFollower(Member{Group: "desk-a", Executor: "executor-1", Instance: "new", Keys: d.signer.Public()}, State{})
 		follower.Nonce(d.now)
-		_, stopErr := follower.Stop(data)
+		_, stopErr := follower.Stop(data, d.now)
 		_, admissionErr := follower.Admission(data, d.now)
 		for what, err := range map[string]error{"record": follower.Record(data), "admission": admissionErr, "stop": stopErr} {
 			if _, ok := IsRefused(err); err != nil && !ok {

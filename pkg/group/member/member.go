@@ -199,7 +199,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 		}
 		h.stops = append(h.stops, bytes.Clone(data))
 		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
-		if stopped, err = h.follower.Stop(data); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+		if stopped, err = h.follower.Stop(data, time.Now()); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
 			killed = stopped
 			h.killing[killed.GetId()] = true
 		}

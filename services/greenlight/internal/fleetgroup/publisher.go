@@ -173,7 +173,7 @@ func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
 
 // opened returns a stop that this operator's key has signed; nil otherwise.
 func (g *Group) opened(envelope []byte) *fleetv1.Stop {
-	s, _ := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope)
+	s, _ := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope, time.Now())
 	return s
 }
 
