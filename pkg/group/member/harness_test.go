@@ -45,17 +45,18 @@ type fake struct {
 	commands []*group.Command
 	failing  error
 	blocks   []*executorv1.GetQualityReportResponse
+	// log, which may be nil, writes what an order has changed.
+	log func()
 }
 
-func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
+func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.record, f.until, f.why = r, until, why
 	if r != nil && f.refuse != nil {
-		f.record = nil
-		return f.refuse
+		f.record, err = nil, f.refuse
 	}
-	return nil
+	return f.log, err
 }
 
 func (f *fake) Kill(by, _, reason string) error {

@@ -153,7 +153,7 @@ func (h *Member) reportNow(ctx context.Context) {
 		return
 	}
 	h.mu.Lock()
-	h.apply() // what was refused may be possible now
+	log := h.apply() // what was refused may be possible now
 	s, now := h.follower.State(), time.Now()
 	h.sequence++
 	r := &fleetv1.Report{
@@ -162,6 +162,7 @@ func (h *Member) reportNow(ctx context.Context) {
 		Nonce: h.follower.Nonce(made), Shadow: shadow, Rollout: rollout,
 	}
 	h.mu.Unlock()
+	defer log()
 	raw, err := proto.Marshal(r)
 	switch {
 	case err != nil:

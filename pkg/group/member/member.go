@@ -24,8 +24,8 @@ import (
 // Executor is what the group drives, and what is reported about. Obey, Report and Blocks do not wait.
 type Executor interface {
 	// Obey puts the record in force until then; nil is 0 %, and why explains it. An error means that the record, or its gate, is
-	// refused.
-	Obey(r *fleetv1.Record, until time.Time, why string) error
+	// refused. log writes what has changed, and may hang; nil if nothing has.
+	Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error)
 	// Kill kills the gate.
 	Kill(by, from, reason string) error
 	// Command clears latches of the gate, or raises an alarm.
@@ -59,7 +59,7 @@ type Member struct {
 	// written is what the file has. The saver guards it.
 	written file
 
-	mu       sync.Mutex // guards the rest; nobody waits for the disk or the carrier under it
+	mu       sync.Mutex // guards the rest; nobody waits for the disk, the carrier or the log under it
 	follower *group.Follower
 	sequence uint64
 	// sent is the number of the last block that the carrier has acknowledged.
@@ -211,7 +211,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	if reason == group.Conflict {
 		h.conflict = err
 	}
-	h.apply()
+	log := h.apply()
 	h.mu.Unlock()
 	if killed != nil && h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) == nil { // an error is logged and retried
 		h.mu.Lock()
@@ -221,6 +221,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	if command != nil {
 		h.command(command)
 	}
+	log()
 	switch {
 	case stopped != nil:
 		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
@@ -245,32 +246,37 @@ func (h *Member) command(c *group.Command) {
 	h.failed, h.commanded = err, time.Now()
 }
 
-// apply does what the follower orders. The caller holds the lock.
-func (h *Member) apply() {
+// apply does what the follower orders. The caller holds the lock, and calls log once it does not.
+func (h *Member) apply() (log func()) {
 	o := h.follower.Orders(time.Now())
-	h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
+	log, h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
+	if log == nil {
+		log = func() {}
+	}
+	return log
 }
 
 // holdKills holds the record after every kill.
 func (h *Member) holdKills(ctx context.Context) {
-	hold := func() {
+	hold := func() (log func()) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.follower.Hold(time.Now())
-		h.apply()
+		return h.apply()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			select {
 			case <-h.kills:
-				hold() // the stop writes it
+				hold()() // the stop writes it
 			default:
 			}
 			return
 		case <-h.kills:
-			hold()
+			log := hold()
 			_ = h.Keep(writeWait) // logged and retried
+			log()
 		}
 	}
 }

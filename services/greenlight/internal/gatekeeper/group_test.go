@@ -35,11 +35,10 @@ type grouped struct {
 const byGroup = "group:desk-a"
 
 // Obey implements [member.Executor].
-func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) error {
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
-	var err error
 	was := g.rollout
 	now := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: byGroup, Reason: why, Plan: was.GetPlan()}
 	switch gated := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED; {
@@ -64,7 +63,7 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) error {
 	if r != nil && err == nil {
 		g.expires = until
 	}
-	return err
+	return nil, err
 }
 
 // Kill implements [member.Executor].

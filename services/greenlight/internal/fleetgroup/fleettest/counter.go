@@ -80,11 +80,11 @@ func (e *Counter) Command(c *group.Command) error {
 }
 
 // Obey implements [member.Executor].
-func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) error {
+func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.percent, e.until = r.GetPercent(), until
-	return nil
+	return nil, nil
 }
 
 // Killed reports whether the gate is killed.
