@@ -57,7 +57,9 @@ func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) (log 
 	case err != nil:
 		changed = append(changed, k.rest(err.Error())...)
 	case c.mode == gated && k.now.Load().Demoted == record.GetRevision():
-		err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
+		if err = k.opts.Gate.Refused(); err == nil {
+			err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
+		}
 	}
 	return changed.log, err
 }
@@ -80,7 +82,7 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	return c, err
 }
 
-// follow puts the record with the revision in force. If its gate was demoted, it goes on with the shadows, and
+// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, it goes on with the shadows, and
 // the gate stays shut, even if its latch is cleared, until a higher revision.
 func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error) {
 	k.mu.Lock()
@@ -92,16 +94,13 @@ func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error
 		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease, Expires: until,
 		By: c.by, Reason: c.reason, Time: now, Plan: c.plan, Gate: c.gate, Record: record, Demoted: before.Demoted,
 	}
-	if c.mode == gated && before.Demoted == record {
-		next.Mode, next.Decides = observe, 0
+	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // by a latch: order refuses what is not allowed
+		next.Mode, next.Decides, next.Demoted = observe, 0, record
 		if before.Record == record { // who demoted it, and the reason, stay
 			next.Reason = before.Reason
 		}
 	}
 	if err := next.sample(k.opts.Salt); err != nil {
-		return changed, err
-	}
-	if err := k.gateRefuses(next); err != nil {
 		return changed, err
 	}
 	switch {

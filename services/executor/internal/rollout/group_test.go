@@ -204,7 +204,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		}
 		for range 3 {
 			time.Sleep(50 * time.Second)
-			obey(7, "the gate was demoted")
+			obey(7, "the gate is shut: killed by me")
 			if again := wants(t, k, observe, 80); again.GetReason() != demoted.GetReason() {
 				t.Errorf("got %v", again)
 			}
@@ -227,13 +227,32 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		if err := g.Kill("me", "", "again"); err != nil {
 			t.Fatal(err)
 		}
+		obey(8, "the gate is shut") // the latch was there before the record, which is then demoted from the start
+		first := wants(t, k, observe, 80)
 		obey(8, "the gate is shut")
-		wants(t, k, off, 0)
+		if renewed := wants(t, k, observe, 80); renewed.GetRevision() != first.GetRevision() {
+			t.Errorf("a renewal has made %v of %v", renewed, first)
+		}
 		if err := g.Clear([]executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, "me", "", "found"); err != nil {
 			t.Fatal(err)
 		}
-		obey(8, "")
+		obey(8, "the gate was demoted")
+		wants(t, k, observe, 80)
+		obey(9, "")
 		wants(t, k, gated, 10)
+		// A latch that comes while the lease has lapsed demotes the record too.
+		time.Sleep(time.Minute)
+		wants(t, k, off, 0)
+		alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
+		if err := g.Alarm(alarm, digest, "agent", "", "worse"); err != nil {
+			t.Fatal(err)
+		}
+		obey(9, "the gate is shut")
+		if err := g.Clear([]executorv1.GateLatch{alarm}, "me", "", "found"); err != nil {
+			t.Fatal(err)
+		}
+		obey(9, "the gate was demoted")
+		wants(t, k, observe, 80)
 		k.Stop()
 	})
 }

@@ -45,8 +45,9 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (log func(
 	case r == nil:
 	case gated && g.forbidden:
 		err = errors.New("executor was started without --allow-gated")
-	case gated && len(g.latches) > 0:
-		err = errors.New("the gate is shut")
+	case gated && (len(g.latches) > 0 || was.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY && was.GetHolder() == r.GetHolder()):
+		now.Mode, now.Percent, now.Holder, now.Gate = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, r.GetGate().GetObservePercent(), r.GetHolder(), r.GetGate()
+		err = errors.New("the gate is shut") // until another run, even if the latch is cleared
 	case gated && r.GetGate().GetModelDigest() != g.model.Digest:
 		err = errors.New("ml-engine has another model")
 	default:
@@ -232,10 +233,10 @@ func TestGroup(t *testing.T) {
 		d.stops[1]()
 		d.stops[1] = func() {}
 		latched.change(func() { latched.latches = nil })
-		d.want(2*time.Minute, true, false, true, true, false, true)
+		d.want(2*time.Minute, true, false, true, true, false, false)
 		r := d.finish()
 		happened(t, r, "started", "opened executor-0", "opened executor-2", "opened late", "not_renewed forbidden", "restarted executor-0", "stopping", "off executor-0", "finished")
-		happened(t, r, "not_renewed latched", "opened latched", "stopping")
+		happened(t, r, "not_renewed latched", "stopping")
 		happened(t, r, "not_renewed executor-1", "stopping")
 		if r.Decision != Stopped || r.Group != "desk-a" || !r.Off || len(r.Processes) != 7 {
 			t.Errorf("%s of group %q, off %v, %d processes", r.Decision, r.Group, r.Off, len(r.Processes))
