@@ -22,7 +22,7 @@ type Set struct {
 	Prefix string
 	// Required makes a figure that shows nothing an error.
 	Required bool
-	All    []Figure
+	All      []Figure
 	// Err has the errors of drawings that failed.
 	Err error
 }
