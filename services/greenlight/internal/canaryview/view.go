@@ -30,6 +30,8 @@ type View struct {
 
 	queue chan canary.Event
 	done  chan struct{}
+	// newest is the last sample of the phase. It belongs to the goroutine of the run.
+	newest *canary.Poll
 
 	// The fields below belong to the drawing goroutine.
 
@@ -82,10 +84,18 @@ func newView(out io.Writer, policy gate.Policy, width func() int) *View {
 	return v
 }
 
-// Observe queues an event. It never blocks. A sample waits for nothing, since the next one shows more.
+// Observe queues an event. It never blocks. A sample waits for nothing, since the next event brings it along. Calls are not
+// concurrent.
 func (v *View) Observe(e canary.Event) {
-	if e.Kind == canary.Polled && len(v.queue) > 0 {
-		return
+	if e.Kind == canary.Polled {
+		v.newest = e.Poll
+		if len(v.queue) > 0 {
+			return
+		}
+	}
+	e.Poll = v.newest
+	if e.Kind == canary.PhaseEnded {
+		v.newest = nil
 	}
 	select {
 	case v.queue <- e:
@@ -128,7 +138,7 @@ func (v *View) show(e canary.Event) {
 		fmt.Fprintf(&out, "\r\x1b[%dA\x1b[J", v.drawn) // "\r" because an interrupt prints "^C" in the first columns
 		v.drawn = 0
 	}
-	if e.Kind == canary.Polled {
+	if e.Poll != nil {
 		v.last = e.Poll
 	}
 	if line := v.line(e); line != "" && (e.Kind != canary.Polled || width == 0) {

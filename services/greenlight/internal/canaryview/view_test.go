@@ -192,3 +192,37 @@ func TestStuckTerminal(t *testing.T) {
 		v.Close()
 	})
 }
+
+// The line that ends a phase has the newest figures, also of a terminal that hung meanwhile.
+func TestPhaseEndsWithTheNewestFigures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		out := &late{free: make(chan struct{})}
+		v := newView(out, policy(), func() int { return 0 })
+		v.Observe(canary.Event{Kind: canary.Started})
+		synctest.Wait() // it hangs
+		for n := range uint64(5) {
+			v.Observe(canary.Event{Kind: canary.Polled, Poll: pollOfCounts(5, 0, gate.PhaseCounts{Matches: 50 * (n + 1), P95MS: math.NaN()})})
+		}
+		v.Observe(canary.Event{Kind: canary.PhaseEnded, Decision: "PASSED"})
+		v.Observe(canary.Event{Kind: canary.Held, Reason: "next"})
+		close(out.free)
+		v.Close()
+		if got := out.String(); !strings.Contains(got, "5000 requests") {
+			t.Errorf("the phase ended with older figures:\n%s", got)
+		}
+	})
+}
+
+// late is a terminal that hangs until it is free, and keeps what was written.
+type late struct {
+	bytes.Buffer
+
+	free chan struct{}
+}
+
+// Write implements io.Writer.
+func (l *late) Write(b []byte) (int, error) {
+	<-l.free
+	return l.Buffer.Write(b)
+}

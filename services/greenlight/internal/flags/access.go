@@ -105,19 +105,41 @@ func TargetVar(fs *pflag.FlagSet, p *string, name, value, usage string) {
 	console.Check(fs, name, func() error { return rpc.CheckTarget(*p) })
 }
 
-// TargetsVar declares the flag of several addresses: by commas, or given more than once.
+// targets is the flag of several addresses: by commas, or given more than once. Unlike a slice of pflag, which reads one line of
+// CSV, it takes no part for nothing: a stop must not leave out an executor.
+type targets struct {
+	of  *[]string
+	set bool // the defaults are gone
+}
+
+// TargetsVar declares the flag of several addresses.
 func TargetsVar(fs *pflag.FlagSet, p *[]string, name string, value []string, usage string) {
-	fs.StringSliceVar(p, name, value, usage)
-	console.Check(fs, name, func() error {
-		if len(*p) == 0 {
-			return rpc.CheckTarget("")
+	*p = value
+	fs.Var(&targets{of: p}, name, usage)
+}
+
+// String implements pflag.Value.
+func (t *targets) String() string {
+	if t.of == nil {
+		return "[]"
+	}
+	return "[" + strings.Join(*t.of, ",") + "]"
+}
+
+// Type implements pflag.Value.
+func (*targets) Type() string { return "strings" }
+
+// Set implements pflag.Value.
+func (t *targets) Set(s string) error {
+	if !t.set {
+		*t.of, t.set = nil, true
+	}
+	for addr := range strings.SplitSeq(s, ",") {
+		addr = strings.TrimSpace(addr)
+		if err := rpc.CheckTarget(addr); err != nil {
+			return err
 		}
-		for i, addr := range *p {
-			(*p)[i] = strings.TrimSpace(addr)
-			if err := rpc.CheckTarget((*p)[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+		*t.of = append(*t.of, addr)
+	}
+	return nil
 }
