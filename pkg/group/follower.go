@@ -156,16 +156,9 @@ func (f *Follower) Record(envelope []byte) error {
 	return nil
 }
 
-// Command is what the operator makes the gate do: to clear latches, or an alarm.
-type Command struct {
-	*fleetv1.Admission
-
-	// Made is when the report was made that the operator has seen.
-	Made time.Time
-}
-
-// Admission takes a signed admission, now, and returns it if it is a command for the gate. The error is a [*RefusedError].
-func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
+// Admission takes a signed admission, now, and returns it if it is a command: a reset, which was obeyed, or one for the gate. The
+// error is a [*RefusedError].
+func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission, error) {
 	a := &fleetv1.Admission{}
 	if err := open(f.m.Keys, envelope, admissionType, a); err != nil {
 		return nil, err
@@ -189,10 +182,10 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
 		return nil, refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
 	case a.GetReset_():
 		*f = Follower{m: f.m, state: State{Kills: f.state.Kills}} // without nonces: it is obeyed once
-		return nil, nil                                           //nolint:nilnil // it is not for the gate
+		return a, nil
 	case command:
 		f.nonces[i].commanded = true
-		return &Command{a, f.nonces[i].made}, nil
+		return a, nil
 	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > MaxRevision:
 		return nil, refuse(Invalid, "the admission has a value out of range")
 	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
@@ -221,7 +214,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
 		f.least = a.GetRevision()
 	}
 	f.session, f.made, f.zero, f.late, f.earliest, f.latest = a.GetSession(), made, zero, late, earliest, latest
-	return nil, nil //nolint:nilnil // it is not for the gate
+	return nil, nil //nolint:nilnil // it is no command
 }
 
 // Stop takes a signed stop, now, and returns it if it is new. The error is a [*RefusedError].

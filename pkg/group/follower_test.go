@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -535,12 +536,13 @@ func TestInvalidRecords(t *testing.T) {
 func TestCommands(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
-	found := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
-	report, made := d.report(), d.now
+	seen := []*timestamppb.Timestamp{timestamppb.New(d.now)}
+	found := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, LastSetTimes: seen, Reason: "found"}
+	report := d.report()
 	command := d.signed(d.s.Command(found, report, d.now))
 	d.after(time.Second)
 	got, err := d.f.Admission(command, d.now)
-	if err != nil || !slices.Equal(got.GetClear(), found.GetClear()) || got.GetIssuer() != "test" || !got.Made.Equal(made) {
+	if err != nil || !slices.Equal(got.GetClear(), found.GetClear()) || got.GetIssuer() != "test" || !proto.Equal(got.GetLastSetTimes()[0], seen[0]) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	d.obeys(0)
@@ -560,17 +562,21 @@ func TestCommands(t *testing.T) {
 	long := strings.Repeat("x", maxReason+1)
 	alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
 	for name, c := range map[string]*fleetv1.Admission{
-		"two":             {Clear: found.GetClear(), Reset_: true, Reason: "found"},
-		"two others":      {Clear: found.GetClear(), Alarm: alarm, ModelDigest: "d", Reason: "found"},
-		"no reason":       {Clear: found.GetClear()},
-		"a long reason":   {Clear: found.GetClear(), Reason: long},
-		"a latch twice":   {Clear: []executorv1.GateLatch{1, 1}, Reason: "found"},
-		"no latch":        {Clear: []executorv1.GateLatch{0}, Reason: "found"},
-		"unknown latch":   {Clear: []executorv1.GateLatch{9}, Reason: "found"},
+		"two":             {Clear: found.GetClear(), LastSetTimes: seen, Reset_: true, Reason: "found"},
+		"two others":      {Clear: found.GetClear(), LastSetTimes: seen, Alarm: alarm, ModelDigest: "d", Reason: "found"},
+		"no reason":       {Clear: found.GetClear(), LastSetTimes: seen},
+		"no time":         {Clear: found.GetClear(), Reason: "found"},
+		"two times":       {Clear: found.GetClear(), LastSetTimes: append(seen, seen...), Reason: "found"},
+		"no valid time":   {Clear: found.GetClear(), LastSetTimes: []*timestamppb.Timestamp{{Nanos: -1}}, Reason: "found"},
+		"a time in vain":  {Reset_: true, LastSetTimes: seen},
+		"a long reason":   {Clear: found.GetClear(), LastSetTimes: seen, Reason: long},
+		"a latch twice":   {Clear: []executorv1.GateLatch{1, 1}, LastSetTimes: append(seen, seen...), Reason: "found"},
+		"no latch":        {Clear: []executorv1.GateLatch{0}, LastSetTimes: seen, Reason: "found"},
+		"unknown latch":   {Clear: []executorv1.GateLatch{9}, LastSetTimes: seen, Reason: "found"},
 		"a kill":          {Alarm: executorv1.GateLatch_GATE_LATCH_KILLED, ModelDigest: "d"},
 		"no model":        {Alarm: alarm},
 		"a long model":    {Alarm: alarm, ModelDigest: strings.Repeat("d", digestSize+1)},
-		"a model in vain": {Clear: found.GetClear(), Reason: "found", ModelDigest: "d"},
+		"a model in vain": {Clear: found.GetClear(), LastSetTimes: seen, Reason: "found", ModelDigest: "d"},
 	} {
 		report := d.report()
 		if e, err := d.s.Command(c, report, d.now); err == nil || e != nil {

@@ -29,7 +29,7 @@ type Executor interface {
 	// Kill kills the gate.
 	Kill(by, from, reason string) error
 	// Command clears latches of the gate, or raises an alarm.
-	Command(c *group.Command) error
+	Command(c *fleetv1.Admission) error
 	// Report returns counts, rollout and gate.
 	Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error)
 	// Blocks returns the first closed block after the number, its number, and how many there are; nil without one.
@@ -77,6 +77,8 @@ type Member struct {
 	// failed is why the last command was not obeyed, at the time commanded.
 	failed    error
 	commanded time.Time
+	// answers is the nonce that the last command answers which was obeyed.
+	answers string
 	// contact is when the carrier last answered, and absent is the error since then.
 	contact time.Time
 	absent  error
@@ -171,7 +173,7 @@ func (h *Member) Killed() {
 func (h *Member) take(k group.Kind, data []byte) {
 	var err error
 	var stopped, killed *fleetv1.Stop
-	var command *group.Command
+	var command *fleetv1.Admission
 	h.mu.Lock()
 	switch k {
 	case group.RecordMessage:
@@ -188,9 +190,8 @@ func (h *Member) take(k group.Kind, data []byte) {
 			}
 		}
 	case group.AdmissionMessage:
-		before := h.follower.State()
-		if command, err = h.follower.Admission(data, time.Now()); err == nil && h.follower.State().Revision < before.Revision { // a reset
-			h.record, h.conflict = nil, nil
+		if command, err = h.follower.Admission(data, time.Now()); command.GetReset_() {
+			h.record, h.conflict, h.answers = nil, nil, command.GetNonce()
 		}
 	case group.StopMessage:
 		if slices.ContainsFunc(h.stops, func(s []byte) bool { return bytes.Equal(data, s) }) {
@@ -218,7 +219,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 		delete(h.killing, killed.GetId())
 		h.mu.Unlock()
 	}
-	if command != nil {
+	if command != nil && !command.GetReset_() {
 		h.command(command)
 	}
 	log()
@@ -234,7 +235,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 }
 
 // command makes the gate obey a command. The gate logs what it has done.
-func (h *Member) command(c *group.Command) {
+func (h *Member) command(c *fleetv1.Admission) {
 	err := h.opts.Executor.Command(c)
 	if err != nil {
 		err = fmt.Errorf("a command of %s was not obeyed: %w", c.GetIssuer(), err)
@@ -243,7 +244,9 @@ func (h *Member) command(c *group.Command) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failed, h.commanded = err, time.Now()
+	if h.failed, h.commanded = err, time.Now(); err == nil {
+		h.answers = c.GetNonce()
+	}
 }
 
 // apply does what the follower orders. The caller holds the lock, and calls log once it does not.

@@ -17,7 +17,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -641,10 +644,13 @@ func TestMetricsWithoutAGroup(t *testing.T) {
 func TestCommands(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
 		time.Sleep(5 * time.Second)
-		command := func() {
+		clearing := &fleetv1.Admission{
+			Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, LastSetTimes: []*timestamppb.Timestamp{timestamppb.Now()}, Reason: "found",
+		}
+		command := func(c *fleetv1.Admission) string {
 			t.Helper()
-			c := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
-			e, err := o.session.Command(c, o.reported("executor-1"), time.Now())
+			report := o.reported("executor-1")
+			e, err := o.session.Command(c, report, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -655,15 +661,25 @@ func TestCommands(t *testing.T) {
 				n.Replay()
 			}
 			time.Sleep(group.ReportPeriod)
+			return report.GetNonce()
 		}
-		command()
+		answers := func(nonce string) {
+			t.Helper()
+			if got := o.reported("executor-1").GetCommandNonce(); got != nonce {
+				t.Errorf("the report says that %q was obeyed, want %q", got, nonce)
+			}
+		}
+		answers("")
+		first := command(clearing)
+		answers(first)
 		r.fake.mu.Lock()
-		if len(r.fake.commands) != 1 || time.Since(r.fake.commands[0].Made) > 2*group.ReportPeriod {
+		if len(r.fake.commands) != 1 {
 			t.Errorf("%d commands were obeyed, want 1", len(r.fake.commands))
 		}
 		r.fake.failing = errors.New("the disk is full")
 		r.fake.mu.Unlock()
-		command()
+		command(clearing)
+		answers(first)
 		if got := o.reported("executor-1").GetTrouble(); got != "a command of test was not obeyed: the disk is full" {
 			t.Errorf("the trouble is %q", got)
 		}
@@ -671,5 +687,6 @@ func TestCommands(t *testing.T) {
 		if got := o.reported("executor-1").GetTrouble(); strings.Contains(got, "disk") {
 			t.Errorf("the trouble stays: %q", got)
 		}
+		answers(command(&fleetv1.Admission{Reset_: true})) // the first record has not come yet
 	})
 }

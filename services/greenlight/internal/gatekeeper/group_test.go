@@ -79,12 +79,12 @@ func (g grouped) Kill(by, _, reason string) error {
 }
 
 // Command implements [member.Executor].
-func (g grouped) Command(c *group.Command) error {
+func (g grouped) Command(c *fleetv1.Admission) error {
 	if c.GetAlarm() != 0 {
 		g.latch(c.GetAlarm(), c.GetIssuer(), c.GetReason())
 		return nil
 	}
-	_, err := g.ClearGateLatches(context.Background(), &executorv1.ClearGateLatchesRequest{Latches: c.GetClear(), Reason: c.GetReason()})
+	_, err := g.ClearGateLatches(context.Background(), &executorv1.ClearGateLatchesRequest{Latches: c.GetClear(), LastSetTimes: c.GetLastSetTimes(), Reason: c.GetReason()})
 	return err
 }
 
