@@ -86,8 +86,14 @@ func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
 	}, r.Keep)
 }
 
-// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then.
+// endTimeout bounds [Group.End]: it makes up to four calls.
+const endTimeout = 5 * callTimeout
+
+// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then. It does
+// not end with ctx, which perhaps ends while executors are read back.
 func (g *Group) End(ctx context.Context, why string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
 	r, err := g.record(ctx)
 	if err != nil || r == nil || idle(r) {
 		return err

@@ -292,13 +292,10 @@ func TestGroupEnds(t *testing.T) {
 			if err := other.StopNow(d.t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
 				d.t.Error(err)
 			}
-			for _, done := range Stop(d.t.Context(), other.Executors(), true, "enough") {
+			for _, done := range Stop(d.t.Context(), other.Executors(), other, false, "enough") {
 				if done.Err != nil {
 					d.t.Error(done.Err)
 				}
-			}
-			if err := other.End(d.t.Context(), "enough"); err != nil {
-				d.t.Error(err)
 			}
 		}, Taken, "group desk-a: "},
 	} {
@@ -325,6 +322,36 @@ func TestGroupEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stop ends the record of a controller that hangs, although an executor is never read back.
+func TestGroupStopUnconfirmed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(time.Minute, true, true)
+		d.carrier.Hang()
+		d.ends[1].Cut()
+		if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		done := Stop(ctx, other.Executors(), other, false, "enough")
+		if len(done) != 3 || done[0].Err != nil || done[1].Err == nil || done[2].Err != nil {
+			t.Errorf("got %v", done)
+		}
+		stored, _, _ := d.net.Carrier().Record(t.Context())
+		if got := mustOpen(t, d, stored); string(got) != "enough" {
+			t.Errorf("the record ends with %q", got)
+		}
+		d.carrier.Heal()
+		d.finish()
+	})
 }
 
 // While the keeper is cut off, no model decides after the lease. Then the gate goes on.
