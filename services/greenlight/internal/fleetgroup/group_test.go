@@ -469,6 +469,16 @@ func TestLateEndOfAnEarlierController(t *testing.T) {
 		if err := second.Renew(t.Context()); err != nil {
 			t.Error(err)
 		}
+		// Nor does it replace the stop of a person.
+		if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.StopUpTo(t.Context(), first.Last().GetRevision(), "the end"); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Renew(t.Context()); !errors.As(err, new(*TakenError)) {
+			t.Errorf("after the stop of a person: %v", err)
+		}
 	})
 }
 

@@ -17,7 +17,11 @@ import (
 )
 
 // TakenError is a group whose record somebody else holds, has replaced or has stopped.
-type TakenError struct{ Group, Reason string }
+type TakenError struct {
+	Group, Reason string
+	// Successor reports whether it has a record of this operator's key now, which executors obey.
+	Successor bool
+}
 
 // Error implements error.
 func (e *TakenError) Error() string { return fmt.Sprintf("group %s: %s", e.Group, e.Reason) }
@@ -115,7 +119,7 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 				c.Waiting(fmt.Sprintf("group %s is %s: waiting up to %v for a renewal", g.Group(), heldBy(r), lease))
 			}
 		case !bytes.Equal(seen, envelope):
-			return 0, 0, &TakenError{g.Group(), "it is " + heldBy(r)}
+			return 0, 0, &TakenError{g.Group(), "it is " + heldBy(r), r != nil}
 		case now.Sub(since) >= lease:
 			return version, r.GetRevision(), nil
 		}
@@ -196,7 +200,7 @@ func (p *Publisher) stopped(ctx context.Context) error {
 		if p.old[s.GetId()] || s.GetKind() == fleetv1.StopKind_STOP_KIND_ABORT && s.GetRevision() <= p.before {
 			continue
 		}
-		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
+		return &TakenError{Group: p.g.Group(), Reason: fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
 	}
 	return err
 }
@@ -270,7 +274,7 @@ func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	if len(stored) > 0 {
 		r, err := group.OpenRecord(p.g.keys(), stored, p.g.Group())
 		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() > p.known {
-			return &TakenError{p.g.Group(), "it is " + heldBy(r)}
+			return &TakenError{p.g.Group(), "it is " + heldBy(r), r != nil}
 		}
 	}
 	version, err = p.g.Carrier.Put(ctx, envelope, version)
