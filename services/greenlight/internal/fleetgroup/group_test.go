@@ -519,6 +519,69 @@ func (c *stopCarrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope 
 	return c.Carrier.Stop(ctx, kind, envelope)
 }
 
+// hungRecord is a carrier that does not answer which record it has, and notes when it sends stops.
+type hungRecord struct {
+	*grouptest.Carrier
+
+	sent []time.Time
+}
+
+func (c *hungRecord) Record(ctx context.Context) ([]byte, uint64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+
+func (c *hungRecord) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
+	c.sent = append(c.sent, time.Now())
+	return c.Carrier.Stop(ctx, kind, envelope)
+}
+
+// A stop does not wait for the store.
+func TestStopIsSentAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		signer, _ := keytest.New(t)
+		c := &hungRecord{Carrier: grouptest.NewNetwork(1).Carrier()}
+		g := &Group{Options: Options{Group: "desk-a", Signer: signer, Carrier: c}}
+		start := time.Now()
+		if at, err := g.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "enough"); err != nil || !at.Equal(start) {
+			t.Errorf("%v, at %v", err, at)
+		}
+		if len(c.sent) != 1 || !c.sent[0].Equal(start) {
+			t.Errorf("begun at %v, sent at %v", start, c.sent)
+		}
+	})
+}
+
+// A stop is also obeyed by executors with a record whose revision is far above that of this clock.
+func TestStopOfAHighRevision(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g, other := d.open(t), d.open(t)
+		defer g.Close()
+		defer other.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: time.Hour, Above: uint64(time.Now().Add(24 * time.Hour).UnixMilli())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.Change(t.Context(), observe(50, time.Hour), func(uint64) {}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		before := d.executors["a"].Percent()
+		if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if after := d.executors["a"].Percent(); before != 50 || after != 0 {
+			t.Errorf("at %g %% before the stop and at %g %% after it, want 50 and 0", before, after)
+		}
+	})
+}
+
 // A stop is tried again, and the operator reads what happened.
 func TestStopDelivery(t *testing.T) {
 	t.Parallel()
