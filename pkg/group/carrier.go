@@ -52,17 +52,22 @@ type Carrier interface {
 	Blocks(ctx context.Context, take func([]byte)) error
 }
 
+// PeekStop returns the stop of a signed message without verifying it; nil if it is none that an executor could obey.
+func PeekStop(envelope []byte) *fleetv1.Stop {
+	s := &fleetv1.Stop{}
+	e, err := dsse.Parse(envelope)
+	if err != nil || e.PayloadType != stopType || proto.Unmarshal(e.Payload, s) != nil || checkStop(s) != nil {
+		return nil
+	}
+	return s
+}
+
 // Covers reports whether an abort that is stored stops all that the other one stops, by their revisions. It verifies neither: who
 // can store a forged abort can also remove a real one.
 func Covers(stored, envelope []byte) bool {
-	abort := func(envelope []byte) (*fleetv1.Stop, bool) {
-		s := &fleetv1.Stop{}
-		e, err := dsse.Parse(envelope)
-		return s, err == nil && proto.Unmarshal(e.Payload, s) == nil && checkStop(s) == nil && s.GetKind() == fleetv1.StopKind_STOP_KIND_ABORT
-	}
-	was, ok := abort(stored)
-	now, also := abort(envelope)
-	return ok && also && was.GetGroup() == now.GetGroup() && was.GetRevision() >= now.GetRevision()
+	const abort = fleetv1.StopKind_STOP_KIND_ABORT
+	was, now := PeekStop(stored), PeekStop(envelope)
+	return was.GetKind() == abort && now.GetKind() == abort && was.GetGroup() == now.GetGroup() && was.GetRevision() >= now.GetRevision()
 }
 
 // ErrVersion is the error of Put if somebody else has replaced the record.

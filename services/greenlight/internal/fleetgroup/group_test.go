@@ -440,6 +440,82 @@ func TestStopBeforeChange(t *testing.T) {
 	}
 }
 
+// A stop that comes while a controller waits for the record of another one holds for it.
+func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, "a")
+			defer d.end()
+			g, other := d.open(t), d.open(t)
+			defer g.Close()
+			defer other.Close()
+			first, err := other.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+			if err == nil {
+				defer first.Close()
+				err = first.Change(t.Context(), observe(10, 30*time.Second), func(uint64) {})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(10*time.Second, func() {
+				if _, err := other.Stop(t.Context(), kind, "enough"); err != nil {
+					t.Error(err)
+				}
+			})
+			p, err := g.Publish(t.Context(), Claim{Holder: "run-2", Lease: 30 * time.Second}) // the first is not renewed
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			if err := p.Change(t.Context(), observe(20, 30*time.Second), func(uint64) {}); !errors.As(err, new(*TakenError)) {
+				t.Errorf("%v: got %v", kind, err)
+			}
+		})
+	}
+}
+
+// A kill that another key has signed is not taken for none. It does not keep a controller from publishing 0 %.
+func TestKillOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if kill, err := g.StoredKill(t.Context()); kill != nil || err != nil {
+			t.Errorf("without one: %v, %v", kill, err)
+		}
+		signer, _ := keytest.New(t)
+		for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+			envelope, err := group.Stop(signer, "desk-a", "somebody", kind, group.MaxRevision, "enough", time.Now())
+			if err == nil {
+				err = d.net.Carrier().Stop(t.Context(), kind, envelope)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if kill, err := g.StoredKill(t.Context()); kill != nil || err == nil || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("got %v, %v", kill, err)
+		}
+		if err := g.DropKill(t.Context(), "some id"); err == nil {
+			t.Error("it was removed")
+		}
+		if err := p.Change(t.Context(), observe(20, 30*time.Second), func(uint64) {}); !errors.As(err, new(*TakenError)) || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("a record: %v", err)
+		}
+		if err := p.Change(t.Context(), &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(time.Minute), Holder: "run-1"}, func(uint64) {}); err != nil {
+			t.Errorf("0 %%: %v", err)
+		}
+	})
+}
+
 // An earlier controller that ends late aborts its own records, and not the run that has taken over.
 func TestLateEndOfAnEarlierController(t *testing.T) {
 	t.Parallel()

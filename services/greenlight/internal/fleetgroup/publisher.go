@@ -35,7 +35,7 @@ type Publisher struct {
 	// above is what new revisions are above.
 	above uint64
 	// before is the revision of the record that was stored when this process became the controller, and old are the ids of the
-	// stops that were stored then.
+	// stops that were stored when it began to wait for that.
 	before uint64
 	old    map[string]bool
 
@@ -65,13 +65,13 @@ func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	if g.Signer == nil {
 		return nil, ErrNoKey
 	}
+	stops, err := g.storedStops(ctx) // one that comes while it waits is for this process
+	if err != nil {
+		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+	}
 	version, revision, err := g.free(ctx, c)
 	if err != nil {
 		return nil, err
-	}
-	stops, err := g.storedStops(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
 	}
 	p := &Publisher{
 		g: g, version: version, known: revision, above: max(revision, c.Above), before: revision, old: map[string]bool{},
@@ -160,25 +160,30 @@ func (g *Group) record(ctx context.Context) (*fleetv1.Record, error) {
 	return group.OpenRecord(g.keys(), envelope, g.Group())
 }
 
-// storedStops returns the stops of the store that this operator's key has signed. With an error it returns those that
-// can be read.
-func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
+// storedStop is a stop of the store. A foreign one is a kill that another key has signed: executors that trust that key obey it,
+// and nothing but its kind and its id is believed.
+type storedStop struct {
+	*fleetv1.Stop
+
+	envelope []byte
+	foreign  bool
+}
+
+// storedStops returns the stops of the store, without the aborts of other keys. With an error it returns those that can be read.
+func (g *Group) storedStops(ctx context.Context) ([]storedStop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	envelopes, err := g.Carrier.Stops(ctx)
-	var all []*fleetv1.Stop
+	var all []storedStop
 	for _, e := range envelopes {
-		if s := g.opened(e); s != nil {
-			all = append(all, s)
+		s, untrusted := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e)
+		if untrusted == nil {
+			all = append(all, storedStop{s, e, false})
+		} else if s = group.PeekStop(e); s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL && s.GetGroup() == g.Group() {
+			all = append(all, storedStop{&fleetv1.Stop{Kind: s.GetKind(), Id: s.GetId(), Issuer: "somebody with another key"}, e, true})
 		}
 	}
 	return all, err
-}
-
-// opened returns a stop that this operator's key has signed; nil otherwise.
-func (g *Group) opened(envelope []byte) *fleetv1.Stop {
-	s, _ := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope)
-	return s
 }
 
 // Session returns the id of the session.

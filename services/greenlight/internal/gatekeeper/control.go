@@ -130,7 +130,7 @@ func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.
 	if g != nil && slices.Contains(latches, killed) {
 		kill, err := g.StoredKill(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+			return nil, err
 		}
 		c.Kill = kill.GetId()
 	}

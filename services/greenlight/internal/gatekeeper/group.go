@@ -33,21 +33,31 @@ const grace = 3 * group.ReportPeriod
 // claim makes this process the controller of the group.
 func (in *Inspection) claim(ctx context.Context, t Target, lease time.Duration) error {
 	g := t.Group
-	kill, err := g.StoredKill(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
-	case kill != nil:
-		return fmt.Errorf("%w: group %s stores a kill, which kills every executor that joins: by %s: %s", errLatched, g.Group(), clean(kill.GetIssuer()), clean(kill.GetReason()))
+	if err := unkilled(ctx, g); err != nil {
+		return err
 	}
 	p, err := g.Publish(ctx, fleetgroup.Claim{Lease: lease, Waiting: t.Waiting})
-	if errors.As(err, new(*fleetgroup.TakenError)) {
+	switch {
+	case errors.As(err, new(*fleetgroup.TakenError)):
 		return fmt.Errorf("%w: %w", errHeld, err)
+	case err != nil:
+		return err
 	}
-	if err == nil {
-		in.hold = &hold{
-			Group: g, publisher: p, record: &member{Executor: fleet.Executor{Addr: "group " + g.Group()}, open: true}, joined: map[string]bool{},
-		}
+	if err := unkilled(ctx, g); err != nil { // it may have waited for a lease
+		p.Close()
+		return err
+	}
+	in.hold = &hold{
+		Group: g, publisher: p, record: &member{Executor: fleet.Executor{Addr: "group " + g.Group()}, open: true}, joined: map[string]bool{},
+	}
+	return nil
+}
+
+// unkilled returns an error if the group stores a kill.
+func unkilled(ctx context.Context, g *fleetgroup.Group) error {
+	kill, err := g.StoredKill(ctx)
+	if err == nil && kill != nil {
+		err = fmt.Errorf("%w: group %s stores a kill, which kills every executor that joins: by %s: %s", errLatched, g.Group(), clean(kill.GetIssuer()), clean(kill.GetReason()))
 	}
 	return err
 }

@@ -354,6 +354,35 @@ func TestGroupStopUnconfirmed(t *testing.T) {
 	})
 }
 
+// A kill that comes while a gate waits for the record of a controller that hangs refuses the gate.
+func TestKillWhileWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(time.Minute, true)
+		d.carrier.Hang()
+		time.AfterFunc(5*time.Second, func() {
+			if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "enough"); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := (&Inspection{}).claim(t.Context(), Target{Group: other}, time.Minute); !errors.Is(err, errLatched) {
+			t.Errorf("got %v", err)
+		}
+		if p, err := other.Publish(t.Context(), fleetgroup.Claim{Lease: time.Minute}); err != nil {
+			t.Errorf("the claim has left a publisher: %v", err)
+		} else {
+			p.Close()
+		}
+		d.carrier.Heal()
+		d.finish()
+	})
+}
+
 // While the keeper is cut off, no model decides after the lease. Then the gate goes on.
 func TestGroupPartition(t *testing.T) {
 	t.Parallel()
