@@ -1,6 +1,7 @@
 package gatekeeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (k *Keeper) add(e fleet.Executor, now *executorv1.GetRolloutResponse) {
 	r := k.run.Record
 	m := &member{Executor: e, plan: &r.Plan, holder: r.ID, hold: k.hold, revision: now.GetRollout().GetRevision(), barred: len(now.GetGate().GetLatches()) > 0}
 	if k.members = append(k.members, m); k.hold != nil {
-		k.hold.joined[e.Addr] = true
+		k.hold.joined[e.Addr], m.reported = true, time.Now()
 	}
 }
 
@@ -114,6 +115,9 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 func (m *member) confirm() ([]Event, error) {
 	now := time.Now()
 	r, ok := m.hold.Member(m.Addr, now)
+	if ok {
+		m.reported = r.At
+	}
 	if why := m.shut(r, ok); why != nil {
 		if m.lagging.IsZero() {
 			m.lagging = now
@@ -123,7 +127,7 @@ func (m *member) confirm() ([]Event, error) {
 		}
 		return nil, why
 	}
-	m.lagging, m.reported = time.Time{}, r.At
+	m.lagging = time.Time{}
 	return m.opened(r.Report.GetRollout().GetInstanceId(), r.Report.GetRollout().GetRollout().GetRevision()), nil
 }
 
@@ -143,21 +147,35 @@ func (m *member) shut(of fleetgroup.Member, present bool) error {
 	return errors.New(describe(r))
 }
 
-// release ends the record of the group, and reads that back from all executors that are present. An executor that was gone for
-// longer than its lease is not asked.
+// end returns what the newest report says about a run that has begun to end then; nothing for an executor that is gone.
+func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind, string) {
+	switch {
+	case present && !of.At.After(began):
+		return NotOff, "no report confirms it"
+	case present && (of.Err != nil || !fleetgroup.AtZero(of.Report)):
+		return NotOff, clean(cmp.Or(of.Trouble(), describe(of.Report.GetRollout().GetRollout())))
+	case present:
+		return Off, ""
+	case time.Since(m.reported) < time.Duration(m.plan.Lease)+2*group.Presence:
+		return NotOff, "it does not report"
+	}
+	return "", ""
+}
+
+// release ends the record of the group, and reads that back from all executors that are present. One that has not reported for longer
+// than a lease and the time that an admission may take is not asked.
 func (k *Keeper) release(ctx context.Context, why string) {
-	h := k.hold
+	h, start := k.hold, time.Now()
 	missing, err := h.publisher.Release(ctx, fleetgroup.Release{Holder: k.run.Record.ID, Reason: endReason + clean(why), Timeout: k.timeout, Until: h.until})
 	for _, m := range k.members {
-		_, present := h.Member(m.Addr, time.Now())
-		switch {
-		case slices.Contains(missing, m.Addr):
-			k.emit(m.event(NotOff, m.revision, "no report confirms it"))
-		case present:
-			k.emit(m.event(Off, m.revision, ""))
-		case m.open && time.Since(m.reported) < time.Duration(m.plan.Lease)+2*group.Presence:
-			k.emit(m.event(NotOff, m.revision, "it does not report"))
+		missing = slices.DeleteFunc(missing, func(id string) bool { return id == m.Addr })
+		of, present := h.Member(m.Addr, time.Now())
+		if kind, reason := m.end(of, present, start); kind != "" {
+			k.emit(m.event(kind, m.revision, reason))
 		}
+	}
+	for _, id := range missing { // it has joined last
+		k.emit(Event{Kind: NotOff, Executor: id, Reason: "no report confirms it"})
 	}
 	if err != nil && !errors.As(err, new(*fleetgroup.TakenError)) {
 		k.emit(h.record.event(NotOff, 0, "the record of 0 % was not published: "+oneLine(err)))

@@ -354,6 +354,60 @@ func TestGroupStopUnconfirmed(t *testing.T) {
 	})
 }
 
+// An executor whose reports are dropped right after its admission may decide, and is not written down as off.
+func TestGroupSilentAfterAdmission(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		d.start()
+		late, silent := newFake("late"), false
+		late.network = func(ctx context.Context, method string) (err error) {
+			late.change(func() {
+				if silent = silent || late.open(); silent {
+					err = cutOff(ctx, method)
+				}
+			})
+			return err
+		}
+		d.join(late)
+		d.want(22*time.Second, true, true)
+		if r := d.finish(); r.Off {
+			t.Errorf("it is written down as off: %q", kinds(r))
+		}
+	})
+}
+
+// Only a report that was received after the end has begun, and shows that no model decides, is an executor that is off.
+func TestGroupMemberEnds(t *testing.T) {
+	t.Parallel()
+	began := time.Now().Add(-time.Second)
+	off := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}
+	gated := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Percent: 5, SetBy: byGroup, Holder: "another"}
+	p := testPlan().Plan // a lease of 30 s
+	for name, test := range map[string]struct {
+		rollout  *executorv1.Rollout
+		at       time.Time
+		err      error
+		absent   bool
+		reported time.Duration // before now
+		want     Kind
+	}{
+		"off":                     {rollout: off, at: time.Now(), want: Off},
+		"an earlier report":       {rollout: off, at: began.Add(-time.Second), want: NotOff},
+		"under another record":    {rollout: gated, at: time.Now(), want: NotOff},
+		"a contradiction":         {rollout: off, at: time.Now(), err: errors.New("two processes"), want: NotOff},
+		"absent, and never open":  {absent: true, reported: 20 * time.Second, want: NotOff},
+		"gone for more than 60 s": {absent: true, reported: 61 * time.Second, want: ""},
+	} {
+		m := &member{plan: p, reported: time.Now().Add(-test.reported)}
+		of := fleetgroup.Member{At: test.at, Err: test.err, Report: &fleetv1.Report{Rollout: &executorv1.GetRolloutResponse{Rollout: test.rollout}}}
+		if got, why := m.end(of, !test.absent, began); got != test.want || (why != "") != (got == NotOff) {
+			t.Errorf("%s: %q, %q; want %q", name, got, why, test.want)
+		}
+	}
+}
+
 // A kill that comes while a gate waits for the record of a controller that hangs refuses the gate.
 func TestKillWhileWaiting(t *testing.T) {
 	t.Parallel()
