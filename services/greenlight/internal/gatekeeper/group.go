@@ -28,6 +28,10 @@ type hold struct {
 	joined map[string]bool
 }
 
+// maxProcesses bounds the processes of a run, which are all in its evidence: reports are not signed, and a server can make up
+// more of them.
+const maxProcesses = 20_000
+
 // grace is how long an executor may take to obey the record: until it is admitted and reports once more.
 const grace = 3 * group.ReportPeriod
 
@@ -83,6 +87,16 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 		if m, ok := h.Member(e.Addr, time.Now()); ok && m.Err == nil && !h.joined[e.Addr] {
 			k.add(e, m.Report.GetRollout())
 		}
+	}
+	k.members = slices.DeleteFunc(k.members, func(m *member) bool {
+		forget := m.process == "" && m.gone()
+		if forget {
+			delete(h.joined, m.Addr)
+		}
+		return forget
+	})
+	if n := len(k.run.Record.Processes); n > maxProcesses {
+		return k.met(ctx, h.record, &endError{Taken, fmt.Sprintf("%d processes have reported: want at most %d in a run", n, maxProcesses)})
 	}
 	lease := time.Duration(k.run.Record.Plan.Lease)
 	if !h.record.unreached && time.Since(h.record.renewed) < lease/group.PollsPerLease-k.interval/2 {
@@ -156,14 +170,19 @@ func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind,
 		return NotOff, clean(cmp.Or(of.Trouble(), describe(of.Report.GetRollout().GetRollout())))
 	case present:
 		return Off, ""
-	case time.Since(m.reported) < time.Duration(m.plan.Lease)+2*group.Presence:
+	case !m.gone():
 		return NotOff, "it does not report"
 	}
 	return "", ""
 }
 
-// release ends the record of the group, and reads that back from all executors that are present. One that has not reported for longer
-// than a lease and the time that an admission may take is not asked.
+// gone reports whether the executor of a group has not reported for longer than a lease and the time that an admission may take.
+func (m *member) gone() bool {
+	return time.Since(m.reported) >= time.Duration(m.plan.Lease)+2*group.Presence
+}
+
+// release ends the record of the group, and reads that back from all executors that are present. One that is gone is
+// not asked.
 func (k *Keeper) release(ctx context.Context, why string) {
 	h, start := k.hold, time.Now()
 	missing, err := h.publisher.Release(ctx, fleetgroup.Release{Holder: k.run.Record.ID, Reason: endReason + clean(why), Timeout: k.timeout, Until: h.until})

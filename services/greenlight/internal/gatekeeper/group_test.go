@@ -102,8 +102,11 @@ type desk struct {
 	net    *grouptest.Network
 	signer *dsse.Signer
 	ends   []*grouptest.Carrier
-	stops  []func()
-	group  *fleetgroup.Group
+	keeper *Keeper
+	// processes are those that the run has when it starts.
+	processes int
+	stops     []func()
+	group     *fleetgroup.Group
 	// carrier is that of the group.
 	carrier *grouptest.Carrier
 }
@@ -170,11 +173,12 @@ func (d *desk) start() {
 	if d.run, err = d.state.Begin(d.plan, ticket); err != nil {
 		d.t.Fatal(err)
 	}
+	d.run.Record.Processes = make([]Process, d.processes)
 	ctx, cancel := context.WithCancel(d.t.Context())
-	d.stop, d.done = cancel, make(chan struct{})
+	d.stop, d.done, d.keeper = cancel, make(chan struct{}), NewKeeper(d.run, in, nil)
 	go func() {
 		defer close(d.done)
-		d.ended = errors.Join(NewKeeper(d.run, in, nil).Run(ctx), d.run.Close())
+		d.ended = errors.Join(d.keeper.Run(ctx), d.run.Close())
 		in.hold.publisher.Close()
 	}()
 }
@@ -374,6 +378,41 @@ func TestGroupSilentAfterAdmission(t *testing.T) {
 		d.want(22*time.Second, true, true)
 		if r := d.finish(); r.Off {
 			t.Errorf("it is written down as off: %q", kinds(r))
+		}
+	})
+}
+
+// An executor that was never open and is gone is forgotten, and taken again when it returns. A run of too many processes ends.
+func TestGroupIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		d.start()
+		passing := newFake("passing")
+		passing.forbidden = true
+		d.join(passing)
+		for _, step := range []struct {
+			network func(context.Context, string) error
+			after   time.Duration
+			members int
+		}{{nil, 30 * time.Second, 2}, {cutOff, 50 * time.Second, 2}, {cutOff, time.Minute, 1}, {nil, 10 * time.Second, 2}} {
+			passing.change(func() { passing.network = step.network })
+			d.want(step.after, true, false)
+			if n := len(d.keeper.members); n != step.members {
+				t.Errorf("%d members, want %d", n, step.members)
+			}
+		}
+		d.finish()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		d.processes = maxProcesses
+		d.start()
+		<-d.done
+		if r := d.run.Record; r.Decision != Ended || !strings.Contains(r.Reason, "20002 processes have reported") {
+			t.Errorf("%s: %s", r.Decision, r.Reason)
 		}
 	})
 }
