@@ -231,10 +231,18 @@ func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func
 
 // Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change].
 func (p *Publisher) Renew(ctx context.Context) error {
+	if err := p.Stopped(ctx); err != nil {
+		return err
+	}
+	return p.Repeat(ctx)
+}
+
+// Stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller.
+func (p *Publisher) Stopped(ctx context.Context) error {
 	if taken := (*TakenError)(nil); errors.As(p.stopped(ctx), &taken) { // a stop that cannot be read ends no lease
 		return taken
 	}
-	return p.Repeat(ctx)
+	return nil
 }
 
 // Repeat is [Publisher.Renew], also after a stop.

@@ -100,6 +100,11 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 	}
 	lease := time.Duration(k.run.Record.Plan.Lease)
 	if !h.record.unreached && time.Since(h.record.renewed) < lease/group.PollsPerLease-k.interval/2 {
+		ctx, cancel := context.WithTimeout(ctx, k.timeout)
+		defer cancel()
+		if taken := (*fleetgroup.TakenError)(nil); errors.As(h.publisher.Stopped(ctx), &taken) {
+			return k.met(ctx, h.record, &endError{Taken, clean(taken.Reason)})
+		}
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)

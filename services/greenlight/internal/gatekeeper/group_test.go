@@ -16,6 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
@@ -354,6 +355,30 @@ func TestGroupStopUnconfirmed(t *testing.T) {
 			t.Errorf("the record ends with %q", got)
 		}
 		d.carrier.Heal()
+		d.finish()
+	})
+}
+
+// A stop of the group ends a run at its next reading, also if its lease is long.
+func TestGroupStopEndsALongLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		p := testPlan().Plan
+		p.Lease = gate.Duration(time.Hour)
+		d.plan = written(t, filepath.Join(t.TempDir(), "evidence"), p)
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(11*time.Second, true)
+		if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		d.want(4*time.Second, false)
+		if r := d.run.Record; len(r.Events) == 0 || !slices.ContainsFunc(r.Events, func(e Event) bool { return e.Kind == Stopping }) {
+			t.Errorf("it goes on: %q", kinds(r))
+		}
 		d.finish()
 	})
 }
