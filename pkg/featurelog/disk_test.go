@@ -1,9 +1,11 @@
 package featurelog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,13 +169,14 @@ func TestEveryStepMayFail(t *testing.T) {
 	}
 }
 
-// While the disk hangs, Log returns at once; rows beyond the queue are dropped and counted. Close gives up when its
+// While the disk hangs, Log returns at once; rows beyond the queue are dropped, counted and logged. Close gives up when its
 // context ends.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		f := faulty{hang: make(chan struct{})}
-		l := start(t, Options{Dir: dir, Capacity: 100}, f.create)
+		var log bytes.Buffer
+		l := start(t, Options{Dir: dir, Capacity: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))}, f.create)
 		s := schema(t, "v1.8")
 		l.Log(sample(s, 0, time.Now()))
 		time.Sleep(DefaultInterval)
@@ -190,14 +193,23 @@ func TestStuckDisk(t *testing.T) {
 		if got := l.Stats(); got.Dropped != 150 || got.Pending != 101 {
 			t.Errorf("got %+v", got)
 		}
+		time.Sleep(watchPeriod)
+		synctest.Wait()
+		if !strings.Contains(log.String(), "rows of the feature log are lost\" rows=150 rows_lost_total=150\n") {
+			t.Errorf("logged while the disk hangs: %q", log.String())
+		}
+		l.Log(Row{}) // invalid
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "101 rows") {
 			t.Errorf("close: %v", err)
 		}
+		if !strings.HasSuffix(log.String(), " rows=1 rows_lost_total=151\n") {
+			t.Errorf("logged at the end: %q", log.String())
+		}
 		close(f.hang)
 		stop(t, l)
-		accounted(t, l, 251)
+		accounted(t, l, 252)
 		if got := l.Stats(); got.Written != 101 || len(all(t, dir)) != 101 {
 			t.Errorf("got %+v", got)
 		}

@@ -66,6 +66,9 @@ type Logger struct {
 	stop chan struct{}
 	done chan struct{}
 	pool sync.Pool
+	// unwatch ends watch, which closes watched.
+	unwatch func()
+	watched chan struct{}
 
 	mu     sync.Mutex
 	queue  []*Row
@@ -84,7 +87,7 @@ type failure struct {
 	at  time.Time
 }
 
-// Open removes partial files left by dead processes and starts the writer. Close ends it.
+// Open removes partial files left by dead processes and starts the writer and the reports to Options.Logger. Close ends them.
 func Open(opts Options) (*Logger, error) { return open(opts, createFile) }
 
 func open(opts Options, create creator) (*Logger, error) {
@@ -106,8 +109,41 @@ func open(opts Options, create creator) (*Logger, error) {
 		queue: make([]*Row, 0, opts.Capacity),
 	}
 	l.w = writer{l: l, create: create, spare: make([]*Row, 0, opts.Capacity), parts: map[partKey]*part{}}
+	quit := make(chan struct{})
+	l.unwatch, l.watched = sync.OnceFunc(func() { close(quit) }), make(chan struct{})
 	go l.w.run()
+	go l.watch(quit)
 	return l, nil
+}
+
+// watchPeriod is the time between two reports of watch.
+const watchPeriod = 10 * time.Second
+
+// watch logs changes until quit, and once more then: whether files are written, and the lost rows. It is not the writer,
+// which a disk can hang.
+func (l *Logger) watch(quit <-chan struct{}) {
+	defer close(l.watched)
+	tick := time.NewTicker(watchPeriod)
+	defer tick.Stop()
+	var last Stats
+	for ended := false; !ended; {
+		select {
+		case <-tick.C:
+		case <-quit:
+			ended = true
+		}
+		s, log := l.Stats(), l.opts.Logger
+		switch {
+		case s.Failing() && !last.Failing():
+			log.Error("the feature log is not written: rows wait, and are dropped if there are too many", "error", s.LastError, "waiting", s.Pending)
+		case !s.Failing() && last.Failing():
+			log.Info("the feature log is written again", "waiting", s.Pending)
+		}
+		if lost := s.Lost() - last.Lost(); lost > 0 {
+			log.Warn("rows of the feature log are lost", "rows", lost, "rows_lost_total", s.Lost())
+		}
+		last = s
+	}
 }
 
 // Log takes a row; the caller may change the row and its features afterwards. It never waits for the disk. If the queue
@@ -180,6 +216,10 @@ func (l *Logger) Close(ctx context.Context) error {
 		close(l.stop)
 	}
 	l.mu.Unlock()
+	defer func() {
+		l.unwatch()
+		<-l.watched
+	}()
 	select {
 	case <-l.done:
 		if n := l.w.abandoned; n > 0 {

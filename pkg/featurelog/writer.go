@@ -24,9 +24,6 @@ type writer struct {
 	unsaved int
 	// abandoned counts rows that were not written by the end.
 	abandoned int
-	// failing and lost are what was logged last.
-	failing bool
-	lost    uint64
 }
 
 // creator creates or replaces a file, and returns it open and locked; nil if it has not. Tests inject faults here.
@@ -44,28 +41,11 @@ func (w *writer) run() {
 			w.collect()
 			w.flush()
 			w.abandon()
-			w.report()
 			return
 		}
 		w.collect()
 		w.flush()
-		w.report()
 	}
-}
-
-// report logs changes: whether files are written, and the lost rows.
-func (w *writer) report() {
-	s, log := w.l.Stats(), w.l.opts.Logger
-	switch failing := s.Failing(); {
-	case failing && !w.failing:
-		log.Error("the feature log is not written: rows wait, and are dropped if there are too many", "error", s.LastError, "waiting", s.Pending)
-	case !failing && w.failing:
-		log.Info("the feature log is written again", "waiting", s.Pending)
-	}
-	if lost := s.Lost(); lost > w.lost {
-		log.Warn("rows of the feature log are lost", "rows", lost-w.lost, "rows_lost_total", lost)
-	}
-	w.failing, w.lost = s.Failing(), s.Lost()
 }
 
 // collect takes over the queue and sorts its rows into parts.

@@ -14,11 +14,7 @@ import (
 func (c Scorecard) rows() *table.Table {
 	t := table.New("SLO", "target", ">achieved", ">n", "verdict", "reason")
 	for _, r := range c.Results {
-		target := r.Target()
-		if r.Op == "" {
-			target = "-"
-		}
-		t.Row(r.Name, target, r.Achieved(), text.Grouped(r.N), r.Verdict.known(), r.Reason)
+		t.Row(r.Name, r.Target(), r.Achieved(), text.Grouped(r.N), r.Verdict.known(), r.Reason)
 	}
 	return t
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -28,12 +30,12 @@ const incomingPrefix = ".incoming-"
 
 // Receive returns an empty Incoming, which the caller must close. It removes what processes left that were killed before they
 // closed theirs.
-func (r *Registry) Receive() (in *Incoming, err error) {
-	if err := durable.MkdirAll(r.root, 0o755); err != nil {
-		return nil, err
-	}
-	in = &Incoming{registry: r, name: incomingPrefix + rand.Text()}
-	if in.root, err = durable.OpenRoot(r.root); err != nil {
+func (r *Registry) Receive() (*Incoming, error) { return r.receive(".") }
+
+// receive is Receive with the files in the folder parent below the registry's.
+func (r *Registry) receive(parent string) (in *Incoming, err error) {
+	in = &Incoming{registry: r, name: path.Join(parent, incomingPrefix+rand.Text())}
+	if in.root, err = r.create(parent); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -41,13 +43,13 @@ func (r *Registry) Receive() (in *Incoming, err error) {
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	// A folder is created and locked under the lock of the registry, so that it is never taken for an abandoned one.
-	all, err := lockDir(in.root, ".")
+	// A folder is created and locked under the lock of its parent, so that it is never taken for an abandoned one.
+	all, err := lockDir(in.root, parent)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", r.root, err)
+		return nil, fmt.Errorf("lock %s: %w", filepath.Join(r.root, parent), err)
 	}
 	defer func() { _ = all.Close() }()
-	if err := removeAbandoned(in.root); err != nil {
+	if err := removeAbandoned(in.root, parent); err != nil {
 		return nil, err
 	}
 	if err := in.root.Mkdir(in.name, 0o700); err != nil {
@@ -60,9 +62,9 @@ func (r *Registry) Receive() (in *Incoming, err error) {
 	return in, err
 }
 
-// removeAbandoned removes the folders that no process has locked.
-func removeAbandoned(root *os.Root) error {
-	entries, err := durable.ReadDirIn(root, ".", maxModels)
+// removeAbandoned removes the folders in parent that no process has locked.
+func removeAbandoned(root *os.Root, parent string) error {
+	entries, err := durable.ReadDirIn(root, parent, maxModels)
 	if err != nil {
 		return err
 	}
@@ -70,9 +72,10 @@ func removeAbandoned(root *os.Root) error {
 		if !strings.HasPrefix(e.Name(), incomingPrefix) {
 			continue
 		}
-		if dir, err := durable.OpenDirIn(root, e.Name()); err == nil {
+		name := path.Join(parent, e.Name())
+		if dir, err := durable.OpenDirIn(root, name); err == nil {
 			if durable.Lock(dir, 0) == nil {
-				_ = root.RemoveAll(e.Name()) // a leftover does no damage
+				_ = root.RemoveAll(name) // a leftover does no damage
 			}
 			_ = dir.Close()
 		}

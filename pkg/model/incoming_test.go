@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/model"
@@ -103,6 +104,27 @@ func TestIncomingIsHidden(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// What Add writes first is in the folder of the name, which may be a mount: nothing else in the registry changes.
+func TestAddStaysInItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "test", ".incoming-killed", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Date(2024, 8, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := model.OpenRegistry(dir).Add(enginetest.Artifact(t, "v1.8.1", version)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || !info.ModTime().Equal(old) {
+		t.Errorf("the registry's folder was written: %v (%v)", info, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "test")); err != nil || len(left) != 1 || left[0].Name() != version {
+		t.Errorf("got %v (%v), want the model alone", left, err)
 	}
 }
 

@@ -274,9 +274,10 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// writeFolder writes the files into a temporary folder, syncs them, and makes it the model's.
+// writeFolder writes the files into a temporary folder, syncs them, and makes it the model's. The temporary folder is next to
+// the model's, because the folder of the name may be a mount, and the registry's read-only.
 func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
-	in, err := r.Receive()
+	in, err := r.receive(e.Name)
 	if err != nil {
 		return err
 	}
@@ -309,23 +310,32 @@ func (r *Registry) place(root *os.Root, tmp string, e Entry) error {
 // locked calls change with the registry's folder while no other process changes models of that name. It creates the folder of
 // the name. Nothing outside the registry is written, whatever links lead there.
 func (r *Registry) locked(e Entry, change func(root *os.Root) error) error {
-	if err := durable.MkdirAll(r.root, 0o755); err != nil {
-		return err
-	}
-	root, err := durable.OpenRoot(r.root)
+	root, err := r.create(e.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	if err := errors.Join(root.MkdirAll(e.Name, 0o755), durable.SyncDir(r.root)); err != nil {
-		return err
-	}
 	lock, err := lockDir(root, e.Name)
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", filepath.Join(r.root, e.Name), err)
 	}
 	defer func() { _ = lock.Close() }() // also releases the lock
 	return change(root)
+}
+
+// create opens the registry's folder, after it has created it and the folder dir below it.
+func (r *Registry) create(dir string) (*os.Root, error) {
+	if err := durable.MkdirAll(r.root, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := durable.OpenRoot(r.root)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(root.MkdirAll(dir, 0o755), durable.SyncDir(r.root)); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
 }
 
 // lockDir locks a folder below root until the returned file is closed.

@@ -17,6 +17,9 @@ func fuzz(f *testing.F) {
 			}
 			return
 		}
+		if !(math.Abs(float64(e.base)) <= maxLeaf) {
+			t.Fatalf("base margin %v: want a number within %v", e.base, float64(maxLeaf))
+		}
 		for _, v := range []float64{math.NaN(), 0, -1, 1e9, math.Inf(1), math.Inf(-1)} {
 			x := make([]float64, len(e.FeatureNames()))
 			for i := range x {

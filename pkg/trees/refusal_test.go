@@ -117,6 +117,7 @@ func TestXGBoostRefuses(t *testing.T) {
 		{"dart weights", edit(t, dart, `"weight_drop":[`, `"weight_drop":[1,`), "weight_drop"},
 		{"dart weightless", edit(t, dart, `"weight_drop":[`, `"weight_droop":[`), "weight_drop has 0 values"},
 		{"base score", edit(t, base, `"base_score":"5E-1"`, `"base_score":"1E0"`), "base_score"},
+		{"base margin", edit(t, base, `"base_score":"5E-1"`, `"base_score":"1E-39"`), "base margin -Inf: want a number within"},
 		{"base scores", edit(t, base, `"base_score":"5E-1"`, `"base_score":"[5E-1,5E-1]"`), "want one value"},
 		{"no base score", edit(t, base, `"base_score":"5E-1",`, ""), "base_score"},
 		{"features", edit(t, base, `"num_feature":"5","num_target"`, `"num_feature":"6","num_target"`), "5 feature_names: num_feature wants 6"},

@@ -165,5 +165,9 @@ func (p *xgboostParam) margin() (float32, error) {
 	if err != nil || !(s > 0 && s < 1) {
 		return 0, fmt.Errorf("base_score %.60q: want a probability between 0 and 1", p.BaseScore)
 	}
-	return -float32(math.Log(float64(1/s - 1))), nil
+	m := -float32(math.Log(float64(1/s - 1)))
+	if !(math.Abs(float64(m)) <= maxLeaf) { // 1/s is infinite below about 3e-39
+		return 0, fmt.Errorf("base_score %.60q: base margin %v: want a number within %.3g", p.BaseScore, m, float64(maxLeaf))
+	}
+	return m, nil
 }

@@ -102,12 +102,8 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 		}
 		c.options, c.servers = append(c.options, o), append(c.servers, nil)
 		c.Restart(i)
+		c.t.Cleanup(func() { c.Kill(i) })
 	}
-	c.t.Cleanup(func() {
-		for i := range n {
-			c.Kill(i)
-		}
-	})
 	var all []string
 	for i := range n {
 		if !c.servers[i].ReadyForConnections(startWait) {

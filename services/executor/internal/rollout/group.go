@@ -12,8 +12,8 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// OnAbort sets what an abort does to the record of the group: hold makes it and others of sessions that have begun no longer count, at once, and keep saves that. Call
-// it before the first request.
+// OnAbort sets what an abort does to the record of the group: hold makes it and others of sessions that have begun no longer
+// count, at once, and keep saves that. Call it before the first request.
 func (k *Keeper) OnAbort(hold func(), keep func(wait time.Duration) error) {
 	k.hold, k.keep = hold, keep
 }

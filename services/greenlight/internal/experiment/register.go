@@ -50,7 +50,7 @@ func (s *Study) Register(registry *model.Registry, store *evidence.Store, c *Can
 	if s.Data.Simulated {
 		title += " (simulated)"
 	}
-	figures := figure.Set{Prefix: "offline/"}
+	figures := figure.Set{Prefix: "offline/", Required: true}
 	s.Draw(&figures, c, title)
 	return artifact, report, figures.Write(store)
 }

@@ -1,6 +1,7 @@
 package experiment_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -12,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/pkg/model"
+	"github.com/greenlight-ml/greenlight/pkg/plots"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
@@ -80,6 +84,36 @@ func TestTablePurge(t *testing.T) {
 				t.Errorf("horizon %v, test on day %d: trained on %d rows, want %d", horizon, fold.TestFrom, fold.TrainRows, want)
 			}
 		}
+	}
+}
+
+// Register fails without one of the figures: the folder may have that of an earlier report.
+func TestRegisterWantsEveryFigure(t *testing.T) {
+	o := tableOptions(t, writeTable(t, 40, nil), time.Hour)
+	data, err := experiment.ReadTable(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := experiment.RunTable(t.Context(), data, o.Schema, "own-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := evidence.Open(t.TempDir(), evidence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c, registry := s.Candidates[0], model.OpenRegistry(t.TempDir())
+	if _, _, err := s.Register(registry, store, c, "", tableStart); err != nil {
+		t.Fatal(err)
+	}
+	c.Report.Reliability = nil
+	if _, _, err := s.Register(registry, store, c, "", tableStart); !errors.Is(err, plots.ErrNothing) || !strings.Contains(err.Error(), "figure reliability") {
+		t.Errorf("without bins: got %v, want %v", err, plots.ErrNothing)
 	}
 }
 

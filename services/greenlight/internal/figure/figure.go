@@ -20,16 +20,18 @@ type Figure struct {
 // Set collects figures whose names begin with Prefix.
 type Set struct {
 	Prefix string
-	All    []Figure
+	// Required makes a figure that shows nothing an error.
+	Required bool
+	All      []Figure
 	// Err has the errors of drawings that failed.
 	Err error
 }
 
-// Add draws a figure. One that shows nothing is left out.
+// Add draws a figure. One that shows nothing is left out, unless it is required.
 func (s *Set) Add(name, caption string, draw func(io.Writer) error) {
 	var svg bytes.Buffer
 	switch err := draw(&svg); {
-	case errors.Is(err, plots.ErrNothing):
+	case errors.Is(err, plots.ErrNothing) && !s.Required:
 	case err != nil:
 		s.Err = errors.Join(s.Err, fmt.Errorf("figure %s: %w", name, err))
 	default:

@@ -1,11 +1,16 @@
 package chaos
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 	"github.com/greenlight-ml/greenlight/pkg/market"
@@ -22,6 +27,36 @@ func TestFaultsAreKnown(t *testing.T) {
 		if !slices.ContainsFunc(faults.Faults(), func(f faults.Fault) bool { return f.Name == name }) {
 			t.Errorf("there is no fault %q", name)
 		}
+	}
+}
+
+// disconnected has lost its connection.
+type disconnected struct {
+	executorv1.DecisionServiceClient
+
+	waits bool // whether the last call waits for another one
+}
+
+func (d *disconnected) ObserveQuotes(_ context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[executorv1.ObserveQuotesRequest, executorv1.ObserveQuotesResponse], error) {
+	d.waits = slices.Contains(opts, grpc.WaitForReady(true))
+	return nil, status.Error(codes.Unavailable, "no connection")
+}
+
+// The first quotes wait for a connection. Later, a connection that is lost is a loss.
+func TestStreamCountsLostConnections(t *testing.T) {
+	d, b := &disconnected{}, &book{of: map[string]*Calls{}}
+	e := &faults.Executor{}
+	e.Decisions = d
+	f, err := newFeed(&model.Baseline{Logistic: model.Logistic{Features: []string{"spread_bp"}}}, b, nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.prepare(t.Context(), e); err == nil || !d.waits {
+		t.Errorf("the first quotes: got %v, waits %t", err, d.waits)
+	}
+	stream(b, e, f.all)(t.Context(), 0)
+	if got := b.of[streams]; got == nil || got.Lost != 1 || d.waits {
+		t.Errorf("later quotes: got %+v, waits %t", got, d.waits)
 	}
 }
 

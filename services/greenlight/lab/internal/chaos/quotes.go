@@ -61,8 +61,8 @@ func quoteProto(q market.Quote) *executorv1.Quote {
 }
 
 // observe streams batches of quotes to an executor.
-func observe(ctx context.Context, e *faults.Executor, symbol string, batches iter.Seq[[]market.Quote]) (*executorv1.ObserveQuotesResponse, error) {
-	stream, err := e.Decisions.ObserveQuotes(ctx, grpc.WaitForReady(true))
+func observe(ctx context.Context, e *faults.Executor, symbol string, batches iter.Seq[[]market.Quote], opts ...grpc.CallOption) (*executorv1.ObserveQuotesResponse, error) {
+	stream, err := e.Decisions.ObserveQuotes(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (f *feed) prepare(ctx context.Context, e *faults.Executor) error {
 			taken++
 		}
 	}
-	resp, err := observe(ctx, e, f.symbol, slices.Chunk(f.all[:f.next], 500))
+	resp, err := observe(ctx, e, f.symbol, slices.Chunk(f.all[:f.next], 500), grpc.WaitForReady(true))
 	if err != nil {
 		return fmt.Errorf("ObserveQuotes: %w", err)
 	}

@@ -115,15 +115,17 @@ func resumed(path string, opts *faults.Options) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	var before faults.Result
 	if err == nil {
-		err = json.Unmarshal(raw, &opts.Before)
+		err = json.Unmarshal(raw, &before)
 	}
-	if err == nil && opts.Before.Schema != faults.Schema {
-		err = fmt.Errorf("no result of this command: its schema is %q", opts.Before.Schema)
+	if err == nil && before.Schema != faults.Schema {
+		err = fmt.Errorf("no result of this command: its schema is %q", before.Schema)
 	}
 	if err != nil {
 		return fmt.Errorf("--resume: %s: %w", path, err)
 	}
+	opts.Before = &before
 	return nil
 }
 

@@ -52,29 +52,26 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	defer func() { err = errors.Join(err, s.Engine.Thaw()) }()
 	all, streamed := e.asked()
 	var seen []Resources
-	stop := repeat(ctx, func(ctx context.Context) error {
-		r, err := e.Resources(ctx)
-		if err != nil {
-			return err
-		}
-		seen = append(seen, r)
-		traffic.Pause(ctx, length/300)
-		return nil
-	})
-	_, err = bench.ClosedLoop(ctx, underWay, length, e.decideBothWays)
-	if err := errors.Join(err, stop()); err != nil {
-		return nil, err
-	}
-	h := &Hang{DurationS: length.Seconds()}
-	h.Asked, h.Streamed = e.asked()
-	h.Asked, h.Streamed = h.Asked.minus(all), h.Streamed.minus(streamed)
-	for len(seen) < fewestReadings { // a busy machine had no time for more
-		r, err := e.Resources(ctx)
-		if err != nil {
+	h := &Hang{}
+	// A busy machine may read too rarely. The load then goes on: 2*readTime has a reading, or an error.
+	for span := length; len(seen) < fewestReadings; span = 2 * readTime {
+		stop := repeat(ctx, func(ctx context.Context) error {
+			r, err := e.Resources(ctx)
+			if err != nil {
+				return err
+			}
+			seen = append(seen, r)
+			traffic.Pause(ctx, length/300)
+			return nil
+		})
+		_, err := bench.ClosedLoop(ctx, underWay, span, e.decideBothWays)
+		if err := errors.Join(err, stop()); err != nil {
 			return nil, err
 		}
-		seen = append(seen, r)
+		h.DurationS += span.Seconds()
 	}
+	h.Asked, h.Streamed = e.asked()
+	h.Asked, h.Streamed = h.Asked.minus(all), h.Streamed.minus(streamed)
 	var peak Resources
 	for _, r := range seen {
 		peak = peak.Peak(r)
