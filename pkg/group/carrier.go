@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
@@ -33,7 +36,8 @@ type Carrier interface {
 	// Admit sends an admission to an executor.
 	Admit(ctx context.Context, executor string, envelope []byte) error
 	// Stop stores a stop of the kind, and sends it to all executors even if it cannot be stored: then the error is an
-	// [ErrNotStored]. An abort does not replace a kill: an executor that was away must still obey it.
+	// [ErrNotStored]. An abort does not replace a kill: an executor that was away must still obey it. Nor does it replace an abort that
+	// covers it.
 	Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error
 	// DropKill removes the stored kill if it is still that one.
 	DropKill(ctx context.Context, envelope []byte) error
@@ -46,6 +50,24 @@ type Carrier interface {
 	PublishBlocks(ctx context.Context, executor, key string, blocks []byte) error
 	// Blocks hands over all stored blocks, and returns. A message is nil as in Reports.
 	Blocks(ctx context.Context, take func([]byte)) error
+}
+
+// PeekStop returns the stop of a signed message without verifying it; nil if it is none that an executor could obey.
+func PeekStop(envelope []byte) *fleetv1.Stop {
+	s := &fleetv1.Stop{}
+	e, err := dsse.Parse(envelope)
+	if err != nil || e.PayloadType != stopType || proto.Unmarshal(e.Payload, s) != nil || checkStop(s) != nil {
+		return nil
+	}
+	return s
+}
+
+// Covers reports whether an abort that is stored stops all that the other one stops, by their revisions. It verifies neither: who
+// can store a forged abort can also remove a real one.
+func Covers(stored, envelope []byte) bool {
+	const abort = fleetv1.StopKind_STOP_KIND_ABORT
+	was, now := PeekStop(stored), PeekStop(envelope)
+	return was.GetKind() == abort && now.GetKind() == abort && was.GetGroup() == now.GetGroup() && was.GetRevision() >= now.GetRevision()
 }
 
 // ErrVersion is the error of Put if somebody else has replaced the record.

@@ -168,7 +168,7 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 		stop := bytes.Clone(envelope)
 		if kind == fleetv1.StopKind_STOP_KIND_KILL {
 			s.kill = stop
-		} else {
+		} else if !group.Covers(s.abort, stop) {
 			s.abort = stop
 		}
 		c.send(message{kind: group.StopMessage, data: stop})

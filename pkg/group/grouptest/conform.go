@@ -6,8 +6,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
@@ -109,6 +111,17 @@ func Conform(t *testing.T, a, b group.Carrier) {
 	stops(a, "halt", "abort")
 	stops(b, "halt", "abort")
 	next(watch(a, "z"), "record two", "stop halt", "stop abort")
+	signer, _ := keytest.New(t)
+	abort := func(revision uint64) string {
+		envelope, err := group.Stop(signer, "desk-a", "test", fleetv1.StopKind_STOP_KIND_ABORT, revision, "why", time.Now())
+		must("sign", err)
+		return string(envelope)
+	}
+	low, middle, high := abort(100), abort(200), abort(300)
+	for _, s := range []struct{ sent, stored string }{{low, low}, {high, high}, {middle, high}, {high, high}, {"abort", "abort"}} {
+		must("stop", b.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, []byte(s.sent)))
+		stops(a, "halt", s.stored)
+	}
 	// A kill is removed unless it is another one.
 	must("drop", a.DropKill(ctx, []byte("another kill")))
 	stops(b, "halt", "abort")

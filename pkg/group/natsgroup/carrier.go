@@ -138,14 +138,19 @@ func (c *Carrier) Stops(ctx context.Context) ([][]byte, error) {
 
 // Put implements [group.Carrier].
 func (c *Carrier) Put(ctx context.Context, envelope []byte, version uint64) (uint64, error) {
+	return c.swap(ctx, recordKey, envelope, version)
+}
+
+// swap replaces the value of a key if its version is still the given one, 0 without one.
+func (c *Carrier) swap(ctx context.Context, key string, envelope []byte, version uint64) (uint64, error) {
 	kv, err := c.bucket(ctx)
 	if err != nil {
 		return 0, err
 	}
 	if version == 0 {
-		version, err = kv.Create(ctx, recordKey, envelope)
+		version, err = kv.Create(ctx, key, envelope)
 	} else {
-		version, err = kv.Update(ctx, recordKey, envelope, version)
+		version, err = kv.Update(ctx, key, envelope, version)
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
@@ -182,16 +187,11 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 	if sent == nil {
 		sent = c.flush(ctx)
 	}
-	key := stopKey
+	store := c.storeAbort
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
-		key = killKey
+		store = c.storeKill
 	}
-	kv, err := c.bucket(ctx)
-	if err == nil {
-		if _, err = kv.Put(ctx, key, envelope); err != nil {
-			c.kv.Store(nil)
-		}
-	}
+	err := store(ctx, envelope)
 	switch {
 	case err == nil: // the server sends what it stores
 		return nil
@@ -199,6 +199,29 @@ func (c *Carrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []by
 		return fmt.Errorf("%w: %w", group.ErrNotStored, err)
 	}
 	return errors.Join(sent, err)
+}
+
+func (c *Carrier) storeKill(ctx context.Context, envelope []byte) error {
+	kv, err := c.bucket(ctx)
+	if err == nil {
+		if _, err = kv.Put(ctx, killKey, envelope); err != nil {
+			c.kv.Store(nil)
+		}
+	}
+	return err
+}
+
+// storeAbort stores an abort, unless a higher one is stored.
+func (c *Carrier) storeAbort(ctx context.Context, envelope []byte) error {
+	for {
+		stored, version, err := c.get(ctx, stopKey)
+		if err != nil || group.Covers(stored, envelope) {
+			return err
+		}
+		if _, err = c.swap(ctx, stopKey, envelope, version); !errors.Is(err, group.ErrVersion) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // DropKill implements [group.Carrier].

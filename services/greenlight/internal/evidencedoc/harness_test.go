@@ -345,7 +345,7 @@ func (w *whole) gate() {
 		ID: "gate-20260611T110500Z-bbbbbb", Plan: plan, PlanFile: f.Input, Promotion: promotion, Confirmation: f.Phrase("k3vq6xj2rw5pzt4m"),
 		StartTime: now, EndTime: now, Decision: gatekeeper.Stopped, Off: true, Decisions: decisions, Requests: 100,
 		Processes: []gatekeeper.Process{{Executor: "a:1", Instance: "one", FirstTime: now, LastTime: now, Start: start, End: end, Decisions: decisions, Requests: 100, Latches: []gatekeeper.Latch{}}},
-		Events:    []gatekeeper.Event{{Kind: gatekeeper.Started, Time: now}, {Kind: gatekeeper.Finished, Time: now, Decision: gatekeeper.Stopped}},
+		Events:    []gatekeeper.Event{{Kind: gatekeeper.Started, Time: now}, {Kind: gatekeeper.Stopping, Time: now}, {Kind: gatekeeper.Finished, Time: now, Decision: gatekeeper.Stopped}},
 	})
 	drill := gatedrill.Report{Requests: 20, Decisions: map[string]uint64{"killed": 20}, Exercises: []gatedrill.Exercise{{
 		Name: "kill by call", What: "KillGate", Expected: []string{"killed"}, Seen: map[string]uint64{"killed": 20}, Latch: "killed", Latches: []string{"killed"},

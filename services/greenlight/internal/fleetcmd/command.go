@@ -134,8 +134,8 @@ It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was 
 that start later do not see it then. Leases lapse in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
 		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
-reached. Then it waits for their reports. No model decides and no request gets a shadow, until a person clears the kill with
-greenlight gate clear, which also removes the stored one.
+reached. Then it waits for their reports, which are of 0 %. No model decides until a person clears the kill with greenlight gate clear, which
+also removes the stored one. A later canary may give requests a shadow meanwhile.
 
 It exits 1 if an executor has not confirmed the kill within 10 s, or if the stop was sent and could not be stored within 5 s:
 executors that start later do not see it then. Leases lapse in any case.`

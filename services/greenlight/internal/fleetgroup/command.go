@@ -155,15 +155,20 @@ func (g *Group) StoredKill(ctx context.Context) (*fleetv1.Stop, error) {
 }
 
 func (g *Group) storedKill(ctx context.Context) ([]byte, *fleetv1.Stop, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	envelopes, err := g.Carrier.Stops(ctx)
-	for _, e := range envelopes {
-		if s := g.opened(e); s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
-			return e, s, nil
-		}
+	if g.Signer == nil {
+		return nil, nil, ErrNoKey
 	}
-	return nil, nil, err
+	stops, err := g.storedStops(ctx)
+	i := slices.IndexFunc(stops, func(s storedStop) bool { return s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL })
+	switch {
+	case i < 0 && err != nil:
+		return nil, nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+	case i < 0:
+		return nil, nil, nil
+	case stops[i].foreign:
+		return nil, nil, fmt.Errorf("group %s stores a kill that another key than --fleet-key has signed: clear it with that key, or, if nobody has such a key, delete the key kill of the bucket", g.Group())
+	}
+	return stops[i].envelope, stops[i].Stop, nil
 }
 
 // DropKill removes the stored kill with the id, which no longer kills those that join. Another one stays, and is an error.

@@ -442,6 +442,82 @@ func TestStopBeforeChange(t *testing.T) {
 	}
 }
 
+// A stop that comes while a controller waits for the record of another one holds for it.
+func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, "a")
+			defer d.end()
+			g, other := d.open(t), d.open(t)
+			defer g.Close()
+			defer other.Close()
+			first, err := other.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+			if err == nil {
+				defer first.Close()
+				err = first.Change(t.Context(), observe(10, 30*time.Second), func(uint64) {})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(10*time.Second, func() {
+				if _, err := other.Stop(t.Context(), kind, "enough"); err != nil {
+					t.Error(err)
+				}
+			})
+			p, err := g.Publish(t.Context(), Claim{Holder: "run-2", Lease: 30 * time.Second}) // the first is not renewed
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			if err := p.Change(t.Context(), observe(20, 30*time.Second), func(uint64) {}); !errors.As(err, new(*TakenError)) {
+				t.Errorf("%v: got %v", kind, err)
+			}
+		})
+	}
+}
+
+// A kill that another key has signed is not taken for none. It does not keep a controller from publishing 0 %.
+func TestKillOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g := d.open(t)
+		defer g.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if kill, err := g.StoredKill(t.Context()); kill != nil || err != nil {
+			t.Errorf("without one: %v, %v", kill, err)
+		}
+		signer, _ := keytest.New(t)
+		for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
+			envelope, err := group.Stop(signer, "desk-a", "somebody", kind, group.MaxRevision, "enough", time.Now())
+			if err == nil {
+				err = d.net.Carrier().Stop(t.Context(), kind, envelope)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if kill, err := g.StoredKill(t.Context()); kill != nil || err == nil || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("got %v, %v", kill, err)
+		}
+		if err := g.DropKill(t.Context(), "some id"); err == nil {
+			t.Error("it was removed")
+		}
+		if err := p.Change(t.Context(), observe(20, 30*time.Second), func(uint64) {}); !errors.As(err, new(*TakenError)) || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("a record: %v", err)
+		}
+		if err := p.Change(t.Context(), &fleetv1.Record{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: durationpb.New(time.Minute), Holder: "run-1"}, func(uint64) {}); err != nil {
+			t.Errorf("0 %%: %v", err)
+		}
+	})
+}
+
 // An earlier controller that ends late aborts its own records, and not the run that has taken over.
 func TestLateEndOfAnEarlierController(t *testing.T) {
 	t.Parallel()
@@ -470,6 +546,16 @@ func TestLateEndOfAnEarlierController(t *testing.T) {
 		}
 		if err := second.Renew(t.Context()); err != nil {
 			t.Error(err)
+		}
+		// Nor does it replace the stop of a person.
+		if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.StopUpTo(t.Context(), first.Last().GetRevision(), "the end"); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Renew(t.Context()); !errors.As(err, new(*TakenError)) {
+			t.Errorf("after the stop of a person: %v", err)
 		}
 	})
 }
@@ -509,6 +595,69 @@ func (c *stopCarrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope 
 		return c.err
 	}
 	return c.Carrier.Stop(ctx, kind, envelope)
+}
+
+// hungRecord is a carrier that does not answer which record it has, and notes when it sends stops.
+type hungRecord struct {
+	*grouptest.Carrier
+
+	sent []time.Time
+}
+
+func (c *hungRecord) Record(ctx context.Context) ([]byte, uint64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+
+func (c *hungRecord) Stop(ctx context.Context, kind fleetv1.StopKind, envelope []byte) error {
+	c.sent = append(c.sent, time.Now())
+	return c.Carrier.Stop(ctx, kind, envelope)
+}
+
+// A stop does not wait for the store.
+func TestStopIsSentAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		signer, _ := keytest.New(t)
+		c := &hungRecord{Carrier: grouptest.NewNetwork(1).Carrier()}
+		g := &Group{Options: Options{Group: "desk-a", Signer: signer, Carrier: c}}
+		start := time.Now()
+		if at, err := g.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "enough"); err != nil || !at.Equal(start) {
+			t.Errorf("%v, at %v", err, at)
+		}
+		if len(c.sent) != 1 || !c.sent[0].Equal(start) {
+			t.Errorf("begun at %v, sent at %v", start, c.sent)
+		}
+	})
+}
+
+// A stop is also obeyed by executors with a record whose revision is far above that of this clock.
+func TestStopOfAHighRevision(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "a")
+		defer d.end()
+		g, other := d.open(t), d.open(t)
+		defer g.Close()
+		defer other.Close()
+		p, err := g.Publish(t.Context(), Claim{Holder: "run-1", Lease: time.Hour, Above: uint64(time.Now().Add(24 * time.Hour).UnixMilli())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.Change(t.Context(), observe(50, time.Hour), func(uint64) {}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		before := d.executors["a"].Percent()
+		if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if after := d.executors["a"].Percent(); before != 50 || after != 0 {
+			t.Errorf("at %g %% before the stop and at %g %% after it, want 50 and 0", before, after)
+		}
+	})
 }
 
 // A stop is tried again, and the operator reads what happened.

@@ -17,7 +17,11 @@ import (
 )
 
 // TakenError is a group whose record somebody else holds, has replaced or has stopped.
-type TakenError struct{ Group, Reason string }
+type TakenError struct {
+	Group, Reason string
+	// Successor reports whether it has a record of this operator's key now, which executors obey.
+	Successor bool
+}
 
 // Error implements error.
 func (e *TakenError) Error() string { return fmt.Sprintf("group %s: %s", e.Group, e.Reason) }
@@ -31,7 +35,7 @@ type Publisher struct {
 	// above is what new revisions are above.
 	above uint64
 	// before is the revision of the record that was stored when this process became the controller, and old are the ids of the
-	// stops that were stored then.
+	// stops that were stored when it began to wait for that.
 	before uint64
 	old    map[string]bool
 
@@ -61,13 +65,13 @@ func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	if g.Signer == nil {
 		return nil, ErrNoKey
 	}
+	stops, err := g.storedStops(ctx) // one that comes while it waits is for this process
+	if err != nil {
+		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+	}
 	version, revision, err := g.free(ctx, c)
 	if err != nil {
 		return nil, err
-	}
-	stops, err := g.storedStops(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
 	}
 	p := &Publisher{
 		g: g, version: version, known: revision, above: max(revision, c.Above), before: revision, old: map[string]bool{},
@@ -115,7 +119,7 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 				c.Waiting(fmt.Sprintf("group %s is %s: waiting up to %v for a renewal", g.Group(), heldBy(r), lease))
 			}
 		case !bytes.Equal(seen, envelope):
-			return 0, 0, &TakenError{g.Group(), "it is " + heldBy(r)}
+			return 0, 0, &TakenError{g.Group(), "it is " + heldBy(r), r != nil}
 		case now.Sub(since) >= lease:
 			return version, r.GetRevision(), nil
 		}
@@ -156,25 +160,30 @@ func (g *Group) record(ctx context.Context) (*fleetv1.Record, error) {
 	return group.OpenRecord(g.keys(), envelope, g.Group())
 }
 
-// storedStops returns the stops of the store that this operator's key has signed. With an error it returns those that
-// can be read.
-func (g *Group) storedStops(ctx context.Context) ([]*fleetv1.Stop, error) {
+// storedStop is a stop of the store. A foreign one is a kill that another key has signed: executors that trust that key obey it,
+// and nothing but its kind and its id is believed.
+type storedStop struct {
+	*fleetv1.Stop
+
+	envelope []byte
+	foreign  bool
+}
+
+// storedStops returns the stops of the store, without the aborts of other keys. With an error it returns those that can be read.
+func (g *Group) storedStops(ctx context.Context) ([]storedStop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	envelopes, err := g.Carrier.Stops(ctx)
-	var all []*fleetv1.Stop
+	var all []storedStop
 	for _, e := range envelopes {
-		if s := g.opened(e); s != nil {
-			all = append(all, s)
+		s, untrusted := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e, time.Now())
+		if untrusted == nil {
+			all = append(all, storedStop{s, e, false})
+		} else if s = group.PeekStop(e); s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL && s.GetGroup() == g.Group() {
+			all = append(all, storedStop{&fleetv1.Stop{Kind: s.GetKind(), Id: s.GetId(), Issuer: "somebody with another key"}, e, true})
 		}
 	}
 	return all, err
-}
-
-// opened returns a stop that this operator's key has signed; nil otherwise.
-func (g *Group) opened(envelope []byte) *fleetv1.Stop {
-	s, _ := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(envelope, time.Now())
-	return s
 }
 
 // Session returns the id of the session.
@@ -196,7 +205,7 @@ func (p *Publisher) stopped(ctx context.Context) error {
 		if p.old[s.GetId()] || s.GetKind() == fleetv1.StopKind_STOP_KIND_ABORT && s.GetRevision() <= p.before {
 			continue
 		}
-		return &TakenError{p.g.Group(), fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
+		return &TakenError{Group: p.g.Group(), Reason: fmt.Sprintf("%s has stopped it: %q", text.Clean(s.GetIssuer(), maxName), text.Clean(s.GetReason(), maxReason))}
 	}
 	return err
 }
@@ -222,10 +231,18 @@ func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func
 
 // Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change].
 func (p *Publisher) Renew(ctx context.Context) error {
+	if err := p.Stopped(ctx); err != nil {
+		return err
+	}
+	return p.Repeat(ctx)
+}
+
+// Stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller.
+func (p *Publisher) Stopped(ctx context.Context) error {
 	if taken := (*TakenError)(nil); errors.As(p.stopped(ctx), &taken) { // a stop that cannot be read ends no lease
 		return taken
 	}
-	return p.Repeat(ctx)
+	return nil
 }
 
 // Repeat is [Publisher.Renew], also after a stop.
@@ -270,7 +287,7 @@ func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	if len(stored) > 0 {
 		r, err := group.OpenRecord(p.g.keys(), stored, p.g.Group())
 		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() > p.known {
-			return &TakenError{p.g.Group(), "it is " + heldBy(r)}
+			return &TakenError{p.g.Group(), "it is " + heldBy(r), r != nil}
 		}
 	}
 	version, err = p.g.Carrier.Put(ctx, envelope, version)

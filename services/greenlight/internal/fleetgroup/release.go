@@ -32,8 +32,8 @@ const (
 )
 
 // Release publishes 0 %, and waits until every executor that is present reports that it obeys this session no longer. If 0 % cannot be
-// published, or is not reported soon, it also stops the records of the session: executors then report that they were aborted, as
-// after an emergency. It tries until the last lease must have lapsed and all have reported once more. It returns the ids of those
+// published, or is not reported soon, it also stops the records of the session, unless another controller has replaced them: executors
+// then report that they were aborted, as after an emergency. It tries until the last lease must have lapsed and all have reported once more. It returns the ids of those
 // that have not confirmed it, and why 0 % could not be published: with a [*TakenError] the record of somebody else is left alone.
 func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, err error) {
 	last := p.Last()
@@ -52,10 +52,12 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 		return do(ctx)
 	}
 	waiting := p.g.Members(start)
+	taken := (*TakenError)(nil)
 	for done, stopped := false, false; ; time.Sleep(retryRelease) {
 		if !done {
 			err = call(func(ctx context.Context) error { return p.off(ctx, last.GetRevision(), r) })
-			done = err == nil || errors.As(err, new(*TakenError))
+			done = err == nil || errors.As(err, &taken)
+			stopped = stopped || taken != nil && taken.Successor // executors leave this session for that record
 		}
 		if !stopped && (err != nil || time.Since(start) > StopAfter) {
 			stopped = call(func(ctx context.Context) error { return p.g.StopUpTo(ctx, last.GetRevision(), r.Reason) }) == nil
@@ -86,8 +88,14 @@ func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
 	}, r.Keep)
 }
 
-// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then.
+// endTimeout bounds [Group.End]: it makes up to four calls.
+const endTimeout = 5 * callTimeout
+
+// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then. It does
+// not end with ctx, which perhaps ends while executors are read back.
 func (g *Group) End(ctx context.Context, why string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
 	r, err := g.record(ctx)
 	if err != nil || r == nil || idle(r) {
 		return err

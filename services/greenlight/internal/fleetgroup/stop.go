@@ -47,14 +47,19 @@ type sent struct {
 // Stop stops all executors of the group now, and returns when it was sent. It does not wait for them. The error is a
 // [group.ErrNotStored] if it was sent and is not stored.
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
-	revision := uint64(1)
-	if r, err := g.record(ctx); err == nil && r != nil {
-		revision = min(r.GetRevision()+1, group.MaxRevision)
+	ctx = context.WithoutCancel(ctx)
+	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them, unless
+	// a clock is wrong. Only then the record counts, and reading it may take a while.
+	now := time.Now()
+	revision := uint64(max(1, now.UnixMilli()))
+	err := g.stop(ctx, kind, revision, reason)
+	if err != nil && !errors.Is(err, group.ErrNotStored) {
+		return now, err
 	}
-	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them.
-	now := time.Now() // reading the record may have taken a while
-	revision = max(revision, uint64(max(1, now.UnixMilli())))
-	return now, g.stop(context.WithoutCancel(ctx), kind, revision, reason)
+	if r, unread := g.record(ctx); unread == nil && r.GetRevision() > revision {
+		return now, g.stop(ctx, kind, min(r.GetRevision()+1, group.MaxRevision), reason)
+	}
+	return now, err
 }
 
 // StopUpTo stops the records up to the revision, of this operator, and no later ones.

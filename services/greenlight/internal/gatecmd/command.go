@@ -315,18 +315,14 @@ func gateStopCommand(c console.Console) *cobra.Command {
 on at the observe percent of the gate, so that the evidence goes on. With --to-off they stop too. It needs no confirmation. A
 running greenlight gate start ends at its next reading.
 
-With --fleet and --fleet-group it stops a group, and then makes its record say 0 %. The shadows stop too.
+With --fleet and --fleet-group it stops a group, and makes its record say 0 %. The shadows stop too.
 
 It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}
 			err := useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, g *fleetgroup.Group) error {
-				failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, toOff || g != nil, reason))
-				if g != nil {
-					failed = errors.Join(failed, g.End(ctx, reason))
-				}
-				if failed != nil {
+				if failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, g, toOff, reason)); failed != nil {
 					return console.WithHint(errGateNotOff, "greenlight gate kill, the file gate.kill in its state folder and SIGUSR1 stop it sooner")
 				}
 				return nil

@@ -39,9 +39,18 @@ func each(executors []fleet.Executor, do func(fleet.Executor) (string, error)) [
 }
 
 // Stop stops the gates of all executors at once, regardless of leases, and reads that back. Shadows go on at the observe percent
-// of the gate, or stop too with toOff. Executors of a group have no other way.
-func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason string) []Done {
-	return each(executors, func(e fleet.Executor) (string, error) {
+// of the gate, or stop too with toOff. With a group, which may be nil, shadows stop in any case, and the record of the group is made
+// to say 0 % meanwhile, whether the executors confirm that or not.
+func Stop(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, toOff bool, reason string) []Done {
+	ended := make(chan Done, 1)
+	if g != nil {
+		toOff = true
+		go func() {
+			start, err := time.Now(), g.End(ctx, reason)
+			ended <- Done{"group " + g.Group(), "has a record that says 0 %", time.Since(start), err}
+		}()
+	}
+	done := each(executors, func(e fleet.Executor) (string, error) {
 		got, err := e.Rollout(ctx)
 		if err != nil {
 			return "", err
@@ -61,6 +70,10 @@ func Stop(ctx context.Context, executors []fleet.Executor, toOff bool, reason st
 		}
 		return fmt.Sprintf("no model decides, %s %% of the requests get a shadow", plain(percent)), nil
 	})
+	if g != nil {
+		done = append(done, <-ended)
+	}
+	return done
 }
 
 // Kill kills the gates of all executors at once. Each kill holds from the next request on, until a person clears it.
@@ -119,7 +132,7 @@ func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.
 	if g != nil && slices.Contains(latches, killed) {
 		kill, err := g.StoredKill(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
+			return nil, err
 		}
 		c.Kill = kill.GetId()
 	}

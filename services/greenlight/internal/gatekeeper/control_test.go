@@ -134,7 +134,7 @@ func TestStopByAnother(t *testing.T) {
 				want = 0
 			}
 			var out bytes.Buffer
-			if err := Lines(&out, Stop(t.Context(), w.executors(), toOff, "for lunch")); err != nil {
+			if err := Lines(&out, Stop(t.Context(), w.executors(), nil, toOff, "for lunch")); err != nil {
 				t.Fatal(err)
 			}
 			if w.after(time.Minute, 0) {
@@ -150,7 +150,7 @@ func TestStopByAnother(t *testing.T) {
 			})
 		})
 	}
-	if done := Stop(t.Context(), []fleet.Executor{newFake("a:1").executor()}, false, "x"); done[0].Err != nil || done[0].Text != "no gate is set" {
+	if done := Stop(t.Context(), []fleet.Executor{newFake("a:1").executor()}, nil, false, "x"); done[0].Err != nil || done[0].Text != "no gate is set" {
 		t.Errorf("without a gate: %+v", done)
 	}
 }

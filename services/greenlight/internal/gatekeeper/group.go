@@ -1,6 +1,7 @@
 package gatekeeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,27 +28,41 @@ type hold struct {
 	joined map[string]bool
 }
 
+// maxProcesses bounds the processes of a run, which are all in its evidence: reports are not signed, and a server can make up
+// more of them.
+const maxProcesses = 20_000
+
 // grace is how long an executor may take to obey the record: until it is admitted and reports once more.
 const grace = 3 * group.ReportPeriod
 
 // claim makes this process the controller of the group.
 func (in *Inspection) claim(ctx context.Context, t Target, lease time.Duration) error {
 	g := t.Group
-	kill, err := g.StoredKill(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
-	case kill != nil:
-		return fmt.Errorf("%w: group %s stores a kill, which kills every executor that joins: by %s: %s", errLatched, g.Group(), clean(kill.GetIssuer()), clean(kill.GetReason()))
+	if err := unkilled(ctx, g); err != nil {
+		return err
 	}
 	p, err := g.Publish(ctx, fleetgroup.Claim{Lease: lease, Waiting: t.Waiting})
-	if errors.As(err, new(*fleetgroup.TakenError)) {
+	switch {
+	case errors.As(err, new(*fleetgroup.TakenError)):
 		return fmt.Errorf("%w: %w", errHeld, err)
+	case err != nil:
+		return err
 	}
-	if err == nil {
-		in.hold = &hold{
-			Group: g, publisher: p, record: &member{Executor: fleet.Executor{Addr: "group " + g.Group()}, open: true}, joined: map[string]bool{},
-		}
+	if err := unkilled(ctx, g); err != nil { // it may have waited for a lease
+		p.Close()
+		return err
+	}
+	in.hold = &hold{
+		Group: g, publisher: p, record: &member{Executor: fleet.Executor{Addr: "group " + g.Group()}, open: true}, joined: map[string]bool{},
+	}
+	return nil
+}
+
+// unkilled returns an error if the group stores a kill.
+func unkilled(ctx context.Context, g *fleetgroup.Group) error {
+	kill, err := g.StoredKill(ctx)
+	if err == nil && kill != nil {
+		err = fmt.Errorf("%w: group %s stores a kill, which kills every executor that joins: by %s: %s", errLatched, g.Group(), clean(kill.GetIssuer()), clean(kill.GetReason()))
 	}
 	return err
 }
@@ -57,7 +72,7 @@ func (k *Keeper) add(e fleet.Executor, now *executorv1.GetRolloutResponse) {
 	r := k.run.Record
 	m := &member{Executor: e, plan: &r.Plan, holder: r.ID, hold: k.hold, revision: now.GetRollout().GetRevision(), barred: len(now.GetGate().GetLatches()) > 0}
 	if k.members = append(k.members, m); k.hold != nil {
-		k.hold.joined[e.Addr] = true
+		k.hold.joined[e.Addr], m.reported = true, time.Now()
 	}
 }
 
@@ -73,8 +88,23 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 			k.add(e, m.Report.GetRollout())
 		}
 	}
+	k.members = slices.DeleteFunc(k.members, func(m *member) bool {
+		forget := m.process == "" && m.gone()
+		if forget {
+			delete(h.joined, m.Addr)
+		}
+		return forget
+	})
+	if n := len(k.run.Record.Processes); n > maxProcesses {
+		return k.met(ctx, h.record, &endError{Taken, fmt.Sprintf("%d processes have reported: want at most %d in a run", n, maxProcesses)})
+	}
 	lease := time.Duration(k.run.Record.Plan.Lease)
 	if !h.record.unreached && time.Since(h.record.renewed) < lease/group.PollsPerLease-k.interval/2 {
+		ctx, cancel := context.WithTimeout(ctx, k.timeout)
+		defer cancel()
+		if taken := (*fleetgroup.TakenError)(nil); errors.As(h.publisher.Stopped(ctx), &taken) {
+			return k.met(ctx, h.record, &endError{Taken, clean(taken.Reason)})
+		}
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)
@@ -104,6 +134,9 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 func (m *member) confirm() ([]Event, error) {
 	now := time.Now()
 	r, ok := m.hold.Member(m.Addr, now)
+	if ok {
+		m.reported = r.At
+	}
 	if why := m.shut(r, ok); why != nil {
 		if m.lagging.IsZero() {
 			m.lagging = now
@@ -113,7 +146,7 @@ func (m *member) confirm() ([]Event, error) {
 		}
 		return nil, why
 	}
-	m.lagging, m.reported = time.Time{}, r.At
+	m.lagging = time.Time{}
 	return m.opened(r.Report.GetRollout().GetInstanceId(), r.Report.GetRollout().GetRollout().GetRevision()), nil
 }
 
@@ -133,21 +166,40 @@ func (m *member) shut(of fleetgroup.Member, present bool) error {
 	return errors.New(describe(r))
 }
 
-// release ends the record of the group, and reads that back from all executors that are present. An executor that was gone for
-// longer than its lease is not asked.
+// end returns what the newest report says about a run that has begun to end then; nothing for an executor that is gone.
+func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind, string) {
+	switch {
+	case present && !of.At.After(began):
+		return NotOff, "no report confirms it"
+	case present && (of.Err != nil || !fleetgroup.AtZero(of.Report)):
+		return NotOff, clean(cmp.Or(of.Trouble(), describe(of.Report.GetRollout().GetRollout())))
+	case present:
+		return Off, ""
+	case !m.gone():
+		return NotOff, "it does not report"
+	}
+	return "", ""
+}
+
+// gone reports whether the executor of a group has not reported for longer than a lease and the time that an admission may take.
+func (m *member) gone() bool {
+	return time.Since(m.reported) >= time.Duration(m.plan.Lease)+2*group.Presence
+}
+
+// release ends the record of the group, and reads that back from all executors that are present. One that is gone is
+// not asked.
 func (k *Keeper) release(ctx context.Context, why string) {
-	h := k.hold
+	h, start := k.hold, time.Now()
 	missing, err := h.publisher.Release(ctx, fleetgroup.Release{Holder: k.run.Record.ID, Reason: endReason + clean(why), Timeout: k.timeout, Until: h.until})
 	for _, m := range k.members {
-		_, present := h.Member(m.Addr, time.Now())
-		switch {
-		case slices.Contains(missing, m.Addr):
-			k.emit(m.event(NotOff, m.revision, "no report confirms it"))
-		case present:
-			k.emit(m.event(Off, m.revision, ""))
-		case m.open && time.Since(m.reported) < time.Duration(m.plan.Lease)+2*group.Presence:
-			k.emit(m.event(NotOff, m.revision, "it does not report"))
+		missing = slices.DeleteFunc(missing, func(id string) bool { return id == m.Addr })
+		of, present := h.Member(m.Addr, time.Now())
+		if kind, reason := m.end(of, present, start); kind != "" {
+			k.emit(m.event(kind, m.revision, reason))
 		}
+	}
+	for _, id := range missing { // it has joined last
+		k.emit(Event{Kind: NotOff, Executor: id, Reason: "no report confirms it"})
 	}
 	if err != nil && !errors.As(err, new(*fleetgroup.TakenError)) {
 		k.emit(h.record.event(NotOff, 0, "the record of 0 % was not published: "+oneLine(err)))

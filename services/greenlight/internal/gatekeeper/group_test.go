@@ -16,6 +16,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
+	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
@@ -102,8 +103,11 @@ type desk struct {
 	net    *grouptest.Network
 	signer *dsse.Signer
 	ends   []*grouptest.Carrier
-	stops  []func()
-	group  *fleetgroup.Group
+	keeper *Keeper
+	// processes are those that the run has when it starts.
+	processes int
+	stops     []func()
+	group     *fleetgroup.Group
 	// carrier is that of the group.
 	carrier *grouptest.Carrier
 }
@@ -170,11 +174,12 @@ func (d *desk) start() {
 	if d.run, err = d.state.Begin(d.plan, ticket); err != nil {
 		d.t.Fatal(err)
 	}
+	d.run.Record.Processes = make([]Process, d.processes)
 	ctx, cancel := context.WithCancel(d.t.Context())
-	d.stop, d.done = cancel, make(chan struct{})
+	d.stop, d.done, d.keeper = cancel, make(chan struct{}), NewKeeper(d.run, in, nil)
 	go func() {
 		defer close(d.done)
-		d.ended = errors.Join(NewKeeper(d.run, in, nil).Run(ctx), d.run.Close())
+		d.ended = errors.Join(d.keeper.Run(ctx), d.run.Close())
 		in.hold.publisher.Close()
 	}()
 }
@@ -292,13 +297,10 @@ func TestGroupEnds(t *testing.T) {
 			if err := other.StopNow(d.t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
 				d.t.Error(err)
 			}
-			for _, done := range Stop(d.t.Context(), other.Executors(), true, "enough") {
+			for _, done := range Stop(d.t.Context(), other.Executors(), other, false, "enough") {
 				if done.Err != nil {
 					d.t.Error(done.Err)
 				}
-			}
-			if err := other.End(d.t.Context(), "enough"); err != nil {
-				d.t.Error(err)
 			}
 		}, Taken, "group desk-a: "},
 	} {
@@ -325,6 +327,178 @@ func TestGroupEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stop ends the record of a controller that hangs, although an executor is never read back.
+func TestGroupStopUnconfirmed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(time.Minute, true, true)
+		d.carrier.Hang()
+		d.ends[1].Cut()
+		if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		done := Stop(ctx, other.Executors(), other, false, "enough")
+		if len(done) != 3 || done[0].Err != nil || done[1].Err == nil || done[2].Err != nil {
+			t.Errorf("got %v", done)
+		}
+		stored, _, _ := d.net.Carrier().Record(t.Context())
+		if got := mustOpen(t, d, stored); string(got) != "enough" {
+			t.Errorf("the record ends with %q", got)
+		}
+		d.carrier.Heal()
+		d.finish()
+	})
+}
+
+// A stop of the group ends a run at its next reading, also if its lease is long.
+func TestGroupStopEndsALongLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		p := testPlan().Plan
+		p.Lease = gate.Duration(time.Hour)
+		d.plan = written(t, filepath.Join(t.TempDir(), "evidence"), p)
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(11*time.Second, true)
+		if err := other.StopNow(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		d.want(4*time.Second, false)
+		if r := d.run.Record; len(r.Events) == 0 || !slices.ContainsFunc(r.Events, func(e Event) bool { return e.Kind == Stopping }) {
+			t.Errorf("it goes on: %q", kinds(r))
+		}
+		d.finish()
+	})
+}
+
+// An executor whose reports are dropped right after its admission may decide, and is not written down as off.
+func TestGroupSilentAfterAdmission(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		d.start()
+		late, silent := newFake("late"), false
+		late.network = func(ctx context.Context, method string) (err error) {
+			late.change(func() {
+				if silent = silent || late.open(); silent {
+					err = cutOff(ctx, method)
+				}
+			})
+			return err
+		}
+		d.join(late)
+		d.want(22*time.Second, true, true)
+		if r := d.finish(); r.Off {
+			t.Errorf("it is written down as off: %q", kinds(r))
+		}
+	})
+}
+
+// An executor that was never open and is gone is forgotten, and taken again when it returns. A run of too many processes ends.
+func TestGroupIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		d.start()
+		passing := newFake("passing")
+		passing.forbidden = true
+		d.join(passing)
+		for _, step := range []struct {
+			network func(context.Context, string) error
+			after   time.Duration
+			members int
+		}{{nil, 30 * time.Second, 2}, {cutOff, 50 * time.Second, 2}, {cutOff, time.Minute, 1}, {nil, 10 * time.Second, 2}} {
+			passing.change(func() { passing.network = step.network })
+			d.want(step.after, true, false)
+			if n := len(d.keeper.members); n != step.members {
+				t.Errorf("%d members, want %d", n, step.members)
+			}
+		}
+		d.finish()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 2)
+		defer d.close()
+		d.processes = maxProcesses
+		d.start()
+		<-d.done
+		if r := d.run.Record; r.Decision != Ended || !strings.Contains(r.Reason, "20002 processes have reported") {
+			t.Errorf("%s: %s", r.Decision, r.Reason)
+		}
+	})
+}
+
+// Only a report that was received after the end has begun, and shows that no model decides, is an executor that is off.
+func TestGroupMemberEnds(t *testing.T) {
+	t.Parallel()
+	began := time.Now().Add(-time.Second)
+	off := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF}
+	gated := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_GATED, Percent: 5, SetBy: byGroup, Holder: "another"}
+	p := testPlan().Plan // a lease of 30 s
+	for name, test := range map[string]struct {
+		rollout  *executorv1.Rollout
+		at       time.Time
+		err      error
+		absent   bool
+		reported time.Duration // before now
+		want     Kind
+	}{
+		"off":                     {rollout: off, at: time.Now(), want: Off},
+		"an earlier report":       {rollout: off, at: began.Add(-time.Second), want: NotOff},
+		"under another record":    {rollout: gated, at: time.Now(), want: NotOff},
+		"a contradiction":         {rollout: off, at: time.Now(), err: errors.New("two processes"), want: NotOff},
+		"absent, and never open":  {absent: true, reported: 20 * time.Second, want: NotOff},
+		"gone for more than 60 s": {absent: true, reported: 61 * time.Second, want: ""},
+	} {
+		m := &member{plan: p, reported: time.Now().Add(-test.reported)}
+		of := fleetgroup.Member{At: test.at, Err: test.err, Report: &fleetv1.Report{Rollout: &executorv1.GetRolloutResponse{Rollout: test.rollout}}}
+		if got, why := m.end(of, !test.absent, began); got != test.want || (why != "") != (got == NotOff) {
+			t.Errorf("%s: %q, %q; want %q", name, got, why, test.want)
+		}
+	}
+}
+
+// A kill that comes while a gate waits for the record of a controller that hangs refuses the gate.
+func TestKillWhileWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1)
+		defer d.close()
+		other := d.open(d.net.Carrier())
+		defer other.Close()
+		d.start()
+		d.want(time.Minute, true)
+		d.carrier.Hang()
+		time.AfterFunc(5*time.Second, func() {
+			if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, "enough"); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := (&Inspection{}).claim(t.Context(), Target{Group: other}, time.Minute); !errors.Is(err, errLatched) {
+			t.Errorf("got %v", err)
+		}
+		if p, err := other.Publish(t.Context(), fleetgroup.Claim{Lease: time.Minute}); err != nil {
+			t.Errorf("the claim has left a publisher: %v", err)
+		} else {
+			p.Close()
+		}
+		d.carrier.Heal()
+		d.finish()
+	})
 }
 
 // While the keeper is cut off, no model decides after the lease. Then the gate goes on.

@@ -363,6 +363,9 @@ func TestRecheck(t *testing.T) {
 			"the promotion":             func(r *Record) { r.Promotion.SHA256 = strings.Repeat("0", 64) },
 			"the phrase":                func(r *Record) { r.Confirmation = strings.Replace(r.Confirmation, "5%", "1%", 1) },
 			"the end":                   func(r *Record) { r.Decision = Ended },
+			"whether it is off":         func(r *Record) { r.Off = !r.Off },
+			"when it began":             func(r *Record) { r.StartTime = r.StartTime.Add(time.Hour) },
+			"when it ended":             func(r *Record) { r.EndTime = r.EndTime.Add(-time.Second) },
 		} {
 			found := clone(t, r, w.plan.Plan)
 			change(found)

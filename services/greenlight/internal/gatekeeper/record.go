@@ -321,6 +321,22 @@ func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 	}
 	add(!maps.Equal(total, r.Decisions), "has decisions that are not the sums of its processes")
 	add(requests != r.Requests, "says %d requests, and its processes have %d", r.Requests, requests)
+	start, end, off := time.Time{}, time.Time{}, false
+	for _, e := range r.Events {
+		switch e.Kind {
+		case Started:
+			start = e.Time
+		case Finished:
+			end = e.Time
+		case Stopping:
+			off = true
+		case NotOff:
+			off = false
+		case Opened, Counted, NotRenewed, Renewed, Lapsed, Restarted, Resumed, Demoted, Taken, Off:
+		}
+	}
+	add(!r.StartTime.Equal(start) || !r.EndTime.Equal(end), "lasted from %s to %s, and by its events from %s to %s", r.StartTime, r.EndTime, start, end)
+	add(r.Off != off && r.Left == 0, "says off: %v, and by its events it is %v", r.Off, off)
 	add(r.Decision == Running, "has no end")
 	add(len(r.Events) == 0 || r.Events[len(r.Events)-1].Decision != r.Decision, "is %s, and its last event is another", r.Decision)
 	return found
