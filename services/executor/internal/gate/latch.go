@@ -82,10 +82,11 @@ func (l *latches) String() string {
 
 // shut sets a latch, unless it is set already, and demotes the gate.
 func (k *Keeper) shut(which executorv1.GateLatch, by, from, reason string) {
-	k.demote(k.set(which, by, from, reason))
+	l := k.set(which, by, from, reason)
 	if which == killed {
 		k.tellKill()
 	}
+	k.demote(l)
 }
 
 // set sets a latch, and returns it as it is set. Who set it first, why and when stays. It is in force for the next request.
@@ -112,10 +113,11 @@ func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch
 
 // demote demotes a gate that is in force, because of the latch.
 func (k *Keeper) demote(l *latch) {
-	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 	if k.rollout != nil {
 		k.rollout.Demote(l.By, l.From, strings.TrimSuffix(l.Latch+": "+l.Reason, ": "))
 	}
+	// The log may be slow, so it comes last.
+	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 }
 
 // Kill lets no model decide from the next request on. An error means that a restart may forget it.
