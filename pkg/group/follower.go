@@ -39,6 +39,8 @@ type Follower struct {
 	earliest, latest time.Time
 	// since is when somebody has last aborted this executor alone; zero if nobody has. A session that began before it is not obeyed.
 	since time.Time
+	// stopped is when the last abort or kill was taken, of the group or of this executor alone.
+	stopped time.Time
 }
 
 type nonce struct {
@@ -154,16 +156,9 @@ func (f *Follower) Record(envelope []byte) error {
 	return nil
 }
 
-// Command is what the operator makes the gate do: to clear latches, or an alarm.
-type Command struct {
-	*fleetv1.Admission
-
-	// Made is when the report was made that the operator has seen.
-	Made time.Time
-}
-
-// Admission takes a signed admission, now, and returns it if it is a command for the gate. The error is a [*RefusedError].
-func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
+// Admission takes a signed admission, now, and returns it if it is a command: a reset, which was obeyed, or one for the gate. The
+// error is a [*RefusedError].
+func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission, error) {
 	a := &fleetv1.Admission{}
 	if err := open(f.m.Keys, envelope, admissionType, a); err != nil {
 		return nil, err
@@ -179,16 +174,18 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
 		return nil, refuse(Old, "the admission answers no report of the last %v", nonceLife)
 	case err != nil:
 		return nil, refuse(Invalid, "%w", err)
+	case command && f.nonces[i].commanded:
+		return nil, refuse(Old, "a command that answers this report was taken before")
+	case a.GetReset_() && !f.nonces[i].made.After(f.stopped):
+		return nil, refuse(Old, "the reset answers a report from before an abort or a kill: it would lift what its sender has not seen")
 	case a.GetReset_() && f.Orders(now).Record != nil:
 		return nil, refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
 	case a.GetReset_():
 		*f = Follower{m: f.m, state: State{Kills: f.state.Kills}} // without nonces: it is obeyed once
-		return nil, nil                                           //nolint:nilnil // it is not for the gate
-	case command && f.nonces[i].commanded:
-		return nil, refuse(Old, "a command that answers this report was taken before")
+		return a, nil
 	case command:
 		f.nonces[i].commanded = true
-		return &Command{a, f.nonces[i].made}, nil
+		return a, nil
 	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > MaxRevision:
 		return nil, refuse(Invalid, "the admission has a value out of range")
 	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
@@ -217,11 +214,11 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*Command, error) {
 		f.least = a.GetRevision()
 	}
 	f.session, f.made, f.zero, f.late, f.earliest, f.latest = a.GetSession(), made, zero, late, earliest, latest
-	return nil, nil //nolint:nilnil // it is not for the gate
+	return nil, nil //nolint:nilnil // it is no command
 }
 
-// Stop takes a signed stop, and returns it if it is new. The error is a [*RefusedError].
-func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
+// Stop takes a signed stop, now, and returns it if it is new. The error is a [*RefusedError].
+func (f *Follower) Stop(envelope []byte, now time.Time) (*fleetv1.Stop, error) {
 	s := &fleetv1.Stop{}
 	if err := open(f.m.Keys, envelope, stopType, s); err != nil {
 		return nil, err
@@ -235,7 +232,7 @@ func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
 	case kill && slices.Contains(f.state.Kills, s.GetId()), !kill && s.GetRevision() <= f.state.Held:
 		return nil, refuse(Old, "the stop was obeyed before")
 	}
-	f.state.Held = max(f.state.Held, s.GetRevision())
+	f.state.Held, f.stopped = max(f.state.Held, s.GetRevision()), now
 	if kill {
 		f.state.Kills = append(f.state.Kills, s.GetId())
 		f.state.Kills = f.state.Kills[max(0, len(f.state.Kills)-MaxKills):]
@@ -246,7 +243,7 @@ func (f *Follower) Stop(envelope []byte) (*fleetv1.Stop, error) {
 // Hold stops all sessions that began before now: somebody has aborted this executor alone. Their records may still be under way, with
 // revisions that were not seen yet. No time of day counts, so that a wrong clock locks no executor out.
 func (f *Follower) Hold(now time.Time) {
-	f.state.Held, f.state.Aborted, f.since = max(f.state.Held, f.state.Revision), true, now
+	f.state.Held, f.state.Aborted, f.since, f.stopped = max(f.state.Held, f.state.Revision), true, now, now
 }
 
 // Orders are what an executor does.

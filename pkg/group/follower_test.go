@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -227,7 +228,7 @@ func TestStops(t *testing.T) {
 	stop := func(kind fleetv1.StopKind, revision uint64, want Reason) []byte {
 		t.Helper()
 		e := d.stop(kind, revision)
-		s, err := d.f.Stop(e)
+		s, err := d.f.Stop(e, d.now)
 		d.refused("stop", err, want)
 		if (s != nil) != (want == "") || s != nil && s.GetKind() != kind {
 			t.Errorf("got %v", s)
@@ -246,7 +247,7 @@ func TestStops(t *testing.T) {
 	killed := stop(kill, d.s.Last().GetRevision(), "")
 	d.obeys(0)
 	d.f = d.restarted(d.f.State())
-	if _, err := d.f.Stop(killed); err == nil {
+	if _, err := d.f.Stop(killed, d.now); err == nil {
 		t.Error("a kill is obeyed again after a restart")
 	}
 	// Another kill of the same revision kills again: a person may have cleared the first.
@@ -366,6 +367,7 @@ func TestHold(t *testing.T) {
 		d := newDesk(t)
 		d.take(d.change(observe(10, lease)), "")
 		d.f.Hold(d.now)
+		d.after(1)
 		e, err := d.s.Command(&fleetv1.Admission{Reset_: true}, d.report(), d.now)
 		d.admit(d.signed(e, err), "")
 		d.take(d.renew(), "")
@@ -409,10 +411,11 @@ func TestReset(t *testing.T) {
 	}
 	d.admit(reset(), NotIdle)
 	d.obeys(10)
-	if _, err := d.f.Stop(d.stop(kill, MaxRevision)); err != nil {
+	if _, err := d.f.Stop(d.stop(kill, MaxRevision), d.now); err != nil {
 		t.Fatal(err)
 	}
 	d.obeys(0)
+	d.after(1)
 	again := reset()
 	d.admit(again, "")
 	if s := d.f.State(); s.Revision != 0 || s.Held != 0 || len(s.Kills) != 1 {
@@ -423,6 +426,58 @@ func TestReset(t *testing.T) {
 	d.obeys(0)
 	d.admit(d.admission(), "")
 	d.obeys(10)
+}
+
+// A reset that was held back lifts no abort or kill that came after the report that it answers.
+func TestResetThatWasHeldBack(t *testing.T) {
+	for name, stop := range map[string]func(d *desk) error{
+		"an abort of this executor": func(d *desk) error { d.f.Hold(d.now); return nil },
+		"an abort of the group": func(d *desk) error {
+			_, err := d.f.Stop(d.stop(abort, d.s.Last().GetRevision()), d.now)
+			return err
+		},
+		"a kill": func(d *desk) error {
+			_, err := d.f.Stop(d.stop(kill, d.s.Last().GetRevision()), d.now)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			reset := func() []byte {
+				e, err := d.s.Command(&fleetv1.Admission{Reset_: true}, d.report(), d.now)
+				return d.signed(e, err)
+			}
+			d.take(d.change(observe(10, lease)), "")
+			held := reset()
+			d.after(time.Second)
+			d.admit(d.admission(), "")
+			d.obeys(10)
+			if err := stop(d); err != nil {
+				t.Fatal(err)
+			}
+			d.after(time.Second)
+			d.admit(held, Old)
+			d.take(d.renew(), "")
+			d.admit(d.admission(), "")
+			d.obeys(0)
+			d.admit(reset(), "") // its sender has seen the stop
+			d.take(d.renew(), "")
+			d.admit(d.admission(), "")
+			d.obeys(10)
+		})
+	}
+	t.Run("a second command for one report", func(t *testing.T) {
+		d := newDesk(t)
+		d.change(observe(0, lease))
+		report := d.report()
+		for i, c := range []*fleetv1.Admission{
+			{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}, {Reset_: true},
+		} {
+			e, err := d.s.Command(c, report, d.now)
+			_, err = d.f.Admission(d.signed(e, err), d.now)
+			d.refused("command", err, []Reason{"", Old}[i])
+		}
+	})
 }
 
 // Every field that is out of range, signed by the right key.
@@ -481,12 +536,13 @@ func TestInvalidRecords(t *testing.T) {
 func TestCommands(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
-	found := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
-	report, made := d.report(), d.now
+	seen := []*timestamppb.Timestamp{timestamppb.New(d.now)}
+	found := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, LastSetTimes: seen, Reason: "found"}
+	report := d.report()
 	command := d.signed(d.s.Command(found, report, d.now))
 	d.after(time.Second)
 	got, err := d.f.Admission(command, d.now)
-	if err != nil || !slices.Equal(got.GetClear(), found.GetClear()) || got.GetIssuer() != "test" || !got.Made.Equal(made) {
+	if err != nil || !slices.Equal(got.GetClear(), found.GetClear()) || got.GetIssuer() != "test" || !proto.Equal(got.GetLastSetTimes()[0], seen[0]) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	d.obeys(0)
@@ -506,17 +562,21 @@ func TestCommands(t *testing.T) {
 	long := strings.Repeat("x", maxReason+1)
 	alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
 	for name, c := range map[string]*fleetv1.Admission{
-		"two":             {Clear: found.GetClear(), Reset_: true, Reason: "found"},
-		"two others":      {Clear: found.GetClear(), Alarm: alarm, ModelDigest: "d", Reason: "found"},
-		"no reason":       {Clear: found.GetClear()},
-		"a long reason":   {Clear: found.GetClear(), Reason: long},
-		"a latch twice":   {Clear: []executorv1.GateLatch{1, 1}, Reason: "found"},
-		"no latch":        {Clear: []executorv1.GateLatch{0}, Reason: "found"},
-		"unknown latch":   {Clear: []executorv1.GateLatch{9}, Reason: "found"},
+		"two":             {Clear: found.GetClear(), LastSetTimes: seen, Reset_: true, Reason: "found"},
+		"two others":      {Clear: found.GetClear(), LastSetTimes: seen, Alarm: alarm, ModelDigest: "d", Reason: "found"},
+		"no reason":       {Clear: found.GetClear(), LastSetTimes: seen},
+		"no time":         {Clear: found.GetClear(), Reason: "found"},
+		"two times":       {Clear: found.GetClear(), LastSetTimes: append(seen, seen...), Reason: "found"},
+		"no valid time":   {Clear: found.GetClear(), LastSetTimes: []*timestamppb.Timestamp{{Nanos: -1}}, Reason: "found"},
+		"a time in vain":  {Reset_: true, LastSetTimes: seen},
+		"a long reason":   {Clear: found.GetClear(), LastSetTimes: seen, Reason: long},
+		"a latch twice":   {Clear: []executorv1.GateLatch{1, 1}, LastSetTimes: append(seen, seen...), Reason: "found"},
+		"no latch":        {Clear: []executorv1.GateLatch{0}, LastSetTimes: seen, Reason: "found"},
+		"unknown latch":   {Clear: []executorv1.GateLatch{9}, LastSetTimes: seen, Reason: "found"},
 		"a kill":          {Alarm: executorv1.GateLatch_GATE_LATCH_KILLED, ModelDigest: "d"},
 		"no model":        {Alarm: alarm},
 		"a long model":    {Alarm: alarm, ModelDigest: strings.Repeat("d", digestSize+1)},
-		"a model in vain": {Clear: found.GetClear(), Reason: "found", ModelDigest: "d"},
+		"a model in vain": {Clear: found.GetClear(), LastSetTimes: seen, Reason: "found", ModelDigest: "d"},
 	} {
 		report := d.report()
 		if e, err := d.s.Command(c, report, d.now); err == nil || e != nil {
@@ -559,7 +619,7 @@ func TestForgedMessages(t *testing.T) {
 			d.f.nonces = append(d.f.nonces, nonce{text: nonceOf(t, admission), made: d.now}, nonce{text: nonceOf(t, forgedAdmission), made: d.now})
 			d.take(test.data, test.want[0])
 			d.admit(test.data, test.want[1])
-			_, err := d.f.Stop(test.data)
+			_, err := d.f.Stop(test.data, d.now)
 			d.refused("stop", err, test.want[2])
 			d.obeys(0)
 		})
@@ -655,7 +715,7 @@ func FuzzEnvelopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		follower := NewFollower(Member{Group: "desk-a", Executor: "executor-1", Instance: "new", Keys: d.signer.Public()}, State{})
 		follower.Nonce(d.now)
-		_, stopErr := follower.Stop(data)
+		_, stopErr := follower.Stop(data, d.now)
 		_, admissionErr := follower.Admission(data, d.now)
 		for what, err := range map[string]error{"record": follower.Record(data), "admission": admissionErr, "stop": stopErr} {
 			if _, ok := IsRefused(err); err != nil && !ok {

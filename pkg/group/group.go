@@ -20,10 +20,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -227,6 +229,8 @@ func checkCommand(a *fleetv1.Admission) (command bool, err error) {
 		err = errors.New("command: more than one of reset, clear and alarm")
 	case len(a.GetReason()) > maxReason || len(a.GetIssuer()) > maxName:
 		err = fmt.Errorf("command: reason or issuer is too long: want at most %d and %d bytes", maxReason, maxName)
+	case len(a.GetLastSetTimes()) != len(known) || slices.ContainsFunc(a.GetLastSetTimes(), func(t *timestamppb.Timestamp) bool { return !t.IsValid() }):
+		err = errors.New("command: to clear latches needs the time when each was set last, and nothing else has one")
 	case len(known) > 0 && a.GetReason() == "":
 		err = errors.New("command: to clear latches needs a reason: what was found and done")
 	case alarm != 0 && alarm != executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM && alarm != executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM:

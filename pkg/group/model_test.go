@@ -174,7 +174,7 @@ var steps = []struct {
 			w.stops = append(w.stops, sentStop{w.revision, data})
 		}
 		s := &w.stops[from(len(w.stops))]
-		_, _ = w.f.Stop(s.data)
+		_, _ = w.f.Stop(s.data, w.now())
 		w.seen = append(w.seen, seen{at: w.now(), stop: s})
 	}},
 	{"abort of this one", func(w *world, _ func(int) int) {
@@ -201,6 +201,7 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 	var newest, here *sentRecord // of all time, and taken by this process
 	var admitted []*sentAdmission
 	var held uint64
+	var stopped time.Time // the last stop of the group or of this executor
 	// aborted is when this executor alone was, pending is set until a later session is obeyed. A new process does not know when.
 	var aborted *time.Time
 	pending := false
@@ -220,7 +221,7 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 			}
 		case e.admission != nil && e.admission.reset:
 			at, known := nonces[e.admission.nonce]
-			if known && e.at.Sub(at) <= 30*time.Second {
+			if known && e.at.Sub(at) <= 30*time.Second && at.After(stopped) {
 				if p, _ := w.model(i, e.at); p == 0 {
 					newest, here, admitted, held, aborted, pending = nil, nil, nil, 0, nil, false
 					restart()
@@ -233,11 +234,14 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 				admitted = append(admitted, e.admission)
 			}
 		case e.stop != nil:
+			if e.stop.revision > held {
+				stopped = e.at
+			}
 			held = max(held, e.stop.revision)
 		case e.obeyed:
 			pending = false
 		case e.held != nil:
-			aborted, pending = &e.at, true
+			aborted, pending, stopped = &e.at, true, e.at
 			if newest != nil {
 				held = max(held, newest.record.GetRevision())
 			}
@@ -248,7 +252,7 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 				newest, held, pending = nil, 0, false
 			}
 			if pending {
-				aborted = &e.at
+				aborted, stopped = &e.at, e.at
 			}
 		}
 	}
@@ -295,12 +299,19 @@ func (w *world) check() error {
 	}
 	w.seen = append(w.seen, seen{at: now, obeyed: true})
 	// The invariants: the share is that of the newest record that was seen, its session began after the last abort of this executor
-	// alone, and its last renewal was issued within the lease.
+	// alone, unless a reset has answered a later report, and its last renewal was issued within the lease.
 	var seen *fleetv1.Record
 	held := time.Duration(-1)
+	answers := map[string]time.Duration{} // the abort before each report
 	for _, e := range w.seen {
+		if e.nonce != "" {
+			answers[e.nonce] = held
+		}
 		if e.forgot {
-			seen, held = nil, -1
+			seen = nil
+			if e.admission == nil || answers[e.admission.nonce] == held {
+				held = -1
+			}
 		}
 		if e.record != nil && (seen == nil || e.record.record.GetRevision() > seen.GetRevision()) {
 			seen = e.record.record

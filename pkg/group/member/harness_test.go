@@ -42,20 +42,21 @@ type fake struct {
 	// killing, which may be nil, is called at a kill, and returns its error.
 	killing func() error
 	// commands are those that were obeyed, failing is the error of the next ones.
-	commands []*group.Command
+	commands []*fleetv1.Admission
 	failing  error
 	blocks   []*executorv1.GetQualityReportResponse
+	// log, which may be nil, writes what an order has changed.
+	log func()
 }
 
-func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
+func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.record, f.until, f.why = r, until, why
 	if r != nil && f.refuse != nil {
-		f.record = nil
-		return f.refuse
+		f.record, err = nil, f.refuse
 	}
-	return nil
+	return f.log, err
 }
 
 func (f *fake) Kill(by, _, reason string) error {
@@ -68,7 +69,7 @@ func (f *fake) Kill(by, _, reason string) error {
 	return nil
 }
 
-func (f *fake) Command(c *group.Command) error {
+func (f *fake) Command(c *fleetv1.Admission) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.failing == nil {

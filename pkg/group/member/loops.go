@@ -146,22 +146,25 @@ func (h *Member) report(ctx context.Context) {
 func (h *Member) reportNow(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, group.ReportPeriod)
 	defer cancel()
-	made := time.Now() // before it is: what a command that answers it is about was there by then
+	h.mu.Lock()
+	made, answers := time.Now(), h.answers // before the report is: it has what was there by then
+	h.mu.Unlock()
 	shadow, rollout, err := h.opts.Executor.Report(ctx)
 	if err != nil {
 		h.opts.Logger.Error("no report for the group can be made", "error", err)
 		return
 	}
 	h.mu.Lock()
-	h.apply() // what was refused may be possible now
+	log := h.apply() // what was refused may be possible now
 	s, now := h.follower.State(), time.Now()
 	h.sequence++
 	r := &fleetv1.Report{
 		Group: h.opts.Group, ExecutorId: h.opts.ID, InstanceId: h.opts.Instance, Sequence: h.sequence, Host: h.opts.Host,
 		Revision: s.Revision, Renewal: s.Renewal, Session: h.follower.Session(now), Trouble: text.Cut(h.why(), maxTrouble),
-		Nonce: h.follower.Nonce(made), Shadow: shadow, Rollout: rollout,
+		Nonce: h.follower.Nonce(made), Shadow: shadow, Rollout: rollout, CommandNonce: answers,
 	}
 	h.mu.Unlock()
+	defer log()
 	raw, err := proto.Marshal(r)
 	switch {
 	case err != nil:

@@ -24,12 +24,12 @@ import (
 // Executor is what the group drives, and what is reported about. Obey, Report and Blocks do not wait.
 type Executor interface {
 	// Obey puts the record in force until then; nil is 0 %, and why explains it. An error means that the record, or its gate, is
-	// refused.
-	Obey(r *fleetv1.Record, until time.Time, why string) error
+	// refused. log writes what has changed, and may hang; nil if nothing has.
+	Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error)
 	// Kill kills the gate.
 	Kill(by, from, reason string) error
 	// Command clears latches of the gate, or raises an alarm.
-	Command(c *group.Command) error
+	Command(c *fleetv1.Admission) error
 	// Report returns counts, rollout and gate.
 	Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error)
 	// Blocks returns the first closed block after the number, its number, and how many there are; nil without one.
@@ -59,7 +59,7 @@ type Member struct {
 	// written is what the file has. The saver guards it.
 	written file
 
-	mu       sync.Mutex // guards the rest; nobody waits for the disk or the carrier under it
+	mu       sync.Mutex // guards the rest; nobody waits for the disk, the carrier or the log under it
 	follower *group.Follower
 	sequence uint64
 	// sent is the number of the last block that the carrier has acknowledged.
@@ -77,6 +77,8 @@ type Member struct {
 	// failed is why the last command was not obeyed, at the time commanded.
 	failed    error
 	commanded time.Time
+	// answers is the nonce that the last command answers which was obeyed.
+	answers string
 	// contact is when the carrier last answered, and absent is the error since then.
 	contact time.Time
 	absent  error
@@ -171,7 +173,7 @@ func (h *Member) Killed() {
 func (h *Member) take(k group.Kind, data []byte) {
 	var err error
 	var stopped, killed *fleetv1.Stop
-	var command *group.Command
+	var command *fleetv1.Admission
 	h.mu.Lock()
 	switch k {
 	case group.RecordMessage:
@@ -188,9 +190,8 @@ func (h *Member) take(k group.Kind, data []byte) {
 			}
 		}
 	case group.AdmissionMessage:
-		before := h.follower.State()
-		if command, err = h.follower.Admission(data, time.Now()); err == nil && h.follower.State().Revision < before.Revision { // a reset
-			h.record, h.conflict = nil, nil
+		if command, err = h.follower.Admission(data, time.Now()); command.GetReset_() {
+			h.record, h.conflict, h.answers = nil, nil, command.GetNonce()
 		}
 	case group.StopMessage:
 		if slices.ContainsFunc(h.stops, func(s []byte) bool { return bytes.Equal(data, s) }) {
@@ -199,7 +200,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 		}
 		h.stops = append(h.stops, bytes.Clone(data))
 		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
-		if stopped, err = h.follower.Stop(data); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
+		if stopped, err = h.follower.Stop(data, time.Now()); err == nil && stopped.GetKind() == fleetv1.StopKind_STOP_KIND_KILL {
 			killed = stopped
 			h.killing[killed.GetId()] = true
 		}
@@ -211,16 +212,17 @@ func (h *Member) take(k group.Kind, data []byte) {
 	if reason == group.Conflict {
 		h.conflict = err
 	}
-	h.apply()
+	log := h.apply()
 	h.mu.Unlock()
 	if killed != nil && h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) == nil { // an error is logged and retried
 		h.mu.Lock()
 		delete(h.killing, killed.GetId())
 		h.mu.Unlock()
 	}
-	if command != nil {
+	if command != nil && !command.GetReset_() {
 		h.command(command)
 	}
+	log()
 	switch {
 	case stopped != nil:
 		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
@@ -233,7 +235,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 }
 
 // command makes the gate obey a command. The gate logs what it has done.
-func (h *Member) command(c *group.Command) {
+func (h *Member) command(c *fleetv1.Admission) {
 	err := h.opts.Executor.Command(c)
 	if err != nil {
 		err = fmt.Errorf("a command of %s was not obeyed: %w", c.GetIssuer(), err)
@@ -242,35 +244,42 @@ func (h *Member) command(c *group.Command) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failed, h.commanded = err, time.Now()
+	if h.failed, h.commanded = err, time.Now(); err == nil {
+		h.answers = c.GetNonce()
+	}
 }
 
-// apply does what the follower orders. The caller holds the lock.
-func (h *Member) apply() {
+// apply does what the follower orders. The caller holds the lock, and calls log once it does not.
+func (h *Member) apply() (log func()) {
 	o := h.follower.Orders(time.Now())
-	h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
+	log, h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
+	if log == nil {
+		log = func() {}
+	}
+	return log
 }
 
 // holdKills holds the record after every kill.
 func (h *Member) holdKills(ctx context.Context) {
-	hold := func() {
+	hold := func() (log func()) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.follower.Hold(time.Now())
-		h.apply()
+		return h.apply()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			select {
 			case <-h.kills:
-				hold() // the stop writes it
+				hold()() // the stop writes it
 			default:
 			}
 			return
 		case <-h.kills:
-			hold()
+			log := hold()
 			_ = h.Keep(writeWait) // logged and retried
+			log()
 		}
 	}
 }

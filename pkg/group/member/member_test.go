@@ -17,7 +17,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
+
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/grouptest"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -211,6 +214,46 @@ func (s *slowLog) Write(p []byte) (int, error) {
 		<-s.open
 	}
 	return len(p), nil
+}
+
+// A log of the executor that hangs while a record, a report or a kill is obeyed delays no abort of this executor either.
+func TestHungLogOfTheExecutor(t *testing.T) {
+	signer := newSigner(t)
+	for name, obeys := range map[string]func(o *operator, r *running){
+		"record": func(o *operator, _ *running) { o.change(20) },
+		"report": func(*operator, *running) { time.Sleep(2 * group.ReportPeriod) },
+		"kill":   func(_ *operator, r *running) { r.Killed() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := grouptest.NewNetwork(1)
+				o := operate(t, n, signer, map[uint64]issued{})
+				r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+				o.change(10)
+				time.Sleep(10 * time.Second)
+				open := make(chan struct{})
+				var hung atomic.Bool
+				r.fake.mu.Lock()
+				r.fake.log = func() { hung.Store(true); <-open }
+				r.fake.mu.Unlock()
+				obeys(o, r)
+				synctest.Wait()
+				switch {
+				case !r.mu.TryLock():
+					t.Error("the lock is held while a line is written")
+				case !hung.Load():
+					t.Error("no line was written, so the test shows nothing")
+					fallthrough
+				default:
+					r.mu.Unlock()
+				}
+				r.fake.mu.Lock()
+				r.fake.log = nil
+				r.fake.mu.Unlock()
+				close(open)
+			})
+		})
+	}
 }
 
 // A log that hangs delays no abort of this executor.
@@ -601,10 +644,13 @@ func TestMetricsWithoutAGroup(t *testing.T) {
 func TestCommands(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
 		time.Sleep(5 * time.Second)
-		command := func() {
+		clearing := &fleetv1.Admission{
+			Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, LastSetTimes: []*timestamppb.Timestamp{timestamppb.Now()}, Reason: "found",
+		}
+		command := func(c *fleetv1.Admission) string {
 			t.Helper()
-			c := &fleetv1.Admission{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}
-			e, err := o.session.Command(c, o.reported("executor-1"), time.Now())
+			report := o.reported("executor-1")
+			e, err := o.session.Command(c, report, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -615,15 +661,25 @@ func TestCommands(t *testing.T) {
 				n.Replay()
 			}
 			time.Sleep(group.ReportPeriod)
+			return report.GetNonce()
 		}
-		command()
+		answers := func(nonce string) {
+			t.Helper()
+			if got := o.reported("executor-1").GetCommandNonce(); got != nonce {
+				t.Errorf("the report says that %q was obeyed, want %q", got, nonce)
+			}
+		}
+		answers("")
+		first := command(clearing)
+		answers(first)
 		r.fake.mu.Lock()
-		if len(r.fake.commands) != 1 || time.Since(r.fake.commands[0].Made) > 2*group.ReportPeriod {
+		if len(r.fake.commands) != 1 {
 			t.Errorf("%d commands were obeyed, want 1", len(r.fake.commands))
 		}
 		r.fake.failing = errors.New("the disk is full")
 		r.fake.mu.Unlock()
-		command()
+		command(clearing)
+		answers(first)
 		if got := o.reported("executor-1").GetTrouble(); got != "a command of test was not obeyed: the disk is full" {
 			t.Errorf("the trouble is %q", got)
 		}
@@ -631,5 +687,6 @@ func TestCommands(t *testing.T) {
 		if got := o.reported("executor-1").GetTrouble(); strings.Contains(got, "disk") {
 			t.Errorf("the trouble stays: %q", got)
 		}
+		answers(command(&fleetv1.Admission{Reset_: true})) // the first record has not come yet
 	})
 }

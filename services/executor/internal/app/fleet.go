@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
-	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/pkg/serve"
@@ -112,7 +111,7 @@ type follower struct {
 }
 
 // Obey implements [member.Executor].
-func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) error {
+func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	return f.rollouts.Obey(r, until, why)
 }
 
@@ -120,12 +119,12 @@ func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) error {
 func (f follower) Kill(by, from, reason string) error { return f.gate.Kill(by, from, reason) }
 
 // Command implements [member.Executor].
-func (f follower) Command(c *group.Command) error {
+func (f follower) Command(c *fleetv1.Admission) error {
 	by := "group:" + c.GetGroup() + " " + c.GetIssuer()
 	if c.GetAlarm() != executorv1.GateLatch_GATE_LATCH_UNSPECIFIED {
 		return f.gate.Alarm(c.GetAlarm(), c.GetModelDigest(), by, "", c.GetReason())
 	}
-	return f.gate.ClearSeen(c.GetClear(), c.Made, by, "", c.GetReason())
+	return f.gate.ClearSeen(c.GetClear(), c.GetLastSetTimes(), by, "", c.GetReason())
 }
 
 // Report implements [member.Executor].

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -259,32 +260,41 @@ func TestGateOfAGroup(t *testing.T) {
 	alarmed, err := d.session.Command(alarm, report, time.Now())
 	d.admit(report, alarmed, err)
 	const quality = "GATE_LATCH_QUALITY_ALARM group:desk-a test worse"
-	d.reported(latches(quality))
+	alarming := d.reported(latches(quality))
 	decides(executorv1.Decider_DECIDER_BASELINE, executorv1.FallbackReason_FALLBACK_REASON_QUALITY_ALARM)
 
 	// A person clears it. What was sent before is sent again, and changes nothing.
 	found := func(report *fleetv1.Report, which ...executorv1.GateLatch) []byte {
 		t.Helper()
-		e, err := d.session.Command(&fleetv1.Admission{Clear: which, Reason: "late labels"}, report, time.Now())
+		c := &fleetv1.Admission{Clear: which, Reason: "late labels"}
+		for _, l := range report.GetRollout().GetGate().GetLatches() {
+			c.LastSetTimes = append(c.LastSetTimes, cmp.Or(l.GetLastSetTime(), l.GetSetTime()))
+		}
+		e, err := d.session.Command(c, report, time.Now())
 		d.admit(report, e, err)
 		return e
 	}
-	cleared := found(<-d.reports, executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)
+	cleared := found(alarming, executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)
 	d.reported(latches())
 	d.admit(report, alarmed, nil)
 	d.admit(report, cleared, nil)
 
-	// A person has looked at the gate before it is killed: the kill stays. Then at the kill.
-	before := <-d.reports
-	kill, err := group.Stop(signer, "desk-a", "test", fleetv1.StopKind_STOP_KIND_KILL, d.session.Last().GetRevision(), "fire", time.Now())
-	if err == nil {
-		err = d.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, kill)
-	}
-	if err != nil {
-		t.Fatal(err)
+	// A person has looked at the gate before it is killed again: the kill stays. Then at that kill.
+	kill := func(reason string) {
+		t.Helper()
+		e, err := group.Stop(signer, "desk-a", "test", fleetv1.StopKind_STOP_KIND_KILL, d.session.Last().GetRevision(), reason, time.Now())
+		if err == nil {
+			err = d.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_KILL, e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	const killed = "GATE_LATCH_KILLED group:desk-a fire"
-	d.reported(latches(killed))
+	kill("fire")
+	before := d.reported(latches(killed))
+	kill("and water")
+	d.reported(func(r *fleetv1.Report) bool { return r.GetRollout().GetGate().GetLatches()[0].GetLastSetTime() != nil })
 	found(before, executorv1.GateLatch_GATE_LATCH_KILLED)
 	seen := d.reported(func(r *fleetv1.Report) bool { return strings.Contains(r.GetTrouble(), "set again meanwhile") })
 	if !latches(killed)(seen) {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -319,20 +321,47 @@ func TestLatches(t *testing.T) {
 	}
 }
 
-// A person who has seen an earlier kill does not clear a later one.
+// A person who has seen an earlier kill does not clear a later one, whether the latch was cleared between them or not. The time of
+// a kill stays the same across a restart, and with a clock that is set back.
 func TestClearSeen(t *testing.T) {
-	k, _, _ := open(t, t.TempDir(), 10)
-	before := time.Now()
-	if err := k.Kill("x", "", "why"); err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
+	k, _, _ := open(t, dir, 10)
 	which := []executorv1.GateLatch{killed}
-	if got := refusal(t, k.ClearSeen(which, before.Add(-1), "x", "", "found")); got != "Aborted GATE_LATCHED" || !k.latched.Load().any() {
-		t.Errorf("got %s", got)
+	kill := func() []*timestamppb.Timestamp {
+		t.Helper()
+		if err := k.Kill("x", "", "why"); err != nil {
+			t.Fatal(err)
+		}
+		l := k.Status().GetLatches()[0]
+		return []*timestamppb.Timestamp{cmp.Or(l.GetLastSetTime(), l.GetSetTime())}
 	}
-	if err := k.ClearSeen(which, time.Now(), "x", "", "found"); err != nil || k.latched.Load().any() {
+	stays := func(seen []*timestamppb.Timestamp) {
+		t.Helper()
+		if got := refusal(t, k.ClearSeen(which, seen, "x", "", "found")); got != "Aborted GATE_LATCHED" || !k.latched.Load().any() {
+			t.Errorf("got %s", got)
+		}
+	}
+	first := kill()
+	second := kill()
+	stays(first)
+	k.Stop()
+	k, _, _ = open(t, dir, 10)
+	stays(first)
+	if got := refusal(t, k.ClearSeen(which, append(first, second...), "x", "", "found")); got != "InvalidArgument FIELD_INVALID" {
+		t.Errorf("with two times: %s", got)
+	}
+	if err := k.ClearSeen(which, second, "x", "", "found"); err != nil || k.latched.Load().any() {
 		t.Errorf("got %v", err)
 	}
+	third := kill()
+	stays(second)
+	ahead := *k.latched.Load()[killed]
+	ahead.Last = time.Now().Add(time.Hour)
+	k.latched.Store(&latches{killed: &ahead})
+	if at := kill()[0].AsTime(); !at.After(ahead.Last) {
+		t.Errorf("set again at %s, before %s", at, ahead.Last)
+	}
+	stays(third)
 }
 
 // A kill while an earlier one is being cleared stays.

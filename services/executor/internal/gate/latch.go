@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +35,12 @@ type latch struct {
 	From   string    `json:"set_from,omitempty"`
 	Reason string    `json:"reason"`
 	Time   time.Time `json:"set_time"`
+	// Last is when it was set last; zero if it was set once.
+	Last time.Time `json:"last_set_time,omitzero"`
 }
+
+// last returns when it was set last.
+func (l *latch) last() time.Time { return cmp.Or(l.Last, l.Time) }
 
 // latches are those that are set, by their number in the contract. They are immutable.
 type latches [spent + 1]*latch
@@ -88,8 +94,13 @@ func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch
 	defer k.mu.Unlock()
 	next := *k.latched.Load()
 	l := latch{Latch: word(which), By: by, From: from, Reason: reason, Time: time.Now()}
-	if next[which] != nil {
-		l = *next[which] // a copy, so that a Clear which is under way keeps it
+	if was := next[which]; was != nil {
+		again := l.Time
+		if !again.After(was.last()) { // the clock was set back
+			again = was.last().Add(1)
+		}
+		l = *was // a copy, so that a Clear which is under way keeps it
+		l.Last = again
 	}
 	next[which] = &l
 	k.latched.Store(&next)
@@ -138,14 +149,17 @@ func (k *Keeper) Alarm(which executorv1.GateLatch, model, by, from, reason strin
 
 // Clear clears latches. A wrong one or a failing disk clears none; one that is set again meanwhile stays set, which is an error.
 func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) error {
-	return k.ClearSeen(which, time.Time{}, by, from, reason)
+	return k.ClearSeen(which, nil, by, from, reason)
 }
 
-// ClearSeen is [Keeper.Clear] by a person who has seen the latches at that time: those that were set later stay. The zero time is
-// now.
-func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen time.Time, by, from, reason string) error {
-	if len(which) == 0 || reason == "" {
+// ClearSeen is [Keeper.Clear] by a person who has seen when each of the latches was set last. If one was set again since, it clears
+// none. Without seen it is Clear.
+func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen []*timestamppb.Timestamp, by, from, reason string) error {
+	switch {
+	case len(which) == 0 || reason == "":
 		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "want at least one latch, and a reason: what was found and done")
+	case len(seen) > 0 && len(seen) != len(which):
+		return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID, "want none or one of last_set_times for each of the %d latches, not %d", len(which), len(seen))
 	}
 	if k.saver != nil {
 		if err := k.saver.Hold(writeWait); err != nil {
@@ -154,13 +168,13 @@ func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen time.Time, by, fro
 		defer k.saver.Release()
 	}
 	before, sets := k.snapshot()
-	for _, w := range which {
+	for i, w := range which {
 		switch {
 		case w <= 0 || int(w) >= len(before):
 			return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID, "latch %d is not known", w)
 		case before[w] == nil:
 			return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET, "the latch %s is not set: nothing was cleared", word(w))
-		case !seen.IsZero() && before[w].Time.After(seen):
+		case len(seen) > 0 && !before[w].last().Equal(seen[i].AsTime()):
 			return setAgain(w)
 		case w == killed && k.killFile() != "":
 			return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED, "%s: remove it first; nothing was cleared", k.killFile())
@@ -204,9 +218,11 @@ func notCleared(err error) error {
 // proto returns the latches in the contract's form.
 func (l *latches) proto() (all []*executorv1.GateLatchState) {
 	for _, which := range l.list() {
-		all = append(all, &executorv1.GateLatchState{
-			Latch: which, SetBy: l[which].By, Reason: l[which].Reason, SetTime: timestamppb.New(l[which].Time),
-		})
+		state := &executorv1.GateLatchState{Latch: which, SetBy: l[which].By, Reason: l[which].Reason, SetTime: timestamppb.New(l[which].Time)}
+		if !l[which].Last.IsZero() {
+			state.LastSetTime = timestamppb.New(l[which].Last)
+		}
+		all = append(all, state)
 	}
 	return all
 }

@@ -10,8 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	pb "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/decide"
 	"github.com/greenlight-ml/greenlight/pkg/feature"
@@ -228,7 +231,12 @@ func TestGateIsDemoted(t *testing.T) {
 	k, g, _ = gatedKeeper(t, dir, true)
 	s = NewService(k)
 	want("after a restart")
-	if _, err := s.ClearGateLatches(t.Context(), &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{1}, Reason: "put out"}); err != nil {
+	clearing := &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{1}, LastSetTimes: []*timestamppb.Timestamp{timestamppb.Now()}, Reason: "put out"}
+	if _, err := s.ClearGateLatches(t.Context(), clearing); status.Code(err) != codes.Aborted {
+		t.Errorf("a clear of another kill: %v", err)
+	}
+	clearing.LastSetTimes[0] = g.Status().GetLatches()[0].GetSetTime()
+	if _, err := s.ClearGateLatches(t.Context(), clearing); err != nil {
 		t.Fatal(err)
 	}
 	if r := k.Report(); r.GetMode() != observe || r.GetGate() == nil {

@@ -43,23 +43,25 @@ func (k *Keeper) byGroup() string { return "group:" + k.opts.Group }
 
 // Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record is 0 %, and why
 // explains it. An error means that the record is refused: it is then 0 %, or after a demotion of its gate the percentage of its
-// shadows. Obey does not wait for the disk.
-func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) error {
+// shadows. Obey waits neither for the disk nor for the log: log writes what has changed.
+func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	if record == nil {
-		k.rest(why)
-		return nil
+		return k.rest(why).log, nil
 	}
+	var changed lines
 	c, err := k.order(record)
 	if err == nil {
-		err = k.obey(record.GetRevision(), &c, until)
+		changed, err = k.follow(record.GetRevision(), &c, until)
 	}
 	switch {
 	case err != nil:
-		k.rest(err.Error())
+		changed = append(changed, k.rest(err.Error())...)
 	case c.mode == gated && k.now.Load().Demoted == record.GetRevision():
-		err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
+		if err = k.opts.Gate.Refused(); err == nil {
+			err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
+		}
 	}
-	return err
+	return changed.log, err
 }
 
 // order returns the change that the record wants.
@@ -80,66 +82,55 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	return c, err
 }
 
-// obey puts the record with the revision in force. After a demotion of its gate it goes on with the shadows, and the gate stays
-// shut, even if its latch is cleared, until a higher revision.
-func (k *Keeper) obey(record uint64, c *change, until time.Time) error {
-	changed, err := k.follow(record, c, until)
-	if r := changed; r != nil { // the log may be slow
-		k.opts.Logger.Info("rollout", "percent", r.percent(), "mode", modeWord(r.Mode), "revision", r.Revision, "record", record,
-			"holder", r.Holder, "by", r.By, "reason", r.Reason, "plan", r.Plan.Digest())
-	}
-	return err
-}
-
-// follow is obey without the log. It returns the rollout if it is a new one.
-func (k *Keeper) follow(record uint64, c *change, until time.Time) (*Rollout, error) {
+// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, it goes on with the shadows, and
+// the gate stays shut, even if its latch is cleared, until a higher revision.
+func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	k.settle(now)
+	changed := k.settle(now)
 	before := k.now.Load()
 	next := &Rollout{
 		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease, Expires: until,
 		By: c.by, Reason: c.reason, Time: now, Plan: c.plan, Gate: c.gate, Record: record, Demoted: before.Demoted,
 	}
-	demoted := c.mode == gated && before.Demoted == record
-	if demoted {
-		next.Mode, next.Decides = observe, 0
+	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // by a latch: order refuses what is not allowed
+		next.Mode, next.Decides, next.Demoted = observe, 0, record
 		if before.Record == record { // who demoted it, and the reason, stay
 			next.Reason = before.Reason
 		}
 	}
 	if err := next.sample(k.opts.Salt); err != nil {
-		return nil, err
-	}
-	if err := k.gateRefuses(next); err != nil {
-		return nil, err
+		return changed, err
 	}
 	switch {
 	case !renews(before, next):
 		if next.Mode == gated {
 			if err := k.opts.Gate.Unfit(next.Gate); err != nil {
-				return nil, err
+				return changed, err
 			}
 		}
 		k.put(next)
-		return next, nil
+		changed = append(changed, func() {
+			k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
+				"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
+		})
 	case until.After(before.Expires):
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
 		k.put(next)
 	}
-	return nil, nil //nolint:nilnil // the rollout goes on
+	return changed, nil
 }
 
 // rest sets 0 %.
-func (k *Keeper) rest(why string) {
+func (k *Keeper) rest(why string) lines {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	now := time.Now()
-	k.settle(now)
+	changed := k.settle(now)
 	before := k.now.Load()
 	if before.Mode == off {
-		k.mu.Unlock()
-		return
+		return changed
 	}
 	if why == "" {
 		why = "the record of the group says 0 %"
@@ -148,7 +139,8 @@ func (k *Keeper) rest(why string) {
 		Mode: off, Revision: before.Revision + 1, By: k.byGroup(), Time: now, Reason: why, Plan: before.Plan, Demoted: before.Demoted,
 	}
 	k.put(next)
-	k.mu.Unlock()
-	k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
-		"by", next.By, "reason", why)
+	return append(changed, func() {
+		k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
+			"by", next.By, "reason", why)
+	})
 }

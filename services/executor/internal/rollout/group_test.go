@@ -1,11 +1,14 @@
 package rollout
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +28,13 @@ func record(revision uint64, percent float64) *fleetv1.Record {
 func gatedRecord(revision uint64) *fleetv1.Record {
 	req := gateRequest()
 	return &fleetv1.Record{Revision: revision, Percent: req.GetPercent(), Mode: gated, Lease: req.GetLease(), Plan: req.GetPlan(), Gate: req.GetGate(), Holder: req.GetHolder()}
+}
+
+// follow obeys a record until then, as the group does.
+func follow(k *Keeper, r *fleetv1.Record, until time.Duration) error {
+	log, err := k.Obey(r, time.Now().Add(until), "why")
+	log()
+	return err
 }
 
 func wants(t *testing.T, k *Keeper, mode executorv1.RolloutMode, percent float64) *executorv1.Rollout {
@@ -47,7 +57,7 @@ func TestObey(t *testing.T) {
 		}
 		obey := func(r *fleetv1.Record, until time.Duration) {
 			t.Helper()
-			if err := k.Obey(r, time.Now().Add(until), "why"); err != nil {
+			if err := follow(k, r, until); err != nil {
 				t.Error(err)
 			}
 		}
@@ -84,14 +94,14 @@ func TestObey(t *testing.T) {
 		if r := wants(t, k, off, 0); r.GetReason() != "why" || r.GetHolder() != "" {
 			t.Errorf("got %v", r)
 		}
-		if err := k.Obey(record(10, 101), time.Now().Add(time.Minute), ""); err == nil {
+		if err := follow(k, record(10, 101), time.Minute); err == nil {
 			t.Error("101 % are obeyed")
 		}
 		wants(t, k, off, 0)
 		bad := record(10, 10)
 		bad.Plan = &executorv1.QualityPlan{}
 		obey(record(9, 100), time.Minute)
-		if err := k.Obey(bad, time.Now().Add(time.Minute), ""); err == nil {
+		if err := follow(k, bad, time.Minute); err == nil {
 			t.Error("a plan without values is obeyed")
 		}
 		wants(t, k, off, 0)
@@ -119,7 +129,7 @@ func TestStartInAGroup(t *testing.T) {
 		"lease":     func(k *Keeper) error { _, err := k.set(canary(100, time.Hour)); return err },
 		"group": func(k *Keeper) error {
 			k.opts.Group = "desk-a"
-			return k.Obey(record(7, 100), time.Now().Add(time.Hour), "")
+			return follow(k, record(7, 100), time.Hour)
 		},
 	} {
 		dir := t.TempDir()
@@ -145,9 +155,13 @@ func TestAbortHoldsTheRecord(t *testing.T) {
 	held, kept := 0, 0
 	k.OnAbort(func() {
 		held++
-		wants(t, k, observe, 100) // before the share ends, so that no renewal can bring it back
+		wants(t, k, off, 0)                                          // at once: the call may wait
+		if err := follow(k, record(7, 100), time.Hour); err != nil { // a renewal comes before the record is held
+			t.Error(err)
+		}
+		wants(t, k, observe, 100)
 	}, func(time.Duration) error { kept++; return errors.New("the disk is full") })
-	if err := k.Obey(record(7, 100), time.Now().Add(time.Hour), ""); err != nil {
+	if err := follow(k, record(7, 100), time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	_, err := NewService(k).AbortRollout(t.Context(), &executorv1.AbortRolloutRequest{Reason: "stop"})
@@ -167,7 +181,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		g.OnKill(func() { kills++ })
 		obey := func(revision uint64, want string) {
 			t.Helper()
-			err := k.Obey(gatedRecord(revision), time.Now().Add(time.Minute), "")
+			err := follow(k, gatedRecord(revision), time.Minute)
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want %q", err, want)
 			}
@@ -190,7 +204,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		}
 		for range 3 {
 			time.Sleep(50 * time.Second)
-			obey(7, "the gate was demoted")
+			obey(7, "the gate is shut: killed by me")
 			if again := wants(t, k, observe, 80); again.GetReason() != demoted.GetReason() {
 				t.Errorf("got %v", again)
 			}
@@ -213,13 +227,125 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		if err := g.Kill("me", "", "again"); err != nil {
 			t.Fatal(err)
 		}
+		obey(8, "the gate is shut") // the latch was there before the record, which is then demoted from the start
+		first := wants(t, k, observe, 80)
 		obey(8, "the gate is shut")
-		wants(t, k, off, 0)
+		if renewed := wants(t, k, observe, 80); renewed.GetRevision() != first.GetRevision() {
+			t.Errorf("a renewal has made %v of %v", renewed, first)
+		}
 		if err := g.Clear([]executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, "me", "", "found"); err != nil {
 			t.Fatal(err)
 		}
-		obey(8, "")
+		obey(8, "the gate was demoted")
+		wants(t, k, observe, 80)
+		obey(9, "")
 		wants(t, k, gated, 10)
+		// A latch that comes while the lease has lapsed demotes the record too.
+		time.Sleep(time.Minute)
+		wants(t, k, off, 0)
+		alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
+		if err := g.Alarm(alarm, digest, "agent", "", "worse"); err != nil {
+			t.Fatal(err)
+		}
+		obey(9, "the gate is shut")
+		if err := g.Clear([]executorv1.GateLatch{alarm}, "me", "", "found"); err != nil {
+			t.Fatal(err)
+		}
+		obey(9, "the gate was demoted")
+		wants(t, k, observe, 80)
 		k.Stop()
 	})
+}
+
+// hungLog is a log that hangs at every line, once hangs is set, until somebody takes the line.
+type hungLog struct {
+	slog.Handler
+
+	hangs atomic.Bool
+	lines chan string
+}
+
+func (h *hungLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *hungLog) Handle(_ context.Context, r slog.Record) error {
+	if h.hangs.Load() {
+		h.lines <- r.Message
+	}
+	return nil
+}
+
+// A log that hangs delays neither the gate's decisions nor orders of the group, and an abort is in force meanwhile.
+func TestHungLog(t *testing.T) {
+	const lapsed, orders = "a lease has lapsed: no request gets a shadow", "rollout"
+	for name, test := range map[string]struct {
+		do   func(k *Keeper) (log func())
+		want []string
+	}{
+		"lapse": {func(*Keeper) func() { time.Sleep(time.Minute); return nil }, []string{lapsed}},
+		"record": {func(k *Keeper) func() {
+			log, err := k.Obey(record(8, 100), time.Now().Add(time.Minute), "")
+			if err != nil {
+				t.Error(err)
+			}
+			return log
+		}, []string{orders}},
+		"refused record": {func(k *Keeper) func() {
+			log, err := k.Obey(record(8, 101), time.Now().Add(time.Minute), "")
+			if err == nil {
+				t.Error("101 % are obeyed")
+			}
+			return log
+		}, []string{"no request gets a shadow"}},
+		"abort": {func(k *Keeper) func() {
+			go func() { _, _ = k.abort("me", "", "stop") }()
+			synctest.Wait()
+			wants(t, k, off, 0)
+			return nil
+		}, []string{"rollout aborted: no request gets a shadow"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hung := &hungLog{Handler: slog.DiscardHandler, lines: make(chan string)}
+				k, err := Open(Options{Salt: "salt", Group: "desk-a", Logger: slog.New(hung)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer k.Stop()
+				if err := follow(k, record(7, 100), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				hung.hangs.Store(true)
+				log := test.do(k)
+				synctest.Wait()
+				if !k.mu.TryLock() {
+					t.Error("the lock is held while a line is written")
+				} else {
+					k.mu.Unlock()
+					k.Gate(time.Now()) // as a decision does
+				}
+				if log != nil {
+					go log()
+				}
+				for _, want := range test.want {
+					if got := <-hung.lines; got != want {
+						t.Errorf("the log has %q, want %q", got, want)
+					}
+				}
+				hung.hangs.Store(false)
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// Until the timer of a lease has run, a reader computes what it will put in force, without a lock.
+func TestLapseWithoutALock(t *testing.T) {
+	k, _ := open(t, Options{})
+	must(t, k, canary(100, time.Minute))
+	before := k.Report()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r := k.current(time.Now().Add(time.Minute)); r.Percent != 0 || r.Mode != off || r.Revision != before.GetRevision()+1 {
+		t.Errorf("after the lease: %+v", r)
+	}
 }

@@ -52,26 +52,35 @@ func renews(before, next *Rollout) bool {
 		before.Reason == next.Reason && before.Plan == next.Plan && before.Gate.Equal(next.Gate) && before.Record == next.Record
 }
 
-// current returns the rollout in force at that time.
+// current returns the rollout in force at that time. Requests call it, so it takes no lock: the timer replaces what has lapsed.
 func (k *Keeper) current(now time.Time) *Rollout {
-	if r := k.now.Load(); !r.lapsed(now) {
-		return r
+	r := k.now.Load()
+	if r.lapsed(now) {
+		return r.after()
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.settle(now)
-	return k.now.Load()
+	return r
+}
+
+// lines write to the log. They are called without a lock, since the log may hang.
+type lines []func()
+
+func (l lines) log() {
+	for _, line := range l {
+		line()
+	}
 }
 
 // settle replaces a rollout whose lease has lapsed. The caller holds the lock.
-func (k *Keeper) settle(now time.Time) {
+func (k *Keeper) settle(now time.Time) lines {
 	r := k.now.Load()
 	if !r.lapsed(now) {
-		return
+		return nil
 	}
 	next := r.after()
-	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
 	k.put(next) // the saver writes it within writePeriod; the next start would find the lease lapsed as well
+	return lines{func() {
+		k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
+	}}
 }
 
 // put makes the rollout the one in force and starts the timer of its lease. The caller holds the lock.
@@ -88,8 +97,10 @@ func (k *Keeper) put(r *Rollout) {
 // expire is the timer's callback.
 func (k *Keeper) expire() {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	var lapsed lines
 	if !k.stopped {
-		k.settle(time.Now())
+		lapsed = k.settle(time.Now())
 	}
+	k.mu.Unlock()
+	lapsed.log()
 }

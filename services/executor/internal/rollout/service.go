@@ -114,7 +114,7 @@ func (s *Service) ClearGateLatches(ctx context.Context, req *executorv1.ClearGat
 	if err := validReason(req.GetReason()); err != nil {
 		return nil, err
 	}
-	if err := gates.Clear(req.GetLatches(), rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
+	if err := gates.ClearSeen(req.GetLatches(), req.GetLastSetTimes(), rpc.Caller(ctx), from(ctx), req.GetReason()); err != nil {
 		return nil, err
 	}
 	return &executorv1.ClearGateLatchesResponse{Gate: gates.Status(), InstanceId: s.keeper.instance}, nil

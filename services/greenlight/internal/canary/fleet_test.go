@@ -32,7 +32,7 @@ type grouped struct {
 }
 
 // Obey implements [member.Executor].
-func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) error {
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
@@ -48,7 +48,7 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	if r != nil {
 		g.expires = until
 	}
-	return nil
+	return nil, nil
 }
 
 // Kill implements [member.Executor].

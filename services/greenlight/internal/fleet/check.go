@@ -151,7 +151,9 @@ func CheckGate(g *executorv1.GateStatus) error {
 	for _, l := range g.GetLatches() {
 		_, known := executorv1.GateLatch_name[int32(l.GetLatch())]
 		c.add(known && l.GetLatch() != executorv1.GateLatch_GATE_LATCH_UNSPECIFIED && !latches[l.GetLatch()], "latch %d", int32(l.GetLatch()))
-		c.add(l.GetSetTime() == nil || l.GetSetTime().IsValid(), "the time of a latch is not a time")
+		for _, t := range []*timestamppb.Timestamp{l.GetSetTime(), l.GetLastSetTime()} {
+			c.add(t == nil || t.IsValid(), "the time of a latch is not a time")
+		}
 		latches[l.GetLatch()] = true
 	}
 	return c.err()

@@ -1,6 +1,7 @@
 package fleetgroup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,10 +14,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// command sends a command to an executor, again for every second report, until done says of a report that it was obeyed: of the
-// newest report before the first command, and of those that were received later. An error of done ends it.
+// command sends a command to an executor, again for every second report, until the executor reports that it has obeyed one of
+// them. Before that, done sees the newest report before the first command, and those that were received later. It may end the
+// command, since nothing is left to do, or with an error.
 func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, done func(m Member, sent bool) (bool, error)) (Member, error) {
 	if g.Signer == nil {
 		return Member{}, ErrNoKey
@@ -24,6 +27,7 @@ func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, do
 	session := group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())
 	var sent time.Time
 	var last *fleetv1.Report // that the newest command answers
+	nonces := map[string]bool{}
 	for {
 		news := g.News()
 		m, ok := g.Member(id, time.Now())
@@ -34,6 +38,9 @@ func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, do
 		case m.Twins:
 			return m, m.Err
 		case sent.IsZero() || m.At.After(sent):
+			if nonces[m.Report.GetCommandNonce()] {
+				return m, nil
+			}
 			if is, err := done(m, !sent.IsZero()); is || err != nil {
 				return m, err
 			}
@@ -49,7 +56,7 @@ func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, do
 			if err != nil {
 				return m, err
 			}
-			sent = time.Now()
+			sent, nonces[last.GetNonce()] = time.Now(), true
 		}
 		timer := time.NewTimer(listen)
 		select {
@@ -76,21 +83,13 @@ func (g *Group) admit(ctx context.Context, id string, envelope []byte) error {
 // Reset makes an executor that is at 0 % forget the highest revision that it has seen, and aborts. It returns when the executor
 // has confirmed that.
 func (g *Group) Reset(ctx context.Context, id string) error {
-	_, err := g.command(ctx, id, &fleetv1.Admission{Reset_: true}, func(m Member, sent bool) (bool, error) {
-		switch {
-		case sent && m.Report.GetRevision() == 0:
-			return true, nil
-		case !AtZero(m.Report):
+	_, err := g.command(ctx, id, &fleetv1.Admission{Reset_: true}, func(m Member, _ bool) (bool, error) {
+		if !AtZero(m.Report) {
 			return false, fmt.Errorf("executor %s is at %g %%: end the rollout first, with greenlight fleet abort", id, m.Report.GetRollout().GetRollout().GetPercent())
 		}
 		return false, nil
 	})
 	return err
-}
-
-// latched reports whether the latch keeps the gate of the executor shut.
-func latched(m Member, which executorv1.GateLatch) bool {
-	return slices.ContainsFunc(m.Report.GetRollout().GetGate().GetLatches(), func(l *executorv1.GateLatchState) bool { return l.GetLatch() == which })
 }
 
 // commanded returns the rollout and the gate that confirm a command. The error is a gRPC status.
@@ -104,27 +103,49 @@ func commanded(m Member, err error) (*executorv1.GetRolloutResponse, error) {
 // alarm raises an alarm at the gate of the executor, if that is set for the model. The error is a gRPC status.
 func (g *Group) alarm(ctx context.Context, id string, req *executorv1.RaiseGateAlarmRequest) (*executorv1.GetRolloutResponse, error) {
 	c := &fleetv1.Admission{Alarm: req.GetAlarm(), ModelDigest: req.GetModelDigest(), Reason: req.GetReason()}
-	return commanded(g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
-		switch set := m.Report.GetRollout().GetRollout().GetGate().GetModelDigest(); {
-		case sent && latched(m, req.GetAlarm()):
-			return true, nil
-		case set != req.GetModelDigest():
+	return commanded(g.command(ctx, id, c, func(m Member, _ bool) (bool, error) {
+		if m.Report.GetRollout().GetRollout().GetGate().GetModelDigest() != req.GetModelDigest() {
 			return false, fmt.Errorf("executor %s has no gate for the model %.12s: nothing was changed", id, req.GetModelDigest())
 		}
 		return false, nil
 	}))
 }
 
-// clear clears latches of the executor. The error is a gRPC status.
+// clear clears latches of the executor that were set last when the request says so, which it must. One that was set again since is
+// an error, also after the clear was obeyed: its sender has not seen it. The error is a gRPC status.
 func (g *Group) clear(ctx context.Context, id string, req *executorv1.ClearGateLatchesRequest) (*executorv1.GetRolloutResponse, error) {
-	c := &fleetv1.Admission{Clear: req.GetLatches(), Reason: req.GetReason()}
-	return commanded(g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
-		set := slices.DeleteFunc(slices.Clone(req.GetLatches()), func(l executorv1.GateLatch) bool { return !latched(m, l) })
-		if !sent && len(set) < len(req.GetLatches()) {
-			return false, fmt.Errorf("executor %s has not all of the latches: nothing was cleared", id)
+	seen := map[executorv1.GateLatch]time.Time{}
+	for i, t := range req.GetLastSetTimes() {
+		if i < len(req.GetLatches()) {
+			seen[req.GetLatches()[i]] = t.AsTime()
 		}
-		return len(set) == 0, nil
-	}))
+	}
+	left := func(m Member, cleared bool) (n int, err error) {
+		for _, l := range m.Report.GetRollout().GetGate().GetLatches() {
+			last := cmp.Or(l.GetLastSetTime(), l.GetSetTime()).AsTime()
+			switch {
+			case !slices.Contains(req.GetLatches(), l.GetLatch()):
+			case cleared || !last.Equal(seen[l.GetLatch()]):
+				return 0, fmt.Errorf("executor %s: the latch %s was set again at %s, so it stays: find out why, and clear it again",
+					id, fleet.Latch(l.GetLatch()), last.UTC().Format(time.RFC3339Nano))
+			default:
+				n++
+			}
+		}
+		return n, nil
+	}
+	c := &fleetv1.Admission{Clear: req.GetLatches(), LastSetTimes: req.GetLastSetTimes(), Reason: req.GetReason()}
+	m, err := g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
+		n, err := left(m, false)
+		if err == nil && !sent && n < len(req.GetLatches()) {
+			err = fmt.Errorf("executor %s has not all of the latches: nothing was cleared", id)
+		}
+		return n == 0, err
+	})
+	if err == nil {
+		_, err = left(m, true)
+	}
+	return commanded(m, err)
 }
 
 // StoredKill returns the kill that the group stores; nil without one. It kills every executor that joins.

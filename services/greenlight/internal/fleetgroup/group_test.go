@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 	"github.com/greenlight-ml/greenlight/pkg/group"
@@ -724,6 +726,35 @@ func TestReset(t *testing.T) {
 		if err := g.Reset(ctx, "a"); err == nil || !strings.Contains(err.Error(), "is at 50 %: end the rollout first") {
 			t.Errorf("above 0 %%: %v", err)
 		}
+		// The canary goes on after an abort that its executor alone has seen: its next renewal is there before the next report is.
+		if err := g.StopNow(ctx, fleetv1.StopKind_STOP_KIND_ABORT, "nervous"); err != nil {
+			t.Error(err)
+		}
+		d.net.Wipe()
+		renewing, end := context.WithCancel(ctx)
+		var renewals sync.WaitGroup
+		renewals.Go(func() {
+			for renewing.Err() == nil {
+				if err := p.Renew(ctx); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		time.Sleep(2 * group.ReportPeriod)
+		if got := d.executors["a"].Percent(); got != 0 {
+			t.Errorf("at %g %% after an abort", got)
+		}
+		if err := g.Reset(ctx, "a"); err != nil {
+			t.Errorf("while a canary runs: %v", err)
+		}
+		time.Sleep(2 * group.ReportPeriod)
+		if got := d.executors["a"].Percent(); got != 50 {
+			t.Errorf("at %g %% after the reset", got)
+		}
+		end()
+		renewals.Wait()
+		time.Sleep(10 * time.Second)
 		d.net.Wipe() // or the executor sees the record again at once
 		time.Sleep(20 * time.Second)
 		if m, _ := g.Member("a", time.Now()); m.Report.GetRevision() == 0 {
@@ -789,7 +820,7 @@ func TestGateCommands(t *testing.T) {
 		e, x := g.Executors()[0].Rollouts, d.executors["a"]
 		quality := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
 		alarm := &executorv1.RaiseGateAlarmRequest{Alarm: quality, ModelDigest: modelDigest, Reason: "worse"}
-		clearing := &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{quality}, Reason: "fixed"}
+		clearing := &executorv1.ClearGateLatchesRequest{Latches: []executorv1.GateLatch{quality}, LastSetTimes: []*timestamppb.Timestamp{timestamppb.Now()}, Reason: "fixed"}
 		if _, err := e.RaiseGateAlarm(t.Context(), alarm); err == nil || !strings.Contains(err.Error(), "has no gate for the model") {
 			t.Errorf("without a gate: %v", err)
 		}
@@ -803,6 +834,8 @@ func TestGateCommands(t *testing.T) {
 			got, err := e.RaiseGateAlarm(t.Context(), alarm)
 			if l := got.GetGate().GetLatches(); err != nil || len(l) != 1 || l[0].GetSetBy() != Issuer() || l[0].GetReason() != "worse" {
 				t.Fatalf("alarm: %v, %v", got, err)
+			} else {
+				clearing.LastSetTimes[0] = cmp.Or(l[0].GetLastSetTime(), l[0].GetSetTime())
 			}
 			if now, err := e.ClearGateLatches(t.Context(), clearing); err != nil || len(now.GetGate().GetLatches()) != 0 {
 				t.Fatalf("clear: %v, %v", now, err)
@@ -820,6 +853,68 @@ func TestGateCommands(t *testing.T) {
 			t.Errorf("without a key: %v", err)
 		}
 	})
+}
+
+// A kill stays that its sender has not seen who clears an earlier one: whether it is obeyed before the clear or after it, and
+// although the command is sent again after later reports.
+func TestClearLeavesALaterKill(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		between time.Duration
+		lose    float64
+	}{
+		"before the clear": {0, 0},
+		"after it":         {300 * time.Millisecond, 0},
+		"while it is lost": {time.Second, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, "a")
+				defer d.end()
+				g := d.open(t)
+				defer g.Close()
+				x := d.executors["a"]
+				kill := func(reason string) {
+					if err := x.Kill("person", "", reason); err != nil {
+						t.Error(err)
+					}
+				}
+				kill("first")
+				time.Sleep(2 * group.ReportPeriod)
+				m, _ := g.Member("a", time.Now())
+				seen := m.Report.GetRollout().GetGate().GetLatches()
+				if len(seen) != 1 {
+					t.Fatalf("the latches are %v", seen)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				cleared := make(chan error)
+				if test.between == 0 {
+					kill("second")
+				}
+				d.net.SetFaults(grouptest.Faults{Lose: test.lose})
+				go func() {
+					_, err := g.Executors()[0].Rollouts.ClearGateLatches(ctx, &executorv1.ClearGateLatchesRequest{
+						Latches: []executorv1.GateLatch{seen[0].GetLatch()}, LastSetTimes: []*timestamppb.Timestamp{seen[0].GetSetTime()}, Reason: "found",
+					})
+					cleared <- err
+				}()
+				if test.between > 0 {
+					time.Sleep(test.between)
+					kill("second")
+				}
+				d.net.Heal()
+				if err := <-cleared; err == nil || !strings.Contains(err.Error(), "the latch killed was set again at ") {
+					t.Errorf("the clear: %v", err)
+				}
+				time.Sleep(time.Minute)
+				if !x.Killed() {
+					t.Error("the second kill is gone")
+				}
+			})
+		})
+	}
 }
 
 // The listing, its table and its page show what the reports say. Texts of executors are only text.

@@ -176,7 +176,7 @@ func (g *Group) storedStops(ctx context.Context) ([]storedStop, error) {
 	envelopes, err := g.Carrier.Stops(ctx)
 	var all []storedStop
 	for _, e := range envelopes {
-		s, untrusted := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e)
+		s, untrusted := group.NewFollower(group.Member{Group: g.Group(), Keys: g.keys()}, group.State{}).Stop(e, time.Now())
 		if untrusted == nil {
 			all = append(all, storedStop{s, e, false})
 		} else if s = group.PeekStop(e); s.GetKind() == fleetv1.StopKind_STOP_KIND_KILL && s.GetGroup() == g.Group() {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -190,6 +192,7 @@ func (s State) Clear(ctx context.Context, executors []fleet.Executor, g *fleetgr
 		for _, set := range c.Set {
 			if l, err := ParseLatch(set.Name); err == nil && set.Executor == e.Addr {
 				req.Latches = append(req.Latches, l)
+				req.LastSetTimes = append(req.LastSetTimes, timestamppb.New(cmp.Or(set.Last, set.Time)))
 			}
 		}
 		if len(req.GetLatches()) == 0 {

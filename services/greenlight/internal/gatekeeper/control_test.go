@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
@@ -92,11 +94,17 @@ func TestKillAndClear(t *testing.T) {
 			t.Errorf("another reason: %v", err)
 		}
 		// Killed once more after the phrase was printed: it is not what was looked into.
-		w.fakes[0].change(func() { w.fakes[0].latches[0].Reason = "another kill" })
+		w.fakes[0].change(func() { w.fakes[0].latches[0].LastSetTime = timestamppb.Now() })
 		if _, err := w.state.Clear(t.Context(), w.executors(), nil, clearing("fixed"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
 			t.Errorf("another kill: %v", err)
 		}
-		w.fakes[0].change(func() { w.fakes[0].latches[0].Reason = "enough" })
+		if done, err := w.state.Clear(t.Context(), w.executors()[:1], nil, c, ticket.Phrase); err != nil || done[0].Err == nil {
+			t.Errorf("another kill while it is cleared: %v, %v", done, err)
+		}
+		c = clearing("fixed")
+		if ticket, err = w.state.AskClear(c, time.Hour); err != nil || !strings.Contains(c.Set[0].String(), "enough, set again at ") {
+			t.Fatal(c.Set, err)
+		}
 		done, err := w.state.Clear(t.Context(), w.executors(), nil, c, ticket.Phrase)
 		out.Reset()
 		if err := errors.Join(err, Lines(&out, done)); err != nil || strings.Count(out.String(), "cleared; left: none") != 2 || strings.Count(out.String(), "has none of them") != 1 {

@@ -1,6 +1,7 @@
 package gatekeeper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
@@ -274,8 +276,8 @@ func (f *fakeExecutor) ClearGateLatches(ctx context.Context, req *executorv1.Cle
 	cleared := 0
 	for _, l := range f.latches {
 		keep := true
-		for _, c := range req.GetLatches() {
-			keep = keep && c != l.GetLatch()
+		for i, c := range req.GetLatches() {
+			keep = keep && (c != l.GetLatch() || !proto.Equal(cmp.Or(l.GetLastSetTime(), l.GetSetTime()), req.GetLastSetTimes()[i]))
 		}
 		if keep {
 			kept = append(kept, l)

@@ -36,19 +36,19 @@ type grouped struct {
 const byGroup = "group:desk-a"
 
 // Obey implements [member.Executor].
-func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) error {
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
-	var err error
 	was := g.rollout
 	now := &executorv1.Rollout{Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: byGroup, Reason: why, Plan: was.GetPlan()}
 	switch gated := r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED; {
 	case r == nil:
 	case gated && g.forbidden:
 		err = errors.New("executor was started without --allow-gated")
-	case gated && len(g.latches) > 0:
-		err = errors.New("the gate is shut")
+	case gated && (len(g.latches) > 0 || was.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY && was.GetHolder() == r.GetHolder()):
+		now.Mode, now.Percent, now.Holder, now.Gate = executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, r.GetGate().GetObservePercent(), r.GetHolder(), r.GetGate()
+		err = errors.New("the gate is shut") // until another run, even if the latch is cleared
 	case gated && r.GetGate().GetModelDigest() != g.model.Digest:
 		err = errors.New("ml-engine has another model")
 	default:
@@ -65,7 +65,7 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) error {
 	if r != nil && err == nil {
 		g.expires = until
 	}
-	return err
+	return nil, err
 }
 
 // Kill implements [member.Executor].
@@ -80,12 +80,12 @@ func (g grouped) Kill(by, _, reason string) error {
 }
 
 // Command implements [member.Executor].
-func (g grouped) Command(c *group.Command) error {
+func (g grouped) Command(c *fleetv1.Admission) error {
 	if c.GetAlarm() != 0 {
 		g.latch(c.GetAlarm(), c.GetIssuer(), c.GetReason())
 		return nil
 	}
-	_, err := g.ClearGateLatches(context.Background(), &executorv1.ClearGateLatchesRequest{Latches: c.GetClear(), Reason: c.GetReason()})
+	_, err := g.ClearGateLatches(context.Background(), &executorv1.ClearGateLatchesRequest{Latches: c.GetClear(), LastSetTimes: c.GetLastSetTimes(), Reason: c.GetReason()})
 	return err
 }
 
@@ -238,10 +238,10 @@ func TestGroup(t *testing.T) {
 		d.stops[1]()
 		d.stops[1] = func() {}
 		latched.change(func() { latched.latches = nil })
-		d.want(2*time.Minute, true, false, true, true, false, true)
+		d.want(2*time.Minute, true, false, true, true, false, false)
 		r := d.finish()
 		happened(t, r, "started", "opened executor-0", "opened executor-2", "opened late", "not_renewed forbidden", "restarted executor-0", "stopping", "off executor-0", "finished")
-		happened(t, r, "not_renewed latched", "opened latched", "stopping")
+		happened(t, r, "not_renewed latched", "stopping")
 		happened(t, r, "not_renewed executor-1", "stopping")
 		if r.Decision != Stopped || r.Group != "desk-a" || !r.Off || len(r.Processes) != 7 {
 			t.Errorf("%s of group %q, off %v, %d processes", r.Decision, r.Group, r.Off, len(r.Processes))

@@ -195,7 +195,11 @@ func demoted(latches []*executorv1.GateLatchState) error {
 }
 
 func latchOf(l *executorv1.GateLatchState) Latch {
-	return Latch{Name: fleet.Latch(l.GetLatch()), By: clean(l.GetSetBy()), Reason: clean(l.GetReason()), Time: l.GetSetTime().AsTime()}
+	latch := Latch{Name: fleet.Latch(l.GetLatch()), By: clean(l.GetSetBy()), Reason: clean(l.GetReason()), Time: l.GetSetTime().AsTime()}
+	if t := l.GetLastSetTime(); t != nil {
+		latch.Last = t.AsTime()
+	}
+	return latch
 }
 
 // describe returns who has set a rollout, and to what.

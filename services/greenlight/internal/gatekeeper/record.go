@@ -108,9 +108,17 @@ type Latch struct {
 	By     string    `json:"set_by"`
 	Reason string    `json:"reason"`
 	Time   time.Time `json:"set_time"`
+	// Last is when it was set last; zero if it was set once.
+	Last time.Time `json:"last_set_time,omitzero"`
 }
 
-func (l Latch) String() string { return fmt.Sprintf("%s by %s: %s", l.Name, l.By, l.Reason) }
+func (l Latch) String() string {
+	again := ""
+	if !l.Last.IsZero() {
+		again = ", set again at " + l.Last.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s by %s: %s%s", l.Name, l.By, l.Reason, again)
+}
 
 // byModel is the key of the model's decisions among the reasons.
 const byModel = "model"

@@ -582,7 +582,9 @@ type GateLatchState struct {
 	// The reason, for people.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it was set, UTC.
-	SetTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
+	SetTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
+	// When it was set last, UTC, if it was set again since: who, why and when first stay.
+	LastSetTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_set_time,json=lastSetTime,proto3" json:"last_set_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -641,6 +643,13 @@ func (x *GateLatchState) GetReason() string {
 func (x *GateLatchState) GetSetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.SetTime
+	}
+	return nil
+}
+
+func (x *GateLatchState) GetLastSetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSetTime
 	}
 	return nil
 }
@@ -935,7 +944,9 @@ type ClearGateLatchesRequest struct {
 	// The latches to clear. All that are given must be set.
 	Latches []GateLatch `protobuf:"varint,1,rep,packed,name=latches,proto3,enum=greenlight.executor.v1.GateLatch" json:"latches,omitempty"`
 	// Reason, for people and the audit log: what was found and done. Required; at most 512 bytes.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// If given, one for each latch: when it was set last, as the caller has seen it. If one was set again since, nothing is cleared.
+	LastSetTimes  []*timestamppb.Timestamp `protobuf:"bytes,3,rep,name=last_set_times,json=lastSetTimes,proto3" json:"last_set_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -982,6 +993,13 @@ func (x *ClearGateLatchesRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ClearGateLatchesRequest) GetLastSetTimes() []*timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSetTimes
+	}
+	return nil
 }
 
 // ClearGateLatchesResponse is the state after that.
@@ -1078,12 +1096,13 @@ const file_greenlight_executor_v1_gate_proto_rawDesc = "" +
 	"\fhour_changed\x18\x05 \x01(\x04R\vhourChanged\x12,\n" +
 	"\x12hour_changed_limit\x18\x06 \x01(\x04R\x10hourChangedLimit\x12G\n" +
 	"\tdecisions\x18\a \x03(\v2).greenlight.executor.v1.GateDecisionCountR\tdecisions\x12!\n" +
-	"\fmodel_digest\x18\b \x01(\tR\vmodelDigest\"\xaf\x01\n" +
+	"\fmodel_digest\x18\b \x01(\tR\vmodelDigest\"\xef\x01\n" +
 	"\x0eGateLatchState\x127\n" +
 	"\x05latch\x18\x01 \x01(\x0e2!.greenlight.executor.v1.GateLatchR\x05latch\x12\x15\n" +
 	"\x06set_by\x18\x02 \x01(\tR\x05setBy\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x125\n" +
-	"\bset_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\"\xba\x01\n" +
+	"\bset_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\x12>\n" +
+	"\rlast_set_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vlastSetTime\"\xba\x01\n" +
 	"\x11GateDecisionCount\x12>\n" +
 	"\n" +
 	"decided_by\x18\x01 \x01(\x0e2\x1f.greenlight.executor.v1.DeciderR\tdecidedBy\x12O\n" +
@@ -1102,10 +1121,11 @@ const file_greenlight_executor_v1_gate_proto_rawDesc = "" +
 	"\x16RaiseGateAlarmResponse\x126\n" +
 	"\x04gate\x18\x01 \x01(\v2\".greenlight.executor.v1.GateStatusR\x04gate\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
-	"instanceId\"n\n" +
+	"instanceId\"\xb0\x01\n" +
 	"\x17ClearGateLatchesRequest\x12;\n" +
 	"\alatches\x18\x01 \x03(\x0e2!.greenlight.executor.v1.GateLatchR\alatches\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"s\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12@\n" +
+	"\x0elast_set_times\x18\x03 \x03(\v2\x1a.google.protobuf.TimestampR\flastSetTimes\"s\n" +
 	"\x18ClearGateLatchesResponse\x126\n" +
 	"\x04gate\x18\x01 \x01(\v2\".greenlight.executor.v1.GateStatusR\x04gate\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1183,18 +1203,20 @@ var file_greenlight_executor_v1_gate_proto_depIdxs = []int32{
 	7,  // 4: greenlight.executor.v1.GateStatus.decisions:type_name -> greenlight.executor.v1.GateDecisionCount
 	2,  // 5: greenlight.executor.v1.GateLatchState.latch:type_name -> greenlight.executor.v1.GateLatch
 	15, // 6: greenlight.executor.v1.GateLatchState.set_time:type_name -> google.protobuf.Timestamp
-	0,  // 7: greenlight.executor.v1.GateDecisionCount.decided_by:type_name -> greenlight.executor.v1.Decider
-	1,  // 8: greenlight.executor.v1.GateDecisionCount.fallback_reason:type_name -> greenlight.executor.v1.FallbackReason
-	5,  // 9: greenlight.executor.v1.KillGateResponse.gate:type_name -> greenlight.executor.v1.GateStatus
-	2,  // 10: greenlight.executor.v1.RaiseGateAlarmRequest.alarm:type_name -> greenlight.executor.v1.GateLatch
-	5,  // 11: greenlight.executor.v1.RaiseGateAlarmResponse.gate:type_name -> greenlight.executor.v1.GateStatus
-	2,  // 12: greenlight.executor.v1.ClearGateLatchesRequest.latches:type_name -> greenlight.executor.v1.GateLatch
-	5,  // 13: greenlight.executor.v1.ClearGateLatchesResponse.gate:type_name -> greenlight.executor.v1.GateStatus
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 7: greenlight.executor.v1.GateLatchState.last_set_time:type_name -> google.protobuf.Timestamp
+	0,  // 8: greenlight.executor.v1.GateDecisionCount.decided_by:type_name -> greenlight.executor.v1.Decider
+	1,  // 9: greenlight.executor.v1.GateDecisionCount.fallback_reason:type_name -> greenlight.executor.v1.FallbackReason
+	5,  // 10: greenlight.executor.v1.KillGateResponse.gate:type_name -> greenlight.executor.v1.GateStatus
+	2,  // 11: greenlight.executor.v1.RaiseGateAlarmRequest.alarm:type_name -> greenlight.executor.v1.GateLatch
+	5,  // 12: greenlight.executor.v1.RaiseGateAlarmResponse.gate:type_name -> greenlight.executor.v1.GateStatus
+	2,  // 13: greenlight.executor.v1.ClearGateLatchesRequest.latches:type_name -> greenlight.executor.v1.GateLatch
+	15, // 14: greenlight.executor.v1.ClearGateLatchesRequest.last_set_times:type_name -> google.protobuf.Timestamp
+	5,  // 15: greenlight.executor.v1.ClearGateLatchesResponse.gate:type_name -> greenlight.executor.v1.GateStatus
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_executor_v1_gate_proto_init() }

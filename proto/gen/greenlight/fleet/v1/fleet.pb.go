@@ -283,7 +283,7 @@ type Admission struct {
 	Revision uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The executor forgets the highest revision that it has seen, and aborts, and is not admitted. Refused unless it is at 0 %.
 	Reset_ bool `protobuf:"varint,8,opt,name=reset,proto3" json:"reset,omitempty"`
-	// The latches of the gate to clear, each once: those that were set before the report was made. Needs a reason.
+	// The latches of the gate to clear, each once. Needs a reason and last_set_times.
 	Clear []v1.GateLatch `protobuf:"varint,9,rep,packed,name=clear,proto3,enum=greenlight.executor.v1.GateLatch" json:"clear,omitempty"`
 	// QUALITY_ALARM or DRIFT_ALARM demotes the gate if it is set for the model.
 	Alarm v1.GateLatch `protobuf:"varint,10,opt,name=alarm,proto3,enum=greenlight.executor.v1.GateLatch" json:"alarm,omitempty"`
@@ -292,7 +292,9 @@ type Admission struct {
 	// Reason of a clear or an alarm, for people and the audit log. At most 512 bytes.
 	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Who sent the command, for people. At most 128 bytes.
-	Issuer        string `protobuf:"bytes,13,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Issuer string `protobuf:"bytes,13,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// When each latch of clear was set last, as the sender has seen it. If one was set again since, nothing is cleared.
+	LastSetTimes  []*timestamppb.Timestamp `protobuf:"bytes,14,rep,name=last_set_times,json=lastSetTimes,proto3" json:"last_set_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +418,13 @@ func (x *Admission) GetIssuer() string {
 		return x.Issuer
 	}
 	return ""
+}
+
+func (x *Admission) GetLastSetTimes() []*timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSetTimes
+	}
+	return nil
 }
 
 // Stop stops all executors of a group. Payload type "application/vnd.greenlight.fleet.stop+proto". It needs no admission. A kill
@@ -546,7 +555,9 @@ type Report struct {
 	// Counts, as ShadowService has them.
 	Shadow *v1.GetShadowReportResponse `protobuf:"bytes,11,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// Rollout and gate, as RolloutService has them.
-	Rollout       *v1.GetRolloutResponse `protobuf:"bytes,12,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	Rollout *v1.GetRolloutResponse `protobuf:"bytes,12,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// The nonce that the last command answers which this process has obeyed. Empty before the first.
+	CommandNonce  string `protobuf:"bytes,13,opt,name=command_nonce,json=commandNonce,proto3" json:"command_nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +676,13 @@ func (x *Report) GetRollout() *v1.GetRolloutResponse {
 	return nil
 }
 
+func (x *Report) GetCommandNonce() string {
+	if x != nil {
+		return x.CommandNonce
+	}
+	return ""
+}
+
 // Blocks are records of closed blocks of one executor for one model, baseline and plan, as ShadowService has them.
 type Blocks struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -741,7 +759,7 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x06issuer\x18\f \x01(\tR\x06issuer\x12.\n" +
 	"\x04time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\asession\x18\x0e \x01(\tR\asession\x121\n" +
-	"\x06uptime\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x06uptime\"\xbd\x03\n" +
+	"\x06uptime\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x06uptime\"\xff\x03\n" +
 	"\tAdmission\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1f\n" +
 	"\vexecutor_id\x18\x02 \x01(\tR\n" +
@@ -758,7 +776,8 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	" \x01(\x0e2!.greenlight.executor.v1.GateLatchR\x05alarm\x12!\n" +
 	"\fmodel_digest\x18\v \x01(\tR\vmodelDigest\x12\x16\n" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x12\x16\n" +
-	"\x06issuer\x18\r \x01(\tR\x06issuer\"\xdb\x01\n" +
+	"\x06issuer\x18\r \x01(\tR\x06issuer\x12@\n" +
+	"\x0elast_set_times\x18\x0e \x03(\v2\x1a.google.protobuf.TimestampR\flastSetTimes\"\xdb\x01\n" +
 	"\x04Stop\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.greenlight.fleet.v1.StopKindR\x04kind\x12\x1a\n" +
@@ -766,7 +785,7 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06issuer\x18\x06 \x01(\tR\x06issuer\x12.\n" +
-	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x9f\x03\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc4\x03\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1f\n" +
 	"\vexecutor_id\x18\x02 \x01(\tR\n" +
@@ -782,7 +801,8 @@ const file_greenlight_fleet_v1_fleet_proto_rawDesc = "" +
 	"\atrouble\x18\n" +
 	" \x01(\tR\atrouble\x12G\n" +
 	"\x06shadow\x18\v \x01(\v2/.greenlight.executor.v1.GetShadowReportResponseR\x06shadow\x12D\n" +
-	"\arollout\x18\f \x01(\v2*.greenlight.executor.v1.GetRolloutResponseR\arollout\"j\n" +
+	"\arollout\x18\f \x01(\v2*.greenlight.executor.v1.GetRolloutResponseR\arollout\x12#\n" +
+	"\rcommand_nonce\x18\r \x01(\tR\fcommandNonce\"j\n" +
 	"\x06Blocks\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12J\n" +
 	"\aquality\x18\x02 \x01(\v20.greenlight.executor.v1.GetQualityReportResponseR\aquality*N\n" +
@@ -832,16 +852,17 @@ var file_greenlight_fleet_v1_fleet_proto_depIdxs = []int32{
 	7,  // 6: greenlight.fleet.v1.Admission.uptime:type_name -> google.protobuf.Duration
 	11, // 7: greenlight.fleet.v1.Admission.clear:type_name -> greenlight.executor.v1.GateLatch
 	11, // 8: greenlight.fleet.v1.Admission.alarm:type_name -> greenlight.executor.v1.GateLatch
-	0,  // 9: greenlight.fleet.v1.Stop.kind:type_name -> greenlight.fleet.v1.StopKind
-	10, // 10: greenlight.fleet.v1.Stop.time:type_name -> google.protobuf.Timestamp
-	12, // 11: greenlight.fleet.v1.Report.shadow:type_name -> greenlight.executor.v1.GetShadowReportResponse
-	13, // 12: greenlight.fleet.v1.Report.rollout:type_name -> greenlight.executor.v1.GetRolloutResponse
-	14, // 13: greenlight.fleet.v1.Blocks.quality:type_name -> greenlight.executor.v1.GetQualityReportResponse
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 9: greenlight.fleet.v1.Admission.last_set_times:type_name -> google.protobuf.Timestamp
+	0,  // 10: greenlight.fleet.v1.Stop.kind:type_name -> greenlight.fleet.v1.StopKind
+	10, // 11: greenlight.fleet.v1.Stop.time:type_name -> google.protobuf.Timestamp
+	12, // 12: greenlight.fleet.v1.Report.shadow:type_name -> greenlight.executor.v1.GetShadowReportResponse
+	13, // 13: greenlight.fleet.v1.Report.rollout:type_name -> greenlight.executor.v1.GetRolloutResponse
+	14, // 14: greenlight.fleet.v1.Blocks.quality:type_name -> greenlight.executor.v1.GetQualityReportResponse
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_greenlight_fleet_v1_fleet_proto_init() }

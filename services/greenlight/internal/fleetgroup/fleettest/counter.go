@@ -1,14 +1,16 @@
 package fleettest
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -60,13 +62,21 @@ func (e *Counter) Change(do func()) {
 	do()
 }
 
-// latch sets a latch.
+// latch sets a latch, perhaps again.
 func (e *Counter) latch(l executorv1.GateLatch, by, reason string) {
+	e.latches = slices.Clone(e.latches)
+	for i, set := range e.latches {
+		if set.GetLatch() == l {
+			e.latches[i] = proto.CloneOf(set)
+			e.latches[i].LastSetTime = timestamppb.Now()
+			return
+		}
+	}
 	e.latches = append(e.latches, &executorv1.GateLatchState{Latch: l, SetBy: by, Reason: reason, SetTime: timestamppb.Now()})
 }
 
 // Command implements [member.Executor].
-func (e *Counter) Command(c *group.Command) error {
+func (e *Counter) Command(c *fleetv1.Admission) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -74,17 +84,25 @@ func (e *Counter) Command(c *group.Command) error {
 		return e.Fails
 	case c.GetAlarm() != 0:
 		e.latch(c.GetAlarm(), c.GetIssuer(), c.GetReason())
+		return nil
 	}
-	e.latches = slices.DeleteFunc(slices.Clone(e.latches), func(l *executorv1.GateLatchState) bool { return slices.Contains(c.GetClear(), l.GetLatch()) })
+	left := slices.DeleteFunc(slices.Clone(e.latches), func(l *executorv1.GateLatchState) bool {
+		i := slices.Index(c.GetClear(), l.GetLatch())
+		return i >= 0 && proto.Equal(cmp.Or(l.GetLastSetTime(), l.GetSetTime()), c.GetLastSetTimes()[i])
+	})
+	if len(e.latches)-len(left) != len(c.GetClear()) {
+		return errors.New("a latch is not set, or was set again meanwhile")
+	}
+	e.latches = left
 	return nil
 }
 
 // Obey implements [member.Executor].
-func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) error {
+func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.percent, e.until = r.GetPercent(), until
-	return nil
+	return nil, nil
 }
 
 // Killed reports whether the gate is killed.
@@ -96,11 +114,9 @@ func (e *Counter) Killed() bool {
 
 // Kill implements [member.Executor].
 func (e *Counter) Kill(by, _, reason string) error {
-	if !e.Killed() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.latch(executorv1.GateLatch_GATE_LATCH_KILLED, by, reason)
-	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.latch(executorv1.GateLatch_GATE_LATCH_KILLED, by, reason)
 	return nil
 }
 

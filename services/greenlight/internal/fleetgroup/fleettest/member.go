@@ -11,6 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/group/member"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
 // Member is an executor of the group "desk-a".
@@ -48,7 +49,7 @@ func (m *Member) Start(t testing.TB) (stop func()) {
 type NoBlocks struct{}
 
 // Command implements [member.Executor].
-func (NoBlocks) Command(*group.Command) error { return nil }
+func (NoBlocks) Command(*fleetv1.Admission) error { return nil }
 
 // Blocks implements [member.Executor].
 func (NoBlocks) Blocks(uint64) (*executorv1.GetQualityReportResponse, uint64, int, error) {

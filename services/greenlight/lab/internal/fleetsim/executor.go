@@ -121,16 +121,16 @@ func (p *process) alive(do func()) {
 }
 
 // Obey implements [member.Executor].
-func (p *process) Obey(r *fleetv1.Record, until time.Time, _ string) error {
+func (p *process) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
 	p.alive(func() { p.e.obeys(r, until) })
-	return nil
+	return nil, nil
 }
 
 // Kill implements [member.Executor]. There is no gate.
 func (p *process) Kill(string, string, string) error { return nil }
 
 // Command implements [member.Executor]. There is no gate.
-func (p *process) Command(*group.Command) error { return nil }
+func (p *process) Command(*fleetv1.Admission) error { return nil }
 
 // Report implements [member.Executor]. Controllers of the lab read no counts.
 func (p *process) Report(context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
