@@ -471,7 +471,11 @@ func TestResetThatWasHeldBack(t *testing.T) {
 		d.change(observe(0, lease))
 		report := d.report()
 		for i, c := range []*fleetv1.Admission{
-			{Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found"}, {Reset_: true},
+			{
+				Clear: []executorv1.GateLatch{executorv1.GateLatch_GATE_LATCH_KILLED}, Reason: "found",
+				LastSetTimes: []*timestamppb.Timestamp{timestamppb.New(d.now)},
+			},
+			{Reset_: true},
 		} {
 			e, err := d.s.Command(c, report, d.now)
 			_, err = d.f.Admission(d.signed(e, err), d.now)

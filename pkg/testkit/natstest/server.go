@@ -88,7 +88,8 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 	for i := range n {
 		o := &server.Options{
 			ServerName: fmt.Sprint("server-", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: c.t.TempDir(),
-			NoLog: true, NoSigs: true,
+			// Streams reserve their bounds; the default bound of all is a part of what is free on the disk.
+			JetStreamMaxStore: 64 << 30, NoLog: true, NoSigs: true,
 		}
 		if n > 1 {
 			at, err := net.ResolveTCPAddr("tcp", routes[i].Host)
