@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Readiness says whether the features of s are defined at the latest minute: "ready", or what is missing, for example
+// Readiness describes whether the features of s are defined at the latest minute: "ready", or what is missing, for example
 //
 //	not ready: rsi14_z needs 720 minutes of rsi14, has 300; sigma_ref needs one completed UTC day with 300 returns (today has 299 so far)
 func (b *Builder) Readiness(s *Schema) string {

@@ -52,7 +52,7 @@ type Carrier interface {
 	Blocks(ctx context.Context, take func([]byte)) error
 }
 
-// PeekStop returns the stop of a signed message without verifying it; nil if it is none that an executor could obey.
+// PeekStop returns the stop of a signed message without verifying it; nil if no executor could obey it.
 func PeekStop(envelope []byte) *fleetv1.Stop {
 	s := &fleetv1.Stop{}
 	e, err := dsse.Parse(envelope)

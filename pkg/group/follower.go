@@ -93,7 +93,7 @@ func (f *Follower) State() State {
 // perhaps because the machine of the operator was suspended, and its uptime with it; or it is not known whether the session
 // began after an abort of this executor.
 func (f *Follower) Session(now time.Time) string {
-	lapsed := f.record != nil && !idle(f.record) && f.record.GetSession() == f.session && !now.Before(f.until(now))
+	lapsed := f.record != nil && !Idle(f.record) && f.record.GetSession() == f.session && !now.Before(f.until(now))
 	unsure := f.earliest.Before(f.since) && !f.latest.Before(f.since)
 	if f.late || lapsed || unsure {
 		return ""
@@ -105,8 +105,8 @@ func (f *Follower) Session(now time.Time) string {
 // suspended, the bounds contradict each other.
 func (f *Follower) earlier() bool { return f.earliest.Before(f.since) || f.latest.Before(f.since) }
 
-// idle reports whether a record lets no executor do anything.
-func idle(r *fleetv1.Record) bool {
+// Idle reports whether a record lets no executor do anything.
+func Idle(r *fleetv1.Record) bool {
 	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
 }
 
@@ -267,7 +267,7 @@ func (f *Follower) Orders(now time.Time) Orders {
 	}
 	until := f.until(now)
 	switch {
-	case idle(r):
+	case Idle(r):
 		return Orders{}
 	case f.session == r.GetSession() && f.earlier():
 		return Orders{Why: "this executor was aborted: only a run that began later is obeyed"}

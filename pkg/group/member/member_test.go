@@ -640,7 +640,7 @@ func TestMetricsWithoutAGroup(t *testing.T) {
 	}
 }
 
-// A command is obeyed once, whoever sends it again. The failure of one is in the reports for as long as they count.
+// A command is obeyed once, also if it is sent again. The failure of one is in the reports for as long as they count.
 func TestCommands(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
 		time.Sleep(5 * time.Second)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
 	"github.com/greenlight-ml/greenlight/pkg/text"
-	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -111,7 +110,7 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 		}
 		now := time.Now()
 		switch {
-		case len(envelope) == 0, r != nil && idle(r), r != nil && c.Holder != "" && r.GetHolder() == c.Holder:
+		case len(envelope) == 0, r != nil && group.Idle(r), r != nil && c.Holder != "" && r.GetHolder() == c.Holder:
 			return version, r.GetRevision(), nil
 		case seen == nil:
 			seen, since = envelope, now
@@ -127,11 +126,6 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 			return 0, 0, ctx.Err()
 		}
 	}
-}
-
-// idle reports whether a record lets no executor do anything.
-func idle(r *fleetv1.Record) bool {
-	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
 }
 
 // heldBy describes who holds a record; nil is one that this operator's key has not signed.
@@ -214,7 +208,7 @@ func (p *Publisher) stopped(ctx context.Context) error {
 // after a stop that somebody has sent, unless the terms let no executor do anything; or it is that of a call, which may have
 // succeeded nevertheless: repeat it with [Publisher.Renew] if there is a new record, otherwise with Change.
 func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func(revision uint64)) error {
-	if !idle(terms) {
+	if !group.Idle(terms) {
 		if err := p.stopped(ctx); err != nil {
 			return err
 		}

@@ -33,8 +33,9 @@ const (
 
 // Release publishes 0 %, and waits until every executor that is present reports that it obeys this session no longer. If 0 % cannot be
 // published, or is not reported soon, it also stops the records of the session, unless another controller has replaced them: executors
-// then report that they were aborted, as after an emergency. It tries until the last lease must have lapsed and all have reported once more. It returns the ids of those
-// that have not confirmed it, and why 0 % could not be published: with a [*TakenError] the record of somebody else is left alone.
+// then report that they were aborted, as after an emergency. It tries until the last lease must have lapsed and all have reported
+// once more. It returns the ids of those that have not confirmed it, and why 0 % could not be published: with a [*TakenError] the
+// record of somebody else is left alone.
 func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, err error) {
 	last := p.Last()
 	if last == nil {
@@ -91,13 +92,13 @@ func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
 // endTimeout bounds [Group.End]: it makes up to four calls.
 const endTimeout = 5 * callTimeout
 
-// End makes the record of the group say 0 %, whoever holds it. Send a stop before: the holder renews it no longer then. It does
+// End makes the record of the group say 0 %, also if somebody else holds it. Send a stop before: the holder renews it no longer then. It does
 // not end with ctx, which perhaps ends while executors are read back.
 func (g *Group) End(ctx context.Context, why string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	r, err := g.record(ctx)
-	if err != nil || r == nil || idle(r) {
+	if err != nil || r == nil || group.Idle(r) {
 		return err
 	}
 	p, err := g.Publish(ctx, Claim{Holder: r.GetHolder(), Above: r.GetRevision(), Lease: r.GetLease().AsDuration()})
@@ -108,7 +109,7 @@ func (g *Group) End(ctx context.Context, why string) error {
 	err = p.Change(ctx, &fleetv1.Record{
 		Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, Lease: r.GetLease(), Holder: r.GetHolder(), Reason: shorten(why),
 	}, func(uint64) {})
-	if now, unread := g.record(ctx); err != nil && unread == nil && idle(now) { // the holder was faster
+	if now, unread := g.record(ctx); err != nil && unread == nil && group.Idle(now) { // the holder was faster
 		return nil
 	}
 	return err

@@ -31,7 +31,7 @@ type member struct {
 
 	plan   *Plan
 	holder string
-	// hold is the group that the executor is of; nil without one. It then has no lease of its own.
+	// hold is the group that the executor is of; nil without one. With a group, the executor has no lease but that of the record.
 	hold *hold
 	// barred is set while it has the latch with which it has joined the group. lagging is since when it does not obey the record,
 	// zero if it does, and reported when its last report has come, whatever that shows: it obeys the record from its admission on.
