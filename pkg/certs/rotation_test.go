@@ -64,6 +64,7 @@ type ends struct {
 	serverCert, serverKey, serverCA      string
 	clientCert, clientKey, clientCA, dir string
 	addr                                 string
+	calls                                *rpc.Server
 }
 
 func serve(t *testing.T, a *certstest.Authority) *ends {
@@ -88,6 +89,7 @@ func serve(t *testing.T, a *certstest.Authority) *ends {
 		t.Fatal(err)
 	}
 	e.addr = l.Addr().String()
+	e.calls = server
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
