@@ -32,7 +32,7 @@ var firstPrev = strings.Repeat("0", 2*sha256.Size)
 func (e entry) next(now time.Time, file string, content []byte) (entry, []byte, error) {
 	n := entry{
 		Seq: e.Seq + 1, Time: now.UTC().Format(timeLayout), File: file,
-		SHA256: sumOf(content), Size: int64(len(content)), Prev: e.link(),
+		SHA256: Sum(content), Size: int64(len(content)), Prev: e.link(),
 	}
 	var err error
 	if n.Hash, err = n.hash(); err != nil {
@@ -67,7 +67,7 @@ func (e entry) hash() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("chain line %d: %w", e.Seq, err)
 	}
-	return sumOf(data), nil
+	return Sum(data), nil
 }
 
 // parseEntry reads one line with its line end and checks it against the previous entry. The error says what is invalid.

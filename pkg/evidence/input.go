@@ -42,8 +42,8 @@ func digest(r io.Reader) (sum string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// sumOf returns the SHA-256 of data.
-func sumOf(data []byte) string {
+// Sum returns the SHA-256 of data, in hex.
+func Sum(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }

@@ -62,7 +62,7 @@ func completeWrite(f folder, c *chain, lines []byte) ([]byte, error) {
 		return nil, err
 	}
 	// The torn line is explained if it is the start of this one, or if this one is about the file it was moved to.
-	if bytes.HasPrefix(head, c.tail) || e.SHA256 == sumOf(c.tail) && path.Dir(e.File) == tornDir {
+	if bytes.HasPrefix(head, c.tail) || e.SHA256 == Sum(c.tail) && path.Dir(e.File) == tornDir {
 		c.tail = nil
 	}
 	c.add(e)

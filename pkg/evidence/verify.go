@@ -182,7 +182,7 @@ func (v *verifier) strangers() {
 // inputs compares the digests of inputs that are files of the folder.
 func (v *verifier) inputs(name string) {
 	data, err := v.folder.read(name)
-	if err != nil || data == nil || sumOf(data) != v.chain.newest[name].SHA256 {
+	if err != nil || data == nil || Sum(data) != v.chain.newest[name].SHA256 {
 		return // file has reported it
 	}
 	var h Header

@@ -29,7 +29,7 @@ func Abort(ctx context.Context, executors []fleet.Executor, reason string) []Sto
 func stop(ctx context.Context, e fleet.Executor, reason string) error {
 	now, err := e.Stop(ctx, shorten(reason))
 	if err == nil && now.GetPercent() != 0 {
-		return fmt.Errorf("executor %s: %s, right after it was stopped", e.Addr, described(now))
+		return fmt.Errorf("executor %s: %s, right after it was stopped", e.Addr, fleet.DescribeRollout(now))
 	}
 	return err
 }
@@ -49,7 +49,7 @@ func Rollouts(ctx context.Context, executors []fleet.Executor) []Now {
 		if err != nil {
 			return Now{Addr: e.Addr, Err: err}, nil //nolint:nilerr // it is in the answer
 		}
-		return Now{Addr: e.Addr, Text: described(got.GetRollout())}, nil
+		return Now{Addr: e.Addr, Text: fleet.DescribeRollout(got.GetRollout())}, nil
 	})
 	return all
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -178,7 +177,7 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	err := c.hold.release(ctx, c.timeout, shorten(why))
 	rolled := Event{Kind: RolledBack, TookMS: float64(time.Since(start)) / float64(time.Millisecond)}
 	if err != nil {
-		rolled.Kind, rolled.Reason = NotRolledBack, oneLine(err)
+		rolled.Kind, rolled.Reason = NotRolledBack, fleet.OneLine(err)
 	}
 	c.emit(rolled)
 	c.emit(Event{Kind: Finished, Decision: decision, Reason: reason})
@@ -222,15 +221,4 @@ func shorten(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxReason], "") + "..."
-}
-
-// maxLine bounds the text of an error, in bytes: messages of services go into the journal and the evidence.
-const maxLine = 2000
-
-// oneLine returns the text of an error, or of joined errors, in one line without control characters.
-func oneLine(err error) string {
-	if err == nil {
-		return ""
-	}
-	return text.Clean(strings.ReplaceAll(err.Error(), "\n", "; "), maxLine)
 }

@@ -151,7 +151,7 @@ func TestAborts(t *testing.T) {
 		"aborted by an operator": {func(f *fakeExecutor) {
 			f.rollout.Percent, f.rollout.Holder, f.rollout.SetBy, f.rollout.SetFrom = 0, "", "token", "10.0.0.7:4711"
 			f.rollout.Revision, f.rollout.Reason, f.expires = 99, "disk is full", time.Time{}
-		}, 15 * time.Second, `set to 0 % by token at 10.0.0.7:4711, at`},
+		}, 15 * time.Second, `set to 0 %, OBSERVE_ONLY, by token at 10.0.0.7:4711, at`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

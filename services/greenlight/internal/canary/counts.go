@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
@@ -36,6 +37,9 @@ func SourceOf(p *Plan) (Source, error) {
 	return fleet.NewPrometheus(p.PrometheusOptions, len(p.Executors))
 }
 
+// callTimeout bounds the call to a Prometheus before a run.
+const callTimeout = 3 * time.Second
+
 // Readable returns an error if the counts cannot be read now. A canary would hold its first phase, and then stop.
 func Readable(ctx context.Context, p *Plan) error {
 	source, err := SourceOf(p)
@@ -45,7 +49,7 @@ func Readable(ctx context.Context, p *Plan) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := source.Read(ctx); err != nil {
-		return refuse(errNoMetrics, "%s", oneLine(err))
+		return fmt.Errorf("%w: %s", errNoMetrics, fleet.OneLine(err))
 	}
 	return nil
 }

@@ -312,7 +312,7 @@ func TestTakenOverAfterALapse(t *testing.T) {
 			}
 		})
 		r := tr.run(t.Context(), t)
-		if r.Decision != Aborted || !strings.Contains(r.Reason, `set to 20 % by loopback`) || r.RolledBack {
+		if r.Decision != Aborted || !strings.Contains(r.Reason, `set to 20 %, OBSERVE_ONLY, by loopback`) || r.RolledBack {
 			t.Errorf("got %s %q, rolled back %v", r.Decision, r.Reason, r.RolledBack)
 		}
 		if a, b := tr.fakes[0].percent(), tr.fakes[1].percent(); a != 20 || b != 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -60,9 +59,7 @@ type ExecutorCounts struct {
 }
 
 // Needed returns how many of the executors present at the begin of a phase it needs.
-func (f *RecordFleet) Needed(present int) int { return needed(f.MinFleet, present) }
-
-func needed(part float64, present int) int { return max(1, int(math.Ceil(part*float64(present)-1e-9))) }
+func (f *RecordFleet) Needed(present int) int { return fleetgroup.Needed(f.MinFleet, present) }
 
 // fleetHold holds the share of a group by its record.
 type fleetHold struct {
@@ -165,7 +162,7 @@ func (h *fleetHold) enough() error {
 			n++
 		}
 	}
-	if want := needed(h.MinFleet, len(h.began)); n < want {
+	if want := fleetgroup.Needed(h.MinFleet, len(h.began)); n < want {
 		return fmt.Errorf("%d of the %d executors that were present report %g %%: want %d%s", n, len(h.began), h.percent, want, h.troubles())
 	}
 	return nil
@@ -286,7 +283,7 @@ func because(err error) string {
 	if err == nil {
 		return ""
 	}
-	return ": " + oneLine(err)
+	return ": " + fleet.OneLine(err)
 }
 
 // held returns the error of a publisher as one of a holder.

@@ -18,7 +18,7 @@ import (
 // gone on with and has one event more, and what it says of a run can be folded and written.
 func FuzzJournal(f *testing.F) {
 	dir := f.TempDir()
-	path := filepath.Join(dir, journalName)
+	path := filepath.Join(dir, journal.Name)
 	j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r", PlanSHA256: "0", Confirmation: "c"})
 	if err != nil {
 		f.Fatal(err)
@@ -49,7 +49,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add("null\n", true)
 	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
 	f.Fuzz(func(t *testing.T, text string, seal bool) {
-		path := filepath.Join(t.TempDir(), journalName)
+		path := filepath.Join(t.TempDir(), journal.Name)
 		if seal { // the lines are events, so that what is behind the sums is reached
 			j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r"})
 			if err != nil {
@@ -120,7 +120,7 @@ func FuzzPlan(f *testing.F) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := readPlan(path, digestOf(raw))
+		p, err := readPlan(path, evidence.Sum(raw))
 		if err != nil {
 			return
 		}

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
-	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
@@ -219,9 +218,9 @@ func (l *lease) request(ctx context.Context, percent float64, what string) error
 // this controller left it, or as an executor sets it by itself.
 func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
 	r, before := got.GetRollout(), l.process
-	ours, nobodys := r.GetHolder() == l.holder && strings.HasPrefix(r.GetReason(), l.mark), r.GetSetBy() == setByExecutor && r.GetHolder() == ""
+	ours, nobodys := r.GetHolder() == l.holder && strings.HasPrefix(r.GetReason(), l.mark), r.GetSetBy() == fleet.SetByExecutor && r.GetHolder() == ""
 	if !ours && !nobodys {
-		return l.taken(described(r))
+		return l.taken(fleet.DescribeRollout(r))
 	}
 	l.process, l.revision = got.GetInstanceId(), r.GetRevision()
 	switch {
@@ -233,29 +232,6 @@ func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
 		return &retryError{l.Addr, "its lease lapsed: " + r.GetReason()}
 	}
 	return nil
-}
-
-// setByExecutor is the author of a rollout that the executor has set by itself: at the start, and after a lapse.
-const setByExecutor = "executor"
-
-// described returns who has set a rollout, and to what.
-func described(r *executorv1.Rollout) string {
-	clean := func(s string) string { return text.Clean(s, maxReason) }
-	who := clean(r.GetSetBy())
-	if from := r.GetSetFrom(); from != "" {
-		who += " at " + clean(from)
-	}
-	line := fmt.Sprintf("its rollout was set to %g %% by %s", r.GetPercent(), who)
-	if h := r.GetHolder(); h != "" {
-		line += ", held by " + clean(h)
-		if r.GetAwaitingRenewal() {
-			line += ", which has not renewed it since a restart"
-		}
-	}
-	if t := r.GetSetTime(); t != nil {
-		line += ", at " + t.AsTime().Format(time.TimeOnly) + " UTC"
-	}
-	return fmt.Sprintf("%s: %q", line, clean(r.GetReason()))
 }
 
 // retryPause is the time between two attempts to set 0 %.
@@ -287,11 +263,11 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 	if err != nil {
 		return err
 	}
-	if r := got.GetRollout(); r.GetHolder() != l.holder && r.GetSetBy() != setByExecutor {
+	if r := got.GetRollout(); r.GetHolder() != l.holder && r.GetSetBy() != fleet.SetByExecutor {
 		if r.GetPercent() == 0 {
 			return nil
 		}
-		return l.taken(described(r))
+		return l.taken(fleet.DescribeRollout(r))
 	}
 	if err := l.AbortRollout(ctx, l.mark+why); err != nil {
 		return err
@@ -300,7 +276,7 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 		return err
 	}
 	if p := got.GetRollout().GetPercent(); p != 0 {
-		return l.taken(described(got.GetRollout()))
+		return l.taken(fleet.DescribeRollout(got.GetRollout()))
 	}
 	return nil
 }

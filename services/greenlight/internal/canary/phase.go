@@ -176,14 +176,14 @@ func (a *attempt) read(ctx context.Context) reading {
 		s.counters = s.reports
 	}
 	for _, err := range a.hold.unheld() {
-		s.missing = append(s.missing, "share not held: "+oneLine(err))
+		s.missing = append(s.missing, "share not held: "+fleet.OneLine(err))
 	}
 	if !errors.Is(modelsErr, fleet.ErrContradicts) {
 		modelsErr = nil // an ml-engine that does not answer shows in the shadows
 	}
 	for _, err := range []error{reportsErr, countersErr, modelsErr} {
 		if err != nil {
-			s.missing = append(s.missing, oneLine(err))
+			s.missing = append(s.missing, fleet.OneLine(err))
 		}
 	}
 	if why := a.strangers(s); why != "" {
@@ -192,7 +192,7 @@ func (a *attempt) read(ctx context.Context) reading {
 	a.strayed = !a.confirmed.IsZero() && slices.ContainsFunc(s.reports, func(c fleet.Counters) bool { return c.Percent != a.percent })
 	for _, c := range s.reports {
 		if err := a.policy.Compares(c.Tolerance, c.Threshold); err != nil {
-			s.missing = append(s.missing, fmt.Sprintf("executor %s: %s", c.Executor, oneLine(err)))
+			s.missing = append(s.missing, fmt.Sprintf("executor %s: %s", c.Executor, fleet.OneLine(err)))
 		}
 	}
 	for _, c := range s.counters {
@@ -231,7 +231,7 @@ func (a *attempt) poll(ctx context.Context) *ending {
 				return end
 			}
 			if absent := (*absentError)(nil); !errors.As(err, &absent) || len(s.missing) == 0 {
-				s.missing = append(s.missing, oneLine(err))
+				s.missing = append(s.missing, fleet.OneLine(err))
 			}
 		}
 		a.remember(s.reports)
@@ -422,7 +422,7 @@ func (a *attempt) psi(ctx context.Context) (value *float64, reason string, end *
 	defer cancel()
 	v, err := a.opts.PSI(ctx)
 	if err != nil {
-		return nil, oneLine(err), nil
+		return nil, fleet.OneLine(err), nil
 	}
 	return &v, "", nil
 }

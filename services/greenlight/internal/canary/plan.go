@@ -1,8 +1,7 @@
 package canary
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -12,8 +11,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // maxPlan bounds the file of a plan.
@@ -42,8 +43,8 @@ type Plan struct {
 	PSIVerdict gate.Verdict `json:"psi_verdict,omitempty"`
 	// Quality is the plan of the verdict on live quality; nil if there is none, and QualityReason is then the reason. Plans up
 	// to version 1.9 have neither.
-	Quality       *QualityPlan `json:"quality_plan,omitempty"`
-	QualityReason string       `json:"quality_reason,omitempty"`
+	Quality       *experiment.QualityPlan `json:"quality_plan,omitempty"`
+	QualityReason string                  `json:"quality_reason,omitempty"`
 	// Inputs are the files of offline evidence, with their digests.
 	Inputs []evidence.Input `json:"inputs"`
 }
@@ -61,6 +62,15 @@ type Target struct {
 	Evidence string `json:"evidence"`
 	// Models is the registry folder, which may have the model's own evaluation; empty uses the evidence folder alone.
 	Models string `json:"models,omitempty"`
+}
+
+// Inspect reads the services and the offline evidence in the target's folders.
+func (t Target) Inspect(ctx context.Context, services *fleet.Services) *preflight.Inspection {
+	o := preflight.Options{Evidence: t.Evidence, Models: t.Models}
+	if t.Fleet != nil {
+		o.MinFleet = t.Fleet.MinFleet
+	}
+	return preflight.Inspect(ctx, services, o)
 }
 
 // Fleet is the group of a canary.
@@ -107,7 +117,7 @@ func (p *Plan) write(path string) (digest string, err error) {
 		return "", err
 	}
 	raw = append(raw, '\n')
-	return digestOf(raw), durable.WriteFile(path, raw, 0o644)
+	return evidence.Sum(raw), durable.WriteFile(path, raw, 0o644)
 }
 
 // readPlan reads a plan that must have the digest.
@@ -116,7 +126,7 @@ func readPlan(path, digest string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	if got := digestOf(raw); got != digest {
+	if got := evidence.Sum(raw); got != digest {
 		return nil, fmt.Errorf("plan %s: its digest is %.12s, and %.12s was confirmed: %w", path, got, digest, errPlanChanged)
 	}
 	p := &Plan{}
@@ -143,9 +153,4 @@ func readPlan(path, digest string) (*Plan, error) {
 		}
 	}
 	return p, p.Policy.Validate()
-}
-
-func digestOf(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
 }

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -15,14 +14,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // NewPlan returns a plan for the inspected services.
-func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
+func NewPlan(in *preflight.Inspection, t Target, policy gate.Policy, interval time.Duration, source evidence.Source) (*Plan, error) {
 	if err := policy.Validate(); err != nil {
 		return nil, err
 	}
-	model, baseline, err := in.agreed()
+	model, baseline, err := in.Agreed()
 	if err != nil {
 		return nil, err
 	}
@@ -30,9 +31,9 @@ func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duratio
 		return nil, in.OfflineErr
 	}
 	if in.Offline.Model.Digest != model.Digest {
-		return nil, refuse(errNotActive, "the offline evidence is of %s, and %s is served", in.Offline.Model, model)
+		return nil, fmt.Errorf("%w: the offline evidence is of %s, and %s is served", errNotActive, in.Offline.Model, model)
 	}
-	if err := in.compares(policy); err != nil {
+	if err := compares(in, policy); err != nil {
 		return nil, err
 	}
 	p := &Plan{
@@ -40,59 +41,59 @@ func NewPlan(in *Inspection, t Target, policy gate.Policy, interval time.Duratio
 		Interval: gate.Duration(interval), Policy: policy, Model: model, Baseline: baseline, PSI: in.PSI, PSIVerdict: in.PSIVerdict, Inputs: in.Offline.Inputs,
 	}
 	if in.PSIErr != nil {
-		p.PSIReason = oneLine(in.PSIErr)
+		p.PSIReason = fleet.OneLine(in.PSIErr)
 	}
 	return p, nil
 }
 
 // Check returns an error if the services are not as planned. Each kind of difference has its own error and hint.
-func (p *Plan) Check(in *Inspection) error {
-	if err := errors.Join(in.failures()...); err != nil {
+func (p *Plan) Check(in *preflight.Inspection) error {
+	if err := in.Err(); err != nil {
 		return err
 	}
-	if f := p.Fleet; f != nil && len(in.Executors) < needed(f.MinFleet, len(p.Executors)) {
-		return refuse(errFleetAway, "%d executors of group %s can be judged, and there were %d at the plan: want %d", len(in.Executors), f.Group, len(p.Executors),
-			needed(f.MinFleet, len(p.Executors)))
+	if f := p.Fleet; f != nil && len(in.Executors) < fleetgroup.Needed(f.MinFleet, len(p.Executors)) {
+		return fmt.Errorf("%w: %d executors of group %s can be judged, and there were %d at the plan: want %d", errFleetAway, len(in.Executors), f.Group, len(p.Executors),
+			fleetgroup.Needed(f.MinFleet, len(p.Executors)))
 	}
 	for _, m := range in.Models() {
 		if m != p.Model {
-			return refuse(errModelChanged, "%s, not %s", m, p.Model)
+			return fmt.Errorf("%w: %s, not %s", errModelChanged, m, p.Model)
 		}
 	}
 	for _, b := range in.Baselines() {
 		if b != p.Baseline {
-			return refuse(errBaselineChanged, "%s, not %s", b, p.Baseline)
+			return fmt.Errorf("%w: %s, not %s", errBaselineChanged, b, p.Baseline)
 		}
 	}
-	return in.compares(p.Policy)
+	return compares(in, p.Policy)
 }
 
 // compares returns an error if an executor does not compare as the policy asks.
-func (in *Inspection) compares(policy gate.Policy) error {
+func compares(in *preflight.Inspection, policy gate.Policy) error {
 	for _, e := range in.Executors {
 		if err := policy.Compares(fleet.Tolerance(e.Report), e.Report.GetDecisionThreshold()); err != nil {
-			return refuse(errComparison, "executor %s: %s", e.Addr, oneLine(err))
+			return fmt.Errorf("%w: executor %s: %s", errComparison, e.Addr, fleet.OneLine(err))
 		}
 	}
 	return nil
 }
 
 // Free returns an error if an executor's rollout is held, unless by the run. An empty run is a new one.
-func (in *Inspection) Free(run string) error {
+func Free(in *preflight.Inspection, run string) error {
 	var held []string
 	for _, e := range in.Executors {
 		if h := e.Rollout.GetRollout().GetHolder(); h != "" && h != run {
-			held = append(held, fmt.Sprintf("executor %s: %s", e.Addr, described(e.Rollout.GetRollout())))
+			held = append(held, fmt.Sprintf("executor %s: %s", e.Addr, fleet.DescribeRollout(e.Rollout.GetRollout())))
 		}
 	}
 	if len(held) > 0 {
-		return refuse(ErrHeld, "%s", strings.Join(held, "; "))
+		return fmt.Errorf("%w: %s", ErrHeld, strings.Join(held, "; "))
 	}
 	return nil
 }
 
 // CheckAll is [Plan.Check], and also compares the evidence, the drift and the phrase with the confirmed ones.
-func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
+func (p *Plan) CheckAll(in *preflight.Inspection, phrase, nonce string) error {
 	if err := p.Check(in); err != nil {
 		return err
 	}
@@ -100,14 +101,14 @@ func (p *Plan) CheckAll(in *Inspection, phrase, nonce string) error {
 		return in.OfflineErr
 	}
 	if !slices.Equal(in.Offline.Inputs, p.Inputs) {
-		return refuse(errEvidenceChanged, "%s has changed", p.Evidence)
+		return fmt.Errorf("%w: %s has changed", errEvidenceChanged, p.Evidence)
 	}
 	if p.drifted(in) {
-		return refuse(ErrPSIChanged, "PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth",
+		return fmt.Errorf("%w: PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth", ErrPSIChanged,
 			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {
-		return refuse(errPhraseChanged, "%s", p.Phrase(nonce))
+		return fmt.Errorf("%w: %s", errPhraseChanged, p.Phrase(nonce))
 	}
 	return nil
 }
@@ -117,7 +118,7 @@ const psiRoom = 0.05
 
 // drifted reports whether the drift is not the confirmed one: its verdict differs, or the index has moved too far. It
 // compares the hundredths that the phrase shows. INCONCLUSIVE indices are not compared, and no index counts as one.
-func (p *Plan) drifted(in *Inspection) bool {
+func (p *Plan) drifted(in *preflight.Inspection) bool {
 	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
 		if psi == nil {
 			return gate.Inconclusive

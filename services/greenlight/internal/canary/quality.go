@@ -9,11 +9,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
-
-// QualityPlan is the plan of a verdict on live quality, and how long that verdict takes.
-type QualityPlan = experiment.QualityPlan
 
 // QualityOptions change what the plan of a verdict on live quality has by default.
 type QualityOptions struct {
@@ -25,19 +23,19 @@ type QualityOptions struct {
 
 // PlanQuality plans the verdict on live quality of the inspected services. If nothing suggests a plan and the options have
 // none, there is none, and the reason is kept.
-func (p *Plan) PlanQuality(in *Inspection, o QualityOptions) error {
+func (p *Plan) PlanQuality(in *preflight.Inspection, o QualityOptions) error {
 	base := in.Offline.Quality
 	if base != nil && in.Offline.Baseline != p.Baseline.Digest {
 		base = nil
 	}
-	q := QualityPlan{}
+	q := experiment.QualityPlan{}
 	switch {
 	case base != nil:
 		q = *base
 	case o.Cap > 0 && o.Margin > 0:
 		q.Alpha = outcome.DefaultAlpha
-		if q.LabelSource, q.HorizonMS = in.label(); q.HorizonMS == 0 {
-			return refuse(errNoLabel, "the ml-engines do not name the horizon of its label")
+		if q.LabelSource, q.HorizonMS = labelOf(in); q.HorizonMS == 0 {
+			return fmt.Errorf("%w: the ml-engines do not name the horizon of its label", errNoLabel)
 		}
 	default:
 		p.QualityReason = fmt.Sprintf("%s has no offline evaluation against %s", p.Model.Version, p.Baseline.Version)
@@ -63,9 +61,9 @@ func (p *Plan) PlanQuality(in *Inspection, o QualityOptions) error {
 	return nil
 }
 
-// label returns where the labels of the served model come from and how far they look ahead, in milliseconds; 0 if that is
+// labelOf returns where the labels of the served model come from and how far they look ahead, in milliseconds; 0 if that is
 // unknown.
-func (in *Inspection) label() (outcome.LabelSource, int64) {
+func labelOf(in *preflight.Inspection) (outcome.LabelSource, int64) {
 	for _, e := range in.Engines {
 		l := e.Info.GetLabel()
 		if h := l.GetHorizon().AsDuration(); l.GetHorizon() != nil && h > 0 {

@@ -12,7 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/testkit/outcometest"
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // The verdict on live quality is that of all executors together. Its FAIL aborts a run whose match rate is 99 %, and nothing
@@ -119,10 +121,10 @@ func TestRolloutsHaveThePlan(t *testing.T) {
 // The plan is that of the model's evaluation beside this baseline, or what is given; otherwise there is none.
 func TestPlanQuality(t *testing.T) {
 	t.Parallel()
-	own := &QualityPlan{Plan: outcometest.Plan(), LeastDays: 1.04}
+	own := &experiment.QualityPlan{Plan: outcometest.Plan(), LeastDays: 1.04}
 	labelled := &mlenginev1.GetModelInfoResponse{Label: &mlenginev1.Label{Kind: "table", Horizon: durationpb.New(time.Hour)}}
 	for name, test := range map[string]struct {
-		own      *QualityPlan
+		own      *experiment.QualityPlan
 		baseline string
 		info     *mlenginev1.GetModelInfoResponse
 		o        QualityOptions
@@ -145,7 +147,7 @@ func TestPlanQuality(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in := &Inspection{Snapshot: &fleet.Snapshot{Engines: []fleet.EngineReading{{Info: test.info}}}, Offline: Offline{Quality: test.own, Baseline: test.baseline}}
+			in := &preflight.Inspection{Snapshot: &fleet.Snapshot{Engines: []fleet.EngineReading{{Info: test.info}}}, Offline: preflight.Offline{Quality: test.own, Baseline: test.baseline}}
 			p := &Plan{Model: testModel, Baseline: testBaseline, Policy: gate.DefaultPolicy()}
 			err := p.PlanQuality(in, test.o)
 			switch {

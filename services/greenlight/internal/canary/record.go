@@ -10,11 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
-// The evidence schemas of a run and of a preflight.
-const (
-	RunSchema       = "greenlight/canary_run/v1"
-	PreflightSchema = "greenlight/canary_preflight/v1"
-)
+// RunSchema is the evidence schema of a run.
+const RunSchema = "greenlight/canary_run/v1"
 
 // Decision is how a phase, or a whole run, ended.
 type Decision string

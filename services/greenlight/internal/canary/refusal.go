@@ -2,10 +2,9 @@ package canary
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // Kinds of errors that callers check for.
@@ -17,11 +16,6 @@ var (
 
 // The kinds of errors for which a canary is not planned, started or resumed. Each has a hint: see [Hint].
 var (
-	errUnreached       = errors.New("not reached")
-	errTwice           = errors.New("a service is named twice")
-	errDenied          = errors.New("refused")
-	errDisagree        = errors.New("the replicas differ")
-	errNoEvidence      = errors.New("no offline evidence")
 	errNotActive       = errors.New("the model that was judged offline is not active")
 	errNoMetrics       = errors.New("no counts to judge by")
 	errPlanChanged     = errors.New("the plan was changed after it was confirmed")
@@ -36,11 +30,6 @@ var (
 	errNoRun           = errors.New("there is no such run")
 	planAgain          = "nothing was changed; review the new state with greenlight canary plan, and confirm its phrase"
 	hints              = map[error]string{
-		errUnreached:             "nothing was changed; start it, or name its address with --executor or --engine",
-		fleet.ErrContradicts:     "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
-		errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
-		errDisagree:              "nothing was changed; a canary compares one model with one baseline: give all replicas the same ones",
-		errNoEvidence:            "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
 		errNotActive:             "nothing was changed; activate it on every ml-engine, or evaluate the served model: greenlight train, greenlight eval",
 		errNoMetrics:             "nothing was changed; see that Prometheus is up and scrapes every executor, and that --match selects their series alone; a user and a password come from --prometheus-basic-file, a token from --prometheus-token-file of canary plan",
 		errPlanChanged:           planAgain,
@@ -66,20 +55,10 @@ var (
 
 // Hint returns what to do about an error; empty if nothing is known to help.
 func Hint(err error) string {
-	if errors.Is(err, errUnreached) || errors.Is(err, errDenied) {
-		if hint := fleet.Hint(err); hint != "" {
-			return "nothing was changed; " + hint
-		}
-	}
 	for kind, hint := range hints {
 		if errors.Is(err, kind) {
 			return hint
 		}
 	}
-	return ""
-}
-
-// refuse returns an error of the kind.
-func refuse(kind error, format string, args ...any) error {
-	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+	return preflight.Hint(err)
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // Run is a run that this process owns until it is closed.
@@ -39,8 +38,7 @@ type Run struct {
 }
 
 const (
-	planName    = "plan.json"
-	journalName = "journal.jsonl"
+	planName = "plan.json"
 	// journalSchema is the schema of a journal.
 	journalSchema = "greenlight/canary-journal/v1"
 )
@@ -57,7 +55,7 @@ func (s State) Begin(p *Plan, t *confirmation.Ticket) (*Run, error) {
 func (s State) Rehearse(p *Plan) (*Run, error) { return s.begin(p, "") }
 
 func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
-	id := time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+	id := journal.NewRun("")
 	r := &Run{Plan: p, Dir: s.run(id)}
 	defer func() {
 		if err != nil {
@@ -72,7 +70,7 @@ func (s State) begin(p *Plan, phrase string) (_ *Run, err error) {
 		return nil, err
 	}
 	h := journal.Head{Schema: journalSchema, Run: id, PlanSHA256: digest, Confirmation: phrase}
-	if r.journal, err = journal.Create(filepath.Join(r.Dir, journalName), h); err != nil {
+	if r.journal, err = journal.Create(filepath.Join(r.Dir, journal.Name), h); err != nil {
 		return nil, err
 	}
 	r.Record = recordOf(p, h)
@@ -122,14 +120,14 @@ func (s State) Resume(id string) (_ *Run, err error) {
 	}
 	var h journal.Head
 	var events []Event
-	if r.journal, h, events, err = journal.Open[Event](filepath.Join(r.Dir, journalName), journalSchema); err != nil {
+	if r.journal, h, events, err = journal.Open[Event](filepath.Join(r.Dir, journal.Name), journalSchema); err != nil {
 		return nil, err
 	}
 	if r.Plan, r.Record, err = s.replay(h, events); err != nil {
 		return nil, err
 	}
 	if d := r.Record.Decision; d != Running && d != Interrupted {
-		return nil, refuse(errNotResumable, "it ended as %s", d)
+		return nil, fmt.Errorf("%w: it ended as %s", errNotResumable, d)
 	}
 	return r, nil
 }
@@ -141,7 +139,7 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, events, err := journal.Read[Event](filepath.Join(s.run(id), journalName), journalSchema)
+	h, events, err := journal.Read[Event](filepath.Join(s.run(id), journal.Name), journalSchema)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,7 +152,7 @@ func (s State) Events(id string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, events, err := journal.Read[Event](filepath.Join(s.run(id), journalName), journalSchema)
+	_, events, err := journal.Read[Event](filepath.Join(s.run(id), journal.Name), journalSchema)
 	return events, err
 }
 
@@ -185,25 +183,8 @@ func (s State) Running(id string) (bool, error) {
 	return false, owner.Close()
 }
 
-// Runs returns the ids of all runs, oldest first. A folder without a journal is not a run: it has done nothing.
-func (s State) Runs() ([]string, error) {
-	entries, err := durable.ReadDir(s.run(""), durable.MaxEntries)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range entries {
-		if !e.IsDir() { // left by a file manager or an editor
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(s.run(e.Name()), journalName)); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		ids = append(ids, e.Name())
-	}
-	slices.Sort(ids) // they begin with their time
-	return ids, nil
-}
+// Runs returns the ids of all runs, oldest first.
+func (s State) Runs() ([]string, error) { return journal.Runs(s.run("")) }
 
 // newest returns the id, which must be that of a run. An empty id is the newest run.
 func (s State) newest(id string) (string, error) {
@@ -212,24 +193,24 @@ func (s State) newest(id string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(ids) == 0:
-		return "", refuse(errNoRun, "%s has none", s)
+		return "", fmt.Errorf("%w: %s has none", errNoRun, s)
 	case id == "":
 		return ids[len(ids)-1], nil
 	case !slices.Contains(ids, id):
-		return "", refuse(errNoRun, "%s", id)
+		return "", fmt.Errorf("%w: %s", errNoRun, id)
 	}
 	return id, nil
 }
 
 // Start starts the run that the phrase confirms, unless the services have changed since, and calls conduct, which runs it.
-func (s State) Start(ctx context.Context, phrase string, access fleet.Access, conduct func(*Run, *fleet.Services, *Inspection) error) error {
+func (s State) Start(ctx context.Context, phrase string, access fleet.Access, conduct func(*Run, *fleet.Services, *preflight.Inspection) error) error {
 	plan, ticket, err := s.Confirmed(phrase)
 	if err != nil {
 		return err
 	}
 	return plan.Reach(ctx, access, func(services *fleet.Services, g *fleetgroup.Group) error {
-		in := Inspect(ctx, services, plan.Target)
-		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), in.Free(""), Readable(ctx, plan)); err != nil {
+		in := plan.Inspect(ctx, services)
+		if err := errors.Join(plan.CheckAll(in, ticket.Phrase, ticket.Nonce), Free(in, ""), Readable(ctx, plan)); err != nil {
 			return err
 		}
 		publisher, err := plan.publish(ctx, g, access, fleetgroup.Claim{})
@@ -247,14 +228,14 @@ func (s State) Start(ctx context.Context, phrase string, access fleet.Access, co
 }
 
 // Continue resumes a run whose controller has ended, the newest if id is empty, and calls conduct, which runs the rest.
-func (s State) Continue(ctx context.Context, id string, access fleet.Access, conduct func(*Run, *fleet.Services, *Inspection) error) error {
+func (s State) Continue(ctx context.Context, id string, access fleet.Access, conduct func(*Run, *fleet.Services, *preflight.Inspection) error) error {
 	run, err := s.Resume(id)
 	if err != nil {
 		return err
 	}
 	err = run.Plan.Reach(ctx, access, func(services *fleet.Services, g *fleetgroup.Group) error {
-		in := Inspect(ctx, services, run.Plan.Target)
-		if err := errors.Join(run.Plan.Check(in), in.Free(run.Record.ID)); err != nil {
+		in := run.Plan.Inspect(ctx, services)
+		if err := errors.Join(run.Plan.Check(in), Free(in, run.Record.ID)); err != nil {
 			return err
 		}
 		claim := fleetgroup.Claim{Holder: run.Record.ID}
@@ -295,7 +276,7 @@ func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Ac
 	}
 	publisher, err := g.Publish(ctx, c)
 	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
-		return nil, refuse(ErrHeld, "%s", taken)
+		return nil, fmt.Errorf("%w: %s", ErrHeld, taken)
 	}
 	return publisher, err
 }
@@ -305,13 +286,15 @@ func (r *Run) EvidenceName() string { return "canary_run_" + r.Record.ID[:len("2
 
 // Go runs the remaining phases and returns the record; see [Controller.Run]. A rollout that was changed since the inspection
 // was changed by somebody else; nil accepts any.
-func (r *Run) Go(ctx context.Context, services *fleet.Services, from *Inspection, metrics Source, observe func(Event)) (*Record, error) {
+func (r *Run) Go(ctx context.Context, services *fleet.Services, from *preflight.Inspection, metrics Source, observe func(Event)) (*Record, error) {
 	o := Options{
 		Record: r.Record, Controller: strings.ToLower(rand.Text()[:8]), Source: r.Plan.Source,
-		Executors: services.Executors, Revisions: from.revisions(), Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
-		ActiveModels: func(ctx context.Context) ([]evidence.Model, error) { return activeModels(ctx, services.Engines) },
+		Executors: services.Executors, Revisions: from.Revisions(), Metrics: metrics, Model: r.Plan.Model, Baseline: r.Plan.Baseline,
+		ActiveModels: func(ctx context.Context) ([]evidence.Model, error) {
+			return preflight.ActiveModels(ctx, services.Engines)
+		},
 		PSI: func(ctx context.Context) (float64, error) {
-			v, _, err := psi(ctx, services.Engines)
+			v, _, err := preflight.PSI(ctx, services.Engines)
 			return v, err
 		},
 		Interval: time.Duration(r.Plan.Interval),
@@ -342,7 +325,7 @@ func (r *Run) QualityRecords() []outcome.Record {
 // Inputs returns the files that the record can be computed from.
 func (r *Run) Inputs() ([]evidence.Input, error) {
 	inputs := slices.Clone(r.Plan.Inputs)
-	for _, name := range []string{planName, journalName} {
+	for _, name := range []string{planName, journal.Name} {
 		in, err := evidence.InputOf(filepath.Join(r.Dir, name))
 		if err != nil {
 			return nil, err

@@ -28,6 +28,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // fakeEngine serves a model and knows no drift.
@@ -89,7 +90,9 @@ func (s *setting) services() *fleet.Services {
 	return &fleet.Services{Executors: []fleet.Executor{s.fake.executor()}, Engines: []fleet.Engine{{Addr: "engine-a", Scoring: s.engine, Drift: s.engine}}}
 }
 
-func (s *setting) inspect() *Inspection { return Inspect(s.t.Context(), s.services(), s.target) }
+func (s *setting) inspect() *preflight.Inspection {
+	return s.target.Inspect(s.t.Context(), s.services())
+}
 
 // plan plans and returns the phrase.
 func (s *setting) plan() *confirmation.Ticket {
@@ -207,8 +210,8 @@ func TestRefusals(t *testing.T) {
 				s.t.Fatal(err)
 			}
 			return ticket.Phrase
-		}, errNoEvidence},
-		"executor away": {func(s *setting, ticket *confirmation.Ticket) string { s.fake.network = cutOff; return ticket.Phrase }, errUnreached},
+		}, preflight.ErrNoEvidence},
+		"executor away": {func(s *setting, ticket *confirmation.Ticket) string { s.fake.network = cutOff; return ticket.Phrase }, preflight.ErrUnreached},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -253,7 +256,7 @@ func TestRefusedForDrift(t *testing.T) {
 		"a plan without its verdict": {v(0.12), v(0.13), "", gate.Pass, nil},
 	} {
 		p := &Plan{Policy: gate.DefaultPolicy(), Model: testModel, Baseline: testBaseline, PSI: test.was, PSIVerdict: test.verdictWas}
-		in := &Inspection{
+		in := &preflight.Inspection{
 			Snapshot: &fleet.Snapshot{Engines: []fleet.EngineReading{{Info: &mlenginev1.GetModelInfoResponse{Version: testModel.Version, Digest: testModel.Digest}}}},
 			PSI:      test.now, PSIVerdict: test.verdictNow,
 		}
@@ -422,7 +425,7 @@ func TestDamagedJournal(t *testing.T) {
 		s := newSetting(t)
 		run := s.started()
 		s.kill(run, func(kill func()) func(Event) { return after(0, 10*time.Minute, kill) })
-		path := filepath.Join(run.Dir, journalName)
+		path := filepath.Join(run.Dir, journal.Name)
 		whole, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // hidden is how shadows end when so large a share of them is not asked, for the reason.
@@ -210,12 +211,12 @@ func TestOneExecutorUnderTwoNames(t *testing.T) {
 		again := services.Executors[0]
 		again.Addr = "localhost:4020"
 		services.Executors = append(services.Executors, again)
-		in := Inspect(t.Context(), services, s.target)
+		in := s.target.Inspect(t.Context(), services)
 		_, err := NewPlan(in, s.target, s.policy, time.Second, evidence.Live)
-		if !errors.Is(err, errTwice) || Hint(err) == "" || !strings.Contains(err.Error(), "executor-a and localhost:4020 are one process") {
+		if !errors.Is(err, preflight.ErrTwice) || Hint(err) == "" || !strings.Contains(err.Error(), "executor-a and localhost:4020 are one process") {
 			t.Errorf("planned: %v (hint %q)", err, Hint(err))
 		}
-		if card := Preflight(in); card.Verdict().OK() {
+		if card := preflight.Judge(in); card.Verdict().OK() {
 			t.Error("the preflight passes")
 		}
 		all, err := Reports(services.Executors).Read(t.Context())

@@ -8,13 +8,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // maxListed bounds the executors that a plan shows.
 const maxListed = 20
 
 // Plan writes what the plan would do.
-func Plan(out io.Writer, p *canary.Plan, in *canary.Inspection) {
+func Plan(out io.Writer, p *canary.Plan, in *preflight.Inspection) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	policy := p.Policy
 	shares := make([]string, len(policy.Phases))

@@ -19,6 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // View shows a run in progress. It never blocks the run: its own goroutine draws the events, and a slow terminal misses samples.
@@ -67,7 +68,7 @@ func New(out io.Writer, screen *os.File, policy gate.Policy) *View {
 }
 
 // Conduct runs the remaining phases of a run, and shows them.
-func Conduct(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *canary.Inspection) (*canary.Record, error) {
+func Conduct(ctx context.Context, c console.Console, run *canary.Run, services *fleet.Services, from *preflight.Inspection) (*canary.Record, error) {
 	metrics, err := canary.SourceOf(run.Plan)
 	if err != nil {
 		return nil, err

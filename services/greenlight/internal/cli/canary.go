@@ -18,6 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 func canaryCommand(c console.Console) *cobra.Command {
@@ -82,9 +83,9 @@ func stateFlag(state string) string {
 }
 
 // inspect connects to the pair and inspects it.
-func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fleet.Services, *canary.Inspection) error) error {
+func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fleet.Services, *preflight.Inspection) error) error {
 	return f.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
-		return use(ctx, services, canary.Inspect(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models, Fleet: f.fleet()}))
+		return use(ctx, services, canary.Target{Evidence: f.evidence, Models: f.models, Fleet: f.fleet()}.Inspect(ctx, services))
 	})
 }
 
@@ -98,15 +99,15 @@ func canaryPreflightCommand(c console.Console) *cobra.Command {
 other canary, closed breakers, clocks that agree, traffic. It changes nothing, writes canary_preflight.json, and exits 3 when
 a check fails. Drift is shown and blocks nothing.`,
 		func(ctx context.Context) error {
-			return f.inspect(ctx, func(_ context.Context, _ *fleet.Services, in *canary.Inspection) error {
-				report, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (*canary.PreflightReport, error) {
-					return canary.WritePreflight(store, in, in.Addresses(), f.Engines, console.Revision())
+			return f.inspect(ctx, func(_ context.Context, _ *fleet.Services, in *preflight.Inspection) error {
+				report, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (*preflight.Report, error) {
+					return preflight.Write(store, in, in.Addresses(), f.Engines, console.Revision())
 				})
 				if err != nil {
 					return err
 				}
 				c.Say("drift     %s; monitored, blocks nothing", canaryview.PSI(in.PSI, report.PSIReason))
-				c.Say("evidence  %s\n", filepath.Join(f.evidence, canary.PreflightFile))
+				c.Say("evidence  %s\n", filepath.Join(f.evidence, preflight.File))
 				return c.Verdict(gate.Scorecard{Results: report.Checks})
 			})
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
 // canaryPlan is what a plan is made of.
@@ -59,7 +60,7 @@ With --fleet and --fleet-group, the executors are those of a group. They may com
 			if err != nil {
 				return err
 			}
-			return p.inspect(ctx, func(ctx context.Context, _ *fleet.Services, in *canary.Inspection) error {
+			return p.inspect(ctx, func(ctx context.Context, _ *fleet.Services, in *preflight.Inspection) error {
 				return refusedCanary(p.plan(ctx, c, policy, in))
 			})
 		})
@@ -118,7 +119,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 	return policy, nil
 }
 
-func (p *canaryPlan) target(in *canary.Inspection) canary.Target {
+func (p *canaryPlan) target(in *preflight.Inspection) canary.Target {
 	t := canary.Target{Executors: in.Addresses(), Fleet: p.fleet(), Engines: p.Engines, Evidence: p.evidence, Models: p.models}
 	if p.prometheus != "" {
 		t.PrometheusOptions = p.metrics
@@ -126,7 +127,7 @@ func (p *canaryPlan) target(in *canary.Inspection) canary.Target {
 	return t
 }
 
-func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *canary.Inspection) error {
+func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Policy, in *preflight.Inspection) error {
 	plan, err := canary.NewPlan(in, p.target(in), policy, p.interval, evidence.Source(p.source))
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Po
 	if err := plan.PlanQuality(in, p.quality); err != nil {
 		return err
 	}
-	if err := errors.Join(in.Free(""), canary.Readable(ctx, plan)); err != nil {
+	if err := errors.Join(canary.Free(in, ""), canary.Readable(ctx, plan)); err != nil {
 		return err
 	}
 	state := canary.State(p.state)

@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
@@ -98,8 +99,8 @@ func given(fs, set *pflag.FlagSet) (name string) {
 var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
 
 // conduct returns a function that runs the remaining phases and writes the evidence once the run has ended.
-func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *canary.Inspection) error {
-	return func(run *canary.Run, services *fleet.Services, from *canary.Inspection) error {
+func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *preflight.Inspection) error {
+	return func(run *canary.Run, services *fleet.Services, from *preflight.Inspection) error {
 		record, err := canaryview.Conduct(ctx, c, run, services, from)
 		if err != nil {
 			return err

@@ -3,8 +3,6 @@
 package evidencedoc
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -89,8 +87,7 @@ func (f *folder) current(in evidence.Input) *file {
 	if one == nil {
 		return nil
 	}
-	sum := sha256.Sum256(one.raw)
-	if hex.EncodeToString(sum[:]) != in.SHA256 {
+	if evidence.Sum(one.raw) != in.SHA256 {
 		return nil
 	}
 	return one

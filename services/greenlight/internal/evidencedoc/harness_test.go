@@ -25,6 +25,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatedrill"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
@@ -185,7 +186,7 @@ func (w *whole) canaries() {
 	w.run("canary_run_"+aborted.StartTime.Format("20060102T150405Z"), aborted, evidence.Live)
 	rules := []gate.Rule{{Name: "services not reached", Op: gate.AtMost, Unit: gate.Count}, {Name: "traffic", Op: gate.Above, Unit: gate.Count}}
 	card := gate.Judge(rules, map[string]gate.Observation{"services not reached": gate.Measured(0, 2), "traffic": gate.Measured(12, 1)})
-	w.write("canary_preflight.json", canary.PreflightSchema, evidence.Live, map[string]any{"result": card.Verdict(), "checks": card.Results})
+	w.write("canary_preflight.json", preflight.Schema, evidence.Live, map[string]any{"result": card.Verdict(), "checks": card.Results})
 }
 
 func (w *whole) run(name string, r *canary.Record, source evidence.Source) {

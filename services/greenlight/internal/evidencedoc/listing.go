@@ -1,11 +1,11 @@
 package evidencedoc
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"path"
 	"time"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
@@ -21,7 +21,7 @@ func (p *page) listing() error {
 				model = fmt.Sprintf("%s `%.12s`", f.header.Model.Version, f.header.Model.Digest)
 			}
 		}
-		t.Row(p.to(f.name), fmt.Sprintf("`%.12s`", fmt.Sprintf("%x", sha256.Sum256(f.raw))), source, written, model)
+		t.Row(p.to(f.name), fmt.Sprintf("`%.12s`", evidence.Sum(f.raw)), source, written, model)
 	}
 	p.table(t)
 	return nil

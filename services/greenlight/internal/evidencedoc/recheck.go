@@ -17,6 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatedrill"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
@@ -86,7 +87,7 @@ func (c *checker) add(wrong bool, format string, args ...any) {
 // exact are the schemas whose verdicts depend only on a figure's value, threshold and number of samples.
 var exact = map[string]bool{
 	experiment.EvalSchema: true, experiment.EvalSchemaV1: true, traffic.SmokeSchema: true, traffic.ShadowSchema: true, experiment.ScorecardSchema: true, canary.RunSchema: true,
-	canary.PreflightSchema: true, gatedrill.Schema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
+	preflight.Schema: true, gatedrill.Schema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
 }
 
 // checks are the further checks of each known schema.

@@ -12,10 +12,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/agent"
-	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
@@ -123,7 +123,7 @@ func (p *page) quality() error {
 
 // canaries shows the preflight and all runs, newest first.
 func (p *page) canaries() error {
-	f, r, err := named[canary.PreflightReport](p.folder, canary.PreflightFile)
+	f, r, err := named[preflight.Report](p.folder, preflight.File)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 
 	"github.com/greenlight-ml/greenlight/pkg/group/natsgroup"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -20,6 +21,9 @@ type Address struct {
 	Creds string `json:"creds,omitempty"`
 	CA    string `json:"ca,omitempty"`
 }
+
+// Needed returns the least number of executors that is the part of those present, which is in (0,1]; at least one.
+func Needed(part float64, present int) int { return max(1, int(math.Ceil(part*float64(present)-1e-9))) }
 
 // Use connects to the group, hands it to use, and disconnects. Without a key, use can only read.
 func Use(a Address, access fleet.Access, use func(*Group) error) error {

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/confirmation"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
@@ -163,7 +164,7 @@ func (c *Clearing) Phrase(nonce string) string {
 	for _, s := range c.Set {
 		executors[s.Executor] = true
 	}
-	return fmt.Sprintf("ONAY: Gate CLEAR %s executors=%d state=%.12s nonce=%s", strings.Join(c.Latches, ","), len(executors), digestOf(raw), nonce)
+	return fmt.Sprintf("ONAY: Gate CLEAR %s executors=%d state=%.12s nonce=%s", strings.Join(c.Latches, ","), len(executors), evidence.Sum(raw), nonce)
 }
 
 // AskClear returns the phrase that clears the latches.

@@ -163,7 +163,7 @@ func (m *member) shut(of fleetgroup.Member, present bool) error {
 	case of.Trouble() != "":
 		return errors.New(of.Trouble())
 	}
-	return errors.New(describe(r))
+	return errors.New(fleet.DescribeRollout(r))
 }
 
 // end returns what the newest report says about a run that has begun to end then; nothing for an executor that is gone.
@@ -172,7 +172,7 @@ func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind,
 	case present && !of.At.After(began):
 		return NotOff, "no report confirms it"
 	case present && (of.Err != nil || !fleetgroup.AtZero(of.Report)):
-		return NotOff, clean(cmp.Or(of.Trouble(), describe(of.Report.GetRollout().GetRollout())))
+		return NotOff, clean(cmp.Or(of.Trouble(), fleet.DescribeRollout(of.Report.GetRollout().GetRollout())))
 	case present:
 		return Off, ""
 	case !m.gone():

@@ -292,7 +292,7 @@ func TestGroupEnds(t *testing.T) {
 			d.fakes[1].change(func() {
 				d.fakes[1].rollout = &executorv1.Rollout{Revision: 99, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OFF, SetBy: "token:ops", Reason: "stop"}
 			})
-		}, Taken, "executor executor-1: its rollout was set to 0 %, OFF, by token:ops: stop"},
+		}, Taken, "executor executor-1: its rollout was set to 0 %, OFF, by token:ops: \"stop\""},
 		"stop": {func(d *desk, other *fleetgroup.Group) {
 			if err := other.StopNow(d.t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
 				d.t.Error(err)

@@ -113,7 +113,7 @@ func ready(got *executorv1.GetRolloutResponse, report *executorv1.GetShadowRepor
 	case active != p.Model.Digest:
 		return fmt.Errorf("%w: digest %.12s, and the plan is for %s", errOtherModel, clean(active), p.Model)
 	case r.GetHolder() != "":
-		return fmt.Errorf("%w: %s", errHeld, describe(r))
+		return fmt.Errorf("%w: %s", errHeld, fleet.DescribeRollout(r))
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func (k *Keeper) off(ctx context.Context, m *member, quality *executorv1.Quality
 	if err != nil {
 		return err
 	}
-	if r := got.GetRollout(); len(got.GetGate().GetLatches()) > 0 && gatedPercent(r) == 0 || r.GetHolder() != m.holder && r.GetSetBy() != setByExecutor {
+	if r := got.GetRollout(); len(got.GetGate().GetLatches()) > 0 && gatedPercent(r) == 0 || r.GetHolder() != m.holder && r.GetSetBy() != fleet.SetByExecutor {
 		return nil
 	}
 	return off(ctx, m.Executor, m.plan.ObservePercent, quality, endReason+clean(why))

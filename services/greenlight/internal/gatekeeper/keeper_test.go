@@ -137,7 +137,7 @@ func TestStop(t *testing.T) {
 			})
 		}
 		// The journal says what the keeper said.
-		_, events, err := journal.Read[Event](filepath.Join(w.run.Dir, journalName), journalSchema)
+		_, events, err := journal.Read[Event](filepath.Join(w.run.Dir, journal.Name), journalSchema)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,12 +310,12 @@ func TestKilledKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, 1)
 		w.after(5*time.Minute, 0)
-		raw, err := os.ReadFile(filepath.Join(w.run.Dir, journalName)) // as it is at that moment
+		raw, err := os.ReadFile(filepath.Join(w.run.Dir, journal.Name)) // as it is at that moment
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.finish()
-		if err := os.WriteFile(filepath.Join(w.run.Dir, journalName), raw[:len(raw)-3], 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.run.Dir, journal.Name), raw[:len(raw)-3], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var settled *Record

@@ -52,8 +52,6 @@ type member struct {
 }
 
 const (
-	// setByExecutor is who set a rollout that executor has set itself: at its start, and after a lapse.
-	setByExecutor = "executor"
 	// maxText bounds a text of an executor in an event, in bytes.
 	maxText = 400
 )
@@ -135,13 +133,13 @@ func (m *member) adopt(got *executorv1.GetRolloutResponse) (events []Event, err 
 	if latches := got.GetGate().GetLatches(); len(latches) > 0 {
 		return nil, demoted(latches)
 	}
-	switch lapsed := r.GetSetBy() == setByExecutor && r.GetHolder() == "" && r.GetGate().GetModelDigest() == m.plan.Model.Digest; {
+	switch lapsed := r.GetSetBy() == fleet.SetByExecutor && r.GetHolder() == "" && r.GetGate().GetModelDigest() == m.plan.Model.Digest; {
 	case m.revision == 0, r.GetHolder() == m.holder:
 	case lapsed && (r.GetRevision() == m.revision+1 || strings.Contains(r.GetReason(), m.holder)): // a call whose answer was lost may have lapsed too
 		events = append(events, m.event(Lapsed, r.GetRevision(), clean(r.GetReason())))
 		m.open = false
 	default:
-		return nil, &endError{Taken, describe(r)}
+		return nil, &endError{Taken, fleet.DescribeRollout(r)}
 	}
 	m.revision = r.GetRevision()
 	return events, nil
@@ -166,10 +164,10 @@ func (m *member) read(ctx context.Context) (*Reading, error) {
 		return &reading, demoted(latches)
 	}
 	byItself := func(by string) bool {
-		return by == setByExecutor || m.hold != nil && by == "group:"+m.hold.Group.Group()
+		return by == fleet.SetByExecutor || m.hold != nil && by == "group:"+m.hold.Group.Group()
 	}
 	if r := got.GetRollout(); m.open && r.GetHolder() != m.holder && (!byItself(r.GetSetBy()) || r.GetHolder() != "") {
-		return &reading, &endError{Taken, describe(r)}
+		return &reading, &endError{Taken, fleet.DescribeRollout(r)}
 	}
 	return &reading, nil
 }
@@ -202,23 +200,9 @@ func latchOf(l *executorv1.GateLatchState) Latch {
 	return latch
 }
 
-// describe returns who has set a rollout, and to what.
-func describe(r *executorv1.Rollout) string {
-	if r.GetAwaitingRenewal() { // nobody has set 0 %
-		return fmt.Sprintf("it has restarted, and is at 0 %% until %s renews its lease: %s", clean(r.GetHolder()), clean(r.GetReason()))
-	}
-	line := fmt.Sprintf("its rollout was set to %g %%, %s, by %s", r.GetPercent(), fleet.Mode(r.GetMode()), clean(r.GetSetBy()))
-	if h := r.GetHolder(); h != "" {
-		line += ", held by " + clean(h)
-	}
-	return line + ": " + clean(r.GetReason())
-}
-
 func clean(s string) string { return text.Clean(s, maxText) }
 
-func oneLine(err error) string {
-	return clean(strings.ReplaceAll(fleet.Plain(err).Error(), "\n", "; "))
-}
+func oneLine(err error) string { return fleet.OneLine(fleet.Plain(err)) }
 
 // off makes sure that no model decides at the executor, and reads that back: it aborts the rollout, which also ends the lease,
 // and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and is left at
@@ -249,7 +233,7 @@ func off(ctx context.Context, e fleet.Executor, observe float64, plan *executorv
 		}
 	}
 	if gatedPercent(got.GetRollout()) != 0 {
-		return &endError{Taken, describe(got.GetRollout())}
+		return &endError{Taken, fleet.DescribeRollout(got.GetRollout())}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
@@ -177,7 +178,7 @@ var ErrTooManySymbols = errors.New("the symbols are too long for one call")
 
 // fits returns an error if an executor would refuse the call of the gate for its size.
 func (p *Plan) fits() error {
-	req := p.request(newRunID(), setReason, wire.Plan(p.Quality))
+	req := p.request(journal.NewRun(runPrefix), setReason, wire.Plan(p.Quality))
 	req.ExpectedRevision = math.MaxUint64 // the longest
 	if n := proto.Size(req); n > rpc.SmallMessage {
 		return fmt.Errorf("%w: with %d symbols the call has %d bytes, and an executor takes %d", ErrTooManySymbols, len(p.Symbols), n, rpc.SmallMessage)
@@ -242,7 +243,7 @@ func ReadPlan(path string) (*PlanFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &PlanFile{p, filepath.Dir(path), evidence.Input{Path: filepath.Base(path), SHA256: digestOf(raw)}}, nil
+	return &PlanFile{p, filepath.Dir(path), evidence.Input{Path: filepath.Base(path), SHA256: evidence.Sum(raw)}}, nil
 }
 
 // ParsePlan returns the plan of a file. It returns an error if a value is out of range, or does not agree with the others.

@@ -346,7 +346,7 @@ func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 func (r *Run) Write(store *evidence.Store, git string) (string, error) {
 	rec := r.Record
 	inputs := append([]evidence.Input{rec.PlanFile}, rec.Promotion)
-	in, err := evidence.InputOf(filepath.Join(r.Dir, journalName))
+	in, err := evidence.InputOf(filepath.Join(r.Dir, journal.Name))
 	if err != nil {
 		return "", err
 	}

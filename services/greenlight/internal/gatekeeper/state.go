@@ -1,9 +1,6 @@
 package gatekeeper
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
@@ -29,7 +24,7 @@ type State string
 
 const (
 	planPattern   = "gate_plan_*.json"
-	journalName   = "journal.jsonl"
+	runPrefix     = "gate-"
 	journalSchema = "greenlight/gate-journal/v1"
 )
 
@@ -37,11 +32,6 @@ func (s State) run(id string) string { return filepath.Join(string(s), "runs", i
 
 func (s State) ledger() *confirmation.Ledger {
 	return confirmation.NewLedger(filepath.Join(string(s), "phrases"))
-}
-
-func digestOf(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
 }
 
 // confirmed is what the phrase of a plan confirms.
@@ -75,11 +65,6 @@ func (s State) Confirmed(f *PlanFile, phrase string) (*confirmation.Ticket, erro
 	return t, nil
 }
 
-// newRunID returns the id of a run. Those of later runs sort after it.
-func newRunID() string {
-	return "gate-" + time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
-}
-
 // Run is a run that this process owns until it is closed.
 type Run struct {
 	Record *Record
@@ -95,7 +80,7 @@ func (s State) Begin(f *PlanFile, t *confirmation.Ticket) (_ *Run, err error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
 	}
-	id := newRunID()
+	id := journal.NewRun(runPrefix)
 	r := &Run{Dir: s.run(id)}
 	defer func() {
 		if err != nil {
@@ -113,7 +98,7 @@ func (s State) Begin(f *PlanFile, t *confirmation.Ticket) (_ *Run, err error) {
 		return nil, err
 	}
 	h := journal.Head{Schema: journalSchema, Run: id, PlanSHA256: f.Input.SHA256, Confirmation: t.Phrase}
-	if r.journal, err = journal.Create(filepath.Join(r.Dir, journalName), h); err != nil {
+	if r.journal, err = journal.Create(filepath.Join(r.Dir, journal.Name), h); err != nil {
 		return nil, err
 	}
 	r.Record = newRecord(f, h)
@@ -136,21 +121,8 @@ func (r *Run) Close() error {
 	return errors.Join(errs...)
 }
 
-// Runs returns the ids of all runs, oldest first. A folder without a journal is not a run: it has done nothing.
-func (s State) Runs() ([]string, error) {
-	entries, err := durable.ReadDir(s.run(""), durable.MaxEntries)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range entries {
-		if _, err := os.Lstat(filepath.Join(s.run(e.Name()), journalName)); err == nil {
-			ids = append(ids, e.Name())
-		}
-	}
-	slices.Sort(ids) // they begin with their time
-	return ids, nil
-}
+// Runs returns the ids of all runs, oldest first.
+func (s State) Runs() ([]string, error) { return journal.Runs(s.run("")) }
 
 // doneName marks a run whose evidence is written.
 const doneName = "done"
@@ -184,7 +156,7 @@ func (s State) settle(id string, write func(*Run) error) (err error) {
 	}
 	var h journal.Head
 	var events []Event
-	if r.journal, h, events, err = journal.Open[Event](filepath.Join(r.Dir, journalName), journalSchema); err != nil {
+	if r.journal, h, events, err = journal.Open[Event](filepath.Join(r.Dir, journal.Name), journalSchema); err != nil {
 		return err
 	}
 	plans, err := filepath.Glob(filepath.Join(r.Dir, planPattern))

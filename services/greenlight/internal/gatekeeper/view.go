@@ -61,7 +61,7 @@ func Status(out io.Writer, executors []fleet.Executor, answers []*executorv1.Get
 		for _, l := range reading.Latches {
 			lines = append(lines, fmt.Sprintf("latch     %s: %s, set by %s at %s: %s", addr, l.Name, l.By, l.Time.UTC().Format(time.RFC3339), l.Reason))
 		}
-		lines = append(lines, fmt.Sprintf("rollout   %s: %s", addr, describe(r)))
+		lines = append(lines, fmt.Sprintf("rollout   %s: %s", addr, fleet.DescribeRollout(r)))
 	}
 	if err := t.Text(out); err != nil {
 		return err

@@ -4,6 +4,7 @@ package journal
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,12 +12,41 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxSize bounds the file of a journal.
-const maxSize = 256 << 20
+const (
+	// Name is the name of the file in the folder of its run.
+	Name = "journal.jsonl"
+	// maxSize bounds the file.
+	maxSize = 256 << 20
+)
+
+// NewRun returns the id of a run that begins now. Those of later runs with the same prefix sort after it.
+func NewRun(prefix string) string {
+	return prefix + time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// Runs returns the ids of the runs in a folder, oldest first. A run without a journal has done nothing, and is left out.
+func Runs(folder string) ([]string, error) {
+	entries, err := durable.ReadDir(folder, durable.MaxEntries)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if _, err := os.Lstat(filepath.Join(folder, e.Name(), Name)); e.IsDir() && !errors.Is(err, fs.ErrNotExist) {
+			ids = append(ids, e.Name())
+		}
+	}
+	slices.Sort(ids) // they begin with their time
+	return ids, nil
+}
 
 // Head is the first entry of a journal.
 type Head struct {

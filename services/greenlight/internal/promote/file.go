@@ -1,8 +1,6 @@
 package promote
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,8 +36,7 @@ func readFile(folder, name, writer string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(raw)
-	f := &file{Input: evidence.Input{Path: name, SHA256: hex.EncodeToString(sum[:])}, raw: raw}
+	f := &file{Input: evidence.Input{Path: name, SHA256: evidence.Sum(raw)}, raw: raw}
 	if err := f.decode(&f.header); err != nil {
 		return f, err
 	}

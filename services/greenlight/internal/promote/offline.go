@@ -1,8 +1,6 @@
 package promote
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -75,9 +73,8 @@ func (j *judgment) offlineReport() (*file, *experiment.OfflineFile, error) {
 	}
 	own, err := experiment.Own(j.artifact)
 	if err == nil {
-		sum := sha256.Sum256(j.artifact.Offline)
 		f := &file{
-			Input:  evidence.Input{Path: filepath.ToSlash(filepath.Join(j.dir, model.OfflineFile)), SHA256: hex.EncodeToString(sum[:])},
+			Input:  evidence.Input{Path: filepath.ToSlash(filepath.Join(j.dir, model.OfflineFile)), SHA256: evidence.Sum(j.artifact.Offline)},
 			header: own.Header, raw: j.artifact.Offline,
 		}
 		// Prefer the same file in the evidence folder: evidence verify finds it there.

@@ -69,7 +69,7 @@ func (c *Canary) Rehearse(ctx context.Context, on console.Console) (_ *CanaryRes
 	target := canary.Target{
 		Executors: []string{c.Pair.ExecutorProcess.Addr("grpc")}, Engines: []string{c.Pair.EngineProcess.Addr("grpc")}, Evidence: c.Folder,
 	}
-	in := canary.Inspect(ctx, services, target)
+	in := target.Inspect(ctx, services)
 	plan, err := canary.NewPlan(in, target, c.Policy, interval, c.Data.Source())
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package canary
+package preflight
 
 import (
 	"fmt"
@@ -27,9 +27,9 @@ func missing(format string, args ...any) finding {
 	return finding{Observation: gate.Missing(fmt.Sprintf(format, args...))}
 }
 
-// Preflight reports what speaks against a canary of the services. It changes nothing. Drift is not part of it: it blocks
+// Judge reports what speaks against a canary of the services. It changes nothing. Drift is not part of it: it blocks
 // no canary.
-func Preflight(in *Inspection) gate.Scorecard {
+func Judge(in *Inspection) gate.Scorecard {
 	var card gate.Scorecard
 	check := func(r gate.Rule, f finding) {
 		result := gate.Check(r, f.Observation)
@@ -64,7 +64,7 @@ func Preflight(in *Inspection) gate.Scorecard {
 		if e.Rollout.GetRollout().GetHolder() == "" {
 			return ""
 		}
-		return described(e.Rollout.GetRollout())
+		return fleet.DescribeRollout(e.Rollout.GetRollout())
 	}))
 	none("breakers not closed", "executors that do not ask ml-engine", answered, in.each(func(e fleet.ExecutorReading) string {
 		if s := e.Report.GetBreaker().GetState(); s != executorv1.BreakerState_BREAKER_STATE_CLOSED {
@@ -83,7 +83,7 @@ func Preflight(in *Inspection) gate.Scorecard {
 func (in *Inspection) unreached() []string {
 	var all []string
 	for _, err := range in.failures() {
-		all = append(all, oneLine(err))
+		all = append(all, fleet.OneLine(err))
 	}
 	return all
 }
@@ -108,7 +108,7 @@ func (in *Inspection) offline() finding {
 	model, ok := same(in.Models())
 	switch {
 	case in.OfflineErr != nil:
-		return missing("%s", oneLine(in.OfflineErr))
+		return missing("%s", fleet.OneLine(in.OfflineErr))
 	case !ok:
 		return missing("no one model is served")
 	case model.Digest != in.Offline.Model.Digest:
@@ -158,11 +158,15 @@ func (in *Inspection) traffic() finding {
 	return finding{Observation: gate.Measured(float64(n), n)}
 }
 
-// PreflightFile is the name of the report in the evidence.
-const PreflightFile = "canary_preflight.json"
+const (
+	// File is the name of the report in the evidence.
+	File = "canary_preflight.json"
+	// Schema is the evidence schema of the report.
+	Schema = "greenlight/canary_preflight/v1"
+)
 
-// PreflightReport is the body of canary_preflight.json.
-type PreflightReport struct {
+// Report is the body of canary_preflight.json.
+type Report struct {
 	Result    gate.Verdict  `json:"result"`
 	Checks    []gate.Result `json:"checks"`
 	Executors []string      `json:"executors"`
@@ -172,17 +176,17 @@ type PreflightReport struct {
 	PSIReason string   `json:"psi_reason"`
 }
 
-// WritePreflight judges the inspection of the services at the addresses, and writes the report. git is the revision of the
+// Write judges the inspection of the services at the addresses, and writes the report. git is the revision of the
 // program.
-func WritePreflight(store *evidence.Store, in *Inspection, executors, engines []string, git string) (*PreflightReport, error) {
-	card := Preflight(in)
-	report := &PreflightReport{Result: card.Verdict(), Checks: card.Results, Executors: executors, Engines: engines, PSI: in.PSI}
+func Write(store *evidence.Store, in *Inspection, executors, engines []string, git string) (*Report, error) {
+	card := Judge(in)
+	report := &Report{Result: card.Verdict(), Checks: card.Results, Executors: executors, Engines: engines, PSI: in.PSI}
 	if in.PSIErr != nil {
 		report.PSIReason = in.PSIErr.Error()
 	}
-	header := evidence.Header{Schema: PreflightSchema, Source: evidence.Live, Inputs: in.Offline.Inputs, Git: git}
+	header := evidence.Header{Schema: Schema, Source: evidence.Live, Inputs: in.Offline.Inputs, Git: git}
 	if served := in.Models(); len(served) > 0 {
 		header.Model = &served[0]
 	}
-	return report, store.WriteJSON(PreflightFile, header, report)
+	return report, store.WriteJSON(File, header, report)
 }

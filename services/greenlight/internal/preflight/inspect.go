@@ -1,12 +1,11 @@
-package canary
+// Package preflight reads the state of the services and of the offline evidence before a canary, and reports what speaks
+// against one. It changes nothing.
+package preflight
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,13 +13,44 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/greenlight-ml/greenlight/pkg/durable"
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/driftfleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
+	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
+
+// The kinds of errors of an inspection. Each has a hint: see [Hint].
+var (
+	ErrUnreached  = errors.New("not reached")
+	ErrTwice      = errors.New("a service is named twice")
+	ErrDisagree   = errors.New("the replicas differ")
+	ErrNoEvidence = errors.New("no offline evidence")
+	errDenied     = errors.New("refused")
+	hints         = map[error]string{
+		ErrUnreached:         "nothing was changed; start it, or name its address with --executor or --engine",
+		fleet.ErrContradicts: "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
+		ErrTwice:             "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
+		ErrDisagree:          "nothing was changed; a canary compares one model with one baseline: give all replicas the same ones",
+		ErrNoEvidence:        "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
+	}
+)
+
+// Hint returns what to do about an error; empty if nothing is known to help.
+func Hint(err error) string {
+	if errors.Is(err, ErrUnreached) || errors.Is(err, errDenied) {
+		if hint := fleet.Hint(err); hint != "" {
+			return "nothing was changed; " + hint
+		}
+	}
+	for kind, hint := range hints {
+		if errors.Is(err, kind) {
+			return hint
+		}
+	}
+	return ""
+}
 
 // Inspection is the state of the services and of the offline evidence before a canary.
 type Inspection struct {
@@ -35,51 +65,52 @@ type Inspection struct {
 	OfflineErr error
 }
 
-// Offline is the offline evidence of a model.
-type Offline struct {
-	Inputs []evidence.Input
-	Model  evidence.Model
-	Result gate.Verdict
-	// Quality is the plan of a verdict on live quality that the evaluation suggests, against the baseline with the digest
-	// Baseline; nil without one.
-	Quality  *QualityPlan
-	Baseline string
-}
-
 const (
-	// callTimeout bounds the calls to services and to a Prometheus before a run. driftTimeout bounds the question for drift:
+	// callTimeout bounds the calls to services. driftTimeout bounds the question for drift:
 	// ml-engine simulates the noise of the index at the first one, which takes some hundred milliseconds.
 	callTimeout  = 3 * time.Second
 	driftTimeout = 10 * time.Second
 	// week is the window of the index, in hours.
 	week = 7 * 24
+	// maxMessage bounds a message of a service, in bytes.
+	maxMessage = 400
 )
 
-// Inspect reads the services and the offline evidence in the target's folders.
-func Inspect(ctx context.Context, services *fleet.Services, t Target) *Inspection {
+// Options name what [Inspect] reads beside the services.
+type Options struct {
+	// Evidence is the folder of the evidence.
+	Evidence string
+	// Models is the registry folder, which may have the model's own evaluation; empty uses the evidence folder alone.
+	Models string
+	// MinFleet is the part of the executors of a group that must be judged, in (0,1]; 0 needs all of them.
+	MinFleet float64
+}
+
+// Inspect reads the services and the offline evidence.
+func Inspect(ctx context.Context, services *fleet.Services, o Options) *Inspection {
 	calls, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	in := &Inspection{Snapshot: services.Snapshot(calls)}
-	if t.Fleet != nil {
-		in.tolerate(t.Fleet.MinFleet)
+	if o.MinFleet > 0 {
+		in.tolerate(o.MinFleet)
 	}
 	if in.PSIErr = in.enginesErr(); in.PSIErr == nil {
 		drift, cancel := context.WithTimeout(ctx, driftTimeout)
 		defer cancel()
-		if v, verdict, err := psi(drift, services.Engines); err == nil {
+		if v, verdict, err := PSI(drift, services.Engines); err == nil {
 			in.PSI, in.PSIVerdict = &v, verdict
 		} else {
 			in.PSIErr = err
 		}
 	}
-	in.Offline, in.OfflineErr = offlineOf(t, in.Models())
+	in.Offline, in.OfflineErr = offlineOf(o, in.Models())
 	return in
 }
 
 // tolerate leaves out the executors of a group that cannot be judged, if there are enough others.
 func (in *Inspection) tolerate(minFleet float64) {
 	well := slices.DeleteFunc(slices.Clone(in.Executors), func(e fleet.ExecutorReading) bool { return e.Err() != nil })
-	if len(in.Executors) > 0 && len(well) >= needed(minFleet, len(in.Executors)) {
+	if len(in.Executors) > 0 && len(well) >= fleetgroup.Needed(minFleet, len(in.Executors)) {
 		in.Executors = well
 	}
 }
@@ -93,8 +124,8 @@ func (in *Inspection) Addresses() []string {
 	return all
 }
 
-// activeModels returns the models that the ml-engines serve, of those that answer.
-func activeModels(ctx context.Context, engines []fleet.Engine) ([]evidence.Model, error) {
+// ActiveModels returns the models that the ml-engines serve, of those that answer.
+func ActiveModels(ctx context.Context, engines []fleet.Engine) ([]evidence.Model, error) {
 	answers, errs := fleet.Each(engines, func(e fleet.Engine) (evidence.Model, error) { return e.Model(ctx) })
 	fleet.Rethrow(errs...)
 	var models []evidence.Model
@@ -109,8 +140,8 @@ func activeModels(ctx context.Context, engines []fleet.Engine) ([]evidence.Model
 // errNoPSI is the error of an index that ml-engine cannot compute.
 var errNoPSI = errors.New("no PSI")
 
-// psi returns the overall index of the last 7 days over all ml-engines, and its verdict.
-func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, error) {
+// PSI returns the overall index of the last 7 days over all ml-engines, and its verdict.
+func PSI(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, error) {
 	r, err := driftfleet.Read(ctx, engines, week, false)
 	switch code := status.Code(err); {
 	case err == nil && r.Overall == nil:
@@ -118,7 +149,7 @@ func psi(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, er
 	case err == nil:
 		return r.Overall.PSI, r.Overall.Verdict, nil
 	case code == codes.FailedPrecondition, code == codes.Unimplemented:
-		return 0, "", fmt.Errorf("%w: %s", errNoPSI, text.Clean(status.Convert(err).Message(), maxReason))
+		return 0, "", fmt.Errorf("%w: %s", errNoPSI, text.Clean(status.Convert(err).Message(), maxMessage))
 	}
 	return 0, "", err
 }
@@ -133,7 +164,7 @@ func unreached(err error) error {
 	case fleet.Denied(err): // a service that refuses the caller was reached
 		return fmt.Errorf("%w: %w", errDenied, err)
 	}
-	return fmt.Errorf("%w: %w", errUnreached, err)
+	return fmt.Errorf("%w: %w", ErrUnreached, err)
 }
 
 func (in *Inspection) enginesErr() error {
@@ -144,7 +175,10 @@ func (in *Inspection) enginesErr() error {
 	return errors.Join(errs...)
 }
 
-// failures returns the errors of the services that did not answer, contradict themselves, or are named twice.
+// Err returns the joined errors of the services that did not answer, contradict themselves, or are named twice.
+func (in *Inspection) Err() error { return errors.Join(in.failures()...) }
+
+// failures returns the errors that [Inspection.Err] joins.
 func (in *Inspection) failures() []error {
 	var all []error
 	for i := range in.Executors {
@@ -164,13 +198,13 @@ func (in *Inspection) duplicate() error {
 		err = in.PSIErr
 	}
 	if err != nil {
-		return refuse(errTwice, "%s", err)
+		return fmt.Errorf("%w: %s", ErrTwice, err)
 	}
 	return nil
 }
 
-// revisions returns the revisions of the rollouts; nil without an inspection.
-func (in *Inspection) revisions() []uint64 {
+// Revisions returns the revisions of the rollouts; nil without an inspection.
+func (in *Inspection) Revisions() []uint64 {
 	if in == nil {
 		return nil
 	}
@@ -189,17 +223,17 @@ func same(all []evidence.Model) (evidence.Model, bool) {
 	return all[0], !slices.ContainsFunc(all, func(m evidence.Model) bool { return m.Digest != all[0].Digest })
 }
 
-// agreed returns the model and the baseline that all replicas have.
-func (in *Inspection) agreed() (model, baseline evidence.Model, err error) {
-	if err := errors.Join(in.failures()...); err != nil {
+// Agreed returns the model and the baseline that all replicas have.
+func (in *Inspection) Agreed() (model, baseline evidence.Model, err error) {
+	if err := in.Err(); err != nil {
 		return model, baseline, err
 	}
 	model, ok := same(in.Models())
 	if !ok {
-		return model, baseline, refuse(errDisagree, "the ml-engines serve %s", names(in.Models()))
+		return model, baseline, fmt.Errorf("%w: the ml-engines serve %s", ErrDisagree, names(in.Models()))
 	}
 	if baseline, ok = same(in.Baselines()); !ok {
-		return model, baseline, refuse(errDisagree, "the executors decide by %s", names(in.Baselines()))
+		return model, baseline, fmt.Errorf("%w: the executors decide by %s", ErrDisagree, names(in.Baselines()))
 	}
 	return model, baseline, nil
 }
@@ -210,35 +244,4 @@ func names(all []evidence.Model) string {
 		texts = append(texts, m.String())
 	}
 	return strings.Join(texts, ", ")
-}
-
-// maxEvidence bounds a file of offline evidence.
-const maxEvidence = 64 << 20
-
-// readOffline reads what greenlight train and eval have written.
-func readOffline(folder string) (Offline, error) {
-	var o Offline
-	for _, name := range []string{"offline_report.json", "eval_result.json"} {
-		path := filepath.Join(folder, name)
-		raw, err := durable.ReadFile(path, maxEvidence)
-		if errors.Is(err, fs.ErrNotExist) {
-			return o, refuse(errNoEvidence, "%s is not there", path)
-		}
-		if err != nil {
-			return o, err
-		}
-		var file struct {
-			evidence.Header
-			Result gate.Verdict `json:"result"`
-		}
-		if err := json.Unmarshal(raw, &file); err != nil || file.Model == nil {
-			return o, refuse(errNoEvidence, "%s cannot be read, or is of no model (%v)", path, err)
-		}
-		o.Inputs = append(o.Inputs, evidence.Input{Path: filepath.ToSlash(path), SHA256: digestOf(raw)})
-		if o.Model != (evidence.Model{}) && o.Model != *file.Model {
-			return o, refuse(errNoEvidence, "offline_report.json is of %s and eval_result.json of %s", o.Model, *file.Model)
-		}
-		o.Model, o.Result = *file.Model, file.Result
-	}
-	return o, nil
 }
