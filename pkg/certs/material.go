@@ -23,13 +23,13 @@ func (c contents) equal(o contents) bool {
 	return bytes.Equal(c.cert, o.cert) && bytes.Equal(c.key, o.key) && bytes.Equal(c.ca, o.ca)
 }
 
-// authorityError is an error of the authorities' file, whose flag is not that of the certificate.
+// authorityError is an error in the CA file, which has its own flag.
 type authorityError struct{ error }
 
 // Unwrap implements errors.Unwrap.
 func (e authorityError) Unwrap() error { return e.error }
 
-// flagOf is the flag whose file err is about.
+// flagOf returns the flag of the file that caused err.
 func flagOf(err error, authority, certificate string) string {
 	if errors.As(err, new(authorityError)) {
 		return authority
@@ -63,11 +63,11 @@ func (v validity) at(t time.Time) bool { return !t.Before(v.from) && !t.After(v.
 
 // material is a matching set of parsed files.
 type material struct {
-	// cert is nil if this end has no certificate, pool if the other end needs none.
+	// cert is nil if this end has no certificate, pool is nil if the peer needs none.
 	cert *tls.Certificate
 	pool *x509.CertPool
-	// own is the validity of the whole chain of cert. trusted is when any of the authorities is valid: during a rotation the
-	// file has the old one and the new one.
+	// own is the validity of cert with its whole chain. trusted is the time in which any CA is valid: during a rotation the
+	// file holds the old one and the new one.
 	own, trusted validity
 	// names are the names in the certificate, for the log.
 	names []string
@@ -86,7 +86,7 @@ func (f Files) parse(c contents) (*material, error) {
 		for _, der := range pair.Certificate[1:] {
 			link, err := x509.ParseCertificate(der)
 			if err != nil {
-				return nil, fmt.Errorf("%s: a certificate of the chain: %w", f.Cert, err)
+				return nil, fmt.Errorf("%s: certificate in the chain: %w", f.Cert, err)
 			}
 			m.own.to = earlier(m.own.to, link.NotAfter)
 		}
@@ -100,8 +100,8 @@ func (f Files) parse(c contents) (*material, error) {
 	return m, nil
 }
 
-// authorities parses the certificates of a file. Unlike x509.CertPool, it refuses a file that is only partly readable: a
-// half-written file would lock out the clients of the missing authorities.
+// authorities parses the CA certificates in a file. Unlike x509.CertPool, it refuses a partly readable file: a half-written
+// one would lock out the clients of the missing CAs.
 func authorities(raw []byte) (*x509.CertPool, validity, error) {
 	pool, v, n := x509.NewCertPool(), validity{}, 0
 	for {
@@ -114,7 +114,7 @@ func authorities(raw []byte) (*x509.CertPool, validity, error) {
 		}
 		raw = rest
 		if block.Type != "CERTIFICATE" {
-			return nil, v, fmt.Errorf("a PEM block %q: want only certificates", block.Type)
+			return nil, v, fmt.Errorf("PEM block %q: want only certificates", block.Type)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -127,7 +127,7 @@ func authorities(raw []byte) (*x509.CertPool, validity, error) {
 		v.from, v.to = earlier(v.from, cert.NotBefore), later(v.to, cert.NotAfter)
 	}
 	if n == 0 {
-		return nil, v, errors.New("it has no certificate")
+		return nil, v, errors.New("no certificate in it")
 	}
 	return pool, v, nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// RegisterMetrics registers the expiry of the certificates, and whether files were refused. A nil Store has no metrics, since
-// an expiry of 0 would look like an expired certificate.
+// RegisterMetrics registers metrics for the certificates' expiry and for refused files. A nil Store has no metrics, since an
+// expiry of 0 would look like an expired certificate.
 func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 	if s == nil {
 		return
@@ -18,7 +18,7 @@ func (s *Store) RegisterMetrics(reg prometheus.Registerer) {
 	notAfter := func(certificate string, of func(*material) time.Time) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "ml_tls_certificate_not_after_seconds",
-			Help:        "Expiry of the certificate in use, in seconds since 1970: of this end's certificate with its chain (own), or of the last authority for the other end (ca).",
+			Help:        "When the certificate in use expires, in seconds since 1970: this end's certificate with its chain (own), or the last CA for the peer (ca).",
 			ConstLabels: prometheus.Labels{"end": s.end, "certificate": certificate},
 		}, func() float64 { return float64(of(s.current.Load()).Unix()) })
 	}

@@ -16,12 +16,11 @@ const (
 	interval = 10 * time.Second
 	// warningPause is the time between two warnings about the same expiry.
 	warningPause = time.Hour
-	// lastPart is the part of a certificate's life in which warnings begin: the last fifth. Automatic renewal happens in the
-	// last third.
+	// Warnings start in the last 1/lastPart of a certificate's lifetime. Automatic renewal is earlier: in the last third.
 	lastPart = 5
 )
 
-// Store holds the certificates of one end and re-reads their files. A nil Store is an end without TLS.
+// Store holds the certificates of one end and re-reads their files. A nil Store means no TLS.
 type Store struct {
 	files  Files
 	end    string
@@ -35,7 +34,7 @@ type Store struct {
 
 	mu      sync.Mutex // held during a check
 	seen    contents   // the files at the last check, used or refused
-	refused string     // the reason that they were refused, if so
+	refused string     // why they were refused, or empty
 	warned  time.Time  // the last warning about an expiry, and its text
 	warning string
 
@@ -47,7 +46,7 @@ type Store struct {
 // metrics: "server", or the server that a client connects to. Without files the store is nil.
 func Open(files Files, end string, logger *slog.Logger) (*Store, error) {
 	if files == (Files{}) {
-		return nil, nil //nolint:nilnil // nil is an end without TLS
+		return nil, nil //nolint:nilnil // nil means no TLS
 	}
 	raw, err := files.read()
 	if err != nil {
@@ -112,18 +111,18 @@ func (s *Store) refresh() *material {
 	s.current.Store(m)
 	s.failing.Store(false)
 	s.refused, s.warning = "", ""
-	s.logger.Info("certificates were read again", "end", s.end, "names", m.names, "not_after", m.own.to, "ca_not_after", m.trusted.to)
+	s.logger.Info("certificates reloaded", "end", s.end, "names", m.names, "not_after", m.own.to, "ca_not_after", m.trusted.to)
 	return m
 }
 
-// outdated returns an error if a new certificate is not valid now and the one in use is.
+// outdated returns an error if a new certificate is not valid now, but the one in use is.
 func (s *Store) outdated(m *material, now time.Time) error {
 	before := s.current.Load()
 	if m.cert != nil && !m.own.at(now) && before.own.at(now) {
-		return fmt.Errorf("%s is valid from %s to %s only, so not now", s.files.Cert, m.own.from.UTC().Format(time.RFC3339), m.own.to.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%s is not valid now: only from %s to %s", s.files.Cert, m.own.from.UTC().Format(time.RFC3339), m.own.to.UTC().Format(time.RFC3339))
 	}
 	if m.pool != nil && !m.trusted.at(now) && before.trusted.at(now) {
-		return fmt.Errorf("%s has no authority that is valid now", s.files.CA)
+		return fmt.Errorf("%s has no CA that is valid now", s.files.CA)
 	}
 	return nil
 }
@@ -136,10 +135,10 @@ func (s *Store) refuse(err error) {
 	}
 	s.refused = err.Error()
 	s.errors.Add(1)
-	s.logger.Error("certificates were NOT read again: the old ones stay in use", "end", s.end, "error", err)
+	s.logger.Error("certificates NOT reloaded: the old ones stay in use", "end", s.end, "error", err)
 }
 
-// warn logs a near or past expiry, at once and then once an hour.
+// warn logs an approaching or past expiry, immediately and then once an hour.
 func (s *Store) warn(now time.Time) {
 	m := s.current.Load()
 	for _, v := range []struct {
@@ -153,7 +152,7 @@ func (s *Store) warn(now time.Time) {
 		}
 		log, warning := s.logger.Warn, "a certificate expires soon"
 		if left < 0 {
-			log, warning = s.logger.Error, "a certificate has EXPIRED: the other end refuses it"
+			log, warning = s.logger.Error, "a certificate has EXPIRED: peers refuse it"
 		}
 		if warning == s.warning && now.Sub(s.warned) < warningPause {
 			continue

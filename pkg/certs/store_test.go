@@ -54,16 +54,16 @@ func TestBadFilesKeepTheOldOnes(t *testing.T) {
 			p := a.IssueFor(time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour), "server.test")
 			certstest.Write(t, e.dir, "server.pem", p.Cert)
 			certstest.Write(t, e.dir, "server.key", p.Key)
-		}, "so not now"},
+		}, "is not valid now"},
 		"not valid yet": {func(t *testing.T, e *ends) {
 			p := a.IssueFor(time.Now().Add(time.Hour), time.Now().Add(2*time.Hour), "server.test")
 			certstest.Write(t, e.dir, "server.pem", p.Cert)
 			certstest.Write(t, e.dir, "server.key", p.Key)
-		}, "so not now"},
+		}, "is not valid now"},
 		"half a list of authorities": {func(t *testing.T, e *ends) {
 			certstest.Write(t, e.dir, "clients-ca.pem", append(a.PEM, a.PEM[:len(a.PEM)/2]...))
 		}, "the file is incomplete"},
-		"no authority":        {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", []byte("\n")) }, "it has no certificate"},
+		"no authority":        {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", []byte("\n")) }, "no certificate in it"},
 		"key as an authority": {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", a.Issue("x").Key) }, "want only certificates"},
 		"huge file":           {func(t *testing.T, e *ends) { certstest.Write(t, e.dir, "clients-ca.pem", make([]byte, 2<<20)) }, "too large"},
 	} {
@@ -84,7 +84,7 @@ func TestBadFilesKeepTheOldOnes(t *testing.T) {
 			tt.spoil(t, e)
 			call()
 			call()
-			if got := e.log.count("certificates were NOT read again"); got != 1 {
+			if got := e.log.count("certificates NOT reloaded"); got != 1 {
 				t.Errorf("logged %d times, want once", got)
 			}
 			if e.log.count(tt.want) == 0 {
@@ -133,7 +133,7 @@ func TestRunWarns(t *testing.T) {
 		}
 		certstest.Write(t, dir, "c.key", []byte("oh no"))
 		time.Sleep(11 * time.Second)
-		if log.count("NOT read again") != 1 {
+		if log.count("NOT reloaded") != 1 {
 			t.Error("a broken key was not noticed")
 		}
 		if err := s.Stop(t.Context()); err != nil {
@@ -183,7 +183,7 @@ func TestOpenRefuses(t *testing.T) {
 		open func() (*certs.Store, error)
 		want string
 	}{
-		"server: no key":         {func() (*certs.Store, error) { return certs.Server{Cert: cert}.Open(logger) }, "--tls-cert and --tls-key belong together"},
+		"server: no key":         {func() (*certs.Store, error) { return certs.Server{Cert: cert}.Open(logger) }, "--tls-cert and --tls-key must be set together"},
 		"server: authority only": {func() (*certs.Store, error) { return certs.Server{ClientCA: cert}.Open(logger) }, "--tls-client-ca needs --tls-cert"},
 		"server: swapped":        {func() (*certs.Store, error) { return certs.Server{Cert: key, Key: cert}.Open(logger) }, "--tls-cert: "},
 		"server: no file": {func() (*certs.Store, error) {
@@ -194,7 +194,7 @@ func TestOpenRefuses(t *testing.T) {
 		}, "need --engine-tls-ca"},
 		"client: no key": {func() (*certs.Store, error) {
 			return certs.Client{CA: cert, Cert: cert}.Open("engine-", "ml-engine", logger)
-		}, "--engine-tls-cert and --engine-tls-key belong together"},
+		}, "--engine-tls-cert and --engine-tls-key must be set together"},
 		"server: no authority": {func() (*certs.Store, error) {
 			return certs.Server{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "no")}.Open(logger)
 		}, "--tls-client-ca: open "},

@@ -20,7 +20,7 @@ func (s *Store) serverConfig(clients tls.ClientAuthType, protocol string) *tls.C
 			m := s.refresh()
 			c := &tls.Config{
 				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*m.cert}, NextProtos: []string{protocol},
-				// A resumed session would be accepted with outdated authorities.
+				// A resumed session would be accepted even if its CA is no longer trusted.
 				SessionTicketsDisabled: true,
 			}
 			if m.pool != nil {
@@ -51,7 +51,7 @@ func (c serverCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials
 	secured, info, err := c.TransportCredentials.ServerHandshake(conn)
 	if err != nil && !errors.Is(err, io.EOF) { // EOF is a port check
 		c.store.refusals.Do(func() {
-			c.store.logger.Warn("a client was turned away in the TLS handshake", "from", conn.RemoteAddr().String(), "error", err)
+			c.store.logger.Warn("client refused in the TLS handshake", "from", conn.RemoteAddr().String(), "error", err)
 		})
 	}
 	return secured, info, err
@@ -65,8 +65,8 @@ func (c serverCredentials) Clone() credentials.TransportCredentials {
 // Mutual reports whether clients need a certificate.
 func (s *Store) Mutual() bool { return s != nil && s.files.CA != "" }
 
-// SecureHTTP enables TLS on the server. If the Store has clients' authorities, every page except /healthz and /readyz needs a
-// client certificate; health probes have none. A nil Store changes nothing.
+// SecureHTTP enables TLS on the server. If the Store has client CAs, every page except /healthz and /readyz needs a client
+// certificate; health probes have none. A nil Store changes nothing.
 func (s *Store) SecureHTTP(srv *http.Server) {
 	if s == nil {
 		return
@@ -93,10 +93,10 @@ func identified(next http.Handler) http.Handler {
 }
 
 // errClientOnly is returned if client credentials are used on a server.
-var errClientOnly = errors.New("these are the credentials of a client")
+var errClientOnly = errors.New("client credentials used on a server")
 
-// Credentials returns the credentials of a client's connections; nil for a nil Store. serverName, if not empty, is the name
-// that the server's certificate must have, in place of the host of the address.
+// Credentials returns credentials for a client's connections; nil for a nil Store. serverName, if not empty, is the name
+// that the server's certificate must have instead of the host in the address.
 func (s *Store) Credentials(serverName string) credentials.TransportCredentials {
 	if s == nil {
 		return nil

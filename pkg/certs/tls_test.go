@@ -94,7 +94,7 @@ func TestClientsNeedACertificate(t *testing.T) {
 	// A client can know that it was refused before the server has logged it. A stopped server has logged everything.
 	web.Close()
 	e.calls.Stop()
-	if e.log.count("turned away in the TLS handshake") == 0 || e.log.count("http: TLS handshake error") == 0 {
+	if e.log.count("refused in the TLS handshake") == 0 || e.log.count("http: TLS handshake error") == 0 {
 		t.Errorf("log: want both kinds of refusals, got %s", e.log.log.String())
 	}
 }

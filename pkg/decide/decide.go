@@ -1,4 +1,4 @@
-// Package decide chooses between the score of the baseline and that of a model behind a gate.
+// Package decide chooses between the baseline's score and the score of a model behind a gate.
 //
 // A decision is one of the two scores, bit for bit, never a blend or a clamp: that would be a third policy, which nobody has
 // evaluated. The model's score is chosen only if every check holds. The checks have a fixed order, and the first that fails is
@@ -11,54 +11,54 @@ import (
 	"time"
 )
 
-// Reason is why the baseline decided. The set is closed. The values are those of the contract's FallbackReason, and their order
-// is that of the checks.
+// Reason is why the baseline decided. The set is closed. The values equal the contract's FallbackReason, in the order of the
+// checks.
 type Reason uint8
 
 const (
-	// None is no reason: the model decided.
+	// None means that the model decided.
 	None Reason = iota
 
-	// Off is that no gate is set.
+	// Off means that no gate is set.
 	Off
-	// LeaseLapsed is that the lease of the gate has lapsed.
+	// LeaseLapsed means that the gate's lease has expired.
 	LeaseLapsed
-	// Killed is that the gate was killed.
+	// Killed means that the gate was killed.
 	Killed
-	// QualityAlarm is that the model's quality is worse.
+	// QualityAlarm means that the model's quality is worse.
 	QualityAlarm
-	// DriftAlarm is that the inputs have drifted.
+	// DriftAlarm means that the inputs have drifted.
 	DriftAlarm
-	// BudgetSpent is that the model has changed as many decisions as it may.
+	// BudgetSpent means that the model has used up its budget of changed decisions.
 	BudgetSpent
 
-	// NotSelected is that the model may not decide this request.
+	// NotSelected means that the model may not decide this request.
 	NotSelected
-	// ModelChanged is that another model than that of the gate answers.
+	// ModelChanged means that the model that answers is not the gate's.
 	ModelChanged
-	// FeaturesStale is that the features are older than [MaxAge].
+	// FeaturesStale means that the features are older than [MaxAge].
 	FeaturesStale
-	// OutOfDomain is that a feature is outside the range of the training data.
+	// OutOfDomain means that a feature is outside its range in the training data.
 	OutOfDomain
 
-	// BreakerOpen and the next six are how the shadow ended without an answer in time.
+	// BreakerOpen and the next six name how the shadow ended without an answer in time.
 	BreakerOpen
-	// Shed is that executor had no time for the shadow.
+	// Shed means that executor was too busy for the shadow.
 	Shed
-	// Unavailable is that the model could not be reached.
+	// Unavailable means that the model could not be reached.
 	Unavailable
-	// Deadline is that the model did not answer in time.
+	// Deadline means that the model did not answer in time.
 	Deadline
-	// Rejected is that the model cannot score the state.
+	// Rejected means that the model cannot score the state.
 	Rejected
 	// Internal is any other failure of the model.
 	Internal
-	// Canceled is that the caller has left, or executor stops.
+	// Canceled means that the caller has left or executor is stopping.
 	Canceled
 
-	// InvalidScore is that the score is no number in [0,1], or outside the range of the gate.
+	// InvalidScore means that the score is not a number in [0,1] or is outside the gate's range.
 	InvalidScore
-	// Disagreement is that the score is further from the baseline than the cap.
+	// Disagreement means that the score differs from the baseline by more than the cap.
 	Disagreement
 
 	reasonEnd
@@ -80,7 +80,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// ParseReason returns the reason of that name, and reports whether there is one. The empty name is [None].
+// ParseReason returns the reason with that name and reports whether it exists. The empty name is [None].
 func ParseReason(name string) (Reason, bool) {
 	for r, n := range names {
 		if n == name {
@@ -98,13 +98,13 @@ func (r Reason) String() string {
 	return names[r]
 }
 
-// OfState reports whether the reason holds for every request, whatever it is.
+// OfState reports whether the reason depends only on the gate's state, and so applies to every request.
 func (r Reason) OfState() bool { return r >= Off && r <= BudgetSpent }
 
 const (
-	// MaxAge is how old the features of a decision by the model may be.
+	// MaxAge is the maximum age of the features if the model is to decide.
 	MaxAge = 2 * time.Minute
-	// Changed is the difference to the baseline above which a decision of the model counts as changed.
+	// Changed is the difference from the baseline above which a decision by the model counts as changed.
 	Changed = 0.05
 )
 
@@ -123,11 +123,11 @@ type Limits struct {
 	Model string
 	// Disagreement is the largest |model - baseline|, in (0,1].
 	Disagreement float64
-	// Low and High are the lowest and the highest score that may decide, in [0,1].
+	// Low and High are the lowest and highest scores that may decide, in [0,1].
 	Low, High float64
 }
 
-// Request is what is known of a request before the model has answered.
+// Request is what is known about a request before the model has answered.
 type Request struct {
 	// Baseline is the baseline's score.
 	Baseline float64
@@ -135,7 +135,7 @@ type Request struct {
 	Selected bool
 	// Model is the digest of the model that will be asked.
 	Model string
-	// Age is that of the features, 0 if it is unknown.
+	// Age is the age of the features, 0 if unknown.
 	Age time.Duration
 	// OutOfDomain reports whether a feature is outside the range of the training data.
 	OutOfDomain bool
@@ -143,7 +143,7 @@ type Request struct {
 
 // Advice is the model's answer.
 type Advice struct {
-	// Failure is why there is none: one of [BreakerOpen] to [InvalidScore]. [None] if there is a score.
+	// Failure is why there is no usable answer: one of [BreakerOpen] to [InvalidScore]. [None] if there is a score.
 	Failure Reason
 	Score   float64
 	// Model is the digest of the model that answered.

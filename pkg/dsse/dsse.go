@@ -1,13 +1,13 @@
-// Package dsse signs documents with ECDSA keys, in envelopes of the Dead Simple Signing Envelope v1.0
-// (https://github.com/secure-systems-lab/dsse): what is signed is the type of the payload with the payload, so that a signed
-// document can never be taken for one of another kind.
+// Package dsse signs documents with ECDSA keys, using Dead Simple Signing Envelope v1.0
+// (https://github.com/secure-systems-lab/dsse). The signature covers the payload's type and the payload, so that a signed
+// document cannot pass for one of another kind.
 package dsse
 
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
-	_ "crypto/sha256" // the hash of P-256
-	_ "crypto/sha512" // the hashes of P-384 and P-521
+	_ "crypto/sha256" // for P-256
+	_ "crypto/sha512" // for P-384 and P-521
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,25 +18,25 @@ import (
 type Envelope struct {
 	// PayloadType names the kind of the document, for example "application/vnd.in-toto+json".
 	PayloadType string `json:"payloadType"`
-	// Payload is the document. JSON has it in base64.
+	// Payload is the document; base64 in JSON.
 	Payload []byte `json:"payload"`
-	// Signatures are those of the document. One by a trusted key is enough.
+	// Signatures sign the document. One by a trusted key is enough.
 	Signatures []Signature `json:"signatures"`
 }
 
 // Signature is one signature of an envelope.
 type Signature struct {
-	// KeyID is a hint for people and tools; it is not trusted. Sign leaves it empty, since verifiers of Sigstore refuse an id
-	// that is not formed in their way.
+	// KeyID is a hint for people and tools; it is not trusted. Sign leaves it empty, since Sigstore's verifiers refuse any id
+	// that is not in their format.
 	KeyID string `json:"keyid"`
 	Sig   []byte `json:"sig"`
 }
 
 var (
-	// ErrUntrusted is returned for an envelope that none of the keys has signed, or that was changed afterwards.
-	ErrUntrusted = errors.New("the signature is by none of the trusted keys, or the document was changed after it was signed")
+	// ErrUntrusted is returned for an envelope that no trusted key has signed, or that was changed after signing.
+	ErrUntrusted = errors.New("no trusted key has signed the document, or it was changed after signing")
 	// ErrType is returned for an envelope with a document of another kind.
-	ErrType = errors.New("a document of another kind")
+	ErrType = errors.New("wrong kind of document")
 )
 
 // preAuth is what is signed: the pre-authentication encoding of the specification.
@@ -75,7 +75,7 @@ func (k Keys) Open(e *Envelope, payloadType string) (payload []byte, id string, 
 	return nil, "", ErrUntrusted
 }
 
-// Parse reads an envelope. Payload and signatures may be in either alphabet of base64, as the specification wants.
+// Parse reads an envelope. Payload and signatures may use either base64 alphabet, as the specification requires.
 func Parse(data []byte) (*Envelope, error) {
 	var raw struct {
 		PayloadType string `json:"payloadType"`
@@ -106,7 +106,7 @@ func Parse(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
-// maxSignatures limits the signatures of an envelope: each costs a verification a key.
+// maxSignatures limits the signatures of an envelope: each costs one verification per key.
 const maxSignatures = 16
 
 func decode(s string) ([]byte, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// maxKeys limits a file of keys, in bytes.
+// maxKeys limits a key file, in bytes.
 const maxKeys = 64 << 10
 
 const (
@@ -28,7 +28,7 @@ const (
 	publicBlock  = "PUBLIC KEY"
 )
 
-// hashes are the curves of the keys that sign, each with its hash.
+// hashes maps the supported curves to their hashes.
 var hashes = map[elliptic.Curve]crypto.Hash{
 	elliptic.P256(): crypto.SHA256, elliptic.P384(): crypto.SHA384, elliptic.P521(): crypto.SHA512,
 }
@@ -113,7 +113,7 @@ func idOf(key crypto.PublicKey) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// ReadSigner reads a private key, as NewKey or openssl write it.
+// ReadSigner reads a private key in the formats that NewKey and openssl write.
 func ReadSigner(path string) (*Signer, error) {
 	raw, err := durable.ReadFile(path, maxKeys)
 	if err != nil {
@@ -132,7 +132,7 @@ func ReadSigner(path string) (*Signer, error) {
 	case block.Type == sec1Block:
 		parsed, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		return nil, fmt.Errorf("%s: a PEM block %.40q: want %q, unencrypted", path, block.Type, privateBlock)
+		return nil, fmt.Errorf("%s: PEM block %.40q: want %q, unencrypted", path, block.Type, privateBlock)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -148,7 +148,7 @@ func ReadSigner(path string) (*Signer, error) {
 	return &Signer{key, id}, nil
 }
 
-var errCurve = errors.New("not an ECDSA key of P-256, P-384 or P-521: greenlight model keygen makes one")
+var errCurve = errors.New("not an ECDSA key on P-256, P-384 or P-521: create one with greenlight model keygen")
 
 // ReadKeys reads a PEM file of public keys: one, or several during a key change. An empty path means no keys.
 func ReadKeys(path string) (Keys, error) {
@@ -162,7 +162,7 @@ func ReadKeys(path string) (Keys, error) {
 	var keys Keys
 	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != publicBlock {
-			return nil, fmt.Errorf("%s: a PEM block %.40q: want %q alone", path, block.Type, publicBlock)
+			return nil, fmt.Errorf("%s: PEM block %.40q: want only %q", path, block.Type, publicBlock)
 		}
 		key, err := parsePublic(block.Bytes)
 		if err != nil {

@@ -8,10 +8,10 @@ import (
 // StatementType is the payload type of an in-toto statement.
 const StatementType = "application/vnd.in-toto+json"
 
-// statementForm is the form of a statement (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md).
+// statementForm is the _type of a statement (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md).
 const statementForm = "https://in-toto.io/Statement/v1"
 
-// Statement is an in-toto statement: a claim about things with digests.
+// Statement is an in-toto statement: a claim about subjects that are identified by digests.
 type Statement struct {
 	Form    string    `json:"_type"`
 	Subject []Subject `json:"subject"`
@@ -27,7 +27,7 @@ type Subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// SignStatement signs a claim about the thing with that name and SHA-256.
+// SignStatement signs a claim about the subject with that name and SHA-256.
 func (s *Signer) SignStatement(name, sha256, predicateType string, predicate any) (*Envelope, error) {
 	claim, err := json.Marshal(predicate)
 	if err != nil {
@@ -42,8 +42,8 @@ func (s *Signer) SignStatement(name, sha256, predicateType string, predicate any
 	return s.Sign(StatementType, payload)
 }
 
-// OpenStatement returns the statement of an envelope that one of the keys has signed. It is of that predicate type and has
-// one subject with a SHA-256.
+// OpenStatement returns the statement in an envelope that one of the keys has signed. It returns an error unless the
+// statement has that predicate type and exactly one subject, with a SHA-256.
 func (k Keys) OpenStatement(e *Envelope, predicateType string) (*Statement, error) {
 	payload, _, err := k.Open(e, StatementType)
 	if err != nil {

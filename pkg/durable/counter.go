@@ -11,12 +11,11 @@ import (
 	"unsafe"
 )
 
-// counterSize is the size of the file of a [Counter], a page, of which the first 8 bytes are used, in the byte order of the
-// machine.
+// counterSize is the size of a [Counter]'s file: one page. Only the first 8 bytes are used, in the machine's byte order.
 const counterSize = 4096
 
-// Counter is a number in a file that is mapped into memory. Adding to it takes nanoseconds, and a kill of the process loses
-// nothing of it. A power cut may bring back an older number. A file must have one writer at a time.
+// Counter is a number in a file that is mapped into memory. Adding takes nanoseconds, and a killed process loses nothing. A
+// power cut may bring back an older number. A file must have one writer at a time.
 type Counter struct {
 	mapped []byte
 	n      *atomic.Uint64
@@ -25,8 +24,8 @@ type Counter struct {
 // maxCounter is the largest number of a [Counter]: a million a second for 35 years.
 const maxCounter = 1 << 50
 
-// OpenCounter opens the file of a counter. Without a file the error is [fs.ErrNotExist]. A file that no counter has written, for
-// example of another size, is set aside, and the error is an [*UnusableError]. [CreateCounter] begins again.
+// OpenCounter opens a counter's file. If there is none, the error is [fs.ErrNotExist]. Any other file, for example one of
+// another size, is set aside, and the error is an [*UnusableError]. Call [CreateCounter] to start over.
 func OpenCounter(path string) (*Counter, error) {
 	if err := Restore(path, counterSize, validCounter); err != nil {
 		return nil, err
@@ -48,14 +47,14 @@ func validCounter(raw []byte) error {
 	case len(raw) != counterSize:
 		return fmt.Errorf("%d bytes: a counter has %d", len(raw), counterSize)
 	case binary.NativeEndian.Uint64(raw) > maxCounter || slices.Max(raw[8:]) != 0:
-		return errors.New("no counter has written this")
+		return errors.New("not a counter's file")
 	}
 	return nil
 }
 
-// CreateCounter creates the file of a counter at n, in place of any file that is there.
+// CreateCounter creates a counter's file that starts at n. It replaces an existing file.
 func CreateCounter(path string, n uint64) (*Counter, error) {
-	// All of it is written, so that a full disk is an error here and not a signal later.
+	// Write the whole page, so that a full disk is an error here and not a SIGBUS later.
 	page := make([]byte, counterSize)
 	binary.NativeEndian.PutUint64(page, n)
 	if err := WriteFile(path, page, 0o644); err != nil {
@@ -64,7 +63,8 @@ func CreateCounter(path string, n uint64) (*Counter, error) {
 	return OpenCounter(path)
 }
 
-// Raise makes the number n, unless it is larger. It is for a file that a power cut has brought back, and not for concurrent use.
+// Raise sets the number to n unless it is already larger, for a file that is older after a power cut. It is not safe for
+// concurrent use.
 func (c *Counter) Raise(n uint64) { c.n.Store(max(n, c.n.Load())) }
 
 // Add adds 1.

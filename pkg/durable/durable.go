@@ -1,5 +1,5 @@
 // Package durable writes and reads files. Writes are atomic: after a kill or a power cut at any moment, a reader finds the
-// old file or the new one, never a part of one. Files that grow get whole [Lines]. A [State] is the file of a service that
+// old file or the new one, never a partial one. [Lines] appends whole lines to a file. A [State] is the file from which a service
 // continues after a restart, and a [Saver] writes such a file in the background, with retries. [Own] and [Lock] exclude other
 // processes. Only regular files are opened, and reads are bounded.
 package durable
@@ -19,8 +19,8 @@ import (
 // syncs the folder. A file must have one writer at a time: the temporary file has a fixed name, see [Temporary], so that a
 // kill leaves at most one, which the next write replaces. The file gets the mode perm, whatever it had before.
 //
-// After an error the old file is there, unless it is an [UnsureError]: then the new one is there, and a power cut may bring
-// back the old one.
+// After an error the old file is unchanged, unless it is an [UnsureError]: then the new file is in place, but a power cut may
+// bring back the old one.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return Write(path, perm, content(data))
 }
@@ -34,9 +34,9 @@ func Write(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	return errors.Join(err, unsure(path, file.Close()))
 }
 
-// WriteLocked is [Write] that leaves the file open and locked, as [Lock] does: other processes see that its writer is alive and
-// may replace it. Write is called with whether the file is locked: some network file systems have no locks. The file is nil unless
-// it has its final name; with an [UnsureError] it is not.
+// WriteLocked is like [Write], but leaves the file open and locked (see [Lock]): other processes see that its writer is alive and
+// may replace it. locked reports whether the file is locked: some network file systems have no locks. The returned file is nil
+// unless it has its final name, which it also has after an [UnsureError].
 func WriteLocked(path string, perm fs.FileMode, write func(w io.Writer, locked bool) error) (*os.File, error) {
 	temporary := Temporary(path)
 	file, err := create(func(flag int) (*os.File, error) { return os.OpenFile(temporary, flag, perm) }, func() error { return os.Remove(temporary) }, write)
@@ -55,13 +55,13 @@ func Temporary(path string) string {
 	return dir + "." + name + ".tmp"
 }
 
-// CreateIn creates a file below root with the data, in place of any file that is there. The data are on disk when it returns,
-// but the name is only after [SyncDirIn].
+// CreateIn creates a file below root with the data and replaces an existing file. The data is on disk when it returns, but the
+// name only after [SyncDirIn].
 func CreateIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return CopyIn(root, name, bytes.NewReader(data), perm)
 }
 
-// CopyIn is [CreateIn] for what from has, of any length.
+// CopyIn is [CreateIn] with the content of from, of any length.
 func CopyIn(root *os.Root, name string, from io.Reader, perm fs.FileMode) error {
 	file, err := create(func(flag int) (*os.File, error) { return root.OpenFile(name, flag, perm) }, func() error { return root.Remove(name) }, unaware(func(w io.Writer) error {
 		_, err := io.Copy(w, from)
@@ -73,7 +73,7 @@ func CopyIn(root *os.Root, name string, from io.Reader, perm fs.FileMode) error 
 	return file.Close()
 }
 
-// WriteFileIn replaces a file below root with the data, as [WriteFile] does.
+// WriteFileIn is [WriteFile] for a file below root.
 func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	temporary := Temporary(name)
 	if err := CreateIn(root, temporary, data, perm); err != nil {
@@ -108,7 +108,7 @@ func create(open func(flag int) (*os.File, error), remove func() error, write fu
 	return file, nil
 }
 
-// unaware is a write that does not care about the lock.
+// unaware adapts a write that ignores the lock.
 func unaware(write func(io.Writer) error) func(io.Writer, bool) error {
 	return func(w io.Writer, _ bool) error { return write(w) }
 }
@@ -120,7 +120,7 @@ func content(data []byte) func(io.Writer) error {
 	}
 }
 
-// RemoveAbandoned removes the temporary file of a writer that was killed. It leaves that of a living one.
+// RemoveAbandoned removes the temporary file of a killed writer. It leaves the file if its writer is alive.
 func RemoveAbandoned(temporary string) error {
 	file, err := Open(temporary)
 	if err != nil {
@@ -133,12 +133,12 @@ func RemoveAbandoned(temporary string) error {
 	return os.Remove(temporary)
 }
 
-// SyncDir makes changes of the folder's entries survive a power cut. An empty dir is the current folder.
+// SyncDir makes changes to the folder's entries survive a power cut. An empty dir is the current folder.
 func SyncDir(dir string) error {
 	return syncDir(OpenDir(dir))
 }
 
-// SyncDirIn syncs a folder below root, as [SyncDir] does.
+// SyncDirIn is [SyncDir] for a folder below root.
 func SyncDirIn(root *os.Root, name string) error { return syncDir(OpenDirIn(root, name)) }
 
 func syncDir(dir *os.File, err error) error {

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// Lines appends lines to a file, all or nothing: after a full disk has space again, the next line does not follow a partial
-// one. Only a kill leaves a partial line, at the very end, and [ReadLines] ignores it. Lines is not safe for concurrent use,
+// Lines appends lines to a file, each whole or not at all: if a full disk cut a line short, the next append first removes the
+// rest. Only a kill leaves a partial line, at the very end, and [ReadLines] ignores it. Lines is not safe for concurrent use,
 // and a file must have one writer at a time.
 type Lines struct {
 	file file
@@ -34,8 +34,8 @@ type onDisk struct{ *os.File }
 
 func (f onDisk) Sync() error { return Sync(f.File) }
 
-// OpenLines opens a file for appending, or creates it. No line is longer than longest, in bytes. It removes an unterminated
-// last line, which a kill cut short.
+// OpenLines opens a file for appending, or creates it. longest limits the length of a line, in bytes. It removes an
+// unterminated last line, which a kill cut short.
 func OpenLines(path string, longest int64) (*Lines, error) {
 	f, err := OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
@@ -64,7 +64,7 @@ func lastLineEnd(f *os.File, longest int64) (int64, error) {
 	}
 	end := bytes.LastIndexByte(raw, '\n')
 	if end < 0 && start > 0 {
-		return 0, fmt.Errorf("%s: no line ends in its last %d bytes: it is another kind of file", f.Name(), longest)
+		return 0, fmt.Errorf("%s: no line ends in the last %d bytes: it is another kind of file", f.Name(), longest)
 	}
 	return start + int64(end) + 1, nil
 }
@@ -74,7 +74,7 @@ func lastLineEnd(f *os.File, longest int64) (int64, error) {
 func (l *Lines) Append(line []byte) error {
 	if l.torn {
 		if err := l.repair(); err != nil {
-			return fmt.Errorf("remove what an earlier write left: %w", err)
+			return fmt.Errorf("remove the rest of an earlier write: %w", err)
 		}
 	}
 	_, err := l.file.Write(line)
@@ -102,8 +102,9 @@ func (l *Lines) repair() error {
 // Close closes the file.
 func (l *Lines) Close() error { return l.file.Close() }
 
-// ReadLines returns the whole lines of a file, without their line feeds. It holds one at a time. An unterminated last line is
-// being written, or was cut short by a kill, and is skipped. After an error, which names the line, it ends.
+// ReadLines returns the whole lines of a file, without their line feeds. It holds one line in memory at a time. An
+// unterminated last line is being written, or was cut short by a kill, and is skipped. After an error, which names the line,
+// it ends.
 func ReadLines(path string, longest int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		f, err := Open(path)

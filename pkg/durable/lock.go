@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ErrOwned is the error of a file or folder that another process has locked.
+// ErrOwned is returned for a file or folder that another process has locked.
 var ErrOwned = errors.New("another process owns it")
 
 // Own creates the folder if it is missing and locks it until the closer is closed or the process ends. It returns [ErrOwned]
@@ -36,7 +36,7 @@ func Lock(f *os.File, wait time.Duration) error { return flock(f, syscall.LOCK_E
 // RLock is [Lock] for readers, which exclude only writers.
 func RLock(f *os.File, wait time.Duration) error { return flock(f, syscall.LOCK_SH, wait) }
 
-// lockPoll is the pause between two attempts. The system call itself could only wait without limit.
+// lockPoll is the pause between two attempts. The system call itself has no timeout.
 const lockPoll = 5 * time.Millisecond
 
 func flock(f *os.File, how int, wait time.Duration) error {

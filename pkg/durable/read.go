@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// ErrNotRegular is the error of a path that names a FIFO, a device, a socket or a folder where a file is expected.
+// ErrNotRegular is returned for a path that names a FIFO, a device, a socket or a folder where a file is expected.
 var ErrNotRegular = errors.New("not a regular file")
 
-// ErrTooLarge is the error of a file that has more bytes than its reader accepts.
+// ErrTooLarge is returned for a file with more bytes than its reader accepts.
 var ErrTooLarge = errors.New("file is too large")
 
 const (
@@ -27,24 +27,24 @@ const (
 // Open opens a regular file for reading. Anything else is [ErrNotRegular]; Open never waits for the other end of a FIFO.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
-// OpenFile opens a regular file as [os.OpenFile] does. Anything else is [ErrNotRegular], and nothing blocks.
+// OpenFile opens a regular file like [os.OpenFile]. Anything else is [ErrNotRegular], and nothing blocks.
 func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	return regular(path, func() (*os.File, error) { return os.OpenFile(path, flag|syscall.O_NONBLOCK, perm) })
 }
 
-// OpenRoot opens a folder as [os.OpenRoot] does. Unlike that, it does not wait for the other end of a FIFO.
+// OpenRoot opens a folder like [os.OpenRoot], but does not wait for the other end of a FIFO.
 func OpenRoot(dir string) (*os.Root, error) { return os.OpenRoot(folder(dir)) }
 
-// OpenRootIn opens a folder below root, as [OpenRoot] does.
+// OpenRootIn is [OpenRoot] for a folder below root.
 func OpenRootIn(root *os.Root, name string) (*os.Root, error) { return root.OpenRoot(folder(name)) }
 
 // OpenDir opens a folder, to sync or to lock it. Anything else is an error, and nothing blocks.
 func OpenDir(dir string) (*os.File, error) { return os.Open(folder(dir)) }
 
-// OpenDirIn opens a folder below root, as [OpenDir] does.
+// OpenDirIn is [OpenDir] for a folder below root.
 func OpenDirIn(root *os.Root, name string) (*os.File, error) { return root.Open(folder(name)) }
 
-// folder returns the path of a folder. With the dot, opening anything else is an error; opening a FIFO would block.
+// folder returns the path of a folder. The dot makes opening anything else an error; without it, opening a FIFO would block.
 func folder(dir string) string {
 	if dir == "" {
 		return "."
@@ -52,12 +52,12 @@ func folder(dir string) string {
 	return dir + "/."
 }
 
-// OpenIn opens a regular file below root for reading, as [Open] does.
+// OpenIn is [Open] for a file below root.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return OpenFileIn(root, name, os.O_RDONLY, 0)
 }
 
-// OpenFileIn opens a regular file below root, as [OpenFile] does.
+// OpenFileIn is [OpenFile] for a file below root.
 func OpenFileIn(root *os.Root, name string, flag int, perm fs.FileMode) (*os.File, error) {
 	return regular(name, func() (*os.File, error) { return root.OpenFile(name, flag|syscall.O_NONBLOCK, perm) })
 }
@@ -69,7 +69,7 @@ func regular(path string, open func() (*os.File, error)) (*os.File, error) {
 		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	if err != nil {
-		if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Op == "openat" { // of a root: for people it is the same
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Op == "openat" { // from an os.Root; the difference does not matter to people
 			failed.Op = "open"
 		}
 		return nil, err
@@ -94,7 +94,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return ReadAll(f, limit)
 }
 
-// ReadFileIn returns the content of a regular file below root, as [ReadFile] does.
+// ReadFileIn is [ReadFile] for a file below root.
 func ReadFileIn(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := OpenIn(root, name)
 	if err != nil {
@@ -125,13 +125,13 @@ func ReadAll(f *os.File, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// ReadDir returns the entries of a folder, sorted by name. More than limit of them are [ErrTooLarge], so that a large folder
-// cannot exhaust memory.
+// ReadDir returns the entries of a folder, sorted by name. If there are more than limit, the error is [ErrTooLarge], so that
+// a large folder cannot exhaust memory.
 func ReadDir(dir string, limit int) ([]fs.DirEntry, error) {
 	return readDir(dir, limit, OpenDir)
 }
 
-// ReadDirIn returns the entries of a folder below root, as [ReadDir] does.
+// ReadDirIn is [ReadDir] for a folder below root.
 func ReadDirIn(root *os.Root, name string, limit int) ([]fs.DirEntry, error) {
 	return readDir(name, limit, func(name string) (*os.File, error) { return OpenDirIn(root, name) })
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Saver keeps a file up to date with memory, so that nothing that changes memory must wait for the disk. Its goroutine saves
-// periodically, on request, and at the stop. A nil Saver saves nothing.
+// Saver writes the state in memory to a file in the background, so that no change of the state waits for the disk. Its
+// goroutine saves periodically, on request, and when it stops. A nil Saver saves nothing.
 type Saver struct {
 	opts     SaverOptions
 	requests chan chan error
@@ -19,7 +19,7 @@ type Saver struct {
 	failing atomic.Bool
 	stop    func()
 	done    chan struct{}
-	// last is the error of the last save, after done.
+	// last is the error of the final save; valid once done is closed.
 	last error
 }
 
@@ -106,12 +106,12 @@ func (s *Saver) Hold(wait time.Duration) error {
 // Release ends a [Saver.Hold].
 func (s *Saver) Release() { <-s.turn }
 
-// SaveHeld is [Saver.Save] for a caller that holds the saver, without a limit of time.
+// SaveHeld is [Saver.Save] for a caller that holds the saver, without a time limit.
 func (s *Saver) SaveHeld() error { return s.report(s.opts.Save()) }
 
 func slowError(wait time.Duration) error { return fmt.Errorf("the disk has not answered for %s", wait) }
 
-// report logs the first failure of a series, and its end.
+// report logs the first failure in a row, and the recovery.
 func (s *Saver) report(err error) error {
 	switch failing := s.failing.Swap(err != nil); {
 	case err != nil && !failing:
@@ -130,7 +130,7 @@ func (s *Saver) Trouble() string {
 	return s.opts.Subject + " not written"
 }
 
-// Stop saves for the last time. It returns an error if that fails or ctx ends first.
+// Stop saves one last time. It returns an error if that fails or ctx ends first.
 func (s *Saver) Stop(ctx context.Context) error {
 	if s == nil {
 		return nil

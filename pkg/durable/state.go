@@ -18,7 +18,7 @@ type State[T any] struct {
 // maxState limits the file of a [State], in bytes: the 1,000 symbols of a gate, escaped, are 400 kB.
 const maxState = 1 << 20
 
-// Load reads the file as [Restore] does.
+// Load reads the file like [Restore].
 func (s State[T]) Load(validate func(*T) error) (*T, error) {
 	var v *T
 	err := Restore(s.Path, maxState, func(raw []byte) (err error) {
@@ -69,7 +69,7 @@ func (e *UnusableError) Error() string { return fmt.Sprintf("%v; set aside as %s
 func (e *UnusableError) Unwrap() error { return e.Err }
 
 // Restore reads a file of at most limit bytes. If the file is larger or use returns an error, the file is set aside, and the
-// error is an [*UnusableError]. Without a file it is [fs.ErrNotExist].
+// error is an [*UnusableError]. If there is no file, the error is [fs.ErrNotExist].
 func Restore(path string, limit int64, use func(raw []byte) error) error {
 	raw, err := ReadFile(path, limit)
 	if err == nil {
@@ -88,13 +88,13 @@ func Restore(path string, limit int64, use func(raw []byte) error) error {
 }
 
 // SetAside renames a file that is unusable for that reason, and returns the new name. A power cut may undo the rename until
-// the next file of the folder is written.
+// another file in the folder is written.
 func SetAside(path string, reason error) (aside string, err error) {
 	if aside, err = freeName(path); err == nil {
 		err = os.Rename(path, aside)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w; and it cannot be set aside: %w", path, reason, err)
+		return "", fmt.Errorf("%s: %w; setting it aside failed: %w", path, reason, err)
 	}
 	return aside, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // UnsureError is the error of a write that failed after the new content was in place. Readers may see the new content, and a
-// power cut may bring back the old one. After every other error of a write the old content is there.
+// power cut may bring back the old content. After any other write error the old content is in place.
 type UnsureError struct {
 	// Path is the file or folder that was being changed.
 	Path string
@@ -18,7 +18,7 @@ type UnsureError struct {
 
 // Error implements error.
 func (e *UnsureError) Error() string {
-	return fmt.Sprintf("%s was changed, but that may not survive a power cut: %v", e.Path, e.Err)
+	return fmt.Sprintf("%s was changed, but the change may not survive a power cut: %v", e.Path, e.Err)
 }
 
 // Unwrap returns the cause.

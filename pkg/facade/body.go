@@ -24,13 +24,13 @@ const (
 	firstBuffer = 1 << 10
 )
 
-// errMakeRoom is the error of the body that held most memory when there was too little.
-var errMakeRoom = status.Error(codes.ResourceExhausted, "too many bodies are incomplete, and this one held most memory: send it again")
+// errMakeRoom is returned for the largest incomplete body when all of them use too much memory.
+var errMakeRoom = status.Error(codes.ResourceExhausted, "too many incomplete bodies, of which this one used the most memory: send it again")
 
 var errTooLarge = status.Errorf(codes.ResourceExhausted, "the body is larger than %d bytes", MaxBody)
 
 // Bodies bounds the memory of partially received request bodies. If they hold too much, the largest one is refused: a client
-// that sends its body at once holds memory for microseconds only. The zero value is ready to use.
+// that sends its body without pauses holds memory only for microseconds. The zero value is ready to use.
 type Bodies struct {
 	mu   sync.Mutex
 	held int
@@ -51,7 +51,7 @@ func (b *Bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	defer b.leave(one)
 	from := http.MaxBytesReader(w, r.Body, MaxBody)
 	for size := firstBuffer; ; size *= 2 {
-		size = min(size, MaxBody+1) // one more, to read the end of a full body
+		size = min(size, MaxBody+1) // one more byte, to reach EOF of a full body
 		if !b.grow(one, size) {
 			return nil, errMakeRoom
 		}
@@ -68,7 +68,7 @@ func (b *Bodies) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 }
 
-// why returns the error of a body that could not be read.
+// why returns the error for a body that could not be read.
 func (b *Bodies) why(one *body, err error) error {
 	b.mu.Lock()
 	refused := one.refused
@@ -142,7 +142,7 @@ func unpack(raw []byte, encoding string) ([]byte, error) {
 	}
 	z, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the body is not gzip, although its Content-Encoding is")
+		return nil, status.Error(codes.InvalidArgument, "the Content-Encoding is gzip, but the body is not")
 	}
 	unpacked, err := io.ReadAll(io.LimitReader(z, MaxBody+1))
 	switch {

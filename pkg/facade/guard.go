@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Hosts are the host names for POST requests, in addition to localhost, IP addresses, and the listener's name.
+// Hosts are the host names that POST requests may use, in addition to localhost, IP addresses, and the listener's name.
 type Hosts []string
 
 // String implements flag.Value.
@@ -31,8 +31,8 @@ func (h *Hosts) Set(s string) error {
 	return nil
 }
 
-// Guard protects against web pages: a browser sends requests of any page to this address, with the user's network access.
-// Guard refuses a request other than GET if it is cross-origin, or if its Host is not a name of this service (DNS
+// Guard protects against malicious web pages: a browser sends any page's requests to this address, with the user's network
+// access. Guard refuses a request other than GET if it is cross-origin, or if its Host is not a name of this service (DNS
 // rebinding). listener is the configured listen address.
 func Guard(next http.Handler, listener string, hosts Hosts) http.Handler {
 	if host, _, err := net.SplitHostPort(listener); err == nil && host != "" {
@@ -70,7 +70,7 @@ func known(hostport string, hosts Hosts) bool {
 	return strings.EqualFold(host, "localhost") || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
 
-// errNotJSON is the error of a body without a JSON content type.
+// errNotJSON is returned for a body without a JSON content type.
 var errNotJSON = status.Error(codes.InvalidArgument, "the request must have the header Content-Type: application/json")
 
 // contentType checks the Content-Type of a body. isJSON is set for JSON and for a body without a type. curl -d sends a form

@@ -112,7 +112,7 @@ func TestPackedBodies(t *testing.T) {
 	}{
 		"gzip":                     {"gzip", pack(t, body), 200, ""},
 		"none, by name":            {"identity", body, 200, ""},
-		"not gzip":                 {"gzip", body, 400, "not gzip"},
+		"not gzip":                 {"gzip", body, 400, "the body is not"},
 		"cut off":                  {"gzip", pack(t, body)[:20], 400, "decompress"},
 		"larger when it is whole":  {"gzip", pack(t, `{"requestId":"`+strings.Repeat("x", 50<<20)+`"}`), 429, "larger than 65536 bytes"},
 		"brotli":                   {"br", body, 415, "gzip"},

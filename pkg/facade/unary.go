@@ -1,5 +1,5 @@
-// Package facade serves unary gRPC handlers as JSON over HTTP, for people with curl. The JSON is that of protobuf; the
-// handlers, their limits and their errors are the same.
+// Package facade serves unary gRPC handlers as JSON over HTTP, for people with curl. It uses protobuf's JSON mapping.
+// Handlers, limits and errors are the same as over gRPC.
 package facade
 
 import (
@@ -30,16 +30,17 @@ type Route[Req proto.Message] struct {
 	Bodies *Bodies
 	// Prepare, if set, is called with the decoded request before the handler.
 	Prepare func(Req)
-	// Changes, if set, reports whether the request changes more than counts. Such a request must have a JSON content type.
+	// Changes, if set, reports whether the request changes anything but counters. Such a request must have a JSON content
+	// type.
 	Changes func(Req) bool
-	// Refused, if set, is called with the code of a body that could not be decoded.
+	// Refused, if set, is called with the status code if a body could not be decoded.
 	Refused func(codes.Code)
 }
 
-// errEncoding is the error of an unsupported Content-Encoding; httpCode has no status for it.
+// errEncoding is returned for an unsupported Content-Encoding; httpCode has no status for it.
 var errEncoding = status.Error(codes.InvalidArgument, "the Content-Encoding must be gzip or absent")
 
-// Unary serves a handler of requests of type Req (*M must be a proto.Message). The body of a POST is the request as JSON,
+// Unary serves a handler for requests of type Req (*M must be a proto.Message). The body of a POST is the request as JSON,
 // optionally compressed with gzip; a GET has an empty request.
 func Unary[M any, Req interface {
 	*M
@@ -120,7 +121,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	Write(w, code, s.Proto())
 }
 
-// httpCode returns the HTTP status of a gRPC code, as google.rpc.Code documents them.
+// httpCode returns the HTTP status for a gRPC code, as documented in google.rpc.Code.
 func httpCode(c codes.Code) int {
 	switch c {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:

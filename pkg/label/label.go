@@ -1,4 +1,4 @@
-// Package label defines what a model predicts: a coming price move that is large enough to trade.
+// Package label defines what a model predicts: an upcoming price move that is large enough to trade.
 //
 // A minute is positive if the price range of the next minutes exceeds c times what is normal for the instrument. The
 // label is about size only; it does not predict the direction.
@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Rule is the label with its two numbers. A zero field means that of [Default].
+// Rule defines the label by two numbers. A zero field means the value from [Default].
 type Rule struct {
 	// Horizon is how many minutes ahead the label looks, 1 to [MaxHorizon].
 	Horizon int `json:"horizon_minutes"`
@@ -42,19 +42,19 @@ func (r Rule) Complete() (Rule, error) {
 	return r, nil
 }
 
-// Stream computes the label of one instrument minute by minute, as the minutes of its grid complete. It is what [Rule.Range] and
-// [Rule.Z] run over a frame.
+// Stream computes the label of one instrument minute by minute, as the minutes of its grid complete. [Rule.Range] and [Rule.Z]
+// run it over a frame.
 type Stream struct {
 	// minutes is a ring of the last horizon + 1 grid minutes; n is how many there have been.
 	minutes []feature.Minute
 	n       int
 }
 
-// Stream returns the stream of an instrument that has had no minute. The rule must be complete.
+// Stream returns a new stream for one instrument. The rule must be complete.
 func (r Rule) Stream() *Stream { return &Stream{minutes: make([]feature.Minute, r.Horizon+1)} }
 
-// Push takes the next grid minute, including filled ones. It returns the range and z of the minute that ended a horizon
-// before: see [Rule.Range] and [Rule.Z].
+// Push takes the next grid minute, including filled ones. It returns the range and z of the minute that ended one horizon
+// earlier: see [Rule.Range] and [Rule.Z].
 func (s *Stream) Push(minute feature.Minute) (rangeBP, z float64) {
 	size := len(s.minutes)
 	s.minutes[s.n%size] = minute
@@ -72,8 +72,7 @@ func (s *Stream) Push(minute feature.Minute) (rangeBP, z float64) {
 	return rangeBP, rangeBP / (first.SigmaRef * math.Sqrt(float64(size-1)))
 }
 
-// Minutes returns the minutes that the next labels depend on, the oldest first. A stream that is given them continues this
-// one.
+// Minutes returns the minutes that the next labels depend on, oldest first. A new stream that gets them continues this one.
 func (s *Stream) Minutes() []feature.Minute {
 	size := len(s.minutes)
 	var all []feature.Minute
@@ -92,15 +91,15 @@ func (s *Stream) Last() int64 {
 }
 
 // Range returns, for every minute t of the frame, 1e4 ln(max mid / min mid over (t, t + horizon]) in basis points, >= 0.
-// The minute t itself is excluded. It is NaN where the next grid minutes are not the minutes that follow: at the
-// end, and before a hole that is too long to fill. The rule must be complete.
+// The minute t itself is excluded. It is NaN where the minutes that follow are not all on the grid: at the end, and before a
+// gap that is too long to fill. The rule must be complete.
 func (r Rule) Range(f *feature.Frame) []float64 {
 	ranges, _ := r.run(f)
 	return ranges
 }
 
-// Z returns, for every minute of the frame, [Rule.Range] / (sigma_ref sqrt(horizon)): the coming range as a multiple of
-// the normal range, >= 0. It is NaN where the range or sigma_ref is undefined.
+// Z returns, for every minute of the frame, [Rule.Range] / (sigma_ref sqrt(horizon)): the upcoming range as a multiple of the
+// normal range, >= 0. It is NaN where the range or sigma_ref is undefined.
 func (r Rule) Z(f *feature.Frame) []float64 {
 	_, z := r.run(f)
 	return z

@@ -56,7 +56,7 @@ func TestSecurityGuide(t *testing.T) {
 	for _, want := range []string{
 		`who=san:spiffe://desk/operator method=/greenlight.executor.v1.RolloutService/AbortRollout request="{\"reason\":\"drill\"}"`,
 		`who=san:executor.desk method=/greenlight.executor.v1.RolloutService/AbortRollout`,
-		"result=PermissionDenied", "turned away in the TLS handshake",
+		"result=PermissionDenied", "refused in the TLS handshake",
 	} {
 		if !strings.Contains(executor, want) {
 			t.Errorf("log of executor: want %q in it, got %s", want, executor)
@@ -92,7 +92,7 @@ grep -q "3000 predictions, 100.0 % right" smoke.out
 grep -q "3000 decisions.* 0 shadow errors" shadow.out
 `))
 	for _, p := range []string{"ml-engine", "executor"} {
-		if log := g.log(p); strings.Count(log, "certificates were read again") < 6 {
+		if log := g.log(p); strings.Count(log, "certificates reloaded") < 6 {
 			g.t.Errorf("log of %s: got %s, want the certificates read again six times", p, log)
 		}
 	}

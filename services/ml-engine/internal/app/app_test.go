@@ -177,7 +177,7 @@ func TestRunRefuses(t *testing.T) {
 		"state folder taken":     {func(_ *testing.T, o *app.Options) { o.StateDir = first.StateDir }, []string{"--state-dir", first.StateDir, "another process"}},
 		"state folder is a file": {func(_ *testing.T, o *app.Options) { o.StateDir = first.AddressFile }, []string{"--state-dir", first.AddressFile}},
 		"no such clock":          {func(_ *testing.T, o *app.Options) { o.DriftClock = "sun" }, []string{"--drift-clock", "arrival or event"}},
-		"a certificate, no key":  {func(_ *testing.T, o *app.Options) { o.TLS.Cert = "me.pem" }, []string{"--tls-cert and --tls-key belong together"}},
+		"a certificate, no key":  {func(_ *testing.T, o *app.Options) { o.TLS.Cert = "me.pem" }, []string{"--tls-cert and --tls-key must be set together"}},
 		"reference of another schema": {func(t *testing.T, o *app.Options) {
 			o.Models = registry(t, func(a *model.Artifact) {
 				a.Reference = enginetest.Artifact(t, "v1.8", "other").Reference
