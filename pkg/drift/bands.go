@@ -1,12 +1,12 @@
 package drift
 
-// Edges of the bands of an index. This file is their only definition. Alerts, dashboard, runbooks and documents repeat them,
-// and a test compares each with this file. [StatusOf] does not consider noise; verdicts do: see [Judge].
+// Edges of the PSI bands. This file is their only definition. Alerts, dashboard, runbooks and documents repeat them, and a
+// test compares each with this file. [StatusOf] does not consider noise; verdicts do: see [Judge].
 const (
-	// ModerateFrom ends the band of stable indices: the textbook's "some change".
+	// ModerateFrom is the lowest moderate index: "some change" in textbooks.
 	ModerateFrom = 0.1
-	// WarningAbove is the highest moderate index: the textbook's "large change". It is also the limit of the overall index
-	// for a promotion, but [gate.Promotion] owns that number.
+	// WarningAbove is the highest moderate index; above it is the "large change" of textbooks. It is also the overall
+	// index's limit for a promotion, but [gate.Promotion] owns that number.
 	WarningAbove = 0.2
 	// CriticalAbove is the highest index of the warning band. A retraining is suggested while the index stays above it.
 	CriticalAbove = 0.3

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Counts holds rows counted by the bins of a profile: the present, for measuring drift. Counts of single days can be
-// kept and merged into any window. They are not safe for concurrent use.
+// Counts counts current rows by the bins of a profile, to measure drift. Counts of single days can be merged into any
+// window. It is not safe for concurrent use.
 type Counts struct {
 	profile *Profile
 	// bins holds the bins of all features, one after the other.
@@ -16,7 +16,7 @@ type Counts struct {
 	scored, inputs rowCount
 }
 
-// rowCount is a number of rows and the days they are from.
+// rowCount is a number of rows and their days.
 type rowCount struct {
 	rows uint64
 	// days are the observed days, ascending; last is the latest one observed.
@@ -46,13 +46,13 @@ func NewCounts(p *Profile) *Counts {
 	return &Counts{profile: p, bins: make([]uint64, p.offsets[len(p.Features)])}
 }
 
-// maxRows limits the rows of foreign counts to what a float64 represents exactly. Shares of them stay right, and sums
+// maxRows limits the rows of foreign counts to what a float64 represents exactly. Shares of them stay exact, and sums
 // over many replicas do not overflow.
 const maxRows = 1 << 53
 
-// CountsOf returns counts that were made elsewhere with the same profile: for each feature the rows in its bins, and
-// the days of the vectors and of those with raw inputs, in any order. It returns an error if these are inconsistent, do
-// not fit the profile, or have more than 2^53 rows.
+// CountsOf returns counts from another process with the same profile: for each feature the rows in its bins, and the
+// days of the vectors and of those with raw inputs, in any order. It returns an error if these are inconsistent, do not
+// fit the profile, or have more than 2^53 rows.
 func CountsOf(p *Profile, bins [][]uint64, days, inputDays []int) (*Counts, error) {
 	if len(bins) != len(p.Features) {
 		return nil, fmt.Errorf("counts of %d features: the profile has %d", len(bins), len(p.Features))

@@ -36,8 +36,8 @@ type Feature struct {
 	Values []float64 `json:"values"`
 	// Shares are the shares of the reference rows, one per bin, in [0,1], before the floor.
 	Shares []float64 `json:"shares"`
-	// Daily are the rows of each reference day, in the order of [Profile.Days], one number per bin. The index without
-	// drift follows from how the days differ.
+	// Daily are the rows of each reference day, in the order of [Profile.Days], one number per bin. How the days differ
+	// determines the index to expect without drift.
 	Daily [][]int `json:"daily"`
 
 	search search
@@ -52,8 +52,8 @@ const (
 	ModelFeature Role = "feature"
 	// Score is the model's output.
 	Score Role = "score"
-	// RawInput is what features are computed from, such as the price. It is watched where it is known, so it has its
-	// own rows and days.
+	// RawInput is a value that features are computed from, such as the price. It is not always known, so it has its own
+	// rows and days.
 	RawInput Role = "input"
 )
 
@@ -63,7 +63,7 @@ type Domain struct {
 	High float64 `json:"high"`
 }
 
-// valueShare is the inverse of the share of rows from which a value gets its own bin.
+// A value gets its own bin if at least 1/valueShare of the rows have it.
 const valueShare = 20
 
 // newFeature makes the bins of a column; its shares follow from the counts. days lists the row numbers of each day.
@@ -218,7 +218,7 @@ func (f *Feature) define(x float64) int {
 	return below
 }
 
-// around returns the range of values that are rounded to v: above low and not above high.
+// around returns the interval (low, high] of values that round to v.
 func (f *Feature) around(v float64) (low, high float64) {
 	if f.Step == 0 {
 		return math.Nextafter(v, math.Inf(-1)), v
@@ -237,7 +237,7 @@ func (f *Feature) check(days []int, rows int) error {
 	}{{"edges", f.Edges}, {"values", f.Values}} {
 		for i, x := range v.is {
 			if !f.within(x) || i > 0 && !(v.is[i-1] < x) {
-				return fmt.Errorf("%s are not ascending numbers of the domain: %v", v.name, v.is)
+				return fmt.Errorf("%s are not ascending numbers in the domain: %v", v.name, v.is)
 			}
 		}
 	}
@@ -270,7 +270,7 @@ func (f *Feature) check(days []int, rows int) error {
 		return fmt.Errorf("%d rows in the bins: want %d", total, rows)
 	}
 	if !slices.Equal(f.Shares, shares(sum, rows)) {
-		return errors.New("shares are not those of the daily counts")
+		return errors.New("shares do not match the daily counts")
 	}
 	return nil
 }

@@ -18,10 +18,10 @@ const (
 	minOnLattice = 20
 	// nearPoint is how far from a multiple a value may be, in units: the unit itself moves with the price during a day.
 	nearPoint = 0.1
-	// onLattice is the share of a day's values near a multiple from which there is a lattice; without one it is about
+	// onLattice is the minimum share of a day's values near a multiple for a lattice; without a lattice it is about
 	// 0.2.
 	onLattice = 0.9
-	// frequentPoint is the inverse of the share of a day's values from which a multiple counts as frequent.
+	// A multiple is frequent if at least 1/frequentPoint of a day's values are near it.
 	frequentPoint = 50
 	// maxPoint is the largest multiple that is considered: larger ones run into each other.
 	maxPoint = 3
@@ -29,7 +29,7 @@ const (
 	sameUnit = 3
 	// unitNoise is the relative difference of units that is float noise.
 	unitNoise = 1e-6
-	// minBinShare is the inverse of the smallest share of a bin between lattice edges.
+	// A bin between lattice edges has at least 1/minBinShare of the rows.
 	minBinShare = 25
 )
 
@@ -60,7 +60,7 @@ func snap(x float64, digits int) float64 {
 	return x
 }
 
-// between moves an edge from x, rounded to the decimal places, half a step up, where no rounded value lies.
+// between rounds x to the decimal places and returns the edge half a step above, where no rounded value lies.
 func between(x float64, digits int) float64 {
 	p := math.Pow10(digits)
 	if v := x * p; math.Abs(v) < 1<<52 {
@@ -92,7 +92,7 @@ func (l lattice) above(k float64) float64 {
 	return x
 }
 
-// findLattice looks for a lattice in the values of each day. If the tick changed, the unit is that of the coarsest
+// findLattice looks for a lattice in the values of each day. If the tick changed, the unit belongs to the coarsest
 // tick. ok is false if fewer than a fifth of the days have a lattice, or if its points do not move: the points of a
 // code or a count are better watched one by one.
 func findLattice(days [][]float64) (l lattice, ok bool) {
@@ -166,8 +166,8 @@ func unitOf(values []float64, log bool) float64 {
 	return unit
 }
 
-// edges returns edges between lattice points: on both sides of the points with the deciles, and of zero. Bins with too
-// few rows are merged with a neighbour; there are at most ten.
+// edges returns edges between lattice points: on both sides of zero and of each point with a decile. Bins with too few
+// rows are merged with a neighbour; there are at most ten.
 func (l lattice) edges(sorted []float64) []float64 {
 	var edges []float64
 	put := func(x float64) {

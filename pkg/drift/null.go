@@ -9,16 +9,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Null is the distribution of the indices when nothing has changed, for a present of a given number of days. On
-// minutes, the textbook noise (B-1)(1/n + 1/m) is negligible against that of the days. A feature that takes a day to
-// turn, such as the z-score of a day's prices, shows an index of 0.17 in a quiet week.
+// Null is the distribution of the indices when nothing has changed, for current data of a given number of days. With
+// rows a minute apart, the textbook noise (B-1)(1/n + 1/m) is negligible compared with the noise between days. A
+// feature that takes a day to change direction, such as the z-score of a day's prices, shows an index of 0.17 in a
+// quiet week.
 //
-// The reference days stand for all days. The null is the distribution of the index between as many days as the
-// reference has and as many as the present has, both drawn whole and with replacement from the reference days; the bins
-// stay fixed. It assumes no memory between days; where there is one, the true noise is larger.
+// The null is a bootstrap over the reference days: the index between two samples of whole days, drawn with replacement,
+// one as long as the reference and one as long as the current data. The bins stay fixed. It assumes that days are
+// independent; if they are not, the true noise is larger.
 type Null struct {
 	// Overall is the noise of the mean over the features, which are drawn together. Features are in the order of the
-	// profile. Weighted is the noise of the mean by weights; it is zero if the profile has none.
+	// profile. Weighted is the noise of the weighted mean, zero if the profile has no weights.
 	Overall, Weighted Noise
 	Features          []Noise
 
@@ -38,18 +39,18 @@ type Noise struct {
 	Q99 float64 `json:"null_q99"`
 }
 
-// ErrTooFewDays is returned for a reference or a present with too few days to estimate the noise.
+// ErrTooFewDays is returned if the reference or the current data has too few days to estimate the noise.
 var ErrTooFewDays = errors.New("too few days")
 
-// NewNull computes the null of a profile for a present of the given number of days, > 0, by the given number of draws,
-// > 0. The overall index is drawn as a whole, since features move together. The same seed gives the same numbers. It
-// returns [ErrTooFewDays] if the reference has only one day.
+// NewNull computes the null of a profile for the given number of days of current data, with the given number of draws,
+// both > 0. The overall index is drawn as a whole, since features move together. The same seed gives the same numbers.
+// It returns [ErrTooFewDays] if the reference has only one day.
 func NewNull(p *Profile, days, replicates int, seed uint64) (*Null, error) {
 	switch {
 	case replicates <= 0:
 		return nil, fmt.Errorf("%d replicates: want more than 0", replicates)
 	case days <= 0:
-		return nil, fmt.Errorf("present of %d days: %w", days, ErrTooFewDays)
+		return nil, fmt.Errorf("current data of %d days: %w", days, ErrTooFewDays)
 	case len(p.Days) < 2:
 		return nil, fmt.Errorf("reference of %d day: %w", len(p.Days), ErrTooFewDays)
 	}
@@ -110,8 +111,8 @@ func (p *Profile) expected(i, days int) float64 {
 	return p.dispersion(i) * (1/float64(len(p.Days)) + 1/float64(days))
 }
 
-// effective returns how many independent rows a present of that many days and rows is worth for feature i: as many as
-// make the textbook noise, (bins - 1)/n, equal to that of the days. Independent rows count in full.
+// effective returns how many independent rows that many days and rows are worth for feature i: the n at which the
+// textbook noise, (bins - 1)/n, equals the noise between days. Independent rows count in full.
 func (p *Profile) effective(i, days int, rows uint64) float64 {
 	bins := 0
 	for _, share := range p.Features[i].Shares {
@@ -172,7 +173,7 @@ func newDraw(p *Profile) *draw {
 	return d
 }
 
-// days sets to to the shares of n days drawn with replacement.
+// days writes the shares of n days drawn with replacement into to.
 func (d *draw) days(rng *rand.Rand, n int, to []float64) {
 	clear(to)
 	rows := 0.0

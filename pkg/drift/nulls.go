@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Nulls caches the nulls of a profile for presents of any number of days. Each is computed on first use, which takes
-// some milliseconds. It is safe for concurrent use.
+// Nulls caches the nulls of a profile for any number of days of current data. Each is computed on first use, which
+// takes a few milliseconds. It is safe for concurrent use.
 type Nulls struct {
 	profile    *Profile
 	replicates int
@@ -23,16 +23,15 @@ type pendingNull struct {
 	null atomic.Pointer[Null] // nil until computed
 }
 
-// NewNulls returns the nulls of a profile, with as many draws as for [NewNull].
+// NewNulls returns the nulls of a profile. replicates and seed are passed to [NewNull].
 func NewNulls(p *Profile, replicates int, seed uint64) *Nulls {
 	return &Nulls{profile: p, replicates: replicates, seed: seed, made: make(map[int]*pendingNull)}
 }
 
-// Of returns the null for a present of the given number of days. The errors are those of [NewNull].
+// Of returns the null for the given number of days of current data. The errors are those of [NewNull].
 func (n *Nulls) Of(days int) (*Null, error) { return n.pending(days).make() }
 
-// Made returns the null for a present of the given number of days if it has been computed already, otherwise nil. It
-// never waits.
+// Made returns the null for the given number of days if it has been computed already, otherwise nil. It never waits.
 func (n *Nulls) Made(days int) *Null { return n.pending(days).null.Load() }
 
 func (n *Nulls) pending(days int) *pendingNull {
@@ -53,7 +52,7 @@ func (n *Nulls) pending(days int) *pendingNull {
 	return v
 }
 
-// of returns the null for the days of the counts, and for those of their raw inputs; nil if there are too few days.
+// of returns the nulls for the days of the counts and for the days with raw inputs; nil if there are too few days.
 func (n *Nulls) of(c *Counts) (scored, inputs *Null, err error) {
 	for _, v := range []struct {
 		null **Null

@@ -21,22 +21,22 @@ type Profile struct {
 	Days []int `json:"days"`
 	// Features are in the order of the vector; raw inputs come last.
 	Features []Feature `json:"features"`
-	// Ranges are those of all features of the model's schema, also those that are not watched, in its order. Profiles of
-	// older versions have none.
+	// Ranges are the ranges of all features in the model's schema, watched or not, in its order. Older profiles have
+	// none.
 	Ranges []Range `json:"ranges,omitempty"`
 
-	// scored is how many features are not raw inputs; weighted reports that the features have weights.
+	// scored is how many features are not raw inputs; weighted reports whether the features have weights.
 	scored   int
 	weighted bool
 	// offsets[i] is where the bins of feature i start in [Counts]; the last entry is their total.
 	offsets []int
 }
 
-// MaxWatched is how many features of a model a profile has: of a larger schema, those with the largest weights. It bounds
+// MaxWatched limits the model features in a profile. Of a larger schema, it has those with the largest weights. It bounds
 // the memory of a [Ring] and the number of metrics.
 const MaxWatched = 64
 
-// The formats of a profile. The first has no steps, units and weights, and is used as it was made.
+// The formats of a profile. The first has no steps, units or weights.
 const (
 	profileFormat      = "greenlight/drift_profile/v2"
 	firstProfileFormat = "greenlight/drift_profile/v1"
@@ -55,7 +55,7 @@ type Column struct {
 	Values []float64
 }
 
-// Range is from the 0.05 to the 99.95 % quantile of a feature in the reference (type 7), both ends included.
+// Range spans the 0.05 % to 99.95 % quantiles of a feature in the reference (type 7), both ends included.
 type Range struct {
 	Name string  `json:"name"`
 	Low  float64 `json:"low"`
@@ -88,12 +88,12 @@ func (r Range) check() error {
 	return nil
 }
 
-// NewProfile makes the profile of reference rows, given as columns of equal length with the UTC day of each row. The
+// NewProfile returns the profile of reference rows, given as columns of equal length with the UTC day of each row. The
 // order of rows does not matter. It returns an error without columns or rows, or if lengths, names or domains are
 // invalid.
 func NewProfile(columns []Column, days []int) (*Profile, error) {
 	if len(columns) == 0 || len(days) == 0 {
-		return nil, fmt.Errorf("%d columns of %d rows: want some of both", len(columns), len(days))
+		return nil, fmt.Errorf("%d columns of %d rows: want at least one of each", len(columns), len(days))
 	}
 	p := &Profile{Format: profileFormat, Rows: len(days), Days: slices.Compact(slices.Sorted(slices.Values(days)))}
 	row := make(map[int]int, len(p.Days))
@@ -144,7 +144,7 @@ func (p *Profile) bind() error {
 		return fmt.Errorf("profile: format %q: want %q or %q", p.Format, profileFormat, firstProfileFormat)
 	}
 	if len(p.Features) == 0 || p.Rows <= 0 {
-		return fmt.Errorf("profile of %d features and %d rows: want some of both", len(p.Features), p.Rows)
+		return fmt.Errorf("profile of %d features and %d rows: want at least one of each", len(p.Features), p.Rows)
 	}
 	for i := 1; i < len(p.Days); i++ {
 		if p.Days[i] <= p.Days[i-1] {
@@ -210,7 +210,7 @@ func (p *Profile) assign() error {
 		}
 	}
 	if features == 0 {
-		return errors.New("no feature of the model: the overall index needs at least one")
+		return errors.New("no model feature: the overall index needs at least one")
 	}
 	if p.weighted = weights != 0; p.weighted && !(math.Abs(weights-1) <= 1e-6) {
 		return fmt.Errorf("the weights of the features add up to %v: want 1", weights)

@@ -23,7 +23,7 @@ type Ring struct {
 	// present is the newest hour; while began is false, nothing has been observed and no hour was passed.
 	present int64
 	began   bool
-	// behind is true while the clock reports an hour before the present one, as it has since first.
+	// behind is true while the clock reports an hour before the present one; first is when that began.
 	behind bool
 	since  int64
 	slots  [RingHours]slot
@@ -57,8 +57,8 @@ func (r *Ring) Profile() *Profile { return r.profile }
 // count in it.
 func (r *Ring) Present() int64 { return r.present }
 
-// Tick passes the hour of the clock. A clock that advances normally is accepted at once. One that goes back is accepted
-// only once it reaches its next hour: usually it is wrong itself and recovers, as on a machine that boots in 1970.
+// Tick tells the ring the hour of the clock. A clock that advances normally is accepted immediately. One that goes back
+// is accepted only once it reaches its next hour: usually it is only briefly wrong, as on a machine that boots in 1970.
 // Until then the present stays. Once it is accepted, the earlier time was wrong. Rows in hours that now lie ahead were
 // still observed, so they move to the present hour.
 func (r *Ring) Tick(hour int64) {
@@ -195,8 +195,8 @@ func (s *slot) clear(hour int64) {
 }
 
 // Window returns what was counted in the given number of hours, 1 to [RingHours], up to and including end. Its days are
-// blocks of 24 hours counted back from end, and the newest is day 0; 7 days of hours are thus 7 days. scored and inputs
-// are the hours with a row, and with raw inputs, ascending.
+// blocks of 24 hours counted back from end, and the newest is day 0; 168 hours are thus 7 days. scored and inputs are
+// the hours with a row, and with raw inputs, ascending.
 func (r *Ring) Window(end int64, hours int) (c *Counts, scored, inputs []int64) {
 	c = NewCounts(r.profile)
 	for hour := end - int64(hours) + 1; hour <= end; hour++ {
@@ -241,8 +241,8 @@ func (r *Ring) Totals(i int) []uint64 {
 	return r.totals[r.profile.offsets[i]:r.profile.offsets[i+1]]
 }
 
-// CopyTo copies the hours to an empty ring of the same profile. The totals are not copied. It panics if the profile is
-// another.
+// CopyTo copies the hours to an empty ring of the same profile. The totals are not copied. It panics if the profiles
+// differ.
 func (r *Ring) CopyTo(empty *Ring) {
 	if r.profile != empty.profile {
 		panic("drift: " + ErrProfile.Error())

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Limits are the limits that drift is judged by.
+// Limits are the limits for judging drift.
 type Limits struct {
 	// Overall and Feature are the thresholds of the overall index and of a single feature's index.
 	Overall, Feature float64
@@ -18,15 +18,15 @@ type Limits struct {
 	MinRows, MinDays int
 }
 
-// DefaultLimits are the limits of promotion in the default policy, on 500 rows of 5 days.
+// DefaultLimits returns the default policy's limits for promotion, with at least 500 rows of 5 days.
 func DefaultLimits() Limits {
 	promotion := gate.DefaultPolicy().Promotion
 	return Limits{Overall: promotion.PSI, Feature: promotion.FeaturePSI, MinRows: 500, MinDays: 5}
 }
 
-// Snapshot is drift at one time: the body of psi_snapshot.json.
+// Snapshot is the drift at one point in time: the body of psi_snapshot.json.
 type Snapshot struct {
-	// Rows and Days belong to the present, ReferenceRows and ReferenceDays to the profile.
+	// Rows and Days describe the current data, ReferenceRows and ReferenceDays the profile.
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	ReferenceRows int `json:"reference_rows"`
@@ -34,10 +34,10 @@ type Snapshot struct {
 	// Overall is the index of the mean over the model's features.
 	Overall Reading `json:"overall"`
 	// Weighted is the mean by the features' weights (their importance for the model): drift in features that the model
-	// hardly uses counts little. It is for information and no gate uses it. It is nil if the weights are unknown.
+	// hardly uses counts little. It is informational; no gate uses it. It is nil if the weights are unknown.
 	Weighted *Reading         `json:"overall_weighted,omitempty"`
 	Features []FeatureReading `json:"features"`
-	// Unseen are the features, usually raw inputs, of which the present has no rows and therefore no index.
+	// Unseen are the features, usually raw inputs, without current rows and therefore without an index.
 	Unseen []string `json:"unseen,omitempty"`
 	// Shifted are the features whose index is larger than without drift, at a false discovery rate of 5 %: see
 	// [FeatureReading.Q].
@@ -52,7 +52,7 @@ type Reading struct {
 	PSI float64 `json:"psi"`
 	// Status is the band of PSI, which ignores noise.
 	Status Status `json:"status"`
-	// Samples is the number of rows of the present.
+	// Samples is the number of current rows.
 	Samples int `json:"samples"`
 	// Noise is the index without drift; it is nil, and its keys absent, if the reference has only one day.
 	*Noise
@@ -92,7 +92,7 @@ type BinReading struct {
 	PSI       float64 `json:"psi"`
 }
 
-// ErrNoRows is returned for a present without rows: there is no index, rather than an index of 0.
+// ErrNoRows is returned if there are no current rows: then there is no index, rather than an index of 0.
 var ErrNoRows = errors.New("no rows")
 
 // Snapshot compares the counts with the profile and its nulls. It returns [ErrNoRows] or [ErrProfile].
@@ -207,7 +207,7 @@ func (s *Snapshot) Judge(r Reading, days int, l Limits) (verdict gate.Verdict, r
 // discover sets Q and Shifted.
 //
 // Y. Benjamini and Y. Hochberg (1995), "Controlling the false discovery rate", J. Royal Statistical Society B 57. It
-// holds for positively dependent features, as those of one market are (Benjamini and Yekutieli, 2001).
+// holds for positively dependent features, such as those of one market (Benjamini and Yekutieli, 2001).
 func (s *Snapshot) discover() {
 	var p []float64
 	var at []int

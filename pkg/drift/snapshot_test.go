@@ -214,7 +214,7 @@ func TestRoleErrors(t *testing.T) {
 	}{
 		"unknown":      {[]drift.Column{{Name: "x", Role: "other", Values: one}}, `role "other"`},
 		"order":        {[]drift.Column{{Name: "raw", Role: drift.RawInput, Values: one}, {Name: "x", Values: one}}, "raw inputs come last"},
-		"only a score": {[]drift.Column{{Name: "score", Role: drift.Score, Values: one}}, "no feature of the model"},
+		"only a score": {[]drift.Column{{Name: "score", Role: drift.Score, Values: one}}, "no model feature"},
 	} {
 		if _, err := drift.NewProfile(tt.columns, []int{1, 2}); err == nil || !strings.Contains(err.Error(), tt.mention) {
 			t.Errorf("%s: got %v, want mention of %q", name, err, tt.mention)

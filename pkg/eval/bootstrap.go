@@ -9,9 +9,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Bootstrap sets how intervals are made: whole UTC days are drawn with replacement, as many as there are. Labels of
-// neighbouring minutes overlap, so rows are far from independent, and drawing rows gives intervals that are far too
-// narrow.
+// Bootstrap configures confidence intervals. It draws whole UTC days with replacement, as many as the sample has.
+// Labels of neighbouring minutes overlap, so rows are far from independent, and drawing rows would give far too narrow
+// intervals.
 //
 // B. Efron, R. J. Tibshirani (1993), "An Introduction to the Bootstrap": percentile intervals, blocks of a day.
 type Bootstrap struct {
@@ -21,7 +21,7 @@ type Bootstrap struct {
 	Seed uint64
 	// Level is the coverage, in (0,1).
 	Level float64
-	// MinDays is the fewest days that give intervals, >= 2.
+	// MinDays is the minimum number of days for intervals, >= 2.
 	MinDays int
 }
 
@@ -122,8 +122,8 @@ func (b Bootstrap) blocks(r *ranked) (*blocks, error) {
 	return d, nil
 }
 
-// draws draws as many blocks as there are, with replacement, until both classes are present: how often each block is in
-// each replicate. One random stream makes them all, so they do not depend on the number of cores.
+// draws draws as many blocks as there are, with replacement, until both classes are present. It returns how often each
+// block is in each replicate. All draws use one random stream, so they do not depend on the number of cores.
 func (d *blocks) draws(b Bootstrap) [][]float64 {
 	k := len(d.rows)
 	all, times := make([]float64, b.Replicates*k), make([][]float64, b.Replicates)

@@ -25,8 +25,8 @@ func squared(score float64, label bool) float64 {
 	return d * d
 }
 
-// LogLoss returns the mean of -ln(probability given to the outcome), in nats, >= 0. Scores are kept 1e-15 away from 0
-// and 1. NaN without rows.
+// LogLoss returns the mean of -ln(probability assigned to the outcome), in nats, >= 0. Scores are clamped to [1e-15,
+// 1 - 1e-15]. NaN without rows.
 func LogLoss(scores []float64, labels []bool) float64 {
 	sameLength(scores, labels)
 	sum := 0.0

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Comparison compares a model with the baseline on the same rows. For two scorers that agree on most rows the
-// difference matters; it is known far better than either value.
+// Comparison compares a model with the baseline on the same rows. If two scorers agree on most rows, their difference
+// is known far more precisely than either value.
 type Comparison struct {
 	// N and Positives are numbers of rows.
 	N         int `json:"n"`
@@ -23,7 +23,7 @@ type Comparison struct {
 	Bootstrap *Draws `json:"bootstrap,omitempty"`
 }
 
-// Difference holds a measure of the model, of the baseline, and the model's minus the baseline's.
+// Difference holds a measure for the model and for the baseline, and the model's minus the baseline's.
 type Difference struct {
 	Model      float64 `json:"model"`
 	Baseline   float64 `json:"baseline"`
@@ -53,7 +53,7 @@ func Compare(model, baseline Sample, b Bootstrap) (*Comparison, error) {
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
 	if !slices.Equal(model.Labels, baseline.Labels) || !slices.Equal(model.Days, baseline.Days) {
-		return nil, errors.New("model and baseline are not of the same rows")
+		return nil, errors.New("model and baseline have different rows")
 	}
 	m, o := ours.count(model.Labels, TopShare), theirs.count(model.Labels, TopShare)
 	c := &Comparison{

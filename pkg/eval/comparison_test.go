@@ -176,9 +176,9 @@ func TestCompareErrors(t *testing.T) {
 		is              error
 		mention         string
 	}{
-		{"other labels", good, otherLabels, b, nil, "same rows"},
-		{"other days", good, otherDays, b, nil, "same rows"},
-		{"fewer rows", good, clustered(1, 5, 20), b, nil, "same rows"},
+		{"other labels", good, otherLabels, b, nil, "different rows"},
+		{"other days", good, otherDays, b, nil, "different rows"},
+		{"fewer rows", good, clustered(1, 5, 20), b, nil, "different rows"},
 		{"no model", eval.Sample{}, good, b, eval.ErrOneClass, "model"},
 		{"no baseline", good, eval.Sample{}, b, eval.ErrOneClass, "baseline"},
 		{"no replicates", good, good, eval.Bootstrap{Level: 0.9}, nil, "0 replicates"},

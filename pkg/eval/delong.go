@@ -11,7 +11,7 @@ import (
 // DeLong is an AUC with its standard error by DeLong's method, which assumes independent rows.
 //
 // Minutes are not independent: their labels look 15 minutes ahead and overlap, and markets are calm or busy for hours.
-// On pooled minutes the method counts the same information many times and its interval is far too narrow. It is given
+// On pooled minutes the method counts the same information many times and its interval is far too narrow. It is included
 // because others report it. Trust the interval over whole days instead: [Intervals].
 //
 // E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson (1988), "Comparing the areas under two or more correlated receiver
@@ -28,7 +28,7 @@ type DeLong struct {
 
 // DeLongTest is the paired test of two scorers on the same rows, assuming independent rows: see [DeLong].
 type DeLongTest struct {
-	// Difference is the AUC of the first minus that of the second.
+	// Difference is the first scorer's AUC minus the second's.
 	Difference    float64 `json:"difference"`
 	StandardError float64 `json:"standard_error"`
 	// Z is Difference / StandardError. PValue is the two-sided probability of a |Z| this large if the true AUCs are
@@ -40,8 +40,8 @@ type DeLongTest struct {
 	Interval
 }
 
-// ErrNoVariance is returned if one scorer ranks every row right and the other every row wrong: they differ, but there
-// is no variance to measure the difference by.
+// ErrNoVariance is returned if one scorer ranks every row right and the other every row wrong: they differ, but there is no
+// variance to judge the difference by.
 var ErrNoVariance = errors.New("no variance")
 
 // deLong computes the AUC with its interval at the given level. The labels must be usable: see [deLongUsable].
@@ -66,7 +66,7 @@ func deLongTest(a, b ranking, labels []bool, level float64) (*DeLongTest, error)
 		d[i] -= v
 	}
 	t.StandardError = math.Sqrt(variance(d, labels))
-	// Below this the difference of two equal areas, and its error, are rounding.
+	// Below this, the difference of two areas, or its error, is rounding.
 	const rounding = 1e-15
 	switch {
 	case t.StandardError > rounding:
@@ -85,7 +85,7 @@ func deLongUsable(labels []bool, level float64) error {
 		return fmt.Errorf("level %v: want one in (0,1)", level)
 	}
 	if p := positives(labels); p < 2 || len(labels)-p < 2 {
-		return fmt.Errorf("%d rows, %d positive: want two of either class: %w", len(labels), p, ErrOneClass)
+		return fmt.Errorf("%d rows, %d positive: want two of each class: %w", len(labels), p, ErrOneClass)
 	}
 	return nil
 }

@@ -96,8 +96,8 @@ func (c counts) auc() float64       { return c.pairs / (c.positives * c.negative
 func (c counts) precision() float64 { return c.top / c.k }
 func (c counts) recall() float64    { return c.top / c.positives }
 
-// topCount returns ceil(share n). The small number undoes the rounding of binary fractions: 0.2 is slightly more than a
-// fifth.
+// topCount returns ceil(share n). The small number compensates for binary rounding: 0.2 is stored as slightly more than
+// a fifth.
 func topCount(n, share float64) float64 { return math.Ceil(share*n - 1e-9) }
 
 // AUC returns the area under the ROC curve, in [0,1]: the probability that a positive row scores above a negative one,

@@ -79,7 +79,7 @@ type Report struct {
 	// Intervals are the intervals of the pooled metrics; nil if there are too few days.
 	Intervals *Intervals `json:"confidence_intervals,omitempty"`
 	// DeLong is the interval of the pooled AUC as if rows were independent, at the level of Intervals. It is too
-	// narrow, and given for comparison with what others report. It is nil without two rows of each class.
+	// narrow, and included only for comparison with what others report. It is nil without two rows of each class.
 	DeLong *DeLong `json:"auc_delong,omitempty"`
 	// Comparison compares with the baseline on the same rows. It is nil unless the caller sets it with [Compare].
 	Comparison *Comparison `json:"comparison_with_baseline,omitempty"`
@@ -89,7 +89,7 @@ type Report struct {
 }
 
 // NewReport evaluates the pooled rows of the folds and each fold. It returns an error if the pooled rows are empty,
-// invalid or of one class; a fold of one class is reported as such.
+// invalid or of one class; a fold of one class has a Problem instead of metrics.
 func NewReport(folds []Fold, b Bootstrap) (*Report, error) {
 	samples := make([]Sample, len(folds))
 	for i, f := range folds {

@@ -8,19 +8,19 @@ import (
 	"sync/atomic"
 )
 
-// resampler counts samples in which whole blocks of rows occur several times or not at all. It does not read the rows
-// for that: the pairs of an AUC are summed up by pairs of blocks, and the place of the cut is found between checkpoints.
+// resampler computes the counts of samples in which whole blocks of rows occur several times or not at all. It does not
+// read the rows again: it sums the pairs of an AUC by pairs of blocks, and finds the cut between checkpoints.
 //
-// All its sums are whole or half numbers, which are exact below 2^52, so their order does not matter: the counts have the
-// same bits as those of the sample written out row by row, however many cores there are.
+// All its sums are multiples of one half, which are exact below 2^52, so their order does not matter: the counts equal,
+// bit for bit, the counts of the sample written out row by row, on any number of cores.
 type resampler struct {
 	// blocks is the number of blocks.
 	blocks int
 	// rows are in descending order of score: the block times 4, plus 2 if the next row has another score, plus 1 for a
 	// positive.
 	rows []uint32
-	// at are positions in rows between groups of equal score, ascending. seen and hits have blocks values for each of
-	// them: rows and positives of the block before it. The last ones are of the whole sample.
+	// at are positions in rows between groups of equal score, ascending. For each position, seen and hits hold one value
+	// per block: its rows and positives before the position. The last position covers the whole sample.
 	at         []int
 	seen, hits []float64
 }
@@ -34,8 +34,8 @@ const (
 // newResampler takes the block of each row, numbered from 0 to blocks-1.
 func newResampler(r *ranked, block []int32, blocks int) *resampler {
 	s := &resampler{blocks: blocks, rows: make([]uint32, 0, len(block))}
-	// A checkpoint in so many rows costs about as much memory as the rows, and a search about as much time as a walk from
-	// one to the next.
+	// With this distance, the checkpoints take about as much memory as the rows, and a search takes about as long as a
+	// walk from one checkpoint to the next.
 	distance := 64 + 4*blocks
 	seen, hits := make([]float64, blocks), make([]float64, blocks)
 	start := 0
@@ -75,7 +75,7 @@ func (s *resampler) counts(share float64, times [][]float64) []counts {
 	if sparse {
 		return c
 	}
-	// A part of the table of pairs at a time: for years of days the table would take hundreds of megabytes.
+	// Compute the table of pairs in parts: for years of days, the whole table would take hundreds of megabytes.
 	const part = 64
 	var mu sync.Mutex
 	parallel((s.blocks+part-1)/part, func(p int) {
@@ -89,8 +89,8 @@ func (s *resampler) counts(share float64, times [][]float64) []counts {
 	return c
 }
 
-// walk returns the counts of one sample, the pairs only if it walks down all rows. Otherwise it reads those from the
-// checkpoint before the cut to the cut.
+// walk returns the counts of one sample. If all is set, it walks down all rows and counts the pairs too. Otherwise it
+// reads only the rows from the checkpoint before the cut to the cut.
 func (s *resampler) walk(share float64, times []float64, all bool) counts {
 	at := func(of []float64, i int) float64 { return dot(times, of[i*s.blocks:(i+1)*s.blocks]) }
 	end := len(s.at) - 1
@@ -174,7 +174,7 @@ func (s *resampler) pairs(first, last int, times [][]float64) []float64 {
 	return pairs
 }
 
-// dot returns the sum of products of whole numbers: four sums at once, since the order does not matter.
+// dot returns the dot product of two vectors of integers. It keeps four partial sums, since the order does not matter.
 func dot(a, b []float64) float64 {
 	var s0, s1, s2, s3 float64
 	for ; len(a) >= 4 && len(b) >= 4; a, b = a[4:], b[4:] {
@@ -203,7 +203,8 @@ func parallel(n int, do func(i int)) {
 	workers.Wait()
 }
 
-// numbered numbers the days from 0, in their order: the number of each row's day, and how many days there are.
+// numbered numbers the days from 0 in ascending order. It returns the number of each row's day, and how many days there
+// are.
 func numbered(days []int) (block []int32, blocks int) {
 	distinct := slices.Compact(slices.Sorted(slices.Values(days)))
 	number := make(map[int]int32, len(distinct))

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Document encodes an evidence file as [Store.WriteJSON] writes it, for a file that is also kept elsewhere, such as
-// with a model. The header has the creation time.
+// Document encodes an evidence file like [Store.WriteJSON], for a file that is also kept elsewhere, such as with a
+// model. The header must have the creation time.
 func Document(h Header, body any) ([]byte, error) {
 	h = h.complete(h.CreatedTime)
 	if err := h.validate(); err != nil {
@@ -32,7 +32,7 @@ func document(h Header, body any) ([]byte, error) {
 		for _, own := range head {
 			// Ignore case, as encoding/json does: "Source" in a body would hide the header's key from a reader.
 			if strings.EqualFold(m.key, own.key) {
-				return nil, fmt.Errorf("body: key %q is the header's", m.key)
+				return nil, fmt.Errorf("body: key %q belongs to the header", m.key)
 			}
 		}
 		for _, earlier := range rest[:i] {

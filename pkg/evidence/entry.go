@@ -13,7 +13,7 @@ import (
 type entry struct {
 	// Seq counts from 1 without gaps.
 	Seq uint64 `json:"seq"`
-	// Time is RFC 3339 in UTC, in milliseconds. It is a claim and not proven: clocks may go back.
+	// Time is RFC 3339 in UTC, in milliseconds. It is not proven: clocks may go back.
 	Time   string `json:"time"`
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`

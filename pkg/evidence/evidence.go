@@ -1,5 +1,5 @@
-// Package evidence keeps a folder of files with measurements, and can prove later that none of them has changed. [Open]
-// a store, write files, close it; [Verify] the folder at any time.
+// Package evidence keeps measurements as files in a folder, and can later prove that none of them has changed. [Open] a
+// store, write files, close it; [Verify] the folder at any time.
 //
 // # The folder
 //
@@ -19,17 +19,16 @@
 //
 // # A write, and what a kill leaves
 //
-// Each write has these steps. Each one is on disk (fsync of file and folder) before the next starts:
+// A write has these steps. Each one is on disk (fsync of file and folder) before the next starts:
 //
 //  1. the content is written as a temporary file (.name.tmp) in the target folder
-//  2. with a key, the line that will be appended is signed; then chain.head gets it, and from here on the write is certain
+//  2. with a key, the line that will be appended is signed; then chain.head gets it, and from here on the write is committed
 //  3. the temporary file is renamed to its name
 //  4. the line is appended to chain.jsonl
 //
-// A kill before step 2 leaves a temporary file of a write that was never promised: the next Open removes it. A write
-// that was killed later is completed by the next Open, from chain.head. Until then Verify reports it as unfinished.
-// Only content with the digest in chain.head is accepted; a file that got into the folder in any other way stays "not
-// in the chain".
+// A kill before step 2 leaves a temporary file of a write that was not committed: the next Open removes it. After a later
+// kill, the next Open completes the write from chain.head. Until then Verify reports it as unfinished. Only content with the
+// digest in chain.head is accepted; a file that got into the folder in any other way stays "not in the chain".
 //
 // A last line of chain.jsonl without its line end (a torn append) is never dropped. If it is the start of the line in
 // chain.head, Open completes it. Otherwise Open moves it to torn/chain-<seq>.txt, which becomes a file of the chain.
@@ -44,7 +43,7 @@ import (
 // DefaultDir is the evidence folder in a working copy.
 const DefaultDir = "evidence/ml"
 
-// DefaultWait is how long [Open] and [Verify] wait for a writer. Stores are held only for a few writes of some
+// DefaultWait is how long [Open] and [Verify] wait for a writer. A writer holds the folder only for a few writes of a few
 // milliseconds each.
 const DefaultWait = 2 * time.Second
 

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Header describes an evidence file in JSON. Its keys are in the same object as those of the body, so a reader embeds
-// it:
+// Header describes an evidence file in JSON. Its keys and the body's are in one object, so a reader embeds it:
 //
 //	var report struct {
 //		evidence.Header
@@ -86,8 +85,8 @@ func (s Source) Valid() bool { return s == Live || s == Replay || s == Simulated
 // Sources counts requests by their source.
 type Sources map[Source]uint64
 
-// Least returns the source of figures that are based on the requests and claimed to come from claimed: the least live
-// of all these sources. Simulated is less live than replay, and replay less than live.
+// Least returns the source of figures that are based on these requests and labelled as claimed: the least live of all
+// these sources. Simulated is less live than replay, and replay less than live.
 func (s Sources) Least(claimed Source) Source {
 	switch {
 	case claimed == Simulated || s[Simulated] > 0:

@@ -16,13 +16,13 @@ func checkName(name string) error {
 	case !fs.ValidPath(name), name == ".", !filepath.IsLocal(filepath.FromSlash(name)):
 		return fmt.Errorf("evidence name %q: want a relative path with slashes that stays in the folder", name)
 	case strings.HasPrefix(name, "."), strings.Contains(name, "/."):
-		return fmt.Errorf("evidence name %q: names that start with a dot are the store's", name)
+		return fmt.Errorf("evidence name %q: names that start with a dot are reserved for the store", name)
 	case strings.ContainsFunc(name, unicode.IsControl), strings.Contains(name, `\`):
 		return fmt.Errorf("evidence name %q: control characters and backslashes are not allowed", name)
 	}
 	for _, own := range []string{chainName, headName, sealName, tornDir} {
 		if strings.EqualFold(first, own) { // some file systems ignore case
-			return fmt.Errorf("evidence name %q: %s is the store's own", name, own)
+			return fmt.Errorf("evidence name %q: %s is reserved for the store", name, own)
 		}
 	}
 	return nil

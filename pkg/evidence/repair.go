@@ -104,7 +104,7 @@ func setAside(f folder, c *chain, lines []byte, now time.Time, s seals) error {
 	return f.replace(chainName, slices.Concat(lines, line))
 }
 
-// sweep removes temporary files. Promised writes are complete by now; the others never count.
+// sweep removes temporary files. Committed writes are complete by now; the others do not count.
 func sweep(f folder) error {
 	var left []string
 	err := f.files(func(name string) error {

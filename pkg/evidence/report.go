@@ -11,11 +11,11 @@ import (
 // Report is the result of Verify.
 type Report struct {
 	Dir string `json:"dir"`
-	// Lines is the number of valid lines of the chain, Files the number of files whose content they give.
+	// Lines is the number of valid lines of the chain, Files the number of files they describe.
 	Lines int `json:"lines"`
 	Files int `json:"files"`
-	// Head is the hash of the newest line. It stands for the whole folder: written down elsewhere, it later shows
-	// whether the folder was rebuilt.
+	// Head is the hash of the newest line. It identifies the whole folder: a copy kept elsewhere later shows whether
+	// the folder was rebuilt.
 	Head string `json:"head"`
 	// Problems lists everything that does not verify, in the order: chain, files by name, files that are not in the
 	// chain, inputs.
@@ -46,7 +46,7 @@ const minHead = 12
 // CheckHead returns an error if s cannot be the head of a chain: at least the first 12 hexadecimal digits of a SHA-256.
 func CheckHead(s string) error {
 	if len(s) < minHead || len(s) > 2*sha256.Size || strings.Trim(s, "0123456789abcdef") != "" {
-		return fmt.Errorf("%q is not the head of a chain: want what greenlight evidence verify printed, all 64 hexadecimal digits or the first %d at least", text.Clean(s, 80), minHead)
+		return fmt.Errorf("%q is not the head of a chain: want the head that greenlight evidence verify printed, all 64 hexadecimal digits or at least the first %d", text.Clean(s, 80), minHead)
 	}
 	return nil
 }

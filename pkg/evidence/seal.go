@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// sealName has the signatures of the lines: one DSSE envelope a line, whose payload is the line of chain.jsonl.
+// sealName is the file with the signatures: one DSSE envelope per line of chain.jsonl, with that line as its payload.
 const sealName = "chain.sig.jsonl"
 
 // lineType is the payload type of those envelopes.
@@ -21,8 +21,8 @@ const lineType = "application/vnd.greenlight.evidence-line+json"
 // maxSeal limits a line with a signature, in bytes.
 const maxSeal = 64 << 10
 
-// ErrKey is returned by [Open] for a folder with signatures when there is no key to sign what will be written.
-var ErrKey = errors.New("the evidence folder is signed: give the key that signs it, with --evidence-key")
+// ErrKey is returned by [Open] for a signed folder if there is no key to sign new lines.
+var ErrKey = errors.New("the evidence folder is signed: pass its signing key with --evidence-key")
 
 // seals appends signatures. The zero value signs nothing.
 type seals struct {
@@ -42,8 +42,8 @@ func openSeals(dir string, f folder, signer *dsse.Signer) (seals, error) {
 	return seals{signer, lines}, err
 }
 
-// sign signs a line of the chain before it is written. A kill between the two leaves a signature of a line that never came,
-// which nothing reads.
+// sign signs a line of the chain before it is written. A kill between the two leaves a signature for a line that was never
+// written; nothing reads it.
 func (s seals) sign(line []byte) error {
 	if s.signer == nil {
 		return nil
@@ -60,7 +60,7 @@ func (s seals) sign(line []byte) error {
 	return s.lines.Append(append(data, '\n'))
 }
 
-// payloadOf returns what is signed of a line: all but its line end.
+// payloadOf returns the signed part of a line: everything but its line end.
 func payloadOf(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\n")) }
 
 func (s seals) close() error {
@@ -70,9 +70,9 @@ func (s seals) close() error {
 	return s.lines.Close()
 }
 
-// Trust adds a problem for the first line of the chain that none of the keys has signed. A signature covers all lines before
-// it, so a folder whose signing began late is trusted from its first line on; but from the first signature on, every line has
-// one. A folder that was rebuilt without a key is detected; lines removed from the end are not, see [Report.Pin].
+// Trust adds a problem for the first line of the chain that none of the keys has signed. A signature covers all earlier
+// lines, so a folder is trusted from its first line even if signing started later. After the first signature, every line must
+// have one. Trust detects a folder that was rebuilt without a key, but not lines removed from the end: see [Report.Pin].
 func (r *Report) Trust(keys dsse.Keys) error {
 	root, err := durable.OpenRoot(r.Dir)
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *Report) Trust(keys dsse.Keys) error {
 	if first == 0 {
 		what := "no line is signed by a trusted key"
 		if other != "" {
-			what += fmt.Sprintf("; the signatures say that they are by key %.12s", other)
+			what += fmt.Sprintf("; the signatures name key %.12s", other)
 		}
 		r.problem(chainName, min(1, r.Lines), "%s", what)
 	}

@@ -86,7 +86,7 @@ func TestTrust(t *testing.T) {
 	}{
 		"nothing":                 {func(*testing.T, string) {}, ""},
 		"rebuilt without a key":   {rebuilt(evidence.Options{}), "chain.jsonl line 1: is not signed"},
-		"rebuilt by another key":  {rebuilt(evidence.Options{Seal: evidence.Seal{Signer: theirs}}), "chain.jsonl line 1: no line is signed by a trusted key; the signatures say that they are by key " + theirs.ID()[:12]},
+		"rebuilt by another key":  {rebuilt(evidence.Options{Seal: evidence.Seal{Signer: theirs}}), "chain.jsonl line 1: no line is signed by a trusted key; the signatures name key " + theirs.ID()[:12]},
 		"the signatures removed":  {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "chain.sig.jsonl"))) }, "chain.jsonl line 1: is not signed"},
 		"the signatures emptied":  {func(t *testing.T, dir string) { put(t, dir, "chain.sig.jsonl", "") }, "chain.jsonl line 1: no line is signed by a trusted key"},
 		"a line appended":         {forge, "chain.jsonl line 4: is not signed by a trusted key; the lines before it are"},

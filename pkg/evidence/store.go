@@ -22,9 +22,9 @@ type Options struct {
 	Seal
 }
 
-// Seal is how a chain is protected against those who can write the folder. The zero value is not at all.
+// Seal protects a chain against people who can write to the folder. The zero value does not protect it.
 type Seal struct {
-	// Signer signs every line of the chain. Required for a folder that has signatures.
+	// Signer signs every line of the chain. Required for a signed folder.
 	Signer *dsse.Signer
 	// Witness gets the head of the chain after every write.
 	Witness Witness
@@ -98,13 +98,13 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if s.last, err = repair(s.folder, opts.Now, s.seals); err != nil {
 		return nil, err
 	}
-	if s.last.Seq > 0 { // a kill may have left the witness behind
+	if s.last.Seq > 0 { // a kill may have kept the last head from the witness
 		err = s.testify()
 	}
 	return s, err
 }
 
-// testify gives the head of the chain to the witness.
+// testify sends the head of the chain to the witness.
 func (s *Store) testify() error {
 	if s.witness == nil {
 		return nil
@@ -189,7 +189,7 @@ func (s *Store) write(name string, data []byte) error {
 	}
 	if err := s.commit(name, line); err != nil {
 		err = fmt.Errorf("evidence %s: %w", name, err)
-		s.fault = fmt.Errorf("evidence store needs to be opened again after: %w", err)
+		s.fault = fmt.Errorf("evidence store must be reopened after: %w", err)
 		return err
 	}
 	s.last = e
@@ -232,7 +232,7 @@ func realPath(p string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// lockError returns the error of a lock as [ErrLocked] if another writer has it.
+// lockError wraps the error of a lock in [ErrLocked] if another writer holds it.
 func lockError(err error) error {
 	if errors.Is(err, durable.ErrOwned) {
 		return fmt.Errorf("%w: %w", ErrLocked, err)

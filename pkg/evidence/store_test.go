@@ -169,9 +169,9 @@ func TestWriteJSONRefuses(t *testing.T) {
 		body any
 		want string
 	}{
-		{"a key of the header", header, map[string]int{"source": 1}, `key "source" is the header's`},
-		{"a key of the header in other letters", header, struct{ Schema string }{}, `key "Schema" is the header's`},
-		{"the header itself", header, header, `key "schema" is the header's`},
+		{"a key of the header", header, map[string]int{"source": 1}, `key "source" belongs to the header`},
+		{"a key of the header in other letters", header, struct{ Schema string }{}, `key "Schema" belongs to the header`},
+		{"the header itself", header, header, `key "schema" belongs to the header`},
 		{"a list", header, []int{1}, "[]int is not a JSON object"},
 		{"a number", header, 1.5, "float64 is not a JSON object"},
 		{"nothing", header, nil, "<nil> is not a JSON object"},
@@ -333,8 +333,8 @@ func TestStoreStopsWhenAStepFails(t *testing.T) {
 		t.Fatal("written without a chain")
 	}
 	must(t, os.WriteFile(chain, data, 0o644))
-	if err := s.WriteFile("b.txt", []byte("3")); err == nil || !strings.Contains(err.Error(), "opened again") {
-		t.Errorf("got %v, want a store that says it needs to be opened again", err)
+	if err := s.WriteFile("b.txt", []byte("3")); err == nil || !strings.Contains(err.Error(), "must be reopened") {
+		t.Errorf("got %v, want a store that says that it must be reopened", err)
 	}
 	must(t, s.Close())
 	open(t, dir).Close()

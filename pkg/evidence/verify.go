@@ -46,7 +46,7 @@ type verifier struct {
 	*Report
 	folder folder
 	chain  chain
-	// lost is the file of a line that chain.head has and chain.jsonl has not.
+	// lost is the file whose line is in chain.head but not in chain.jsonl.
 	lost string
 	// unknown lists the files that are neither in the chain nor the store's.
 	unknown []string
@@ -144,14 +144,14 @@ func (v *verifier) known(name string) error {
 	case isTemp(name):
 		v.problem(name, 0, "not in the chain: left by a write that was cut short (the next Open removes or completes it)")
 	case Litter(name) != "":
-		v.Ignored = append(v.Ignored, Problem{name, 0, "not in the chain: " + Litter(name) + " left it here; it is no evidence, and is ignored"})
+		v.Ignored = append(v.Ignored, Problem{name, 0, "not in the chain: " + Litter(name) + " left it here; it is not evidence, and is ignored"})
 	default:
 		v.unknown = append(v.unknown, name)
 	}
 	return nil
 }
 
-// strangers reports files not written through a store: each file, but only once a folder of them without evidence.
+// strangers reports files not written through a store: each file, but a folder without evidence only once.
 func (v *verifier) strangers() {
 	ours := map[string]bool{".": true}
 	for name := range v.chain.newest {
@@ -172,9 +172,9 @@ func (v *verifier) strangers() {
 		case len(all) == 1 && all[0] == v.lost:
 			v.problem(v.lost, 0, "not in the chain: its line is in %s alone", headName)
 		case len(all) == 1:
-			v.problem(all[0], 0, "not in the chain: no greenlight command wrote it here, so it is no evidence; move it out of the folder")
+			v.problem(all[0], 0, "not in the chain: no greenlight command wrote it here, so it is not evidence; move it out of the folder")
 		default:
-			v.problem(group+"/", 0, "a folder with %d files that are not in the chain, such as %s: no greenlight command wrote them here, so they are no evidence; move it out of the evidence folder", len(all), all[0])
+			v.problem(group+"/", 0, "a folder with %d files that are not in the chain, such as %s: no greenlight command wrote them here, so they are not evidence; move it out of the evidence folder", len(all), all[0])
 		}
 	}
 }

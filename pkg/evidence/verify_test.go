@@ -223,7 +223,7 @@ func TestVerifyIgnoresLitterAlone(t *testing.T) {
 	for _, name := range []string{"extra.json", "._report.json", ".report.json", "REPORT.JSON", "note.txt", "canary_run_x.json", "x.swp", "DS_Store", "notes/a.txt"} {
 		dir := lay(t, files)
 		put(t, dir, name, "{}")
-		if p := first(t, dir); p.File != name || !strings.Contains(p.What, "no evidence; move it out of the folder") {
+		if p := first(t, dir); p.File != name || !strings.Contains(p.What, "is not evidence; move it out of the folder") {
 			t.Errorf("%s: got %q, want it named with what to do", name, p)
 		}
 	}
@@ -257,7 +257,7 @@ func TestPinFindsADroppedTail(t *testing.T) {
 		}
 	}
 	for h, want := range map[string]string{
-		"": "want what greenlight evidence verify printed", head[:11]: "want what", head + "00": "want what", "z" + head[1:]: "want what",
+		"": "want the head that greenlight evidence verify printed", head[:11]: "want the head", head + "00": "want the head", "z" + head[1:]: "want the head",
 		strings.Repeat("0", 64): "lines were removed, or the folder was rebuilt",
 	} {
 		if got := pin(h); !strings.Contains(got, want) {

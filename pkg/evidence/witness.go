@@ -17,9 +17,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Witness keeps the heads of a chain in a second place, which who can write the folder cannot write.
+// Witness keeps the heads of a chain in a second place, out of reach of those who can write to the folder.
 type Witness interface {
-	// Put keeps the head of a chain of seq lines.
+	// Put stores the head of a chain of seq lines.
 	Put(seq uint64, hash string) error
 	// Head returns the newest head, or an error if there is none.
 	Head() (string, error)
@@ -28,14 +28,15 @@ type Witness interface {
 var (
 	// ErrWitness is returned when the witness did not get a head. The evidence itself is written.
 	ErrWitness = errors.New("the witness did not get the head of the chain")
-	// ErrNoHead is returned by a witness that has got no head yet.
+	// ErrNoHead is returned by a witness that has no head yet.
 	ErrNoHead = errors.New("the witness has no head yet")
 )
 
-// OpenWitness returns the witness at a place: "file:" and a path, or the URL of an HTTP server. Empty is none.
+// OpenWitness returns the witness at a place: "file:" and a path, or the URL of an HTTP server. It returns nil for an
+// empty place.
 func OpenWitness(place string) (Witness, error) {
 	if place == "" {
-		return nil, nil //nolint:nilnil // none is asked for
+		return nil, nil //nolint:nilnil // no witness is configured
 	}
 	if path, ok := strings.CutPrefix(place, "file:"); ok && path != "" {
 		return fileWitness(path), nil
@@ -67,7 +68,7 @@ func ParseHead(data []byte) (string, error) {
 	return w.Hash, CheckHead(w.Hash)
 }
 
-// fileWitness appends the heads to a file, a JSON object a line.
+// fileWitness appends the heads to a file, one JSON object per line.
 type fileWitness string
 
 // Put implements Witness.

@@ -8,7 +8,7 @@ import (
 
 // Evidence holds the e-values of the tests of a phase: see [stats.EValue]. A test rejects at 1/alpha.
 type Evidence struct {
-	// Match tests for mismatches above a share of 1 - SLO.MatchRate, Errors for an error rate above Abort.ErrorRate.
+	// Match tests for a share of mismatches above 1 - SLO.MatchRate, Errors for an error rate above Abort.ErrorRate.
 	Match  float64 `json:"match_e"`
 	Errors float64 `json:"error_e"`
 }
@@ -21,7 +21,7 @@ func (p Policy) Test(c PhaseCounts) Evidence {
 	}
 }
 
-// Aborts returns the reasons to end the run at once, by threshold or by test; it is empty if there are none.
+// Aborts returns the reasons to end the run immediately, by threshold or by test; it is empty if there are none.
 func (p Policy) Aborts(c PhaseCounts) []string {
 	return append(p.AbortsByThreshold(c), p.AbortsByTest(c)...)
 }

@@ -39,9 +39,9 @@ func Missing(reason string) Observation {
 	return Observation{Missing: reason}
 }
 
-// Rate returns an observation of k successes (or failures) in n trials, with the 95 % Wilson interval for display. No
-// trials are too few samples, not a missing source: they are judged [Inconclusive]. More successes than trials are an
-// error of the source.
+// Rate returns an observation of k successes (or failures) in n trials, with the 95 % Wilson interval for display.
+// Zero trials are too few samples, not a missing source: they are judged [Inconclusive]. More successes than trials
+// are an error in the source.
 func Rate(k, n uint64) Observation {
 	if k > n {
 		return Missing(fmt.Sprintf("impossible count: %d of %d", k, n))

@@ -23,7 +23,7 @@ const (
 const Minutes Unit = "min"
 
 // testDays is the fewest days for a verdict. P@20 follows the base rate of the days, and less than two weeks of trading
-// shows only one market mood.
+// shows only one market regime.
 const testDays = 10
 
 // OfflineJudgment lists all rules for an offline evaluation: its two figures, their evidence, and the data.

@@ -13,8 +13,8 @@ const (
 	PhaseP95    = "p95 latency"
 	// PhaseCoverage is the share of sampled shadows that could be compared.
 	PhaseCoverage = "coverage"
-	// LiveQuality is how the model does on what really happened, compared with the baseline. It is no SLO of a phase: it
-	// needs days.
+	// LiveQuality is how the model does on actual outcomes, compared with the baseline. It is not an SLO of a phase, since
+	// it needs days.
 	LiveQuality = "live quality"
 )
 

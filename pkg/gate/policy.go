@@ -25,7 +25,7 @@ type Policy struct {
 	Kind Kind `yaml:"policy" json:"policy,omitempty"`
 	// MatchTolerance is the largest |shadow - baseline| that counts as a match, in (0,1); 0 in policies of version 1.9 and
 	// before: see [Policy.Tolerance]. DecisionThreshold is the score at and above which the desk acts, in (0,1), or 0 for
-	// none. Executors must compare by the same: see [Policy.Compares].
+	// none. Executors must use the same values: see [Policy.Compares].
 	MatchTolerance    float64 `yaml:"match_tolerance" json:"match_tolerance,omitempty"`
 	DecisionThreshold float64 `yaml:"decision_threshold" json:"decision_threshold,omitempty"`
 	// Phases are the percentages of requests that get a shadow, ascending, in (0,100].
@@ -37,10 +37,10 @@ type Policy struct {
 	HoldLimit      Duration `yaml:"hold_limit" json:"hold_limit"`
 	// Lease is how long an executor keeps a rollout without a renewal.
 	Lease Duration `yaml:"lease" json:"lease"`
-	// SLO is what a phase must keep to pass; crossing Abort ends the run at once.
+	// SLO is what a phase must keep to pass; crossing Abort ends the run immediately.
 	SLO   Limits `yaml:"slo" json:"slo"`
 	Abort Limits `yaml:"abort" json:"abort"`
-	// Alpha is the error probability of the tests that are valid at any time, in (0,0.5].
+	// Alpha is the error probability of the tests that are valid at any time (e-values), in (0,0.5].
 	Alpha float64 `yaml:"alpha" json:"alpha"`
 	// Promotion is what a model must have achieved.
 	Promotion Promotion `yaml:"promotion" json:"promotion"`
@@ -51,20 +51,20 @@ type Kind string
 
 // The kinds.
 const (
-	// Agreement is for a model that must answer as the baseline does: the match rate binds.
+	// Agreement is for a model that must answer like the baseline: the match rate is binding.
 	Agreement Kind = "agreement"
-	// Improvement is for a model that is meant to differ: the match rate is shown and binds nothing, and on what really
-	// happened the model must be at least as good as the baseline: see [LiveQuality].
+	// Improvement is for a model that is meant to differ: the match rate is only shown, and on actual outcomes the model must
+	// be at least as good as the baseline: see [LiveQuality].
 	Improvement Kind = "improvement"
 )
 
 // Limits bound a shadow's quality.
 type Limits struct {
-	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, in (0,1000). At an edge of the
-	// histograms (60, 80, 100, 120, ...) the side of a p95 is known exactly; between edges it is interpolated.
+	// P95MS bounds the time within which 95 % of the shadows ended, in milliseconds, in (0,1000). If the limit is a histogram
+	// edge (60, 80, 100, 120, ...), it is known exactly whether a p95 is above it; between edges the p95 is interpolated.
 	P95MS float64 `yaml:"p95_ms" json:"p95_ms"`
 	// ErrorRate is the upper limit of failures / (comparisons + failures), MatchRate the lower limit of matches /
-	// comparisons; both in (0,1). Under [Improvement], MatchRate binds nothing.
+	// comparisons; both in (0,1). Under [Improvement], MatchRate is not binding.
 	ErrorRate float64 `yaml:"error_rate" json:"error_rate"`
 	MatchRate float64 `yaml:"match_rate" json:"match_rate"`
 	// Coverage is the lower limit of comparisons / sampled shadows, in (0,1). It is 0 only in policies from before
@@ -104,8 +104,8 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// ParsePolicy reads a policy in YAML. Missing keys have their default. An unknown key, a second document, and a value
-// that is unreadable, null or out of range are errors that name the line or the key.
+// ParsePolicy reads a policy in YAML. Missing keys get their defaults. An unknown key, a second document, and a value that is
+// unreadable, null or out of range are errors that name the line or the key.
 func ParsePolicy(raw []byte) (Policy, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(raw, &document); err != nil {
@@ -131,7 +131,7 @@ func ParsePolicy(raw []byte) (Policy, error) {
 	return p, nil
 }
 
-// misread returns an error for values that the decoder takes for others: null for the default, and 2.5 of a count for 2.
+// misread returns an error for values that the decoder would misread: null as the default, and a count of 2.5 as 2.
 func misread(section string, n *yaml.Node) error {
 	var errs []error
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
@@ -148,7 +148,7 @@ func misread(section string, n *yaml.Node) error {
 	return errors.Join(errs...)
 }
 
-// given returns an error if a value is missing that only older evidence lacks: a file cannot switch a rule off.
+// given returns an error if a value is missing that only older evidence may lack: a file cannot turn a rule off.
 func (p Policy) given() error {
 	var errs []error
 	if p.Kind == "" {
@@ -188,7 +188,7 @@ func (p Policy) Validate() error {
 		}
 	}
 	check(p.PhaseDuration > 0, "phase_duration", "more than 0", p.PhaseDuration)
-	check(p.MinComparisons >= leastComparisons, "min_comparisons", fmt.Sprintf("at least %d: fewer say nothing", leastComparisons), p.MinComparisons)
+	check(p.MinComparisons >= leastComparisons, "min_comparisons", fmt.Sprintf("at least %d: fewer prove nothing", leastComparisons), p.MinComparisons)
 	check(p.HoldLimit >= 0, "hold_limit", "0 or more", p.HoldLimit)
 	check(p.Lease >= Duration(time.Second) && p.Lease <= Duration(time.Hour), "lease", "1s to 1h", p.Lease)
 	for _, l := range []struct {
@@ -231,8 +231,8 @@ func (p Policy) Improves() bool { return p.Kind == Improvement }
 // Tolerance returns the largest |shadow - baseline| that counts as a match.
 func (p Policy) Tolerance() float64 { return cmp.Or(p.MatchTolerance, MatchTolerance) }
 
-// Compares returns an error if an executor with the match tolerance and the decision threshold does not compare as the policy
-// asks. A policy without a threshold accepts any.
+// Compares returns an error unless an executor with this match tolerance and decision threshold compares as the policy
+// requires. A policy without a threshold accepts any.
 func (p Policy) Compares(tolerance, threshold float64) error {
 	var errs []error
 	for _, d := range []struct {
@@ -241,15 +241,15 @@ func (p Policy) Compares(tolerance, threshold float64) error {
 	}{{"match tolerance", tolerance, p.Tolerance()}, {"decision threshold", threshold, p.DecisionThreshold}} {
 		if d.have != d.want && d.want != 0 {
 			flag := strings.ReplaceAll(d.what, " ", "-")
-			errs = append(errs, fmt.Errorf("its %s is %v, and that of the policy is %v: start it with --%s %v, or write %s: %v into the policy",
+			errs = append(errs, fmt.Errorf("its %s is %v, but the policy has %v: start it with --%s %v, or set %s: %v in the policy",
 				d.what, d.have, d.want, flag, d.want, strings.ReplaceAll(flag, "-", "_"), d.have))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Terms returns what a confirmation phrase names of the policy, each with a blank after it: its kind, tolerance and threshold
-// where they are not the default.
+// Terms returns the policy's part of a confirmation phrase: its kind, tolerance and threshold if they are not the default,
+// each followed by a space.
 func (p Policy) Terms() string {
 	var terms strings.Builder
 	if p.Improves() {
@@ -264,9 +264,9 @@ func (p Policy) Terms() string {
 	return terms.String()
 }
 
-// Laxer lists the requirements that are weaker than those of the other policy. A policy from before coverage was judged
-// does not count as laxer for that: a promotion judges the coverage of its phases again, from their counts and by a
-// current policy. Live quality is not among them: a promotion judges it by the policy in force.
+// Laxer lists the requirements that are weaker than in the other policy. A policy from before coverage was judged does not
+// count as laxer for that: a promotion judges the coverage of its phases again, from their counts and by a current policy.
+// Live quality is not listed: a promotion judges it by the policy in force.
 func (p Policy) Laxer(other Policy) []string {
 	var laxer []string
 	add := func(lax bool, key string, have, want any) {

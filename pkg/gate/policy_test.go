@@ -213,8 +213,8 @@ func TestCompares(t *testing.T) {
 	}{
 		"as asked":             {p, 0.05, 0, ""},
 		"a threshold besides":  {p, 0.05, 0.5, ""},
-		"another tolerance":    {p, 0.1, 0, "its match tolerance is 0.1, and that of the policy is 0.05: start it with --match-tolerance 0.05, or write match_tolerance: 0.1 into the policy"},
-		"no threshold":         {judges, 0.05, 0, "its decision threshold is 0, and that of the policy is 0.6: start it with --decision-threshold 0.6, or write decision_threshold: 0 into the policy"},
+		"another tolerance":    {p, 0.1, 0, "its match tolerance is 0.1, but the policy has 0.05: start it with --match-tolerance 0.05, or set match_tolerance: 0.1 in the policy"},
+		"no threshold":         {judges, 0.05, 0, "its decision threshold is 0, but the policy has 0.6: start it with --decision-threshold 0.6, or set decision_threshold: 0 in the policy"},
 		"the threshold":        {judges, 0.05, 0.6, ""},
 		"nothing of the asked": {judges, 0.2, 0.5, "match tolerance"},
 	} {

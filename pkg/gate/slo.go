@@ -15,12 +15,12 @@ const (
 
 // Targets that rules and the default policy share.
 const (
-	// aucTarget and precisionTarget are those of an offline evaluation.
+	// aucTarget and precisionTarget are the targets of an offline evaluation.
 	aucTarget, precisionTarget = 0.62, 0.58
-	// MatchTolerance is the largest |shadow - baseline| that counts as a match, unless executor and policy have another.
+	// MatchTolerance is the largest |shadow - baseline| that counts as a match, unless executor and policy set another.
 	// Executors that do not report theirs use it.
 	MatchTolerance = 0.05
-	// matchTarget is the match rate of a shadow, latencyTargetMS its p95, and that of ml-engine.
+	// matchTarget is the match rate of a shadow. latencyTargetMS is the p95 of a shadow and of ml-engine.
 	matchTarget, latencyTargetMS = 0.95, 80
 	// errorLimit is the error rate at which a shadow fails and a canary aborts. A canary phase must keep half of it.
 	errorLimit = 0.02
@@ -55,9 +55,10 @@ func Offline() []Rule {
 }
 
 const (
-	// MaxFallbacks is the largest share of the selected requests that the baseline decides while a model may: more is a warning.
+	// MaxFallbacks is the largest share of the selected requests that the baseline may decide while a model is allowed to
+	// decide. More is a warning.
 	MaxFallbacks = 0.10
-	// BudgetWarning is the share of the changes that a model may make in an hour above which there is a warning.
+	// BudgetWarning is the share of a model's hourly budget of changed decisions above which there is a warning.
 	BudgetWarning = 0.80
 )
 

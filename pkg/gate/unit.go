@@ -45,7 +45,7 @@ func (u Unit) exact(value float64) string {
 	return strconv.FormatFloat(tidy(u.scale(value)), 'f', -1, 64) + u.suffix()
 }
 
-// usual returns the usual number of decimals for such a value.
+// usual returns the usual number of decimals for the value.
 func (u Unit) usual(value float64) int {
 	switch {
 	case u == Score, u == Millis && math.Abs(value) < 1:

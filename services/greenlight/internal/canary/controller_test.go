@@ -270,7 +270,7 @@ func TestAnotherToleranceIsAnError(t *testing.T) {
 			tr.fakes[1].change(func() { tr.fakes[1].tolerance = 0.2 })
 		})
 		r := tr.run(t.Context(), t)
-		if r.Decision != Stopped || !strings.Contains(r.Reason, "executor executor-b: its match tolerance is 0.2, and that of the policy is 0.05") {
+		if r.Decision != Stopped || !strings.Contains(r.Reason, "executor executor-b: its match tolerance is 0.2, but the policy has 0.05") {
 			t.Fatalf("got %s %q", r.Decision, r.Reason)
 		}
 		last := r.Phases[len(r.Phases)-1]
