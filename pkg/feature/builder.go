@@ -4,9 +4,9 @@
 // # The grid
 //
 // A decision time is the end of a minute. Up to [MaxFill] missing minutes are filled with flat bars, which repeat the
-// last price and the last quote, if there are quotes. Filled minutes count like any other. After a longer hole the
-// first return and the bar pair of the spread estimate are undefined. Wilder's index takes the price change across the
-// hole like any other. Windows continue: they count minutes on the grid, not elapsed time.
+// last price and the last quote, if there are quotes. Filled minutes count like any other. After a longer gap the first
+// return and the bar pair of the spread estimate are undefined. Wilder's index takes the price change across the gap
+// like any other. Windows continue: they count minutes on the grid, not elapsed time.
 //
 // An undefined feature is NaN. A vector that contains one is not ready and must not be scored.
 package feature
@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// MaxFill is the longest hole, in minutes, that is filled with flat bars.
+// MaxFill is the longest gap, in minutes, that is filled with flat bars.
 const MaxFill = 10
 
 // Window lengths in grid minutes, and the fewest values each window needs.
@@ -128,7 +128,7 @@ func flatAfter(bar market.Bar) market.Bar {
 	return market.Bar{Start: bar.Start + market.MinuteMS, Open: c, High: c, Low: c, Close: c, Bid: bar.Bid, Ask: bar.Ask}
 }
 
-// step takes the next grid minute; joined reports that it directly follows the last one.
+// step takes the next grid minute; joined reports whether it directly follows the last one.
 func (b *Builder) step(bar market.Bar, joined, filled bool) {
 	change := math.NaN()
 	if b.minutes > 0 {

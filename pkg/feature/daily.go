@@ -9,7 +9,7 @@ import (
 const (
 	// referenceDays is the number of completed days that the references cover, at most.
 	referenceDays = 7
-	// minDayReturns is how many returns make a day count, whatever the other days are like.
+	// A day with minDayReturns returns counts, whatever the other days.
 	minDayReturns = 300
 	// A market with shorter sessions is judged against its own days. Once minSessionDays of the last referenceDays with
 	// returns are known, a day counts if it has minSessionReturns and sessionShare of their median.
@@ -26,7 +26,7 @@ type daily struct {
 	squares, returns float64
 	spreads, spreadN float64
 
-	// sigmas and spreadMeans are rings over the days that count; days is how many there have been.
+	// sigmas and spreadMeans are rings over the days that count; days is the number of such days so far.
 	sigmas, spreadMeans [referenceDays]float64
 	days                int
 

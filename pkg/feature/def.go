@@ -10,8 +10,8 @@ type Def struct {
 	Unit string `json:"unit"`
 	// Description is the definition in words.
 	Description string `json:"description" yaml:"description,omitempty"`
-	// Domain is the lowest and the highest possible value; nil is every finite number. Values outside of it are scored,
-	// and counted as out of domain in the drift.
+	// Domain is the lowest and the highest possible value; nil means every finite number. Values outside it are scored,
+	// but count as out of domain in the drift.
 	Domain *[2]float64 `json:"domain,omitempty" yaml:"domain,omitempty,flow"`
 }
 

@@ -39,7 +39,7 @@ type document struct {
 	Score string `json:"score,omitempty" yaml:"score,omitempty"`
 	// Horizon is how far ahead the label looks, for example "15m".
 	Horizon string `json:"horizon,omitempty" yaml:"horizon,omitempty"`
-	// Hash is [Schema.Hash]. A document without one is not checked.
+	// Hash is [Schema.Hash]. Without a hash the document is not checked.
 	Hash     string `json:"hash" yaml:"hash,omitempty"`
 	Features []Def  `json:"features"`
 }
@@ -96,7 +96,8 @@ func parse(raw []byte) (*Schema, error) {
 	return s, nil
 }
 
-// MakeSchema makes a schema that a document could have. A feature of the catalogue may lack unit and description.
+// MakeSchema returns a schema that satisfies the rules for documents. A feature of the catalogue may omit unit and
+// description.
 func MakeSchema(name, score string, horizon time.Duration, features []Def) (*Schema, error) {
 	if !schemaForm.MatchString(name) {
 		return nil, fmt.Errorf("schema name %q: want 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit", cut(name))
@@ -154,7 +155,7 @@ var reserved = []string{
 	"decided_by", "reason", "final_score", "rollout_revision",
 }
 
-// CheckName returns an error if a feature cannot have the name.
+// CheckName returns an error if the name is not valid for a feature.
 func CheckName(name string) error {
 	if !featureForm.MatchString(name) || strings.ContainsAny(name, notInNames) {
 		return fmt.Errorf("feature %q: want 1 to 64 printable ASCII characters without spaces, quotes, commas, = and backslashes", cut(name))
@@ -191,7 +192,7 @@ func (f *Def) complete() error {
 	return nil
 }
 
-// maxSpan is the largest distance of the two ends of a domain.
+// maxSpan is the largest distance between the ends of a domain.
 const maxSpan = 1e300
 
 // plain returns an error if a text is too long or is not printable.

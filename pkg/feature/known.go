@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// maxKnown limits the schemas of a [Known]. A process learns one per schema that the models it sees need.
+// maxKnown limits the schemas of a [Known]. A process adds one for each schema that its models need.
 const maxKnown = 64
 
-// Known are the schemas whose vectors a process can read: the built-in ones, and those that are added. A name keeps its
+// Known is the set of schemas whose vectors a process can read: the built-in ones and those added. A name keeps its
 // first meaning, so that no later schema changes how vectors are read. It is safe for concurrent use.
 type Known struct {
 	mu   sync.Mutex // for writers
@@ -24,15 +24,15 @@ func NewKnown() *Known {
 	return k
 }
 
-// Add adds a schema and returns it, or the equal one that is there. It returns an error if the name has another meaning,
-// or if there are too many schemas.
+// Add adds a schema and returns it, or returns the equal one that is already known. It returns an error if the name has
+// another meaning, or if there are too many schemas.
 func (k *Known) Add(s *Schema) (*Schema, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	list := k.All()
 	if old, ok := k.Lookup(s.Name); ok {
 		if old.Hash() != s.Hash() {
-			return nil, fmt.Errorf("schema %s has other features than the schema that is known by this name (hash %.12s, not %.12s): give a changed schema a new name",
+			return nil, fmt.Errorf("schema %s differs from the known schema of this name (hash %.12s, not %.12s): give a changed schema a new name",
 				s.Name, old.Hash(), s.Hash())
 		}
 		return old, nil

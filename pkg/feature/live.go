@@ -6,15 +6,15 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// maxJump is the longest time step between observations that is believed at once, in milliseconds. After a longer step the
-// observation waits until a second one agrees with it.
+// maxJump is the longest time step between observations that is believed immediately, in milliseconds. After a longer step
+// the observation waits until a second one agrees with it.
 const maxJump = 60 * market.MinuteMS
 
 // LiveOptions controls what a [Live] accepts. The zero value is ready for use.
 type LiveOptions struct {
-	// KeepCrossed accepts observations whose bid is above their ask, with a negative spread. By default they are left
-	// out, as marketfile.Read does with bad rows. Set it for feeds whose crossed rows marketfile.Read keeps (FXCM, which
-	// records the two sides independently): a model must be scored on what it was trained on.
+	// KeepCrossed accepts observations whose bid is above their ask, with a negative spread. By default they are left out,
+	// like bad rows in marketfile.Read. Set it for feeds whose crossed rows marketfile.Read keeps (FXCM, which records the
+	// two sides independently): a model must be scored on what it was trained on.
 	KeepCrossed bool
 	// Latest returns the latest time that an observation may have, Unix milliseconds UTC. It is called for every
 	// observation. nil means no limit, as for a replay.
@@ -28,7 +28,7 @@ func (o *LiveOptions) latest() int64 {
 	return o.Latest()
 }
 
-// Live computes the features of one instrument from its quotes as they arrive. It makes bars as marketfile.Read does and
+// Live computes the features of one instrument from its quotes as they arrive. It makes the same bars as marketfile.Read and
 // pushes them into the [Builder] that [Compute] runs. Scoring thus sees, bit for bit, what training saw.
 //
 // It has no timer and no clock: a minute is complete when an observation of a later minute arrives. That observation
@@ -38,9 +38,8 @@ func (o *LiveOptions) latest() int64 {
 //
 // A single wrong time cannot stop a feed. An observation more than an hour later than the last one waits. The next one
 // decides: if it is within an hour of the waiting one, both are taken; if it follows the last one, the waiting one is
-// dropped. An observation that is as much earlier waits too, but only if the last one is in question: nothing has
-// followed it, or it is after LiveOptions.Latest. If a second one agrees, all state is dropped and the two restart the
-// symbol.
+// dropped. An observation more than an hour earlier waits too, but only if the last one is in question: nothing has followed
+// it, or it is after LiveOptions.Latest. If a second one agrees, all state is dropped and the two restart the symbol.
 //
 // An observation takes amortised O(1) time and does not allocate. A Live holds about 100 kB whatever it has seen. It is
 // not safe for concurrent use: see [Builders].
@@ -48,7 +47,8 @@ type Live struct {
 	opts     LiveOptions
 	features *Builder
 	bars     market.BarBuilder
-	// last is the last quote taken. begun reports that there is one, and confirmed that another was taken before or after it.
+	// last is the last quote taken. begun reports whether there is one, and confirmed whether another was taken before or
+	// after it.
 	last             market.Quote
 	begun, confirmed bool
 	// waiting is set aside until a second observation agrees; its time is 0 if there is none.

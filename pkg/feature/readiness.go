@@ -31,7 +31,7 @@ func (b *Builder) Readiness(s *Schema) string {
 	return "not ready: " + strings.Join(needs, "; ")
 }
 
-// Readiness is that of the [Builder], followed by the number of observations in a row that were left out, and why the last was.
+// Readiness is [Builder.Readiness], followed by the number of observations in a row that were left out, and why the last one was.
 func (l *Live) Readiness(s *Schema) string {
 	r := l.features.Readiness(s)
 	switch l.refused {

@@ -29,7 +29,7 @@ type Schema struct {
 	own int
 	// bias is the position of [Bias], or -1.
 	bias int
-	// index has the position of each feature; nil for a short schema, which is searched faster.
+	// index maps features to positions; nil for a short schema, where a linear search is faster.
 	index map[string]int
 }
 
@@ -39,7 +39,7 @@ const DefaultSchema = "v1.8.1"
 //go:embed schemas
 var documents embed.FS
 
-// schemas are the built-in schemas, whose features are all of the catalogue. To add one, add its document and a line.
+// schemas are the built-in schemas. All their features are in the catalogue. To add one, add its document and a line.
 var schemas = []*Schema{builtin("v1.8"), builtin(DefaultSchema)}
 
 func builtin(name string) *Schema {
@@ -63,7 +63,7 @@ func BaselineInputs() []string {
 // price moved even if the robust features did not.
 func RawInputs() []string { return []string{"mid", "spread_bp", "vol1m", "rsi14"} }
 
-// NewSchema makes a schema from features of the catalogue. It returns an error if there are none, or if a name is
+// NewSchema returns a schema of features from the catalogue. It returns an error if there are none, or if a name is
 // unknown or repeated.
 func NewSchema(name string, features ...string) (*Schema, error) {
 	var errs []error
@@ -124,13 +124,13 @@ func newSchema(s Schema) (*Schema, error) {
 	return &s, errors.Join(errs...)
 }
 
-// WithHorizon returns the schema with another horizon. A built-in schema has only its own.
+// WithHorizon returns the schema with another horizon. It returns an error for a built-in schema with a different one.
 func (s *Schema) WithHorizon(d time.Duration) (*Schema, error) {
 	if s.Horizon == d {
 		return s, nil
 	}
 	if s.Builtin() {
-		return nil, fmt.Errorf("schema %s is built in, with a horizon of %v: give a schema of another name for %v", s.Name, s.Horizon, d)
+		return nil, fmt.Errorf("schema %s is built in, with a horizon of %v: use a schema with another name for %v", s.Name, s.Horizon, d)
 	}
 	other := *s
 	other.Horizon = d

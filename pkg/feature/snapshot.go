@@ -15,7 +15,7 @@ import (
 // one per symbol in order.
 const (
 	snapshotMark = "GLFEATUR"
-	// snapshotVersion changes with the layout, and with any change of Builder that gives its state another meaning.
+	// snapshotVersion changes with the layout, and with any change to Builder that changes the meaning of its state.
 	snapshotVersion = 2
 	// oldestVersion is the oldest readable version. It lacks Ahead, the waiting observation and the lengths of days.
 	oldestVersion = 1
@@ -29,8 +29,7 @@ const (
 var (
 	// ErrSnapshot is returned for data that is not a snapshot, or is damaged.
 	ErrSnapshot = errors.New("not a usable snapshot")
-	// ErrSnapshotVersion is returned for a snapshot of another version. Its features must be learned from the market
-	// again.
+	// ErrSnapshotVersion is returned for a snapshot of another version. Its features must be recomputed from the market.
 	ErrSnapshotVersion = errors.New("snapshot of another version")
 )
 
@@ -69,7 +68,7 @@ func (s *sealWriter) close() error {
 	return nil
 }
 
-// sealReader reads a snapshot and not a byte more.
+// sealReader reads exactly one snapshot, and no byte after it.
 type sealReader struct {
 	r       io.Reader
 	sum     hash.Hash
@@ -167,8 +166,8 @@ func (b *Builders) Snapshot(w io.Writer) error {
 	return s.close()
 }
 
-// RestoreBuilders reads what [Builders.Snapshot] wrote, and not a byte more. The errors are [ErrSnapshot],
-// [ErrSnapshotVersion], those of r, and [ErrTooManySymbols] if it holds more symbols than opts allows. It needs no more
+// RestoreBuilders reads what [Builders.Snapshot] wrote, and no byte after it. The errors are [ErrSnapshot],
+// [ErrSnapshotVersion], errors of r, and [ErrTooManySymbols] if it holds more symbols than opts allows. It needs no more
 // memory than the result.
 func RestoreBuilders(r io.Reader, opts BuildersOptions) (*Builders, error) {
 	b, err := NewBuilders(opts)

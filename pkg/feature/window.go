@@ -50,7 +50,7 @@ type window struct {
 	// now holds the moments of the whole window.
 	now moments
 	min float64
-	// lapped reports that a lap has ended: the whole ring is filled.
+	// lapped reports whether a lap has ended, so that the whole ring is filled.
 	lapped bool
 }
 

@@ -29,7 +29,7 @@ var columns = []column{
 	{
 		"schema_hash", parquet.Encoded(parquet.String(), &parquet.RLEDictionary),
 		func(r *Row) (parquet.Value, bool) { return textValue(r.Schema.Hash), true },
-		func(*Row, parquet.Value) {}, // the reader takes it from the file's metadata
+		func(*Row, parquet.Value) {}, // the reader gets it from the file's metadata
 	},
 	{
 		"baseline_score", number(),
@@ -65,7 +65,7 @@ var columns = []column{
 // sourceColumn and deciderColumn are the first columns that files of older versions lack.
 const sourceColumn, deciderColumn = "source", "decided_by"
 
-// columnsOf returns the columns of a file before its features, judged by the fields that may be sourceColumn and
+// columnsOf returns the columns of a file before its features, depending on whether it has sourceColumn and
 // deciderColumn.
 func columnsOf(fields []parquet.Field) []column {
 	n := columnIndex(sourceColumn)

@@ -1,5 +1,5 @@
-// Package featurelog records what the shadow was asked and how it answered: one row per request, with its features, for
-// retraining and later analysis. Logging never blocks and never fails the caller.
+// Package featurelog records the shadow's requests and answers: one row per request, with its features, for retraining and
+// later analysis. Logging never blocks and never fails the caller.
 //
 // # Files
 //
@@ -16,13 +16,12 @@
 // metadata (greenlight.schema), but not a column inside the file, because some readers reject duplicate names. Numbers
 // that are not finite are null.
 //
-// Before the features come the raw inputs input_mid and input_spread_bp, where the request had them or a quote. With
-// them any log can be labelled and used for retraining. The column source tells where the request came from: live,
-// replay, simulated, or empty if unknown.
+// Before the features come the raw inputs input_mid and input_spread_bp, if the request had them or a quote. With them any
+// log can be labelled and used for retraining. The column source says where the request came from: live, replay, simulated,
+// or empty if unknown.
 //
 // While a gate is set, decided_by is baseline or model, reason is why the baseline decided (null if the model did),
-// final_score is the decision, and rollout_revision is that of the rollout that it was made under. They are null
-// otherwise.
+// final_score is the decision, and rollout_revision is the revision of the rollout at that time. They are null otherwise.
 //
 // Files of older versions lack these columns and are still read; a query over both needs union_by_name. In DuckDB:
 //
@@ -36,9 +35,9 @@
 // name; then the folder is synced. A file with a final name is therefore always complete. As rows arrive, the part is
 // rewritten with all its rows and replaced by the rename, until it has PartRows; then the next part starts. After a
 // kill the part is either the old or the new one. Rows since the last flush are lost, no row is duplicated, and there
-// is nothing to merge or repair. The price is that each row is written several times, half of PartRows at a time on
-// average. The limit on PartRows keeps this to some hundred kilobytes per flush.
+// is nothing to merge or repair. The cost is that each row is written several times: a flush writes half of PartRows on
+// average. The limit on PartRows keeps this to a few hundred kilobytes per flush.
 //
-// [Open] removes temporary files left by a dead process; those of a live process are locked. So is a part for as long as its
-// process may replace it: [Log.OpenPart] tells which parts are complete, also after a kill.
+// [Open] removes temporary files left by a dead process; those of a live process are locked. A part is locked too for as
+// long as its process may replace it, so [Log.OpenPart] can tell which parts are complete, even after a kill.
 package featurelog

@@ -9,19 +9,19 @@ import (
 	"github.com/parquet-go/parquet-go/compress/snappy"
 )
 
-// The metadata keys of a file. metaWriter is that of the process that wrote it: locks says that it has the file locked for as
-// long as it may replace it, which executors of older versions do not, and none does where the file system has no locks.
+// The metadata keys of a file. metaWriter describes the process that wrote the file: "locks" means that it keeps the file
+// locked for as long as it may replace it. Older executors do not, nor does any executor on a file system without locks.
 const (
 	metaSchema, metaHash, metaWriter = "greenlight.schema", "greenlight.schema_hash", "greenlight.writer"
 
 	locks = "locks"
 )
 
-// errEncode marks an error of the rows rather than of the disk.
+// errEncode marks an error in the rows rather than on the disk.
 var errEncode = errors.New("rows cannot be encoded")
 
-// encode writes rows of one schema as a Parquet file, using encodings that every reader supports. locked says
-// whether the file is locked.
+// encode writes rows of one schema as a Parquet file, using encodings that every reader supports. locked reports whether
+// the file is locked.
 func encode(w io.Writer, s *Schema, rows []*Row, locked bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // an encoder bug must not end the process that serves requests

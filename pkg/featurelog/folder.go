@@ -104,7 +104,7 @@ func walk(dir string, want func(day string) bool, visit func(Part) error) error 
 	return nil
 }
 
-// daysOf returns the days of the log, each with the folders of the executors that have it. That of the log itself is empty.
+// daysOf returns the days of the log, each with the folders of its executors. The name for the log's own folder is empty.
 func daysOf(dir string) (map[string][]string, error) {
 	top, err := names(dir)
 	if err != nil {

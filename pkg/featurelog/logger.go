@@ -26,7 +26,7 @@ const (
 type Options struct {
 	// Dir is the folder of the log. It is created if it does not exist.
 	Dir string
-	// Interval is the time between writes, and so the time that a kill can lose. Default 5 s.
+	// Interval is the time between writes, and so how much a kill can lose. Default 5 s.
 	Interval time.Duration
 	// Capacity limits the rows waiting for the writer, and again the rows waiting for the disk. At about 400 bytes a
 	// row, the log can hold twice this many in memory. A row of more than 64 features counts as several. Default 65,536.
@@ -119,8 +119,8 @@ func open(opts Options, create creator) (*Logger, error) {
 // watchPeriod is the time between two reports of watch.
 const watchPeriod = 10 * time.Second
 
-// watch logs changes until quit, and once more then: whether files are written, and the lost rows. It is not the writer,
-// which a disk can hang.
+// watch logs failing and recovered writes and lost rows, until quit and once more then. It is not part of the writer, which a
+// disk can block.
 func (l *Logger) watch(quit <-chan struct{}) {
 	defer close(l.watched)
 	tick := time.NewTicker(watchPeriod)
@@ -186,7 +186,7 @@ func (l *Logger) Log(r Row) bool {
 	return taken
 }
 
-// release returns a row to the pool without what it points to.
+// release clears a row, except for its buffer of features, and returns it to the pool.
 func (l *Logger) release(r *Row) {
 	*r = Row{Features: r.Features}
 	l.pool.Put(r)

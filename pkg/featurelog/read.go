@@ -26,7 +26,8 @@ const readRows = 512
 // errStopped reports that the receiver wants no more rows.
 var errStopped = errors.New("stopped")
 
-// Log is a log to read: the folder that an executor writes, or one that has such a folder executor=<id> of several executors.
+// Log is a log to read: the folder that an executor writes, or a folder with such a folder executor=<id> for each of several
+// executors.
 type Log struct {
 	// Dir is the folder.
 	Dir string
@@ -37,7 +38,7 @@ type Log struct {
 // String returns the name of the log.
 func (l Log) String() string { return cmp.Or(l.Origin, l.Dir) }
 
-// Days returns the UTC days that the log has a folder of, in ascending order.
+// Days returns the UTC days for which the log has a folder, in ascending order.
 func (l Log) Days() ([]time.Time, error) {
 	names, err := daysOf(l.Dir)
 	if err != nil {
@@ -52,7 +53,7 @@ func (l Log) Days() ([]time.Time, error) {
 	return days, nil
 }
 
-// Exists reports whether the folder is that of a log.
+// Exists reports whether the folder is a log.
 func (l Log) Exists() bool {
 	days, err := l.Days()
 	return err == nil && len(days) > 0
@@ -94,8 +95,8 @@ func (l Log) Read(from, to time.Time) iter.Seq2[Row, error] {
 	}
 }
 
-// ReadByExecutor is [Log.Read] that calls visit with the folder of the executor that wrote the row, which is empty in the folder of
-// one executor. It ends when visit returns false.
+// ReadByExecutor is like [Log.Read], but calls visit with the folder of the executor that wrote the row, which is empty for the
+// log of one executor. It ends when visit returns false.
 func (l Log) ReadByExecutor(from, to time.Time, visit func(executor string, r Row) bool) error {
 	for p, err := range l.Parts(from, to) {
 		if err == nil {
@@ -135,7 +136,7 @@ func (l Log) Inputs(from, to time.Time) ([]evidence.Input, error) {
 // Read is [Log.Read] of a folder.
 func Read(dir string, from, to time.Time) iter.Seq2[Row, error] { return Log{Dir: dir}.Read(from, to) }
 
-// ErrGrowing is the error of a part that its executor may still replace by a longer one.
+// ErrGrowing is returned for a part that its executor may still replace with a longer one.
 var ErrGrowing = errors.New("its executor may still add rows")
 
 // OpenPart opens a part, to copy it. It returns [ErrGrowing] if the part is not complete yet. A damaged or foreign file is a
@@ -152,7 +153,7 @@ func (l Log) OpenPart(part Part) (*os.File, error) {
 	return f, nil
 }
 
-// DamagedError is the error of a part that is no file of a feature log, however often it is read.
+// DamagedError is returned for a part that is not a file of a feature log. Reading it again does not help.
 type DamagedError struct {
 	path string
 	err  error
@@ -170,7 +171,7 @@ func checkPart(f *os.File, path, day string) error {
 	if err := durable.RLock(f, 0); errors.Is(err, durable.ErrOwned) {
 		return ErrGrowing
 	} else if err != nil {
-		return fmt.Errorf("it cannot be seen whether executor still writes the part: %w", err)
+		return fmt.Errorf("cannot determine whether executor still writes the part: %w", err)
 	}
 	now, err := os.Stat(path)
 	if err != nil {
@@ -181,7 +182,7 @@ func checkPart(f *os.File, path, day string) error {
 		return err
 	}
 	if !os.SameFile(info, now) {
-		return ErrGrowing // it was replaced before the lock, by one that is locked
+		return ErrGrowing // a locked file replaced it before the lock
 	}
 	p, err := limits.Open(f, info.Size())
 	if err == nil {

@@ -11,13 +11,13 @@ import (
 // Row is one request and its results.
 type Row struct {
 	RequestID, Symbol string
-	// EventTime is the time of the market state, as the caller says; the zero time is null in the file. See Time.
+	// EventTime is the time of the market state according to the caller; the zero time is null in the file. See Time.
 	EventTime time.Time
 	// ArrivalTime is when the request arrived, by the clock of this process. Log replaces the zero time by the current
 	// time.
 	ArrivalTime time.Time
-	// Source tells where the request came from: "live", "replay" or "simulated". It is empty if unknown, as in all logs
-	// of older versions.
+	// Source says where the request came from: "live", "replay" or "simulated". It is empty if unknown, as in all logs of
+	// older versions.
 	Source string
 	// Mid and SpreadBP are the raw inputs of the features: the mid price and the spread in basis points. They are
 	// absent if the request had neither them nor a quote, and in logs of older versions.
@@ -45,7 +45,7 @@ type Decision struct {
 	By, Reason string
 	// Score is the decision: the baseline's score or the model's, bit for bit.
 	Score Optional
-	// Revision is that of the rollout that the decision was made under.
+	// Revision is the revision of the rollout at the time of the decision.
 	Revision uint64
 }
 

@@ -79,5 +79,5 @@ type field struct {
 // Name implements parquet.Field.
 func (f field) Name() string { return f.name }
 
-// Value implements parquet.Field. It is for rows that are Go values, which ours are not.
+// Value implements parquet.Field. It is for rows that are Go values; ours are not.
 func (f field) Value(reflect.Value) reflect.Value { return reflect.Value{} }

@@ -26,7 +26,8 @@ type writer struct {
 	abandoned int
 }
 
-// creator creates or replaces a file, and returns it open and locked; nil if it has not. Tests inject faults here.
+// creator creates or replaces a file, and returns it open and locked, or nil if it has failed. Tests inject faults
+// here.
 type creator func(path string, write func(w io.Writer, locked bool) error) (io.Closer, error)
 
 func (w *writer) run() {

@@ -17,19 +17,20 @@ type Member struct {
 	Group string
 	// Executor outlives restarts, Instance is random for each process.
 	Executor, Instance string
-	// Keys are those whose signatures the executor trusts.
+	// Keys are the keys that the executor trusts.
 	Keys dsse.Keys
 }
 
-// Follower decides what an executor obeys. It is not safe for concurrent use. Times have a monotonic clock reading.
+// Follower decides what an executor obeys. It is not safe for concurrent use. Times must have a monotonic clock reading.
 type Follower struct {
 	m     Member
 	state State
 
 	nonces []nonce
-	// record is the newest that was seen by this process.
+	// record is the newest record that this process has seen.
 	record *fleetv1.Record
-	// session has admitted this process to records from the revision least on. late is set if the admission took long.
+	// session is the session that admitted this process, to records of revision least or higher. late is set if the admission took
+	// long.
 	session string
 	least   uint64
 	late    bool
@@ -37,7 +38,7 @@ type Follower struct {
 	zero, made time.Time
 	// The session began in the time from earliest to latest.
 	earliest, latest time.Time
-	// since is when somebody has last aborted this executor alone; zero if nobody has. A session that began before it is not obeyed.
+	// since is when this executor alone was last aborted; zero if never. Sessions that began before it are not obeyed.
 	since time.Time
 	// stopped is when the last abort or kill was taken, of the group or of this executor alone.
 	stopped time.Time
@@ -46,11 +47,11 @@ type Follower struct {
 type nonce struct {
 	text string
 	made time.Time
-	// commanded is set once a command that answers it was taken.
+	// commanded is set once a command that answers the nonce was taken.
 	commanded bool
 }
 
-// position is the place of a record in the order of all.
+// position orders records.
 type position struct{ revision, renewal uint64 }
 
 func positionOf(r *fleetv1.Record) position { return position{r.GetRevision(), r.GetRenewal()} }
@@ -61,21 +62,20 @@ func (p position) before(q position) bool {
 
 // State is what a follower continues from after a restart.
 type State struct {
-	// Revision and Renewal are the highest that were seen, Body is the digest of what all records of the revision have in
-	// common.
+	// Revision and Renewal are the highest seen. Body is the digest of what all records of that revision have in common.
 	Revision uint64 `json:"revision"`
 	Renewal  uint64 `json:"renewal"`
 	Body     string `json:"body"`
-	// Held stops records up to this revision: somebody has aborted them.
+	// Held is the highest aborted revision: records up to it are not obeyed.
 	Held uint64 `json:"held"`
-	// Aborted is set if somebody has aborted this executor alone, until a session that began later is obeyed. A new process calls
+	// Aborted is set when this executor alone is aborted, until it obeys a session that began later. A new process calls
 	// [Follower.Hold], since it does not know when that was.
 	Aborted bool `json:"aborted,omitempty"`
 	// Kills are the ids of the last kills that were obeyed.
 	Kills []string `json:"kills,omitempty"`
 }
 
-// MaxKills bounds the ids of kills that a [State] has.
+// MaxKills limits the kill ids in a [State].
 const MaxKills = 64
 
 // NewFollower returns a follower that continues from the state. It is at 0 % until a session admits it.
@@ -88,9 +88,9 @@ func (f *Follower) State() State {
 	return s
 }
 
-// Session returns the session that has admitted the process; empty without one. It is also empty if another admission may help,
-// which the next report then gets: the last one took long to come, so that every lease is that much shorter; the record has lapsed,
-// perhaps because the machine of the operator was suspended, and its uptime with it; or it is not known whether the session
+// Session returns the session that has admitted the process; empty without one. It is also empty if a new admission may help,
+// which the next report then requests: the last one was slow, which shortens every lease by its delay; the record has lapsed,
+// perhaps because the operator's machine, and with it the session's uptime, was suspended; or it is unknown whether the session
 // began after an abort of this executor.
 func (f *Follower) Session(now time.Time) string {
 	lapsed := f.record != nil && !Idle(f.record) && f.record.GetSession() == f.session && !now.Before(f.until(now))
@@ -101,11 +101,11 @@ func (f *Follower) Session(now time.Time) string {
 	return f.session
 }
 
-// earlier reports whether the session may have begun before somebody has aborted this executor. If the machine of the operator was
-// suspended, the bounds contradict each other.
+// earlier reports whether the session may have begun before this executor was aborted. If the operator's machine was suspended,
+// the two bounds contradict each other.
 func (f *Follower) earlier() bool { return f.earliest.Before(f.since) || f.latest.Before(f.since) }
 
-// Idle reports whether a record lets no executor do anything.
+// Idle reports whether a record leaves every executor idle.
 func Idle(r *fleetv1.Record) bool {
 	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF || r.GetPercent() == 0 && r.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED
 }
@@ -118,7 +118,7 @@ func (f *Follower) until(now time.Time) time.Time {
 // Lease returns the lease of the newest record; 0 without one.
 func (f *Follower) Lease() time.Duration { return f.record.GetLease().AsDuration() }
 
-// Nonce returns a new nonce for a report that is made now.
+// Nonce returns a new nonce for a report created now.
 func (f *Follower) Nonce(now time.Time) string {
 	f.forget(now)
 	n := nonce{text: rand.Text(), made: now}
@@ -135,7 +135,7 @@ func (f *Follower) forget(now time.Time) {
 // zeroAt returns a time, by the clock of now, at which the uptime of the session was not above zero.
 func (f *Follower) zeroAt(now time.Time) time.Time { return f.zero.Add(-now.Sub(f.made) / maxDrift) }
 
-// Record takes a signed record. The error is a [*RefusedError]. Seeing a record again is no error and renews nothing.
+// Record takes a signed record. The error is a [*RefusedError]. A record that was seen before is not an error and renews nothing.
 func (f *Follower) Record(envelope []byte) error {
 	r, err := OpenRecord(f.m.Keys, envelope, f.m.Group)
 	if err != nil {
@@ -144,7 +144,7 @@ func (f *Follower) Record(envelope []byte) error {
 	at, seen, body := positionOf(r), position{f.state.Revision, f.state.Renewal}, bodyOf(r)
 	switch {
 	case at.revision == seen.revision && body != f.state.Body:
-		return refuse(Conflict, "another record of revision %d was seen before: two have signed it, or the key of the operator is stolen", at.revision)
+		return refuse(Conflict, "another record of revision %d was seen before: two operators have signed it, or the operator's key was stolen", at.revision)
 	case at == seen && f.record != nil:
 		return nil
 	case at == seen: // after a restart, it may still be obeyed
@@ -156,8 +156,8 @@ func (f *Follower) Record(envelope []byte) error {
 	return nil
 }
 
-// Admission takes a signed admission, now, and returns it if it is a command: a reset, which was obeyed, or one for the gate. The
-// error is a [*RefusedError].
+// Admission takes a signed admission, now, and returns it if it is a command: a reset, which it has obeyed, or a command for the
+// gate. The error is a [*RefusedError].
 func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission, error) {
 	a := &fleetv1.Admission{}
 	if err := open(f.m.Keys, envelope, admissionType, a); err != nil {
@@ -177,7 +177,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission
 	case command && f.nonces[i].commanded:
 		return nil, refuse(Old, "a command that answers this report was taken before")
 	case a.GetReset_() && !f.nonces[i].made.After(f.stopped):
-		return nil, refuse(Old, "the reset answers a report from before an abort or a kill: it would lift what its sender has not seen")
+		return nil, refuse(Old, "the reset answers a report from before an abort or a kill: it would lift an abort or a kill that its sender has not seen")
 	case a.GetReset_() && f.Orders(now).Record != nil:
 		return nil, refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
 	case a.GetReset_():
@@ -189,7 +189,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission
 	case !validSession(a.GetSession()) || !validUptime(a.GetUptime()) || a.GetRevision() < 1 || a.GetRevision() > MaxRevision:
 		return nil, refuse(Invalid, "the admission has a value out of range")
 	case f.record != nil && a.GetSession() != f.record.GetSession() && a.GetRevision() < f.record.GetRevision():
-		return nil, refuse(Old, "the admission is to revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
+		return nil, refuse(Old, "the admission is for revision %d of another session: revision %d was seen before", a.GetRevision(), f.record.GetRevision())
 	}
 	made := f.nonces[i].made
 	uptime := a.GetUptime().AsDuration()
@@ -205,7 +205,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission
 		if latest.After(f.latest) {
 			latest = f.latest
 		}
-		// Both answers bound the same moment, so the later bound is the better one.
+		// Both answers bound the same instant, so the later bound is better.
 		if best := f.zeroAt(now); zero.Add(-now.Sub(made) / maxDrift).Before(best) {
 			zero, made = best, now
 		}
@@ -214,7 +214,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission
 		f.least = a.GetRevision()
 	}
 	f.session, f.made, f.zero, f.late, f.earliest, f.latest = a.GetSession(), made, zero, late, earliest, latest
-	return nil, nil //nolint:nilnil // it is no command
+	return nil, nil //nolint:nilnil // not a command
 }
 
 // Stop takes a signed stop, now, and returns it if it is new. The error is a [*RefusedError].
@@ -240,17 +240,17 @@ func (f *Follower) Stop(envelope []byte, now time.Time) (*fleetv1.Stop, error) {
 	return s, nil
 }
 
-// Hold stops all sessions that began before now: somebody has aborted this executor alone. Their records may still be under way, with
-// revisions that were not seen yet. No time of day counts, so that a wrong clock locks no executor out.
+// Hold stops all sessions that began before now: this executor alone was aborted. Their records may still be in transit, with
+// revisions that were not seen yet. It uses no time of day, so that a wrong clock cannot lock an executor out.
 func (f *Follower) Hold(now time.Time) {
 	f.state.Held, f.state.Aborted, f.since, f.stopped = max(f.state.Held, f.state.Revision), true, now, now
 }
 
-// Orders are what an executor does.
+// Orders are what an executor must do.
 type Orders struct {
-	// Record is the one that is obeyed; nil at 0 %.
+	// Record is the record to obey; nil at 0 %.
 	Record *fleetv1.Record
-	// Percent is that of the record, 0 without one.
+	// Percent is the record's percentage, 0 without a record.
 	Percent float64
 	// Until is when the lease ends.
 	Until time.Time
@@ -282,7 +282,7 @@ func (f *Follower) Orders(now time.Time) Orders {
 	return Orders{Record: r, Percent: r.GetPercent(), Until: until}
 }
 
-// IsRefused returns the reason of an error that is a [*RefusedError].
+// IsRefused returns the reason if err is a [*RefusedError].
 func IsRefused(err error) (Reason, bool) {
 	var r *RefusedError
 	if errors.As(err, &r) {

@@ -1,16 +1,17 @@
-// Package group is what the executors of a group and their operator agree on: the signed messages, when an executor obeys a
-// record, and what a session of the operator issues. It does no I/O.
+// Package group is the protocol between the executors of a group and their operator: the signed messages, when an executor obeys a
+// record, and what an operator's session issues. It does no I/O.
 //
-// The messages travel by a [Carrier] that is not trusted: it may lose, delay, repeat, reorder and make up messages, and return
-// old ones. What it does can end a share, but never raise one or keep one alive.
+// The messages travel over a [Carrier] that is not trusted: it may lose, delay, repeat, reorder and forge messages, and return old
+// ones. It can end a share, but cannot raise one or keep one alive.
 //
 // # Why no carrier can keep a share alive
 //
 // Every report of an executor has a fresh nonce. A session admits the process by signing the nonce together with the session's
 // uptime, so the admission was signed after the nonce was made. When the nonce was made, the uptime was therefore at most the
-// signed one. From that the executor estimates when each record of the session was issued, and the estimate is never too late,
-// as long as the clocks of the two machines agree within 100 ppm. The lease runs from it: a renewal that was held back is as old
-// as it is, and a recorded one has lapsed. A machine that was suspended is the exception: its clock may have stood still.
+// signed one. From that the executor estimates when each record of the session was issued, and the estimate is never too late, as
+// long as the clocks of the two machines run at the same rate within 100 ppm. The lease starts at the estimate: a delayed renewal
+// is worth only the rest of its lease, and a replayed one has lapsed. The exception is a machine that was suspended: its clock may
+// have stopped.
 package group
 
 import (
@@ -35,14 +36,14 @@ import (
 const (
 	// ReportPeriod is the time between two reports of an executor.
 	ReportPeriod = 2 * time.Second
-	// Presence is how long a report counts as the presence of its executor.
+	// Presence is how long an executor counts as present after a report.
 	Presence = 15 * time.Second
-	// nonceLife is how long an admission may take to come back: it bounds how much of a lease a late one costs.
+	// nonceLife is how long an admission may take to arrive: it bounds how much a late one shortens a lease.
 	nonceLife = 30 * time.Second
-	// maxNonces bounds the nonces that may be answered.
+	// maxNonces limits the nonces that wait for an answer.
 	maxNonces = 2 * int(nonceLife/ReportPeriod)
-	// maxDrift is how well two clocks agree: 1 s in 10,000 s, which is 100 ppm. readmit is when a session admits an executor
-	// again: until then a lease gets shorter by 60 ms at most.
+	// maxDrift is the largest drift between two clocks: 1 s in 10,000 s, which is 100 ppm. readmit is when a session admits an
+	// executor again: until then drift shortens a lease by at most 60 ms.
 	maxDrift = 10_000
 	readmit  = 10 * time.Minute
 
@@ -50,7 +51,7 @@ const (
 	MinLease = time.Second
 	// MaxLease is the longest lease.
 	MaxLease = time.Hour
-	// PollsPerLease is how often within a lease records are renewed, and executors read the record in addition to the watch.
+	// PollsPerLease is how many times per lease records are renewed, and executors poll the record in addition to the watch.
 	PollsPerLease = 6
 
 	// MaxEnvelope bounds a signed message, in bytes: a gate has at most 1,000 symbols of 64 bytes, and base64 adds a third.
@@ -76,7 +77,7 @@ const (
 	stopType      = "application/vnd.greenlight.fleet.stop+proto"
 )
 
-// CheckName returns an error unless the name of a group or an executor fits into subjects of the carrier: 1 to 64 letters,
+// CheckName returns an error unless the name of a group or an executor is valid in the carrier's subjects: 1 to 64 letters,
 // digits, "-" and "_".
 func CheckName(name string) error {
 	ok := name != "" && len(name) <= 64
@@ -129,24 +130,24 @@ type Reason string
 
 // The reasons.
 const (
-	// Invalid is a message that cannot be read, or has a value out of range.
+	// Invalid means that a message cannot be read or has a value out of range.
 	Invalid Reason = "invalid"
-	// Untrusted is a message that no trusted key has signed.
+	// Untrusted means that no trusted key has signed the message.
 	Untrusted Reason = "untrusted"
-	// OtherGroup is a message for another group or executor.
+	// OtherGroup means that the message is for another group or executor.
 	OtherGroup Reason = "other_group"
-	// Old is a message that was superseded, or answers a nonce that is no longer known.
+	// Old means that the message was superseded, or answers a nonce that is no longer known.
 	Old Reason = "old"
-	// Conflict is another record with the revision of one that was seen: two have signed it.
+	// Conflict means that a different record with the same revision was seen before: two operators have signed it.
 	Conflict Reason = "conflict"
-	// NotIdle is a reset of an executor that is not at 0 %.
+	// NotIdle means that an executor to be reset is not at 0 %.
 	NotIdle Reason = "not_idle"
 )
 
 // Reasons returns all reasons.
 func Reasons() []Reason { return []Reason{Invalid, Untrusted, OtherGroup, Old, Conflict, NotIdle} }
 
-// RefusedError is the error of a message that an executor does not obey.
+// RefusedError is returned for a message that an executor does not obey.
 type RefusedError struct {
 	Reason Reason
 	Err    error
@@ -155,14 +156,14 @@ type RefusedError struct {
 // Error implements error.
 func (e *RefusedError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the reason in words.
+// Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 func refuse(r Reason, format string, args ...any) error {
 	return &RefusedError{r, fmt.Errorf(format, args...)}
 }
 
-// OpenRecord returns the record of a signed message. The error is a [*RefusedError].
+// OpenRecord returns the record in a signed message. The error is a [*RefusedError].
 func OpenRecord(keys dsse.Keys, envelope []byte, group string) (*fleetv1.Record, error) {
 	r := &fleetv1.Record{}
 	if err := open(keys, envelope, recordType, r); err != nil {
@@ -208,8 +209,8 @@ func validUptime(d *durationpb.Duration) bool {
 	return d.IsValid() && d.AsDuration() >= 0 && d.AsDuration() <= maxUptime
 }
 
-// checkCommand returns an error unless the admission is one command at most, and its values are in range. command reports whether
-// it is one.
+// checkCommand returns an error unless the admission has at most one command, with values in range. command reports whether it has
+// one.
 func checkCommand(a *fleetv1.Admission) (command bool, err error) {
 	alarm, known := a.GetAlarm(), map[executorv1.GateLatch]bool{}
 	n := 0
@@ -230,13 +231,13 @@ func checkCommand(a *fleetv1.Admission) (command bool, err error) {
 	case len(a.GetReason()) > maxReason || len(a.GetIssuer()) > maxName:
 		err = fmt.Errorf("command: reason or issuer is too long: want at most %d and %d bytes", maxReason, maxName)
 	case len(a.GetLastSetTimes()) != len(known) || slices.ContainsFunc(a.GetLastSetTimes(), func(t *timestamppb.Timestamp) bool { return !t.IsValid() }):
-		err = errors.New("command: to clear latches needs the time when each was set last, and nothing else has one")
+		err = errors.New("command: clearing latches needs the time when each was last set, and no other command may have one")
 	case len(known) > 0 && a.GetReason() == "":
-		err = errors.New("command: to clear latches needs a reason: what was found and done")
+		err = errors.New("command: clearing latches needs a reason: what was found and done")
 	case alarm != 0 && alarm != executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM && alarm != executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM:
 		err = fmt.Errorf("command: alarm is %d: want QUALITY_ALARM or DRIFT_ALARM", alarm)
 	case (alarm != 0) != (a.GetModelDigest() != "") || len(a.GetModelDigest()) > digestSize:
-		err = errors.New("command: an alarm needs the digest of its model, and nothing else has one")
+		err = errors.New("command: an alarm needs the digest of its model, and no other command may have one")
 	}
 	return n > 0, err
 }
@@ -247,7 +248,7 @@ func checkStop(s *fleetv1.Stop) error {
 	case s.GetKind() != fleetv1.StopKind_STOP_KIND_ABORT && s.GetKind() != fleetv1.StopKind_STOP_KIND_KILL:
 		return fmt.Errorf("stop: kind is %d: want ABORT or KILL", s.GetKind())
 	case s.GetRevision() < 1 || s.GetRevision() > MaxRevision:
-		return errors.New("stop: revision is out of range: want that of the newest record that is known, 1 to 2^53")
+		return errors.New("stop: revision is out of range: want the revision of the newest known record, 1 to 2^53")
 	case s.GetId() == "" || len(s.GetId()) > maxName || len(s.GetReason()) > maxReason || len(s.GetIssuer()) > maxName:
 		return fmt.Errorf("stop: id is missing, or id, reason or issuer is too long: want at most %d, %d and %d bytes", maxName, maxReason, maxName)
 	}

@@ -12,7 +12,7 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// Session issues the messages of one process of the operator. It is not safe for concurrent use. Times have a monotonic clock
+// Session issues the messages of one operator process. It is not safe for concurrent use. Times must have a monotonic clock
 // reading.
 type Session struct {
 	group, issuer, id string
@@ -20,7 +20,7 @@ type Session struct {
 	began             time.Time
 	// last is the newest record of this session; nil before the first.
 	last *fleetv1.Record
-	// admitted has the process of each executor that was admitted last, and when.
+	// admitted is the last admitted process of each executor, and when it was admitted.
 	admitted map[string]admitted
 }
 
@@ -29,7 +29,7 @@ type admitted struct {
 	at       time.Time
 }
 
-// NewSession returns a session that begins now. The issuer is for people.
+// NewSession returns a session that starts now. issuer names the operator for people.
 func NewSession(group, issuer string, signer *dsse.Signer, now time.Time) *Session {
 	return &Session{group: group, issuer: issuer, id: rand.Text(), signer: signer, began: now, admitted: map[string]admitted{}}
 }
@@ -41,7 +41,8 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Last() *fleetv1.Record { return s.last }
 
 // Change returns a signed record with the terms: mode, percent, lease, plan, gate, model, holder and reason. Its revision is
-// above the given one and at least the time in milliseconds, so that a journal or a store that was lost does not restart low.
+// above the given one and at least the time in milliseconds, so that revisions do not restart low after a journal or a store was
+// lost.
 func (s *Session) Change(terms *fleetv1.Record, above uint64, now time.Time) (*fleetv1.Record, []byte, error) {
 	r := proto.CloneOf(terms)
 	r.Revision = max(above+1, uint64(max(1, now.UnixMilli())))
@@ -74,15 +75,15 @@ func (s *Session) issue(r *fleetv1.Record, now time.Time) (*fleetv1.Record, []by
 
 func (s *Session) uptime(now time.Time) *durationpb.Duration { return durationpb.New(now.Sub(s.began)) }
 
-// Due reports whether the process of a report needs an admission now. An executor that was not admitted needs one for every
-// report, until it reports that one came.
+// Due reports whether the process of a report needs an admission now. An executor without an admission needs one for every report,
+// until a report confirms that one arrived.
 func (s *Session) Due(r *fleetv1.Report, now time.Time) bool {
 	a := s.admitted[r.GetExecutorId()]
 	return s.last != nil && (r.GetSession() != s.id || a.instance != r.GetInstanceId() || now.Sub(a.at) >= readmit)
 }
 
-// Admit returns a signed admission of the process of a report, to the newest record and those that follow. Change must have
-// succeeded before.
+// Admit returns a signed admission for the process of a report, to the newest record and later ones. Change must have succeeded
+// before.
 func (s *Session) Admit(r *fleetv1.Report, now time.Time) ([]byte, error) {
 	a := s.answer(r, now)
 	a.Revision = s.last.GetRevision()
@@ -93,8 +94,8 @@ func (s *Session) Admit(r *fleetv1.Report, now time.Time) ([]byte, error) {
 	return signed, err
 }
 
-// Command returns a signed command for the process of a report: a reset, which makes an executor at 0 % forget the highest revision
-// that it has seen, and aborts; or to clear latches of its gate, or an alarm, with the reason. It admits nobody.
+// Command returns a signed command for the process of a report: a reset, which makes an executor at 0 % forget aborts and the
+// highest revision that it has seen; clearing latches of its gate; or an alarm, with the reason. It admits no process.
 func (s *Session) Command(c *fleetv1.Admission, r *fleetv1.Report, now time.Time) ([]byte, error) {
 	a := s.answer(r, now)
 	proto.Merge(a, c)
@@ -111,7 +112,7 @@ func (s *Session) answer(r *fleetv1.Report, now time.Time) *fleetv1.Admission {
 	}
 }
 
-// Stop returns a signed stop of all records up to the revision: the highest that is known, from 1.
+// Stop returns a signed stop of all records up to the revision: the highest known one, >= 1.
 func Stop(signer *dsse.Signer, group, issuer string, kind fleetv1.StopKind, revision uint64, reason string, now time.Time) ([]byte, error) {
 	s := &fleetv1.Stop{
 		Group: group, Kind: kind, Revision: revision, Id: rand.Text(), Reason: reason, Issuer: issuer, Time: timestamppb.New(now),

@@ -1,5 +1,5 @@
-// Package market holds quotes and one-minute bars, judges how sound they are, and has a seeded simulator for use without
-// real data. Package marketfile reads them from files.
+// Package market has quotes and one-minute bars, and a seeded simulator for use without real data. Package marketfile
+// reads them from files.
 package market
 
 import (
@@ -44,7 +44,7 @@ type Series struct {
 	// Symbol is the instrument, for example "BTC-PERP".
 	Symbol string
 	Bars   []Bar
-	// Simulated reports that the numbers do not come from a real market.
+	// Simulated reports whether the numbers come from a simulator instead of a real market.
 	Simulated bool
 	// Files are the files that were read, with their digests, in reading order.
 	Files []File
@@ -53,7 +53,7 @@ type Series struct {
 	// Ignored are the CSV columns that were not read, as named in the headers, each once. They may include features and
 	// labels of other programs.
 	Ignored []string
-	// Taken says what was guessed about the files, each guess once: columns by their shape, the order of dates.
+	// Taken lists what was guessed about the files, each guess once: columns by their shape, the order of dates.
 	Taken []string
 	// Crossed counts the bars kept although their closing bid is above their closing ask: see marketfile.CrossedPolicy.
 	Crossed int

@@ -33,11 +33,11 @@ type Simulation struct {
 // Simulate prepares a market. It returns an error if an option is out of range.
 //
 // The market has the main stylised facts of real ones (Cont 2001): heavy tails, volatility clustering on two scales,
-// clustered jumps, sessions, a spread that follows volatility, and bounce. volatility.go has the processes and their
-// sources. The direction of prices cannot be predicted; their volatility can, about as well as in real markets.
+// clustered jumps, sessions, a spread that follows volatility, and bounce. See volatility.go for the processes and
+// their sources. The direction of prices cannot be predicted; their volatility can, about as well as in real markets.
 //
 // The same options give bit-identical quotes on one platform, and on others as long as math.Exp and math.Log round
-// alike. Prices are rounded to ticks, so a difference in a last bit hardly ever shows.
+// alike. Prices are rounded to ticks, so a difference in the last bit is rarely visible.
 func Simulate(opts SimulateOptions) (*Simulation, error) {
 	opts.Days, opts.Symbol = cmp.Or(opts.Days, 42), cmp.Or(opts.Symbol, "SIM-PERP")
 	if opts.Days < 1 || opts.Days > 3660 {
@@ -118,7 +118,7 @@ func spacings(rng *rand.Rand, n int, into []float64) []float64 {
 	return into
 }
 
-// book is the top of the book around a price that moves without memory.
+// book is the top of the book around a price that follows a random walk.
 type book struct {
 	rng *rand.Rand
 	// price is the log of the efficient price, noise the deviation of the mid from it, and spread the deviation of the

@@ -10,13 +10,13 @@ import (
 //
 //	ln sigma = ln sigmaBP + slow + fast + season(minute of the day) + weekend
 //
-// slow and fast are AR(1) processes. One alone cannot have both the long memory and the quick changes of real
+// slow and fast are AR(1) processes. One process alone cannot model both the long memory and the quick changes of real
 // volatility; two can (Alizadeh, Brandt and Diebold, "Range-based estimation of stochastic volatility models", Journal
 // of Finance 57, 2002; Corsi's HAR, 2009, has the same idea). Sessions follow Andersen and Bollerslev ("Intraday
 // periodicity and volatility persistence in financial markets", Journal of Empirical Finance 4, 1997). Jumps are
 // Poisson (Merton 1976) with an intensity that rises with volatility (Bates, Journal of Econometrics 94, 2000). The
-// parameters are chosen so that a plain volatility forecast (vol1m over sigma_ref) finds the moves as
-// on real sets: AUC 0.79 to 0.84 over seeds, against 0.81 for btcperp-ftx-1m and 0.78 for filusdt-binance-1m.
+// parameters are chosen so that a plain volatility forecast (vol1m over sigma_ref) finds the moves as on real sets:
+// AUC 0.79 to 0.84 over seeds, against 0.81 for btcperp-ftx-1m and 0.78 for filusdt-binance-1m.
 const (
 	sigmaBP = 6.0 // bp per sqrt(minute) in ordinary times; sigma_ref of BTC-PERP was 6.6 at the start of January 2022
 

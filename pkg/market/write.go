@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// comment is the first line of our own CSV files. It carries what the columns cannot: the symbol, and whether the
-// numbers are simulated, so that simulated data is never mistaken for a market.
+// comment is the first line of our own CSV files. It holds what the columns cannot: the symbol, and whether the numbers are
+// simulated, so that simulated data is never mistaken for real data.
 type comment struct {
 	symbol    string
 	simulated bool
@@ -35,7 +35,7 @@ func ParseComment(line string) (symbol string, simulated, ok bool) {
 }
 
 // WriteBars writes a series as CSV for marketfile.Read: ts_ms (Unix milliseconds UTC, start of the minute), open, high, low,
-// close, bid, ask, volume; bid and ask are empty if there is no quote. It returns exactly the same numbers.
+// close, bid, ask, volume; bid and ask are empty if there is no quote. Reading returns exactly the same numbers.
 func WriteBars(w io.Writer, s *Series) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%v\nts_ms,open,high,low,close,bid,ask,volume\n", comment{s.Symbol, s.Simulated})

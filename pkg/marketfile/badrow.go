@@ -28,7 +28,7 @@ const (
 	ReasonNoQuote   = "no quote"   // trades in a minute without a quote: neither a bad row nor a bar
 )
 
-// RowError is a row that cannot be used. Its text says where it is, what was found and what was expected, for example
+// RowError is a row that cannot be used. Its text names the position, what was found and what was expected, for example
 //
 //	bars.csv:17: column "close": "12,5" is not a number
 type RowError struct {

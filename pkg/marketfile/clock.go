@@ -14,7 +14,7 @@ import (
 type clock struct {
 	// ahead is how far the file's clock is ahead of UTC, in milliseconds: negative west of Greenwich.
 	ahead int64
-	// monthFirst reports that 01/02/2024 is in January.
+	// monthFirst reports whether 01/02/2024 is in January.
 	monthFirst bool
 	// midnight is the day of a file whose times are milliseconds since midnight, in Unix milliseconds; 0 for others.
 	midnight int64

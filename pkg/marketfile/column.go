@@ -88,19 +88,19 @@ func plain(name string) string {
 
 // layout is how the rows of a file are to be read.
 type layout struct {
-	// names are those of the header; without a header, those of the roles.
+	// names are the names in the header; without a header, the names of the roles.
 	names  []string
 	headed bool
 	// at holds the position of each role; -1 means missing.
 	at [roles]int
-	// guessed are the roles that were taken by the shape of the numbers.
+	// guessed are the roles that were assigned by the shape of the numbers.
 	guessed   []role
 	separator byte
-	// comma reports that decimals follow a comma.
+	// comma reports whether decimals follow a comma.
 	comma bool
-	// monthFirst reports that 01/02/2024 is in January.
+	// monthFirst reports whether 01/02/2024 is in January.
 	monthFirst bool
-	// newestFirst reports that times descend.
+	// newestFirst reports whether times descend.
 	newestFirst bool
 }
 
@@ -207,7 +207,7 @@ func (l *layout) sided() bool {
 // quoted reports whether rows have a bid and an ask, with or without prices.
 func (l *layout) quoted() bool { return l.has(roleBid, roleAsk) }
 
-// missing returns the roles without which neither bars nor quotes can be read, whichever the columns resemble more.
+// missing returns the missing roles for bars or for quotes, whichever the columns resemble more.
 func (l *layout) missing() []role {
 	lack := func(all []role) (none []role) {
 		for _, r := range all {

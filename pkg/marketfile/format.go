@@ -51,13 +51,13 @@ type stored struct {
 	skip int
 	// side is "bid" or "ask" for kindSide.
 	side string
-	// day and trades are for the LEAN kinds; fxcm reports that the folder has that name.
+	// day and trades are for the LEAN kinds; fxcm reports whether the folder has that name.
 	day    time.Time
 	trades bool
 	fxcm   bool
 	// first is the time of the first row, used to order files; 0 if it cannot be read.
 	first int64
-	// taken says what was guessed.
+	// taken lists what was guessed.
 	taken []string
 }
 
@@ -302,8 +302,7 @@ func (s *stored) arrange(rows []string, l *tabular.Lines, opts Options) error {
 	return nil
 }
 
-// dateOrder decides whether the month comes before the day in dates that leave it open. It reads on until a day above 12
-// decides.
+// dateOrder decides whether the month comes before the day in ambiguous dates. It reads on until a day above 12 decides.
 func (s *stored) dateOrder(t *table, l *tabular.Lines) (string, error) {
 	decides := func(cells []string) (first, second string, open bool) {
 		if len(cells) != len(s.layout.names) {
@@ -348,7 +347,7 @@ func (s *stored) dateOrder(t *table, l *tabular.Lines) (string, error) {
 	return "dates as day" + separator + "month" + separator + "year, which no row decides", nil
 }
 
-// named takes symbol and side from the file's name, and settles the kind.
+// named takes symbol and side from the file's name, and determines the kind.
 func (s *stored) named() {
 	symbol, side := symbolOf(s.name)
 	if s.symbol == "" {

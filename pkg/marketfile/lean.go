@@ -18,7 +18,7 @@ const fxcmClock = -5 * time.Hour
 // leanName matches the name of the text inside a LEAN zip.
 var leanName = regexp.MustCompile(`^(\d{8})_([a-z0-9]+)_(minute|tick)_(quote|trade)\.csv$`)
 
-// The layouts of the LEAN kinds, which have no header, and times of the day that is in their name.
+// The layouts of the LEAN kinds, which have no header. Their times are relative to the day in their name.
 var (
 	leanQuoteMinute = fixedLayout(
 		[]string{
@@ -63,7 +63,7 @@ func (s *stored) recogniseLean(m []string, line string) error {
 	return nil
 }
 
-// absolute returns the path from the root, so that a folder is found even if the given path does not spell it out.
+// absolute returns the absolute path, so that a folder's name is found even if the given path does not contain it.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs

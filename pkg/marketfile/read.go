@@ -80,7 +80,7 @@ func (s source) taken() []string {
 	return s.each(func(f stored) []string { return f.taken })
 }
 
-// each returns what files have to say, each text once.
+// each returns the texts of all files, each once.
 func (s source) each(texts func(stored) []string) []string {
 	var all []string
 	for _, f := range s.files {

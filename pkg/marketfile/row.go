@@ -16,7 +16,7 @@ type decoder struct {
 	// of gbpusd-fxcm-1m-bidask, 6 % of the minutes and 11 % of the ticks of eurusd-quotes-2014-05/fxcm), and from every pair of a
 	// bid and an ask file. From other sources they are bad rows.
 	keepCrossed bool
-	// symbol is the instrument of the rows before, if the file names it.
+	// symbol is the instrument of the previous rows, if the file names it.
 	symbol string
 	cells  []string
 }
@@ -50,7 +50,7 @@ func (d *decoder) split(line string) (err error) {
 	return nil
 }
 
-// timeText returns the text of the row's time, with its day if that is apart.
+// timeText returns the text of the row's time, with its day if that is in another column.
 func (d *decoder) timeText() string {
 	text := d.cells[d.at[roleTime]]
 	if d.at[roleDay] >= 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/tabular"
 )
 
-// table is the start of a file, from which the meaning of its columns is guessed where names do not tell.
+// table is the start of a file, from which the meaning of its columns is guessed if their names are not known.
 type table struct {
 	*layout
 	ahead int64
@@ -77,8 +77,8 @@ func isRow(cells []string) bool {
 	return timed && numbers >= 2
 }
 
-// point returns a number with a point before its decimals. With comma, the decimals follow a comma. Groups of digits are
-// joined if both signs are there.
+// point returns a number with a decimal point. With comma set, text has a decimal comma. If text has both signs, the other
+// one separates groups of digits and is removed.
 func point(text string, comma bool) string {
 	switch i := strings.IndexByte(text, ','); {
 	case i < 0:
@@ -135,8 +135,8 @@ func (t *table) mostly(column int, is func(string) bool) bool {
 	return len(t.rows) > 0 && 10*n >= 9*len(t.rows)
 }
 
-// findTime finds the column of the time: the named one if it has times, otherwise another that does, or a day and a time
-// of day. given reports that the user named it, which only leaves the day to be found.
+// findTime finds the column of the time: the named one if it has times, otherwise another that has, or a day and a time of
+// day. given reports whether the user named it; then only the day must be found.
 func (t *table) findTime(given bool) {
 	if len(t.rows) == 0 {
 		return
@@ -187,7 +187,7 @@ func (t *table) setTime(at, day int) {
 	}
 }
 
-// column returns the first column that has no role but perhaps that of the time, and is suited; -1 if there is none.
+// column returns the first suitable column without a role, or with only the role of the time; -1 if there is none.
 func (t *table) column(suited func(i int) bool) int {
 	for i := range t.names {
 		if k := slices.Index(t.at[:], i); k <= int(roleDay) && suited(i) {
@@ -336,11 +336,11 @@ func (t *table) findSizes(p *prices) {
 	}
 }
 
-// prices are the columns of a sample that behave as prices of one instrument: close to each other in nearly every row.
+// prices are the columns of a sample that behave like prices of one instrument: close to each other in nearly every row.
 type prices struct {
 	columns []int
 	x       [][]float64 // by column, then by row
-	// allowed is how many rows may break a rule: they may be bad.
+	// allowed is how many rows may break a rule, since rows may be bad.
 	allowed int
 }
 
@@ -464,8 +464,8 @@ func unusual(four []int) float64 {
 	return 4
 }
 
-// description says which columns were taken for what by shape; empty if none was. Without a header, columns are named by
-// their roles from here on.
+// description lists the columns whose role was assigned by shape; empty if there are none. Without a header, columns are
+// named by their roles from here on.
 func (t *table) description() string {
 	var parts []string
 	for r, i := range t.at {

@@ -70,7 +70,7 @@ func (r *reading) side(f stored) ([]sided, error) {
 	return bars, err
 }
 
-// join makes mid bars for the minutes that both sides have. A minute that only one side has is a bad row.
+// join returns mid bars for the minutes on both sides. A minute on only one side is a bad row.
 func (r *reading) join(bid, ask []sided) ([]market.Bar, error) {
 	var bars []market.Bar
 	for len(bid) > 0 || len(ask) > 0 {

@@ -157,7 +157,7 @@ func isData(p string, d fs.DirEntry) bool {
 	return (dataEndings[ending] || ending == ".txt") && !strings.EqualFold(d.Name(), "MANIFEST.csv")
 }
 
-// dataEndings are those of files in a folder that must be readable. A .txt may be a text that is no table.
+// dataEndings are the endings of files in a folder that must be readable. A .txt file may be a text without a table.
 var dataEndings = map[string]bool{".csv": true, ".tsv": true, ".gz": true, ".zip": true, ".parquet": true}
 
 func relativeFolder(root, p string) string {

@@ -21,7 +21,7 @@ type Carrier struct {
 
 var _ group.Carrier = (*Carrier)(nil)
 
-// state is what is wrong with one end.
+// state is the fault of one end.
 type state int
 
 const (
@@ -48,7 +48,7 @@ func (c *Carrier) Stall() { c.set(stalled) }
 // Hang makes calls wait until their context ends, and watches silent.
 func (c *Carrier) Hang() { c.set(hung) }
 
-// Heal ends that.
+// Heal ends the fault.
 func (c *Carrier) Heal() { c.set(works) }
 
 func (c *Carrier) set(s state) {
@@ -59,7 +59,7 @@ func (c *Carrier) set(s state) {
 
 var errFailed = errors.New("the call failed")
 
-// enter begins a call, which may fail at once or never return.
+// enter begins a call, which may fail immediately or hang.
 func (c *Carrier) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

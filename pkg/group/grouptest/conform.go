@@ -13,7 +13,8 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// Conform tests that a carrier does what [group.Carrier] says while nothing goes wrong. Both are ends of one that is empty.
+// Conform tests that a carrier meets the contract of [group.Carrier] when nothing fails. a and b are ends of the same empty
+// carrier.
 func Conform(t *testing.T, a, b group.Carrier) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -105,7 +106,7 @@ func Conform(t *testing.T, a, b group.Carrier) {
 		t.Errorf("got %q: an admission of another executor?", got)
 	}
 	stops(b, "halt")
-	// Later aborts replace each other, and not the kill.
+	// Later aborts replace earlier ones, but not the kill.
 	must("stop", b.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, []byte("first abort")))
 	must("stop", a.Stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, []byte("abort")))
 	stops(a, "halt", "abort")

@@ -1,7 +1,7 @@
-// Package grouptest has a carrier in memory that does everything that a carrier may do wrong: it loses, delays, repeats,
-// reorders and forges messages, returns old ones, forgets what it has stored, falls into two halves, and hangs.
+// Package grouptest has an in-memory carrier with every fault that a carrier may have: it loses, delays, repeats, reorders
+// and forges messages, returns old ones, loses its store, splits into two halves, and hangs.
 //
-// It works under testing/synctest. What goes wrong follows from the seed, as far as the order of calls does.
+// It works under testing/synctest. The seed and the order of calls determine the faults.
 package grouptest
 
 import (
@@ -21,7 +21,7 @@ type Network struct {
 	mu     sync.Mutex
 	rng    *rand.Rand
 	faults Faults
-	// stores are those of the two halves. All is in the first one unless the network is split.
+	// stores are the stores of the two halves. Only the first is used unless the network is split.
 	stores [2]store
 	// old are earlier states of the first store, sent are messages for executors: the last ones.
 	old  []store
@@ -30,13 +30,13 @@ type Network struct {
 	ends []*Carrier
 }
 
-// Faults are what happens to every message and call. The zero value is a carrier that works.
+// Faults apply to every message and call. The zero value is a carrier without faults.
 type Faults struct {
-	// Lose and Repeat are the probabilities that a message is lost, and that it comes twice, in [0,1].
+	// Lose and Repeat are the probabilities that a message is lost or delivered twice, in [0,1].
 	Lose, Repeat float64
 	// Delay is the longest time that a message takes. Each takes a random one, so that they overtake each other.
 	Delay time.Duration
-	// Fail is the probability that a call returns an error, in [0,1]. Half of those calls have done what they were to do.
+	// Fail is the probability that a call returns an error, in [0,1]. Half of those calls take effect anyway.
 	Fail float64
 }
 
@@ -79,7 +79,7 @@ func (n *Network) Carrier() *Carrier {
 	return c
 }
 
-// SetFaults sets what happens from now on.
+// SetFaults sets the faults from now on.
 func (n *Network) SetFaults(f Faults) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -151,7 +151,7 @@ func (n *Network) Split(carriers ...*Carrier) {
 	}
 }
 
-// Join makes the halves one again. What the second has stored since the split is lost.
+// Join reunites the halves. What the second half has stored since the split is lost.
 func (n *Network) Join() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -160,7 +160,7 @@ func (n *Network) Join() {
 	}
 }
 
-// Chaos makes something random go wrong with the network or with one of its carriers, or heals one.
+// Chaos injects a random fault into the network or one of its carriers, or heals a carrier.
 func (n *Network) Chaos() {
 	n.mu.Lock()
 	what, half := n.rng.IntN(13), n.rng.Uint64()

@@ -24,7 +24,7 @@ type file struct {
 	// Executor is the id of the executor whose blocks up to the number Sent were acknowledged.
 	Executor string `json:"executor_id"`
 	Sent     uint64 `json:"blocks_sent"`
-	// Follower has what was seen of the group. Its renewal is that of the last change.
+	// Follower is what was seen of the group. Its renewal dates from the last change.
 	Follower group.State `json:"seen"`
 }
 
@@ -32,8 +32,7 @@ func fileIn(dir string) durable.State[file] {
 	return durable.State[file]{Path: filepath.Join(dir, fileName), Schema: fileSchema}
 }
 
-// load reads the file. Without a usable one it continues with a state in which everything that was issued before is aborted,
-// since an abort may be forgotten.
+// load reads the file. If it is not usable, everything that was issued before counts as aborted, since an abort may be lost.
 func (h *Member) load() error {
 	member := group.Member{Group: h.opts.Group, Executor: h.opts.ID, Instance: h.opts.Instance, Keys: h.opts.Keys}
 	f, err := h.file.Load(func(f *file) error {
@@ -48,7 +47,7 @@ func (h *Member) load() error {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.As(err, &unusable):
 		state.Aborted = true
-		h.opts.Logger.Error("the state of the group cannot be read: only a run that begins from now on is obeyed", "error", unusable.Err,
+		h.opts.Logger.Error("the state of the group cannot be read: only a run that starts from now on is obeyed", "error", unusable.Err,
 			"file", h.file.Path, "set_aside_as", unusable.Aside)
 	case err != nil:
 		return err
@@ -57,7 +56,7 @@ func (h *Member) load() error {
 		if f.Group == h.opts.Group {
 			state = f.Follower
 		} else {
-			h.opts.Logger.Warn("executor has another group than before", "group", h.opts.Group, "before", f.Group)
+			h.opts.Logger.Warn("executor is in a different group than before", "group", h.opts.Group, "before", f.Group)
 		}
 		if f.Group == h.opts.Group && f.Executor == h.opts.ID {
 			h.sent = f.Sent
@@ -89,8 +88,8 @@ func (h *Member) save() error {
 	return nil
 }
 
-// same reports whether both differ in the renewal at most, which a restart need not know: no renewal is obeyed longer than it is
-// in force.
+// same reports whether both are equal except for the renewal, which need not survive a restart: no renewal is obeyed longer than
+// its lease.
 func (f *file) same(o *file) bool {
 	a, b := f.Follower, o.Follower
 	return f.Schema == o.Schema && f.Group == o.Group && f.Executor == o.Executor && f.Sent == o.Sent &&

@@ -25,13 +25,13 @@ const (
 	blocksWait = 10 * time.Second
 	// blocksPeriod is how often closed blocks are published.
 	blocksPeriod = 2 * time.Second
-	// maxMissed is how many new records polls may find before the watch, which has none of them, is created again.
+	// maxMissed is how many new records polls may find that the watch has missed. Then the watch is created again.
 	maxMissed = 2
 	// maxTrouble bounds the trouble of a report, in bytes.
 	maxTrouble = 512
 )
 
-// pause waits for a random time between half of d and d. It reports whether ctx goes on.
+// pause waits for a random time between half of d and d. It reports whether ctx is still active.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d/2 + rand.N(d/2+1))
 	defer t.Stop()
@@ -43,7 +43,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// watch takes what comes, and creates the watch again whenever it ends.
+// watch takes messages, and creates the watch again whenever it ends.
 func (h *Member) watch(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
@@ -59,7 +59,7 @@ func (h *Member) watch(ctx context.Context) {
 				h.mu.Unlock()
 			}
 			h.take(k, data)
-		}) // polls report that the carrier is away
+		}) // polls report that the carrier is unreachable
 		end()
 		if time.Since(began) > lastRetry {
 			wait = firstRetry
@@ -170,7 +170,7 @@ func (h *Member) reportNow(ctx context.Context) {
 	case len(raw) > group.MaxReport:
 		err = fmt.Errorf("it has %d bytes: want at most %d", len(raw), group.MaxReport)
 	default:
-		_ = h.opts.Carrier.PublishReport(ctx, h.opts.ID, raw) // polls report that the carrier is away
+		_ = h.opts.Carrier.PublishReport(ctx, h.opts.ID, raw) // polls report that the carrier is unreachable
 	}
 	if err != nil {
 		h.opts.Logger.Error("no report for the group can be made", "error", err)

@@ -1,6 +1,6 @@
 // Package member makes an executor follow the record of its group, and publishes its reports and its blocks of quality records.
-// [github.com/greenlight-ml/greenlight/pkg/group] has the rules. Nothing here is on the way of a decision: whatever the carrier
-// does, decisions take as long as without it.
+// [github.com/greenlight-ml/greenlight/pkg/group] has the rules. Nothing here is on the path of a decision: whatever the carrier
+// does, it does not slow decisions down.
 package member
 
 import (
@@ -21,9 +21,9 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// Executor is what the group drives, and what is reported about. Obey, Report and Blocks do not wait.
+// Executor is what the group controls and reports on. Obey, Report and Blocks do not wait.
 type Executor interface {
-	// Obey puts the record in force until then; nil is 0 %, and why explains it. An error means that the record, or its gate, is
+	// Obey applies the record until then; nil means 0 %, and why explains it. An error means that the record or its gate is
 	// refused.
 	Obey(r *fleetv1.Record, until time.Time, why string) error
 	// Kill kills the gate.
@@ -38,7 +38,7 @@ type Executor interface {
 
 // Options configures a [Member].
 type Options struct {
-	// Group is the group, Keys are those whose records count.
+	// Group is the name of the group. Only records signed by one of Keys count.
 	Group string
 	Keys  dsse.Keys
 	// Carrier moves the messages. The caller closes it after Stop.
@@ -56,7 +56,7 @@ type Member struct {
 	opts  Options
 	saver *durable.Saver
 	file  durable.State[file]
-	// written is what the file has. The saver guards it.
+	// written is the content of the file. The saver guards it.
 	written file
 
 	mu       sync.Mutex // guards the rest; nobody waits for the disk or the carrier under it
@@ -74,10 +74,10 @@ type Member struct {
 	obeyed error
 	// conflict is the refusal of another record with the same revision, until a higher revision.
 	conflict error
-	// failed is why the last command was not obeyed, at the time commanded.
+	// failed is why the last command, at the time commanded, was not obeyed.
 	failed    error
 	commanded time.Time
-	// answers is the nonce that the last command answers which was obeyed.
+	// answers is the nonce that the last obeyed command answered.
 	answers string
 	// contact is when the carrier last answered, and absent is the error since then.
 	contact time.Time
@@ -87,11 +87,11 @@ type Member struct {
 	killing map[string]bool
 
 	refused map[group.Reason]*atomic.Uint64
-	// missed counts the new records since the watch has had one: polls have found them.
+	// missed counts the new records that polls have found since the watch last delivered one.
 	missed int
 	// rewatch ends the watch.
 	rewatch context.CancelFunc
-	// kills has a message after a kill that is not held yet.
+	// kills has a message after a kill that does not hold the record yet.
 	kills chan struct{}
 	end   context.CancelFunc
 	loops sync.WaitGroup
@@ -133,7 +133,7 @@ func Open(o Options) (*Member, error) {
 	return h, nil
 }
 
-// Start begins to talk to the carrier.
+// Start starts the goroutines that use the carrier.
 func (h *Member) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.end = cancel
@@ -142,7 +142,7 @@ func (h *Member) Start() {
 	}
 }
 
-// Stop ends that and writes the state.
+// Stop ends them and writes the state.
 func (h *Member) Stop(ctx context.Context) error {
 	if h.end != nil {
 		h.end()
@@ -151,17 +151,17 @@ func (h *Member) Stop(ctx context.Context) error {
 	return h.saver.Stop(ctx)
 }
 
-// Hold makes the records of all sessions that have begun no longer count: somebody has aborted this executor. It does not wait.
+// Hold stops the records of all sessions that have begun: this executor was aborted. It does not wait.
 func (h *Member) Hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.follower.Hold(time.Now())
 }
 
-// Keep waits until what Hold has done is on disk.
+// Keep waits until the effect of Hold is on disk.
 func (h *Member) Keep(wait time.Duration) error { return h.saver.Save(wait) }
 
-// Killed holds the record soon: somebody has killed the gate. It does not wait.
+// Killed schedules a hold of the record: the gate was killed. It does not wait.
 func (h *Member) Killed() {
 	select {
 	case h.kills <- struct{}{}:
@@ -290,7 +290,7 @@ func (h *Member) answered(err error) {
 	case err == nil && before != nil:
 		h.opts.Logger.Info("the group can be reached", "group", h.opts.Group)
 	case err != nil && (before == nil || before == errNotReached): //nolint:errorlint // it is never wrapped
-		h.opts.Logger.Warn("the group cannot be reached: decisions go on, and the share ends with its lease", "group", h.opts.Group, "error", err)
+		h.opts.Logger.Warn("the group cannot be reached: decisions continue, and the share ends with its lease", "group", h.opts.Group, "error", err)
 	}
 }
 

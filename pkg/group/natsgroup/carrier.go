@@ -1,5 +1,5 @@
-// Package natsgroup carries the messages of a group by NATS JetStream. See docs/fleet.md for the subjects, and for what the
-// credentials of an executor and of the operator must allow.
+// Package natsgroup carries the messages of a group over NATS JetStream. See docs/fleet.md for the subjects, and for the
+// permissions that executors and the operator need.
 package natsgroup
 
 import (
@@ -34,13 +34,13 @@ type Carrier struct {
 
 var _ group.Carrier = (*Carrier)(nil)
 
-// watchQueue bounds the messages for an executor that wait. More are lost.
+// watchQueue limits the waiting messages for an executor. More are lost.
 const watchQueue = 256
 
 // flushWait bounds how long a server may take to read what was sent.
 const flushWait = 5 * time.Second
 
-// Watch implements [group.Carrier]. It ends when the connection does, since messages were perhaps missed.
+// Watch implements [group.Carrier]. It ends with the connection, since messages may have been missed.
 func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Kind, []byte)) error {
 	if err := c.connected(ctx); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c *Carrier) Watch(ctx context.Context, executor string, take func(group.Ki
 			return errors.New("the connection was lost")
 		case m := <-messages:
 			switch {
-			case len(m.Data) > group.MaxEnvelope, len(m.Data) == 0: // what is stored under the key was removed
+			case len(m.Data) > group.MaxEnvelope, len(m.Data) == 0: // the key was deleted
 			case m.Subject == admits:
 				take(group.AdmissionMessage, m.Data)
 			case m.Subject == records:
@@ -211,7 +211,7 @@ func (c *Carrier) storeKill(ctx context.Context, envelope []byte) error {
 	return err
 }
 
-// storeAbort stores an abort, unless a higher one is stored.
+// storeAbort stores an abort unless a higher one is already stored.
 func (c *Carrier) storeAbort(ctx context.Context, envelope []byte) error {
 	for {
 		stored, version, err := c.get(ctx, stopKey)
@@ -267,8 +267,8 @@ func (c *Carrier) Reports(ctx context.Context, take func([]byte)) error {
 	}
 }
 
-// own returns a message, or nil if it is too long, or of another executor than that of its subject. The server lets an executor
-// publish under its own subject alone. A message that cannot be read is of nobody.
+// own returns a message, or nil if it is too long or names another executor than its subject. The server lets an executor
+// publish only under its own subject. A message that cannot be decoded names no executor.
 func own[M proto.Message](subject string, data []byte, most int, m M, executor func(M) string) []byte {
 	if len(data) > most {
 		return nil

@@ -23,8 +23,8 @@ type Options struct {
 	URL string
 	// Group is the name of the group.
 	Group string
-	// Creds is a NATS credentials file, CA a file with the certificates of the authorities that sign those of the servers
-	// (PEM). Empty is none. Both are read again at every connection.
+	// Creds is a NATS credentials file, CA a file with the CA certificates that sign the servers' certificates (PEM). Both are
+	// optional, and read again for every connection.
 	Creds, CA string
 	// Name is the name of the connection, for people.
 	Name   string
@@ -39,10 +39,10 @@ func (o *Options) Validate() error {
 	for server := range strings.SplitSeq(o.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(server))
 		switch {
-		case err != nil: // its text has the address, and so perhaps a password
+		case err != nil: // its text contains the address, which may have a password
 			return errors.New("the address of a NATS server cannot be read: want nats://host:port or tls://host:port")
 		case u.User != nil:
-			return fmt.Errorf("the address %s has a user or a password: give a credentials file", u.Redacted())
+			return fmt.Errorf("the address %s has a user or a password: use a credentials file", u.Redacted())
 		case u.Scheme != "nats" && u.Scheme != "tls" || u.Hostname() == "" || u.Path != "" || u.RawQuery != "":
 			return fmt.Errorf("address %.200q: want nats://host:port or tls://host:port", server)
 		}
@@ -66,13 +66,13 @@ const (
 	dialWait = 2 * time.Second
 	// writeWait bounds a write, after which the connection is given up. Until then a call may outlive its context.
 	writeWait = 2 * time.Second
-	// pingPeriod is how often a silent server is asked for a sign of life. After two without an answer it is given up.
+	// pingPeriod is the time between pings to a silent server. After two unanswered pings the connection is closed.
 	pingPeriod = 5 * time.Second
 	// retryWait is the time between rounds through all servers, retryJitter how much longer it takes at random.
 	retryWait, retryJitter = time.Second, 2 * time.Second
 )
 
-// Open returns a carrier that connects in the background, and again for ever. The caller must call Close.
+// Open returns a carrier that connects in the background and reconnects without limit. The caller must call Close.
 func Open(o Options) (*Carrier, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (c *Carrier) connect(ctx context.Context) {
 		nats.Name(o.Name), nats.Timeout(dialWait), nats.SetCustomDialer(dialer{ctx}),
 		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.MaxReconnects(-1),
 		nats.ReconnectWait(retryWait), nats.ReconnectJitter(retryJitter, retryJitter),
-		nats.ReconnectBufSize(-1), // what cannot be sent now fails
+		nats.ReconnectBufSize(-1), // sending without a connection fails
 		nats.FlusherTimeout(writeWait), nats.PingInterval(pingPeriod), nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if ctx.Err() == nil {
@@ -102,7 +102,7 @@ func (c *Carrier) connect(ctx context.Context) {
 		nats.ConnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS", "server", nc.ConnectedAddr()) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS", "server", nc.ConnectedAddr()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("NATS has refused something", "error", err)
+			log.Warn("NATS reported an error", "error", err)
 		}),
 	}
 	if o.Creds != "" {
@@ -164,12 +164,12 @@ const (
 	// history is how many records and stops are kept, for people.
 	history = 5
 	// blocksAge and maxBlocks bound the stored blocks, by age and in bytes. The oldest go first. A record has about 2 kB, and
-	// an executor closes up to 96 a day: 90 days of 60 executors. maxOwn bounds the messages of one executor, so that none can push out
-	// the blocks of the others: those of 90 days, and 1,360 for blocks in which the model changes.
+	// an executor closes up to 96 a day: 90 days of 60 executors. maxOwn bounds the messages of one executor, so that none can
+	// evict the blocks of the others: 90 days of blocks, and 1,360 more for blocks in which the model changes.
 	blocksAge = 90 * 24 * time.Hour
 	maxBlocks = 1 << 30
 	maxOwn    = 10_000
-	// maxHeaders is what the server counts to a message for its key.
+	// maxHeaders is what the server adds to a message's size for its key.
 	maxHeaders = 1 << 10
 	// sameBlocks is how long the server recognizes blocks with the same key. Later ones are stored again.
 	sameBlocks = 10 * time.Minute
@@ -189,7 +189,7 @@ func storedSubject(g, key string) string { return subject(g, "stored."+key) }
 const (
 	recordKey = "record"
 	killKey   = "kill"
-	// stopKey is that of the newest abort. Earlier versions have also stored kills under it.
+	// stopKey is the key of the newest abort. Earlier versions also stored kills under it.
 	stopKey = "stop"
 )
 
