@@ -115,7 +115,7 @@ func predict(ctx context.Context, conn *grpc.ClientConn) (name string, err error
 	return resp.GetModelVersion(), err
 }
 
-// The certificates and authorities of both ends are rotated repeatedly while calls run, on a lasting connection and on new
+// The certificates and CAs of both ends are rotated repeatedly while calls run, on a long-lived connection and on new
 // ones. No call fails, and removed certificates are refused.
 func TestRotationUnderLoad(t *testing.T) {
 	authority := certstest.NewAuthority(t, "ca-0")
@@ -191,7 +191,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		t.Errorf("the server saw %d client certificates, want %d", seen, rotations+1)
 	}
 	if e.log.count("not a certificate and its key") == 0 {
-		t.Error("no handshake met a pair that does not belong together: the test does not test that")
+		t.Error("no handshake happened while certificate and key did not match: the test did not cover that")
 	}
 	t.Logf("%d rotations of everything: %d calls, %d connections, none failed", rotations, calls.Load(), handshakes.Load())
 

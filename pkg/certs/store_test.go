@@ -213,7 +213,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, %v; want %q", name, s, err, tt.want)
 		}
 	}
-	// Flags that do not go together are found without any file, so that a service can say that it was called wrongly.
+	// Inconsistent flags are found without reading a file, so that a service can report a usage error.
 	for _, err := range []error{certs.Server{Key: "k"}.Validate(), certs.Server{ClientCA: "c"}.Validate(), certs.Client{Cert: "c"}.Validate("engine-")} {
 		if err == nil {
 			t.Error("flags that do not go together are taken")

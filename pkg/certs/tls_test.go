@@ -52,7 +52,7 @@ func TestClientsNeedACertificate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := &tls.Config{
 				RootCAs: pool, ServerName: "server.test", MinVersion: tls.VersionTLS12,
-				// Sent whatever authorities the server lists.
+				// Sent regardless of the CAs that the server lists.
 				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 					if tt.certificate == nil {
 						return &tls.Certificate{}, nil

@@ -81,7 +81,7 @@ var scores = map[string]float64{
 	"equal": baseline, "near": 0.3, "at_cap": 0.75,
 }
 
-// inputs returns what the values of the columns stand for.
+// inputs returns the inputs for the values of the columns.
 func inputs(state map[string]string) (decide.State, decide.Request, decide.Advice) {
 	const gated, other = "aa", "bb"
 	s := decide.State{
@@ -109,7 +109,7 @@ func inputs(state map[string]string) (decide.State, decide.Request, decide.Advic
 	return s, r, a
 }
 
-// Every combination of the values is decided as the table says, and the rows of the table are all needed.
+// Every combination of values is decided according to the table, and every row of the table is needed.
 func TestTruthTable(t *testing.T) {
 	columns, rows := readTable(t)
 	if len(columns) != len(domains) {
@@ -150,7 +150,7 @@ func TestTruthTable(t *testing.T) {
 		if name != want || got.Score != score || got.ByModel() != (want == "model") {
 			t.Fatalf("%v: got %+v (%s), want %s", state, got, got.Reason, want)
 		}
-		// What is known before the answer is what would decide on a good one from the model that is asked.
+		// Refusal must match the table's reason for a good answer from the requested model.
 		asked := maps.Clone(state)
 		asked["answer"] = "equal"
 		if asked["digest"] == "after" {
@@ -183,7 +183,7 @@ func TestTruthTable(t *testing.T) {
 	}
 }
 
-// check checks what holds of every decision, with guards that are written here once more.
+// check checks the properties of every decision, against an independent copy of the guards.
 func check(t *testing.T, s decide.State, r decide.Request, a decide.Advice) (byModel bool) {
 	t.Helper()
 	d := decide.Decide(s, r, a)
@@ -256,7 +256,7 @@ func TestTheResultIsOneOfTheInputs(t *testing.T) {
 	}
 }
 
-// FuzzDecide is the same with any bits.
+// FuzzDecide checks the same for arbitrary bits.
 func FuzzDecide(f *testing.F) {
 	for i, x := range special {
 		f.Add(uint16(1|1<<6), special[(i+1)%len(special)], x, math.Float64bits(0.25), uint64(0), math.Float64bits(1), int64(0), uint8(0))

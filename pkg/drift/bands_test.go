@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// The bands at their edges, and those of the first schema of evidence.
+// The bands at their edges, for the current and the first evidence schema.
 func TestStatusOf(t *testing.T) {
 	for _, tt := range []struct {
 		psi      float64

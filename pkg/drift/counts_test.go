@@ -43,8 +43,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// By hand: the reference has ten rows in each of ten bins; the present has all rows in the first two bins, in equal
-// parts.
+// By hand: the reference has ten rows in each of ten bins; the current data has all rows in the first two bins, in
+// equal parts.
 func TestProfilePSI(t *testing.T) {
 	p := profile(t, []drift.Column{{Name: "x", Values: upTo(100)}, {Name: "one", Values: slices.Repeat([]float64{1}, 100)}}, make([]int, 100))
 	c := drift.NewCounts(p)

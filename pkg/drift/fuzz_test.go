@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// FuzzMerge adds foreign counts, as replicas send them. They are refused, or every index of the sum is at least 0, the
+// FuzzMerge adds foreign counts, such as replicas send. They are refused, or every index of the sum is at least 0, the
 // rows add up, and the shares of each feature add up to 1.
 func FuzzMerge(f *testing.F) {
 	columns, days := rows(1, 6, 20)
@@ -85,8 +85,8 @@ func FuzzMerge(f *testing.F) {
 	})
 }
 
-// FuzzProfile reads a drift profile, as it comes with a model. It is refused, or it counts, gives indices, and is
-// written as it was read.
+// FuzzProfile reads a drift profile, such as a model has. It is refused, or it counts, yields indices, and is written
+// back unchanged.
 func FuzzProfile(f *testing.F) {
 	columns, days := rows(1, 6, 20)
 	p, err := drift.NewProfile(columns, days)

@@ -76,7 +76,7 @@ func weekly(t *testing.T, bars []market.Bar) (features map[string]float64, overa
 }
 
 // A market without drift shows none, however coarse its tick is. The indices of the returns are small, and the overall
-// index equals that of the same market off the grid.
+// index equals the index of the same market off the grid.
 func TestCoarseTicksAreNotDrift(t *testing.T) {
 	for _, bp := range []float64{1, 3, 9} {
 		t.Run(fmt.Sprintf("%g bp", bp), func(t *testing.T) {

@@ -174,7 +174,7 @@ func BenchmarkNull(b *testing.B) {
 	}
 }
 
-// Independent rows count in full; rows that repeat one value all day count about one a day.
+// Independent rows count in full; rows that repeat one value all day count as about one per day.
 func TestEffectiveRows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
 	const n, perDay = 200, 400
@@ -200,7 +200,7 @@ func TestEffectiveRows(t *testing.T) {
 	}
 }
 
-// A null is computed once. A caller that does not want to wait sees it once it is there.
+// A null is computed once. Made returns it without waiting once it is computed.
 func TestNulls(t *testing.T) {
 	columns, days := rows(1, 6, 50)
 	p := profile(t, columns, days)

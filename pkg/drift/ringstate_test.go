@@ -67,7 +67,7 @@ func TestRingState(t *testing.T) {
 	}
 }
 
-// A restart while the clock runs ahead by more than the ring also loses nothing once the clock is right again.
+// A restart while the clock is ahead by more than the ring loses nothing either, once the clock is right again.
 func TestRingStateWhileTheClockIsWrong(t *testing.T) {
 	reference, days := mixed(t, 1, 6, 100)
 	p := profile(t, reference, days)

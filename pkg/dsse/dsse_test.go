@@ -130,7 +130,7 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// Keys of openssl sign, and openssl verifies what they have signed.
+// Keys from openssl sign, and openssl verifies their signatures.
 func TestOpenSSL(t *testing.T) {
 	program := need.Program(t, "openssl", "openssl")
 	for curve, hash := range map[string]string{"P-256": "sha256", "P-384": "sha384", "P-521": "sha512"} {

@@ -44,7 +44,7 @@ func TestCounterContinues(t *testing.T) {
 	}
 }
 
-// A file that no counter has written is set aside whole, and opens no counter.
+// A file that is not a counter's is set aside unchanged, and OpenCounter fails.
 func TestCounterRefusesAnotherFile(t *testing.T) {
 	for name, content := range durabletest.BrokenCounters() {
 		path := filepath.Join(t.TempDir(), "counter")

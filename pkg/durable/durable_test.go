@@ -67,7 +67,7 @@ func TestWriteFileKeepsTheOldOne(t *testing.T) {
 	if !errors.Is(err, broken) || read(t, path) != "old" || len(files(t, dir)) != 1 {
 		t.Errorf("got %v, %q, %v; want the error, the old file and nothing else", err, read(t, path), files(t, dir))
 	}
-	// A leftover of a kill does not matter.
+	// A temporary file left by a kill does not matter.
 	if err := os.WriteFile(filepath.Join(dir, ".state.json.tmp"), []byte("left behind by a kill, and longer"), 0o400); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// faulty is a file whose steps fail on request: a full disk writes a part.
+// faulty is a file whose operations fail on request: a full disk writes a part.
 type faulty struct {
 	onDisk
 

@@ -30,7 +30,7 @@ func TestOwn(t *testing.T) {
 	_ = again.Close()
 }
 
-// Readers exclude writers only, and a lock waits as long as it may.
+// Readers exclude only writers, and a lock waits for the given time.
 func TestLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

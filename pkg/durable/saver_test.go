@@ -60,7 +60,8 @@ const (
 	recovered = "the numbers are written again"
 )
 
-// A saver saves every period, on request and at the stop. A series of failures is logged once, and so is its end.
+// A saver saves every period, on request and when it stops. A series of failures is logged once, and so is the
+// recovery.
 func TestSaver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, disk := &saved{}, errors.New("no space left")

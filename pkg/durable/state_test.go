@@ -24,7 +24,7 @@ func (n *number) validate() error {
 	return nil
 }
 
-// The bytes of a file are those that services of earlier versions wrote.
+// A file has the same bytes as one from earlier versions.
 func TestState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	s := durable.State[number]{Path: path, Schema: "number/v1"}
@@ -66,7 +66,7 @@ func TestUnusableState(t *testing.T) {
 	}
 }
 
-// What is not a file is not set aside.
+// Anything but a regular file is not set aside.
 func TestStateThatCannotBeRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	if err := os.Mkdir(path, 0o755); err != nil {

@@ -67,7 +67,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Evidence files must have these keys at the top level, and the report can be read back.
+	// Evidence files must have these keys at the top level, and the report must read back unchanged.
 	raw, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func topFifth(s eval.Sample) (top, k float64) {
 	return top + tiedPositives*((k-above)/tied), k
 }
 
-// The intervals are those of resampling row by row, bit for bit where the sums are of whole numbers, on any number of
+// The intervals equal those from resampling row by row, bit for bit where the sums are integers, on any number of
 // cores.
 func TestResamplingRowByRow(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))

@@ -198,7 +198,7 @@ func TestOpenDoesNotBuryABreak(t *testing.T) {
 	}
 }
 
-// A file that got into the folder in another way is not accepted by Open.
+// Open does not accept a file that got into the folder in another way.
 func TestOpenDoesNotAdoptFiles(t *testing.T) {
 	dir := lay(t, small(t))
 	put(t, dir, "report.json", `{"auc": 0.99}`)

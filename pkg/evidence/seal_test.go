@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// signer returns the key at path, which is made if it does not exist.
+// signer returns the key at path and creates a missing one.
 func signer(path string) (*dsse.Signer, error) {
 	if _, err := os.Lstat(path); err != nil {
 		if err := dsse.NewKey(path); err != nil {
@@ -72,7 +72,7 @@ func TestTrust(t *testing.T) {
 			record(t, dir, opts, "a.txt", "b.txt", "c.txt")
 		}
 	}
-	// forge appends a line as somebody does who can write the folder, but has no key.
+	// forge appends a line like an attacker who can write to the folder but has no key.
 	forge := func(t *testing.T, dir string) {
 		seals, err := os.ReadFile(filepath.Join(dir, "chain.sig.jsonl"))
 		must(t, err)
@@ -115,7 +115,7 @@ func TestTrustOfALateKey(t *testing.T) {
 	if got := trusted(t, dir, key.Public()); got != "" {
 		t.Errorf("with a signature: %q", got)
 	}
-	// From then on nothing is written without one.
+	// From then on nothing is written without a signature.
 	if _, err := evidence.Open(dir, evidence.Options{}); !errors.Is(err, evidence.ErrKey) {
 		t.Errorf("opened without a key: %v", err)
 	}
@@ -182,7 +182,7 @@ func TestWitness(t *testing.T) {
 		if _, got := pinned(); !strings.Contains(got, "lines were removed") {
 			t.Errorf("%s: the last line was removed: %q", place, got)
 		}
-		// The next write of who holds the key cannot hide it either: the heads differ.
+		// The next write by the holder of the key cannot hide it either: the heads differ.
 		record(t, dir, evidence.Options{Seal: evidence.Seal{Signer: key}}, "d.txt")
 		if _, got := pinned(); !strings.Contains(got, "lines were removed") {
 			t.Errorf("%s: another line was written: %q", place, got)

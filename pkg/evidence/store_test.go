@@ -364,7 +364,7 @@ func TestInputOf(t *testing.T) {
 	}
 }
 
-// Nothing makes figures more live than claimed, and one request can make them less live.
+// Figures are never more live than claimed, and a single request can make them less live.
 func TestLeastLiveSource(t *testing.T) {
 	for _, tt := range []struct {
 		claimed evidence.Source

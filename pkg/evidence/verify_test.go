@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// small returns a folder with everything that a folder can have: JSON with inputs, sub-folders, history and a torn line
-// set aside.
+// small returns a small folder with every kind of content: JSON with inputs, sub-folders, history and a torn line set
+// aside.
 func small(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -151,7 +151,7 @@ func TestVerifyFindsChangedLines(t *testing.T) {
 	}
 }
 
-// A file whose line was removed was written by greenlight: nobody is to move it out.
+// A file whose line was removed was written by greenlight: the problem must not ask to move it out.
 func TestVerifyNamesTheFileOfTheLostLine(t *testing.T) {
 	dir := lay(t, small(t))
 	lines := strings.SplitAfter(snapshot(t, dir)["chain.jsonl"], "\n")
@@ -205,7 +205,7 @@ func TestVerifyNamesWhatDoesNotHold(t *testing.T) {
 }
 
 // Files that systems and editors leave in any folder are listed and ignored. Every other file that is not in the chain
-// is a problem that says what to do.
+// is a problem with advice.
 func TestVerifyIgnoresLitterAlone(t *testing.T) {
 	files := small(t)
 	for name, by := range map[string]string{
@@ -238,7 +238,7 @@ func TestVerifyIgnoresLitterAlone(t *testing.T) {
 	}
 }
 
-// A head that was written down detects what the folder alone cannot show: a line removed from its end, with its file.
+// A saved head detects what the folder alone cannot show: a line removed from its end, with its file.
 func TestPinFindsADroppedTail(t *testing.T) {
 	dir := lay(t, small(t))
 	head := verified(t, dir).Head

@@ -127,7 +127,7 @@ func TestPackedBodies(t *testing.T) {
 	}
 }
 
-// Half-sent large bodies are refused when they hold too much memory together, and other requests are answered.
+// Partly sent large bodies are refused when together they hold too much memory, and other requests are answered.
 func TestHalfSentBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &http.Server{Handler: facade.Unary(echo, facade.Route[*mlenginev1.PredictRequest]{Bodies: new(facade.Bodies)}), ReadTimeout: time.Hour}
@@ -173,7 +173,7 @@ func TestHalfSentBodies(t *testing.T) {
 	})
 }
 
-// The codes of refused bodies are reported, like those of messages that gRPC refuses.
+// The codes of refused bodies are reported, like the codes of messages that gRPC refuses.
 func TestRefusedBodiesAreReported(t *testing.T) {
 	for encoding, want := range map[string]codes.Code{"br": codes.InvalidArgument, "gzip": codes.InvalidArgument} {
 		_, _, refused := postWith(t, map[string]string{"Content-Encoding": encoding}, strings.NewReader("{}"), func(context.Context, *mlenginev1.PredictRequest) (*mlenginev1.PredictResponse, error) {

@@ -30,7 +30,7 @@ func TestParseSchema(t *testing.T) {
 	if f := s.Features; f[0].Unit != "price" || f[0].Description == "" || *f[1].Domain != [2]float64{-1, 1} || f[2].Unit != "bp" {
 		t.Errorf("got %+v", f)
 	}
-	// Either form of the document is the same schema.
+	// Both forms of the document define the same schema.
 	raw, err := s.Document()
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func chatter(seed uint64, n int) []market.Quote {
 	return quotes
 }
 
-// barsOf makes bars from quotes as marketfile.Read does.
+// barsOf makes the same bars from quotes as marketfile.Read.
 func barsOf(quotes []market.Quote) []market.Bar {
 	var builder market.BarBuilder
 	var bars []market.Bar
@@ -61,8 +61,8 @@ func barsOf(quotes []market.Quote) []market.Bar {
 	return bars
 }
 
-// against compares every minute of a builder with a frame, bit for bit. The function it returns tells how many minutes
-// were compared.
+// against compares every minute of a builder with a frame, bit for bit. The function it returns reports how many
+// minutes were compared.
 func against(t testing.TB, e *Builder, f *Frame) func() int {
 	before := e.onMinute
 	compared := 0
@@ -240,7 +240,7 @@ func TestLiveIgnoresWhatItLeavesOut(t *testing.T) {
 	}
 }
 
-// A feed recovers by itself. Each step is a quote at a minute, with its expected note.
+// A feed recovers without intervention. Each step is a quote at a minute, with its expected note.
 func TestLiveRecovers(t *testing.T) {
 	const day = 24 * 60
 	type step struct {

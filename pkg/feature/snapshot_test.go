@@ -28,7 +28,7 @@ func (l *Live) Snapshot(w io.Writer) error {
 	return s.close()
 }
 
-// RestoreLive reads what Snapshot wrote, and not a byte more.
+// RestoreLive reads what Snapshot wrote, and no byte after it.
 func RestoreLive(r io.Reader, opts LiveOptions) (*Live, error) {
 	s, err := newSealReader(r, kindLive)
 	if err != nil {

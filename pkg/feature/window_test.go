@@ -60,7 +60,7 @@ func TestWindowAgainstBruteForce(t *testing.T) {
 	}
 }
 
-// In a quiet hour after a wild one, a sum that subtracts departing values has lost its digits.
+// In a quiet hour after a volatile one, a sum that subtracts departing values has lost its precision.
 func TestWindowForgetsExactly(t *testing.T) {
 	for phase := range 60 {
 		w := newWindow(60, 30)

@@ -18,7 +18,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// bomb is a one-row file that claims more than it has: a column of its only row group gets its own page.
+// bomb is a one-row file that claims more data than it has: a column of its only row group gets its own page.
 type bomb struct {
 	column string
 	header format.PageHeader
@@ -98,8 +98,8 @@ func levels(runs []byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(runs))), runs...)
 }
 
-// A file of some kilobytes that claims gigabytes is refused, naming the limit and what to do, using only the memory of
-// a small file. Without the limits the process would allocate gigabytes or die.
+// A file of a few kilobytes that claims gigabytes is refused with the limit and advice, using no more memory than a
+// small file. Without the limits the process would allocate gigabytes or die.
 func TestBombs(t *testing.T) {
 	s := schema(t, "v1.8")
 	r := sample(s, 1, time.Unix(1_800_000_000, 0))

@@ -169,8 +169,8 @@ func TestEveryStepMayFail(t *testing.T) {
 	}
 }
 
-// While the disk hangs, Log returns at once; rows beyond the queue are dropped, counted and logged. Close gives up when its
-// context ends.
+// While the disk hangs, Log returns immediately; rows beyond the queue are dropped, counted and logged. Close gives up when
+// its context ends.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

@@ -31,7 +31,7 @@ func stop(t testing.TB, l *Logger) {
 	}
 }
 
-// accounted checks the law: every logged row is written, dropped, invalid or pending.
+// accounted checks that every logged row is written, dropped, invalid or pending.
 func accounted(t *testing.T, l *Logger, logged int) {
 	t.Helper()
 	if s := l.Stats(); s.Written+s.Dropped+s.Invalid+s.Pending != uint64(logged) {
@@ -194,7 +194,7 @@ func TestPartitions(t *testing.T) {
 	})
 }
 
-// A burst that fills half of the queue is written at once, not at the next interval.
+// A burst that fills half of the queue is written immediately, not at the next interval.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{Dir: t.TempDir(), Capacity: 100}, createFile)
@@ -230,7 +230,7 @@ func TestPoisonedRow(t *testing.T) {
 	})
 }
 
-// Many goroutines log at once: every row appears once.
+// Many goroutines log concurrently: every row appears once.
 func TestConcurrentLog(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Options{Dir: dir, Interval: 3 * time.Millisecond, PartRows: 500}, createFile)

@@ -45,7 +45,7 @@ func growing(t testing.TB, dir string) (open, all int) {
 }
 
 // A part is complete once it is full, once its day is over, or once its process has ended; not before, however often it was
-// written, and also not after a write that failed.
+// written, and not after a failed write.
 func TestPartsThatGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -84,7 +84,7 @@ func TestPartsThatGrow(t *testing.T) {
 	})
 }
 
-// A file that was replaced after it was opened is not the part, though nobody has it locked.
+// A file that was replaced after it was opened is not the part, even if it is not locked.
 func TestPartThatWasReplaced(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Options{Dir: dir}, createFile)
@@ -112,7 +112,7 @@ func TestPartThatWasReplaced(t *testing.T) {
 	}
 }
 
-// A part that could not be locked does not say that it was: whether it grows cannot be seen.
+// A part that could not be locked does not claim a lock: whether it grows is unknown.
 func TestPartWithoutALock(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Options{Dir: dir}, func(path string, write func(io.Writer, bool) error) (io.Closer, error) {
@@ -168,7 +168,7 @@ func TestPartsOfOlderExecutors(t *testing.T) {
 	})
 }
 
-// The partitions of several executors are read as the same files in one folder are. A part that two of them have is an error.
+// The partitions of several executors are read like the same files in one folder. A part that two of them have is an error.
 func TestPartitionsOfExecutors(t *testing.T) {
 	s, day := schema(t, "v1.8.1"), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	dataset, merged := t.TempDir(), t.TempDir()

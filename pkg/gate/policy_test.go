@@ -100,7 +100,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 	}
 }
 
-// Several mistakes are reported at once.
+// All mistakes are reported together.
 func TestParsePolicyReportsAll(t *testing.T) {
 	_, err := gate.ParsePolicy([]byte("alpha: x\nslo: {p95_ms: fast}\n"))
 	if want := "policy: yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `x` into float64\n  line 2: cannot unmarshal !!str `fast` into float64"; err == nil || err.Error() != want {
@@ -108,7 +108,7 @@ func TestParsePolicyReportsAll(t *testing.T) {
 	}
 }
 
-// A limit in the policy must lie where latencies of the histograms can be on either side.
+// A limit in the policy must lie where histogram latencies can be on either side.
 func TestLimitsAreWithinTheHistograms(t *testing.T) {
 	edges := telemetry.LatencyBucketsMS
 	last := edges[len(edges)-1]
@@ -157,7 +157,8 @@ func TestLaxer(t *testing.T) {
 	}
 }
 
-// Under improvement matches bind nothing, so it is laxer than agreement, and no tolerance or match rate makes it laxer still.
+// Under improvement the match rate is not binding, so it is laxer than agreement, and no tolerance or match rate makes it
+// even laxer.
 func TestLaxerByKind(t *testing.T) {
 	agreement, improvement, loose := gate.DefaultPolicy(), gate.DefaultPolicy(), gate.DefaultPolicy()
 	improvement.Kind = gate.Improvement

@@ -19,7 +19,7 @@ import (
 
 const (
 	lease = 30 * time.Second
-	// drift is by how much earlier a lease ends, since the clocks may drift.
+	// drift is how much earlier a lease ends because clocks may drift.
 	drift = lease / 5000
 	abort = fleetv1.StopKind_STOP_KIND_ABORT
 	kill  = fleetv1.StopKind_STOP_KIND_KILL
@@ -52,7 +52,7 @@ func TestShareNeedsRecordAndAdmission(t *testing.T) {
 	}
 }
 
-// A renewal that comes late is as old as it is.
+// A late renewal is worth only the rest of its lease.
 func TestRenewalThatWasHeldBack(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
@@ -70,7 +70,7 @@ func TestRenewalThatWasHeldBack(t *testing.T) {
 	d.obeys(0)
 }
 
-// An admission that comes late costs its delay, until a better one comes, and asks for one.
+// A late admission shortens the lease by its delay and requests another admission, until a better one arrives.
 func TestLateAdmission(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
@@ -150,7 +150,7 @@ func TestAdmissionsThatAreRefused(t *testing.T) {
 	d.obeys(10)
 }
 
-// A process that has just started obeys no recorded message, with its state or without.
+// A process that has just started obeys no replayed message, with or without its state.
 func TestRestart(t *testing.T) {
 	for name, state := range map[string]func(*Follower) State{
 		"with state":    (*Follower).State,
@@ -269,11 +269,11 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// An abort of this executor alone holds for every record of the sessions that began before it, also for one that was under way. A
-// session that began later is obeyed, also by a new process.
+// An abort of this executor alone applies to every record of the sessions that began before it, including records in transit. A
+// session that began later is obeyed, even by a new process.
 func TestHold(t *testing.T) {
 	aborted := "this executor was aborted: only a run that began later is obeyed"
-	// begin begins another session.
+	// begin starts another session.
 	begin := func(d *desk) { d.s = NewSession("desk-a", "test", d.signer, d.now) }
 	t.Run("the same process", func(t *testing.T) {
 		d := newDesk(t)
@@ -376,7 +376,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// The machine of the operator was suspended, and its clock stood still. The next answer puts the share in force again.
+// The operator's machine was suspended, and its clock stood still. The next answer restores the share.
 func TestSuspendedOperator(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
@@ -428,7 +428,7 @@ func TestReset(t *testing.T) {
 	d.obeys(10)
 }
 
-// A reset that was held back lifts no abort or kill that came after the report that it answers.
+// A delayed reset does not lift an abort or a kill that came after the report it answers.
 func TestResetThatWasHeldBack(t *testing.T) {
 	for name, stop := range map[string]func(d *desk) error{
 		"an abort of this executor": func(d *desk) error { d.f.Hold(d.now); return nil },
@@ -484,7 +484,7 @@ func TestResetThatWasHeldBack(t *testing.T) {
 	})
 }
 
-// Every field that is out of range, signed by the right key.
+// Every field out of range, signed by the right key.
 func TestInvalidRecords(t *testing.T) {
 	d := newDesk(t)
 	d.change(observe(10, lease))
@@ -536,7 +536,7 @@ func TestInvalidRecords(t *testing.T) {
 	}
 }
 
-// A command is obeyed once for a report of this process, within 30 s, and admits nobody.
+// A command is obeyed once, for a report of this process, within 30 s, and admits no process.
 func TestCommands(t *testing.T) {
 	d := newDesk(t)
 	d.take(d.change(observe(10, lease)), "")
@@ -592,7 +592,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// What another key has signed, what is of another kind, and what is no envelope is refused.
+// Messages signed by another key, messages of another kind and invalid envelopes are refused.
 func TestForgedMessages(t *testing.T) {
 	d := newDesk(t)
 	record := d.change(observe(10, lease))

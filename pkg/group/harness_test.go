@@ -55,7 +55,7 @@ func (d *desk) restarted(s State) *Follower {
 
 func (d *desk) after(by time.Duration) { d.now = d.now.Add(by) }
 
-// report returns a report that the follower's process makes now.
+// report returns a report by the follower's process at the current time.
 func (d *desk) report() *fleetv1.Report {
 	return &fleetv1.Report{
 		ExecutorId: d.f.m.Executor, InstanceId: d.f.m.Instance, Nonce: d.f.Nonce(d.now), Session: d.f.Session(d.now),
@@ -75,7 +75,7 @@ func (d *desk) renew() []byte {
 	return d.signed(e, err)
 }
 
-// admission returns one that answers a report of now.
+// admission returns an admission that answers a report made now.
 func (d *desk) admission() []byte {
 	d.t.Helper()
 	e, err := d.s.Admit(d.report(), d.now)
@@ -96,7 +96,7 @@ func (d *desk) signed(e []byte, err error) []byte {
 	return e
 }
 
-// take gives the follower a record, which it must take, or refuse for the reason.
+// take gives the follower a record, which it must accept, or refuse for the reason.
 func (d *desk) take(e []byte, want Reason) {
 	d.t.Helper()
 	d.refused("record", d.f.Record(e), want)

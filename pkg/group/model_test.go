@@ -14,7 +14,7 @@ import (
 // modelLease is the lease of all records of the model.
 const modelLease = 5 * time.Second
 
-// world is a group whose messages all are kept, so that a schedule can deliver any of them at any time. It knows the true time.
+// world is a group that keeps all its messages, so that a schedule can deliver any of them at any time. It knows the true time.
 // The clock of the executor is days away from it, and drifts.
 type world struct {
 	signer *dsse.Signer
@@ -23,7 +23,7 @@ type world struct {
 	drift  float64
 	s      *Session
 	f      *Follower
-	// revision is the highest that was issued. sessions is when each began, in true time.
+	// revision is the highest issued revision. sessions is when each session began, in true time.
 	revision uint64
 	sessions map[string]time.Duration
 
@@ -104,7 +104,7 @@ func (w *world) issue(r *fleetv1.Record, data []byte, err error) {
 	w.records = append(w.records, sentRecord{r, w.truth, data})
 }
 
-// answer keeps an admission that answers a report of now.
+// answer keeps an admission that answers a report made now.
 func (w *world) answer(reset bool) {
 	n := w.f.Nonce(w.now())
 	w.seen = append(w.seen, seen{at: w.now(), nonce: n})
@@ -202,7 +202,8 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 	var admitted []*sentAdmission
 	var held uint64
 	var stopped time.Time // the last stop of the group or of this executor
-	// aborted is when this executor alone was, pending is set until a later session is obeyed. A new process does not know when.
+	// aborted is when this executor alone was aborted; pending is set until a later session is obeyed. A new process does not know
+	// when.
 	var aborted *time.Time
 	pending := false
 	newer := func(a, b *sentRecord) bool {
@@ -260,7 +261,7 @@ func (w *world) model(upTo int, now time.Time) (percent float64, until time.Time
 		return 0, time.Time{}
 	}
 	later := aborted == nil
-	// The admissions that count are those of the newest session, since it has become the newest.
+	// Only admissions of the newest session count, from the time that it became the newest.
 	for i := len(admitted) - 1; i >= 0; i-- {
 		a := admitted[i]
 		if a.session != admitted[len(admitted)-1].session {
@@ -298,8 +299,8 @@ func (w *world) check() error {
 		return nil
 	}
 	w.seen = append(w.seen, seen{at: now, obeyed: true})
-	// The invariants: the share is that of the newest record that was seen, its session began after the last abort of this executor
-	// alone, unless a reset has answered a later report, and its last renewal was issued within the lease.
+	// The invariants: the share comes from the newest record that was seen, its session began after the last abort of this
+	// executor alone, unless a reset has answered a later report, and its last renewal was issued within the lease.
 	var seen *fleetv1.Record
 	held := time.Duration(-1)
 	answers := map[string]time.Duration{} // the abort before each report

@@ -90,7 +90,7 @@ func readQuotes(path string, opts Options) (quotes []market.Quote, r *reading, e
 	return quotes, r, err
 }
 
-// FuzzRead reads arbitrary bytes. Bars that are read satisfy the promises of Bar and survive being written and read
+// FuzzRead reads arbitrary bytes. Bars that are read satisfy the invariants of Bar and survive being written and read
 // again.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(goodRows))

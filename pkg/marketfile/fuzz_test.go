@@ -10,8 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// fuzzFile reads a file with that name and content. Bars that are read satisfy the promises of Bar, an error names the
-// file, and neither takes memory that the text does not justify.
+// fuzzFile reads a file with that name and content. Bars that are read satisfy the invariants of Bar, an error names
+// the file, and neither takes more memory than the text justifies.
 func fuzzFile(t *testing.T, name, content string, opts Options) {
 	t.Helper()
 	t.Chdir(t.TempDir())

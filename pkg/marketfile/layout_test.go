@@ -85,7 +85,7 @@ func cells(all ...any) []string {
 	return out
 }
 
-// exports are the layouts of exchanges, brokers and tools, as their documentation describes them.
+// exports are the documented layouts of exchanges, brokers and tools.
 var exports = []export{
 	{name: "binance header", separator: ",", header: "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore", row: binanceRow},
 	{name: "binance", separator: ",", row: binanceRow},
@@ -189,7 +189,7 @@ func binanceRow(b market.Bar) []string {
 	return cells(b.Start, b.Open, b.High, b.Low, b.Close, b.Volume, b.Start+59_999, num(b.Volume*100), "12", num(b.Volume/2), num(b.Volume*50), "0")
 }
 
-// Every known export gives the bars that went into it.
+// Every known export reads back the bars that were written.
 func TestReadExports(t *testing.T) {
 	for _, seed := range []uint64{1, 2, 3} {
 		want := walk(300, seed)
@@ -423,7 +423,7 @@ func TestReadColumns(t *testing.T) {
 	}
 }
 
-// Dates that leave the order of day and month open are decided by any row of the file, and otherwise said.
+// Any unambiguous row decides the order of day and month for the file; without one, the guess is reported.
 func TestReadDateOrder(t *testing.T) {
 	bars := walk(60*24*12, 8) // from 4 to 15 March
 	for _, layout := range []string{"1/2/2006 15:04", "2/1/2006 15:04", "02.01.06 15:04:05", "02-Jan-06 15:04"} {

@@ -278,7 +278,7 @@ func TestReadSetsReference(t *testing.T) {
 	}
 }
 
-// A row whose time is wrong by years would create a hole of years. It is named and refused, or left out if that is
+// A row whose time is wrong by years would create a gap of years. It is named and refused, or left out if that is
 // allowed.
 func TestReadRefusesStrayRows(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
@@ -320,7 +320,7 @@ func TestReadRefusesStrayRows(t *testing.T) {
 	}
 }
 
-// Ignored columns of a file are listed, so that nobody believes that their labels or features were used.
+// Ignored columns of a file are listed, so that users do not think that their labels or features were used.
 func TestReadNamesIgnoredColumns(t *testing.T) {
 	rows := func(header, cells string) string {
 		var b strings.Builder
@@ -352,7 +352,7 @@ func TestReadNamesIgnoredColumns(t *testing.T) {
 	}
 }
 
-// checkBars checks what Bar and Series promise.
+// checkBars checks the invariants of Bar and Series.
 func checkBars(t testing.TB, bars []market.Bar) {
 	t.Helper()
 	for i, b := range bars {

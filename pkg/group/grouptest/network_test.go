@@ -45,7 +45,7 @@ func watching(t *testing.T, c *grouptest.Carrier) (counts func() map[string]int,
 	return counts, failed
 }
 
-// Every fault does what it says, and is healed.
+// Every fault has its documented effect and can be healed.
 func TestFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := grouptest.NewNetwork(1)
@@ -144,7 +144,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// A schedule of everything ends, whatever happens in it.
+// A schedule with all faults ends, whatever happens in it.
 func TestChaos(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {

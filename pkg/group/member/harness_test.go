@@ -39,9 +39,9 @@ type fake struct {
 	why    string
 	refuse error
 	kills  []string
-	// killing, which may be nil, is called at a kill, and returns its error.
+	// killing, if not nil, is called on a kill; its error is returned.
 	killing func() error
-	// commands are those that were obeyed, failing is the error of the next ones.
+	// commands are the obeyed commands; failing is the error for the next ones.
 	commands []*fleetv1.Admission
 	failing  error
 	blocks   []*executorv1.GetQualityReportResponse
@@ -126,7 +126,7 @@ type issued struct {
 	last    time.Time
 }
 
-// operator renews a record, and admits executors, until it is ended.
+// operator renews a record and admits executors until it is stopped.
 type operator struct {
 	t       *testing.T
 	carrier *grouptest.Carrier
@@ -135,14 +135,14 @@ type operator struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	// turn is a lock that is also held while a call waits, as a mutex in a bubble must not be.
+	// turn is a lock that may be held while a call waits. In a bubble, a mutex may not.
 	turn    chan struct{}
 	all     map[uint64]issued
 	version uint64
 	reports map[string]*fleetv1.Report
 }
 
-// operate starts an operator, which knows what was issued before.
+// operate starts an operator that knows what was issued before.
 func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[uint64]issued) *operator {
 	ctx, cancel := context.WithCancel(t.Context())
 	o := &operator{
@@ -171,7 +171,7 @@ func operate(t *testing.T, n *grouptest.Network, signer *dsse.Signer, all map[ui
 func (o *operator) lock()   { o.turn <- struct{}{} }
 func (o *operator) unlock() { <-o.turn }
 
-// begin begins another session.
+// begin starts another session.
 func (o *operator) begin() {
 	o.lock()
 	defer o.unlock()
@@ -205,7 +205,7 @@ func (o *operator) take(ctx context.Context, raw []byte) {
 	_ = o.carrier.Admit(ctx, r.GetExecutorId(), a)
 }
 
-// put issues a record and stores it, even if somebody else has stored another. The caller holds the lock.
+// put issues a record and stores it, even if another controller has stored one meanwhile. The caller holds the lock.
 func (o *operator) put(ctx context.Context, issue func(time.Time) (*fleetv1.Record, []byte, error)) {
 	r, data, err := issue(time.Now())
 	if err != nil {
@@ -241,7 +241,7 @@ func (o *operator) change(percent float64) {
 	o.put(o.t.Context(), func(now time.Time) (*fleetv1.Record, []byte, error) { return o.session.Change(terms, above, now) })
 }
 
-// revision returns that of the last record.
+// revision returns the revision of the last record.
 func (o *operator) revision() uint64 {
 	o.lock()
 	defer o.unlock()

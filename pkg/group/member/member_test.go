@@ -67,7 +67,7 @@ func TestFollowsTheRecord(t *testing.T) {
 	})
 }
 
-// Whatever happens to operator or carrier, the share ends within the lease, and comes back once both work.
+// Whatever happens to the operator or the carrier, the share ends within the lease, and returns once both work.
 func TestShareEndsWithoutRenewals(t *testing.T) {
 	for what, fault := range map[string]func(*grouptest.Network, *operator, *running){
 		"operator dies":        func(_ *grouptest.Network, o *operator, _ *running) { o.stop() },
@@ -113,7 +113,7 @@ func TestShareEndsWithoutRenewals(t *testing.T) {
 	}
 }
 
-// A watch that has stalled costs a poll at most, and is created again.
+// A stalled watch delays a record by at most one poll, and is created again.
 func TestStalledWatch(t *testing.T) {
 	bubble(t, func(_ *grouptest.Network, o *operator, r *running) {
 		o.change(10)
@@ -241,7 +241,7 @@ func TestKillIsSavedLast(t *testing.T) {
 	})
 }
 
-// A kill reaches an executor that was away, also if an abort was sent since, as at the end of every canary.
+// A kill reaches an executor that was away, even if an abort was sent afterwards, as at the end of every canary.
 func TestKillWhileAway(t *testing.T) {
 	signer := newSigner(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -282,7 +282,7 @@ func TestKillWhileAway(t *testing.T) {
 	})
 }
 
-// Blocks are published in order, once each, whatever is in between.
+// Blocks are published in order, once each, whatever happens in between.
 func TestBlocks(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
 		published := func() (all int) {
@@ -388,7 +388,7 @@ func TestRefusedRecord(t *testing.T) {
 	})
 }
 
-// A state that cannot be read may have had an abort: only a run that begins afterwards counts.
+// An unreadable state may have had an abort: only a run that starts afterwards is obeyed.
 func TestUnusableState(t *testing.T) {
 	bubble(t, func(_ *grouptest.Network, o *operator, r *running) {
 		o.change(10)
@@ -425,8 +425,8 @@ func TestUnusableState(t *testing.T) {
 	})
 }
 
-// TestChaos lets everything go wrong. At every step each share is at most that of the newest record that the executor has seen,
-// and its last renewal was issued within the lease. In the end all work again.
+// TestChaos injects every fault. At every step each share is at most the share of the newest record that the executor has seen,
+// whose last renewal was issued within the lease. In the end everything works again.
 func TestChaos(t *testing.T) {
 	for _, size := range []struct{ seeds, executors, steps int }{{15, 1, 300}, {1, 50, 60}} {
 		for seed := range size.seeds {
@@ -533,7 +533,7 @@ func TestStopWithHungCarrier(t *testing.T) {
 	})
 }
 
-// An executor without a group has the series of one, all 0, so that a rule can tell a missing series from none.
+// An executor without a group has the same series, all 0, so that a rule can detect a missing series.
 func TestMetricsWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
@@ -556,7 +556,7 @@ func TestMetricsWithoutAGroup(t *testing.T) {
 	}
 }
 
-// A command is obeyed once, also if it is sent again. The failure of one is in the reports for as long as they count.
+// A command is obeyed once, even if it is sent again. Its failure is in the reports for as long as a report counts.
 func TestCommands(t *testing.T) {
 	bubble(t, func(n *grouptest.Network, o *operator, r *running) {
 		time.Sleep(5 * time.Second)

@@ -55,7 +55,7 @@ const (
 	kill  = fleetv1.StopKind_STOP_KIND_KILL
 )
 
-// patience bounds what a test waits for on a machine with a load. No test takes longer for it.
+// patience limits how long a test waits on a busy machine. It does not make any test slower.
 const patience = time.Minute
 
 // until calls until the call succeeds.
@@ -112,7 +112,7 @@ func TestGroupsAreApart(t *testing.T) {
 	}
 }
 
-// With the permissions of docs/fleet.md an executor and the operator can do what they must, and an executor no more.
+// With the permissions in docs/fleet.md, executors and the operator can do what they need, and executors nothing else.
 func TestPermissions(t *testing.T) {
 	s := natstest.StartSecured(t)
 	table := permissions(t)
@@ -153,8 +153,7 @@ func TestPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(messages, "halt")
-	// What an executor must not do. The server refuses a publication without an answer to it, so the next report shows that it
-	// was read.
+	// What an executor must not do. The server refuses a publication silently, so the next report shows that it was read.
 	for what, call := range map[string]func(context.Context) error{
 		"record": func(ctx context.Context) error { _, err := executor.Put(ctx, []byte("mine"), 0); return err },
 		"stop":   func(ctx context.Context) error { return executor.Stop(ctx, abort, []byte("mine")) },
@@ -302,7 +301,7 @@ func permissions(t *testing.T) map[string][]string {
 	return table
 }
 
-// One of three servers is killed, the one that leads. What was acknowledged stays, and calls and watches work again.
+// The leader of three servers is killed. Acknowledged data survives, and calls and watches recover.
 func TestClusterLosesItsLeader(t *testing.T) {
 	s := natstest.Start(t, 3)
 	a, b := open(t, natsgroup.Options{URL: s.URL}), open(t, natsgroup.Options{URL: s.URL})
@@ -349,7 +348,7 @@ func TestClusterLosesItsLeader(t *testing.T) {
 	s.Restart(leader)
 }
 
-// A server that starts after its clients is found, and one that was wiped gets the bucket again.
+// Clients find a server that starts after them, and create the bucket again on a server that was wiped.
 func TestServerIsAwayAndComesBack(t *testing.T) {
 	s := natstest.Start(t, 1)
 	c := open(t, natsgroup.Options{URL: s.URL})
@@ -494,8 +493,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// A report or a block that claims to be of another executor than that of its subject is handed over as nil: credentials allow the
-// own subject alone.
+// A report or block that names another executor than its subject is passed on as nil: credentials allow only the executor's own
+// subject.
 func TestOtherExecutors(t *testing.T) {
 	t.Parallel()
 	c := open(t, natsgroup.Options{URL: natstest.Start(t, 1).URL, Group: "desk-a"})
