@@ -189,11 +189,11 @@ func TestHostile(t *testing.T) {
 		}, "redirected 5 times"},
 		"redirects elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
-		}, "only https is followed"},
+		}, "only https is allowed"},
 		"asks for a token elsewhere": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="`+elsewhere.URL+`/token",service="x"`)
 			w.WriteHeader(http.StatusUnauthorized)
-		}, "only https is followed"},
+		}, "only https is allowed"},
 		"is no registry": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, ""},
 		"writes to the terminal": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)

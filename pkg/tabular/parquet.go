@@ -187,7 +187,7 @@ func cell(field parquet.Field, v parquet.Value) (string, error) {
 			return line(string(v.ByteArray())), nil
 		}
 	}
-	return "", fmt.Errorf("column %.64q is a %s, which is not read: write it as a double or a text", field.Name(), field)
+	return "", fmt.Errorf("column %.64q is a %s, which is not supported: write it as a double or a string", field.Name(), field)
 }
 
 func decimalOf(t *format.LogicalType) *format.DecimalType {
