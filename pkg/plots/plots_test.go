@@ -185,7 +185,7 @@ func figures(t *testing.T) []struct {
 			"quality",
 			func(w io.Writer) error { return plots.Quality(w, "x beside y", judged(48)) },
 			[]string{
-				"Is it better? x beside y", "BETTER; bounds at every time at once, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
+				"Is it better? x beside y", "BETTER; bounds hold at all times together, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
 				"no difference", "worse by the margin of 0.01", "mean of a day", "PASS after 0.4 days", "BETTER after 0.4 days", "2026-09-02", "Brier loss, baseline less model",
 			},
 		},

@@ -21,7 +21,7 @@ type Options struct {
 	HTTPHosts facade.Hosts
 	// AddressFile, if set, receives the bound addresses.
 	AddressFile string
-	// Reflection lets people explore the service with grpcurl.
+	// Reflection lets clients explore the service, for example with grpcurl.
 	Reflection bool
 	// Profiles serves /debug/pprof/ on the HTTP address.
 	Profiles bool
@@ -58,7 +58,7 @@ func (o *Options) Declare(fs *flag.FlagSet, grpcAddr, httpAddr, control string) 
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long open calls and other work may take to finish after a signal")
 }
 
-// Validate returns an error for values that are wrong whatever the machine.
+// Validate returns an error for values that are wrong on any machine.
 func (o *Options) Validate() error {
 	if err := o.TLS.Validate(); err != nil {
 		return err
