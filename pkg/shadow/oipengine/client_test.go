@@ -304,7 +304,7 @@ func TestAnswers(t *testing.T) {
 		"a fixed batch": {oiptest.OVMS(), func(k *oiptest.Kind) {
 			in := k.Metadata.GetInputs()[0]
 			k.Metadata = &inference.ModelMetadataResponse{Outputs: k.Metadata.GetOutputs(), Inputs: []*inference.ModelMetadataResponse_TensorMetadata{{Name: in.GetName(), Datatype: "FP32", Shape: []int64{4, 0}}}}
-		}, nil, "&column=1", nil, shadow.Rejected, "the model takes exactly 4 rows, and the batch has 1"},
+		}, nil, "&column=1", nil, shadow.Rejected, "the model takes exactly 4 rows, but the batch has 1"},
 		"an input of integers": {oiptest.OVMS(), func(k *oiptest.Kind) {
 			k.Metadata = &inference.ModelMetadataResponse{Inputs: []*inference.ModelMetadataResponse_TensorMetadata{{Name: "X", Datatype: "INT8", Shape: []int64{-1, 0}}}}
 		}, nil, "", nil, shadow.Rejected, `input "X" has the datatype INT8: want FP64 or FP32`},
