@@ -125,7 +125,7 @@ func TestBombs(t *testing.T) {
 			bomb{
 				column: "request_id", header: with(dataPage(1, format.Plain), func(h *format.PageHeader) { h.UncompressedPageSize = 1 }),
 				packed: binary.AppendUvarint(nil, 1<<32-1),
-			}, "", "packed as one of 4294967295",
+			}, "", "but its data claim 4294967295",
 		},
 		"ratio": {
 			bomb{column: "request_id", header: dataPage(1, format.Plain), page: make([]byte, 64<<20)},

@@ -168,7 +168,7 @@ func TestDamageIsRefused(t *testing.T) {
 		}, "do not match schema v1.8"},
 		"schema hash":            {sealed(model.ModelFile, strings.Repeat("0", 64), "schema_hash"), "the meaning of a feature has changed"},
 		"other family":           {sealed(model.ModelFile, "forest", "family"), `family "forest"`},
-		"no parameters":          {sealed(model.ModelFile, nil, "logistic"), "with the parameters"},
+		"no parameters":          {sealed(model.ModelFile, nil, "logistic"), "with only the parameters"},
 		"weight is NaN":          {replace(model.ModelFile, `"weight": [`+"\n      ", `"weight": [NaN, `), "invalid character 'N'"},
 		"weight is too large":    {replace(model.ModelFile, `"weight": [`+"\n      ", `"weight": [1e999, `), "cannot unmarshal number 1e999"},
 		"weight is null":         {sealed(model.ModelFile, []any{0, nil, 0, 0, 0, 0, 0}, "logistic", "weight"), "golden.json: vector 0 scores"},

@@ -42,8 +42,8 @@ func TestLightGBMRefuses(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "empty file"},
 		{"another file", "hello\n", `starts with "hello`},
-		{"header only", "tree\nversion=v4\n", "cut short"},
-		{"truncated", base[:len(base)/2], "cut short"},
+		{"header only", "tree\nversion=v4\n", "truncated"},
+		{"truncated", base[:len(base)/2], "truncated"},
 		{"version", edit(t, base, "version=v4", "version=v2"), `version "v2": want v3 or v4`},
 		{"multiclass", edit(t, base, "num_class=1", "num_class=3"), "want a model of two classes"},
 		{"trees per iteration", edit(t, base, "num_tree_per_iteration=1", "num_tree_per_iteration=3"), "want a model of two classes"},
@@ -54,7 +54,7 @@ func TestLightGBMRefuses(t *testing.T) {
 		{"sigmoid missing", edit(t, base, "sigmoid:0.7", ""), "no sigmoid"},
 		{"features", edit(t, base, "max_feature_idx=4", "max_feature_idx=5"), "5 feature_names: max_feature_idx 5 wants 6"},
 		{"many features", edit(t, base, "max_feature_idx=4", "max_feature_idx=2000000000"), "wants 2000000001"},
-		{"same names", edit(t, base, "feature_names=a zeros", "feature_names=a a"), `feature name "a": given twice`},
+		{"same names", edit(t, base, "feature_names=a zeros", "feature_names=a a"), `feature name "a": appears twice`},
 		{"tree missing", edit(t, base, "Tree=3", "Tree=4"), "want Tree=3"},
 		{"tree count", edit(t, base, "tree_sizes=", "tree_sizes=1 "), "8 trees: the header announces 9"},
 		{"no trees", beforeSizes + "end of trees\n", "no trees"},
@@ -80,8 +80,8 @@ func TestLightGBMRefuses(t *testing.T) {
 		{"set without sets", setLine(t, setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 1"), "2", "num_cat", "0"), "num_cat is 0"},
 		{"set bounds", setLine(t, base, "2", "cat_boundaries", "0 2000000000"), "tree 2: cat_"},
 		{"many sets", setLine(t, base, "2", "num_cat", "2000000000"), "tree 2: num_cat 2000000000"},
-		{"twice, with an escape", edit(t, base, "version=v4", "\x1b[2J=1\n\x1b[2J=2\nversion=v4"), "\uFFFD[2J is given twice"},
-		{"twice", setLine(t, base, "2", "num_cat", "0\nnum_cat=1"), "tree 2: num_cat is given twice"},
+		{"twice, with an escape", edit(t, base, "version=v4", "\x1b[2J=1\n\x1b[2J=2\nversion=v4"), "\uFFFD[2J appears twice"},
+		{"twice", setLine(t, base, "2", "num_cat", "0\nnum_cat=1"), "tree 2: num_cat appears twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, err := Import("m", strings.NewReader(c.text))
@@ -98,7 +98,7 @@ func TestXGBoostRefuses(t *testing.T) {
 	pruned := readText(t, "testdata/xgboost_pruned.json")
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "empty file"},
-		{"UBJSON, truncated", "{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", "UBJSON, at byte 18: the file is cut short"},
+		{"UBJSON, truncated", "{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", "UBJSON, at byte 18: the file is truncated"},
 		{"UBJSON, another", "{i\x01aSi\x01b}", "no learner: not the JSON of Booster.save_model"},
 		{"UBJSON, a length of 2^62", "{i\x01a[$d#L\x40\x00\x00\x00\x00\x00\x00\x00", "length 4611686018427387904: want 0 to"},
 		{"UBJSON, a negative length", "{i\x01aSi\xff}", "length -1: want 0 to"},
@@ -107,7 +107,7 @@ func TestXGBoostRefuses(t *testing.T) {
 		{"UBJSON, trailing", "{i\x01aZ}{", "UBJSON: 1 bytes after the model"},
 		{"UBJSON, unknown type", "{i\x01aQ}", "type 'Q': want an integer"},
 		{"old binary", "binf\x00\x00\x00\x3f", `save_model("model.json")`},
-		{"truncated", base[:len(base)/2], "cut short"},
+		{"truncated", base[:len(base)/2], "truncated"},
 		{"trailing", base + "{}", "after top-level value"},
 		{"not a model", "{}", "no learner"},
 		{"objective", edit(t, base, `"binary:logistic"`, `"binary:logitraw"`), `objective "binary:logitraw": want`},
@@ -127,7 +127,7 @@ func TestXGBoostRefuses(t *testing.T) {
 		{"negative child", edit(t, base, `"left_children":[1,3`, `"left_children":[1,-3`), "tree 0 node 1: child -3 is not in the tree"},
 		{"cycle", edit(t, base, `"left_children":[1,3`, `"left_children":[1,0`), "tree 0 node 1: child node 0 has another parent"},
 		{"unreachable", edit(t, pruned, `"num_deleted":"2"`, `"num_deleted":"0"`), "not reached from the root"},
-		{"deleted", edit(t, base, `"num_deleted":"0"`, `"num_deleted":"2"`), "every node is reached, but 2 are said to be deleted"},
+		{"deleted", edit(t, base, `"num_deleted":"0"`, `"num_deleted":"2"`), "every node is reached, but 2 are marked as deleted"},
 		{"sizes", edit(t, base, `"left_children":[1,`, `"left_children":[`), "num_nodes"},
 		{"sizes differ", edit(t, base, `"default_left":[`, `"default_left":[0,`), "16 default_left"},
 		{"default", edit(t, base, `"default_left":[`, `"default_left":[7`), "want 0 or 1"},
