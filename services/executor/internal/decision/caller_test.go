@@ -87,7 +87,7 @@ func TestCallerScoreWithoutAState(t *testing.T) {
 		"NaN":               {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"mid": nan}}, "mid is NaN"},
 		"unknown feature":   {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"adx": 1}}, "no such feature: adx"},
 		"too few features":  {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"rsi14_z": 1}}, "lacks inputs of the model under trial"},
-		"unknown schema":    {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v9"}}, `schema "v9" is not known`},
+		"unknown schema":    {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v9"}}, `schema "v9" is unknown`},
 		"short vector":      {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: []float64{1}}}, "the vector has 1 value"},
 		"quote of nothing":  {&executorv1.PredictWithShadowRequest{Quote: &executorv1.Quote{}}, "a quote needs a symbol"},
 		"quote of no price": {&executorv1.PredictWithShadowRequest{Symbol: "S", Quote: &executorv1.Quote{}}, "want prices of 1e-12 to 1e12"},

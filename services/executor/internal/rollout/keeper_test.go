@@ -178,7 +178,7 @@ func TestMetrics(t *testing.T) {
 	k, _ := open(t, Options{Percent: 0})
 	must(t, k, change{percent: 25, mode: observe, by: "token"})
 	want := `
-# HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id are of one executor.
+# HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id come from one executor.
 # TYPE ml_executor_info gauge
 ml_executor_info{instance_id="` + k.instance + `"} 1
 # HELP ml_gate_percent Percentage of the requests that the model may decide, in [0,100], before the list of symbols; 0 unless the mode is GATED.
@@ -192,7 +192,7 @@ ml_rollout_lease_seconds 0
 ml_rollout_mode{mode="gated"} 0
 ml_rollout_mode{mode="observe_only"} 1
 ml_rollout_mode{mode="off"} 0
-# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100]; in mode GATED observe_percent of the gate.
+# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100]; in mode GATED the gate's observe_percent.
 # TYPE ml_rollout_percent gauge
 ml_rollout_percent 25
 # HELP ml_rollout_state_write_errors_total Failed writes of the rollout to the state folder.
