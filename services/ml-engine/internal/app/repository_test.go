@@ -130,7 +130,7 @@ func TestServesARepository(t *testing.T) {
 
 	r.away.Store(true)
 	until(t, first, "the registry is away", func(ready string) bool {
-		return strings.HasPrefix(ready, "model v1.8.1-b; the repository of models cannot be read, and the cache is served: ")
+		return strings.HasPrefix(ready, "model v1.8.1-b; the repository of models cannot be read, serving from the cache: ")
 	})
 	s.stop(first)
 	second := s.start()

@@ -142,11 +142,11 @@ func pass(d time.Duration) {
 func exports(t *testing.T, m *mirror.Mirror, success int64, repository, models int) {
 	t.Helper()
 	want := fmt.Sprintf(`
-# HELP ml_models_mirror_failures_total Failed tries to read the repository of models (of="repository"), and to copy one of its models (of="model").
+# HELP ml_models_mirror_failures_total Failed attempts to read the repository of models (of="repository"), or to copy one of its models (of="model").
 # TYPE ml_models_mirror_failures_total counter
 ml_models_mirror_failures_total{of="model"} %d
 ml_models_mirror_failures_total{of="repository"} %d
-# HELP ml_models_mirror_last_success_timestamp_seconds Time at which the repository of models was last read, in Unix seconds; 0 before the first, and without a repository.
+# HELP ml_models_mirror_last_success_timestamp_seconds Time at which the repository of models was last read, in Unix seconds; 0 before the first time, and without a repository.
 # TYPE ml_models_mirror_last_success_timestamp_seconds gauge
 ml_models_mirror_last_success_timestamp_seconds %d
 `, models, repository, success)
@@ -192,7 +192,7 @@ func TestAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, away: true}
 		m, log := start(t, s)
-		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+		if want := "cannot be read, serving from the cache: the registry is away"; !strings.Contains(m.Trouble(), want) {
 			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
 		}
 		pass(24 * time.Hour)
@@ -292,7 +292,7 @@ func TestAllTagsAreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "away1", "v2": "away2"}}
 		m, _ := start(t, s)
-		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+		if want := "cannot be read, serving from the cache: the registry is away"; !strings.Contains(m.Trouble(), want) {
 			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
 		}
 		pass(24 * time.Hour)
@@ -358,7 +358,7 @@ func TestFull(t *testing.T) {
 			s.tags[fmt.Sprintf("v%02d", i)] = fmt.Sprint(i)
 		}
 		m, _ := start(t, s)
-		if pulls, _ := s.seen(); len(pulls) != 32 || !strings.Contains(m.Trouble(), "8 GB, and the cache takes no more") { // 8 GiB
+		if pulls, _ := s.seen(); len(pulls) != 32 || !strings.Contains(m.Trouble(), "8 GB, the limit of the cache") { // 8 GiB
 			t.Errorf("%d pulls, trouble %q", len(pulls), m.Trouble())
 		}
 	})
