@@ -196,7 +196,7 @@ func figures(t *testing.T) []struct {
 				t.Filling, t.Overall[2] = 5, 3
 				return plots.PSIHistory(w, "x on y", t)
 			},
-			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
+			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, limit of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
 		},
 		{
 			"psi_history_of_one",
@@ -208,7 +208,7 @@ func figures(t *testing.T) []struct {
 				}
 				return plots.PSIHistory(w, "x on y", t)
 			},
-			[]string{"of the window to 2026-09-01 00:00 UTC, which is not full yet", ">overall<", ">0.100<", ">mid_logret_1m_rel<", ">0.310<", ">mid<", ">5.100<"},
+			[]string{"window to 2026-09-01 00:00 UTC, which is not full yet", ">overall<", ">0.100<", ">mid_logret_1m_rel<", ">0.310<", ">mid<", ">5.100<"},
 		},
 		{
 			"canary",
@@ -222,7 +222,7 @@ func figures(t *testing.T) []struct {
 			func(w io.Writer) error {
 				return plots.PSIOverview(w, "x on y", &drift.Reading{PSI: 0.147, Noise: &drift.Noise{Q99: 0.21}}, features())
 			},
-			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", ">0.05<", ">5<"},
+			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, limit of a feature", ">0.05<", ">5<"},
 		},
 		{
 			"folds",
@@ -561,7 +561,7 @@ func TestNothingToPlot(t *testing.T) {
 		{"no scores", func(w io.Writer) error { return plots.Scores(w, "", nil, nil) }, plots.ErrNothing, "no scores"},
 		{"wrong score", func(w io.Writer) error { return plots.Scores(w, "", []float64{2, 0}, one) }, nil, "score 2 of row 0"},
 		{"labels missing", func(w io.Writer) error { return plots.Scores(w, "", []float64{.1}, one) }, nil, "1 scores but 2 labels"},
-		{"no block", func(w io.Writer) error { return plots.Quality(w, "", judged(0)) }, plots.ErrNothing, "without a block"},
+		{"no block", func(w io.Writer) error { return plots.Quality(w, "", judged(0)) }, plots.ErrNothing, "of no blocks"},
 		{"no bins", func(w io.Writer) error { return plots.PSI(w, "", drift.FeatureReading{Feature: "mid"}) }, plots.ErrNothing, "mid"},
 		{"no times", func(w io.Writer) error { return plots.PSIHistory(w, "", plots.PSITimes{}) }, plots.ErrNothing, "0 times"},
 		{"overall missing", func(w io.Writer) error {

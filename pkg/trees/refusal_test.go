@@ -74,7 +74,7 @@ func TestLightGBMRefuses(t *testing.T) {
 		{"unreachable", setLine(t, setLine(t, base, "2", "left_child", "-1 -2 -3 -4 -5 -6 -7"), "2", "right_child", "-8 2 3 4 5 6 -1"), "tree 2 node 1: not reached"},
 		{"feature range", setLine(t, base, "2", "split_feature", "0 1 2 3 4 5 0"), "feature 5 is not among the 5"},
 		{"feature negative", setLine(t, base, "2", "split_feature", "0 1 2 3 4 -1 0"), "feature -1 is not among the 5"},
-		{"decision", setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 12"), "tree 2: node 6: decision_type 12"},
+		{"decision", setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 12"), "tree 2: node 6: unknown decision_type 12"},
 		{"threshold NaN", setLine(t, setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 2"), "2", "threshold", "1 1 1 1 1 1 nan"), "tree 2 node 6: threshold is not a number"},
 		{"set range", setLine(t, setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 1"), "2", "threshold", "1 1 1 1 1 1 70"), "tree 2: node 6: category set 70"},
 		{"set without sets", setLine(t, setLine(t, base, "2", "decision_type", "2 2 2 2 2 2 1"), "2", "num_cat", "0"), "num_cat is 0"},

@@ -202,7 +202,7 @@ func TestInferRefuses(t *testing.T) {
 		"other output":     {func(r *inference.ModelInferRequest) { r.Outputs = outputs("label") }, codes.InvalidArgument, "TENSOR_INVALID", `no output "label": want "score"`},
 		"no data":          {func(r *inference.ModelInferRequest) { r.Inputs[0].Contents = nil }, codes.InvalidArgument, "TENSOR_INVALID", "no contents of the datatype FP64"},
 		"other field":      {func(r *inference.ModelInferRequest) { r.Inputs[0].Datatype = "FP32" }, codes.InvalidArgument, "TENSOR_INVALID", "no contents of the datatype FP32"},
-		"raw and contents": {func(r *inference.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 56)} }, codes.InvalidArgument, "TENSOR_INVALID", "send one of the two"},
+		"raw and contents": {func(r *inference.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 56)} }, codes.InvalidArgument, "TENSOR_INVALID", "send the contents once"},
 		"short raw": {func(r *inference.ModelInferRequest) {
 			r.Inputs[0].Contents, r.RawInputContents = nil, [][]byte{make([]byte, 55)}
 		}, codes.InvalidArgument, "TENSOR_INVALID", "55 bytes of raw contents"},
