@@ -56,7 +56,7 @@ func TestSaveAndLoadAreTheSame(t *testing.T) {
 	}
 }
 
-// A model's ranges are those of the features of its schema. A model of an older version has none, and has the same digest.
+// A model's ranges must match the features of its schema. Models of older versions have none, and keep their digests.
 func TestRanges(t *testing.T) {
 	fresh := func() *model.Artifact { return enginetest.Artifact(t, "v1.8.1", version) }
 	all := fresh().Ranges()

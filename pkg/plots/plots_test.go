@@ -114,7 +114,7 @@ func weeks(n int) plots.PSITimes {
 	return t
 }
 
-// judged returns the verdict on that many hours of a model that is always right, beside a baseline that does not know.
+// judged returns the verdict on that many hours of a perfect model against an uninformative baseline.
 func judged(hours int) *outcome.Judgment {
 	p := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
 	j := outcome.NewJoin(outcome.Key{Executor: "e", Model: "m", Baseline: "b"}, p)
@@ -309,7 +309,7 @@ func textsOf(t *testing.T, svg []byte) (texts []drawnText, width, height float64
 	}
 	size := regexp.MustCompile(`font-size:([0-9.]+)px`)
 	d := xml.NewDecoder(bytes.NewReader(svg))
-	turned := 0 // how many of the open groups turn what is in them
+	turned := 0 // number of open groups that rotate their content
 	var groups []bool
 	for {
 		token, err := d.Token()
@@ -353,7 +353,7 @@ func textsOf(t *testing.T, svg []byte) (texts []drawnText, width, height float64
 	}
 }
 
-// Every text has the width that the layout was made for, so that a viewer with another font keeps the layout, and is within
+// Every text has the width that the layout assumes, so that another font keeps the layout, and lies within
 // the figure.
 func TestTextsKeepTheirWidth(t *testing.T) {
 	known := 0
@@ -392,7 +392,7 @@ func TestTextsKeepTheirWidth(t *testing.T) {
 	}
 }
 
-// Names as long as a registry allows leave room for the panels.
+// The longest names that a registry allows leave room for the panels.
 func TestLongNames(t *testing.T) {
 	times := weeks(3)
 	for i := range times.Lines {
@@ -410,7 +410,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// The panels of a figure are as wide as the figure, however many there are.
+// Any number of panels are as wide as the figure.
 func TestManyPanels(t *testing.T) {
 	c := plots.Curve{X: "rows", Y: "us", Sizes: []float64{1, 1024}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
 	var svg bytes.Buffer
@@ -425,7 +425,7 @@ func TestManyPanels(t *testing.T) {
 	}
 }
 
-// A long label of a vertical axis is not longer than its panel, so that it does not cover that of the next one.
+// A long label of a vertical axis is no longer than its panel, so that it does not overlap the next one.
 func TestLongLabelsOfPanels(t *testing.T) {
 	const label = "CPU of all of them per prediction, in microseconds"
 	c := plots.Curve{X: "rows", Y: label, Sizes: []float64{1, 2}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
@@ -465,7 +465,7 @@ func filled(t *testing.T, svg []byte, style string) (widths, heights []float64) 
 	return widths, heights
 }
 
-// A night between two attempts does not squeeze the phases, and an attempt of a minute is readable.
+// A night between two attempts does not squeeze the phases, and an attempt of one minute is readable.
 func TestCanaryGivesEachPhaseRoom(t *testing.T) {
 	var svg bytes.Buffer
 	if err := plots.Canary(&svg, "x", "y", phases(), plots.CanaryLimits{}, plots.CanaryLimits{}); err != nil {
@@ -481,7 +481,7 @@ func TestCanaryGivesEachPhaseRoom(t *testing.T) {
 	}
 }
 
-// One window is drawn as bars, whose heights are in proportion to the indices, without a grey ground.
+// A single window is drawn as bars, with heights in proportion to the indices and without a grey background.
 func TestOneWindowHasBars(t *testing.T) {
 	one := weeks(1)
 	one.Filling, one.Overall[0] = 1, 0.1
@@ -507,7 +507,7 @@ func TestOneWindowHasBars(t *testing.T) {
 	}
 }
 
-// A title that is too long for the figure is set smaller, and only then.
+// A title shrinks only if it is too long for the figure.
 func TestLongTitle(t *testing.T) {
 	size := func(title string) float64 {
 		t.Helper()
@@ -619,8 +619,8 @@ func TestPoorFigures(t *testing.T) {
 	}
 }
 
-// Every text of a figure in the documents, drawn by hand or by a program, has the width that it has in Liberation Sans, and a font
-// to fall back on: another font changes nothing about where it ends.
+// Every text of a figure in the documents, drawn by hand or by a program, has its width in Liberation Sans and a fallback font, so
+// that it ends at the same place in any font.
 func TestFiguresOfTheDocumentsNeedNoFont(t *testing.T) {
 	declared := regexp.MustCompile(`(font-[a-z]+):([^;]+)`)
 	figures, texts := 0, 0

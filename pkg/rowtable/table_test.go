@@ -161,7 +161,7 @@ func TestReadParquet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := 4; at < len(raw); at += 7 { // damaged, and whatever can be read of it has all values
+	for at := 4; at < len(raw); at += 7 { // damaged: an error, or rows with all values
 		damaged := bytes.Clone(raw)
 		copy(damaged[at:], "\xff\x7f\x80\x01")
 		if got, err := read(write(t, "d.parquet", string(damaged)), rowtable.Columns{Time: "time", Group: "s", Numbers: []string{"n"}}); err == nil && got.Rows != 2 {

@@ -92,7 +92,7 @@ func readAll(t testing.TB, content []byte) (string, error) {
 	return string(text), err
 }
 
-// However a file is packed, its rows are the same text.
+// Every codec and encoding gives the same text.
 func TestParquet(t *testing.T) {
 	for _, n := range []int{0, 1, 2000} {
 		rows, want := records(n)

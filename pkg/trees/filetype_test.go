@@ -53,7 +53,7 @@ func TestImportUnpacks(t *testing.T) {
 	}
 }
 
-// A file that is not a model is named by its kind, with what to do; none of its bytes reach the terminal unescaped.
+// The error for a file that is not a model names its kind and gives advice. None of the file's bytes reach the terminal unescaped.
 func TestImportNamesOtherFiles(t *testing.T) {
 	model := readText(t, "testdata/lightgbm_market.txt")
 	xgb := readText(t, "testdata/xgboost_market.json")

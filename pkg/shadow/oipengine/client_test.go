@@ -101,7 +101,7 @@ func (tr *trial) want(r shadow.Result, outcome shadow.Outcome, text string) {
 	}
 }
 
-// Every known kind of server is asked as it wants to be asked, and its scores are read as it sends them.
+// Every known kind of server accepts the requests, and its scores are read in the form in which it sends them.
 func TestServers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind       oiptest.Kind
@@ -175,7 +175,7 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// A server may be ready without its model, and be absent: both are unavailable, and end by themselves.
+// A server may be ready without its model, or absent: both are unavailable, and recover without intervention.
 func TestAbsence(t *testing.T) {
 	for name, kind := range map[string]oiptest.Kind{"Triton": oiptest.Triton(), "MLServer": oiptest.MLServer(), "KServe": oiptest.KServe(), "OVMS": oiptest.OVMS()} {
 		for way, absent := range map[string]func(*oiptest.Server, bool){
@@ -209,7 +209,7 @@ func TestAbsence(t *testing.T) {
 					if r := tr.ask(0.5, 0, 0); !r.Outcome.Compared() {
 						t.Fatalf("after its return: %v, %v\n%s", r.Outcome, r.Err, tr.log)
 					}
-					absent(server, true) // while the model is known
+					absent(server, true) // after the model is known
 					outcome := shadow.Unavailable
 					if name == "MLServer" && way == "model" {
 						outcome = shadow.Rejected // INVALID_ARGUMENT, as for a wrong request
@@ -226,7 +226,7 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
-// What a server says is learned again when it changes.
+// A changed description of the model is learned again.
 func TestChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := oiptest.Start(t, oiptest.OVMS(), width, score, false)
@@ -258,7 +258,7 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// An answer that does not fit is rejected with what was found; a score that is no probability fails alone.
+// An invalid answer is rejected with a description; an invalid score fails only its row.
 func TestAnswers(t *testing.T) {
 	constant := func(v float64) func([]float64) float64 { return func([]float64) float64 { return v } }
 	one := func(out oiptest.Output) func(*oiptest.Kind) {
@@ -400,7 +400,7 @@ func TestRowBeyondFP32(t *testing.T) {
 	})
 }
 
-// The answers of a model server are as bounded as those of ml-engine.
+// The answers of a model server are bounded like ml-engine's.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := oiptest.Start(t, oiptest.KServe(), width, score, false)

@@ -34,7 +34,7 @@ func deskDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// The caller's score is the decision, bit for bit, whatever the engine does. The state is that of the model under trial alone.
+// The caller's score is the decision, bit for bit, whatever the engine does. Only the model under trial uses the state.
 func TestCallerScore(t *testing.T) {
 	for name, breakEngine := range engineFaults {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestCallerScoreWithoutAState(t *testing.T) {
 	}
 }
 
-// Without a sample the outcome is that of every request that is not sampled.
+// Without a sample the outcome is not_sampled, as for every other baseline.
 func TestCallerScoreNotSampled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 0, byCaller)
@@ -205,7 +205,7 @@ func TestLoadCallerBaseline(t *testing.T) {
 	}
 }
 
-// Any model of the registry can decide: here trees with their own schema, while a model of another schema is tried.
+// Any model of the registry can decide: here trees with a custom schema, while the model under trial has another schema.
 func TestTreesDecide(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "trees", "testdata", "own", "lightgbm_own_features.txt"))
 	if err != nil {
@@ -258,7 +258,7 @@ func TestTreesDecide(t *testing.T) {
 	})
 }
 
-// Features that executor computes from quotes go to the shadow as with any baseline.
+// With any baseline, features that executor computes from quotes go to the shadow.
 func TestCallerScoreWithQuotes(t *testing.T) {
 	minutes, frame := simulated(t)
 	s := schema(t, "v1.8.1")

@@ -71,7 +71,7 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// The features are saved every minute and at the stop, and are restored bit for bit.
+// The features are saved every minute and at shutdown, and restored bit for bit.
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -343,7 +343,7 @@ func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
 					again.Stop()
 				}
 				last, _ := open(t, Options{Dir: dir})
-				time.Sleep(30 * time.Second) // it waits for its holder at most the length of the lease
+				time.Sleep(30 * time.Second) // it waits for its holder no longer than the lease
 				if got := last.Report(); got.GetHolder() != "" || got.GetAwaitingRenewal() {
 					t.Errorf("still held: %v", got)
 				}
@@ -519,7 +519,7 @@ func TestAbortDoesNotWaitForAHungDisk(t *testing.T) {
 	})
 }
 
-// A concurrent reader sees one rollout or another, and never a mixture.
+// A concurrent reader sees one rollout or the other, never a mixture.
 func TestChangesUnderLoad(t *testing.T) {
 	k, _ := open(t, Options{Percent: 100, Salt: "salt"})
 	stop := make(chan struct{})
@@ -567,7 +567,7 @@ func BenchmarkSampled(b *testing.B) {
 	}
 }
 
-// An abort that a full disk refused is written once there is space, or at the stop. So is a lapse. A later change replaces
+// An abort that a full disk refused is written once there is space, or at shutdown. So is a lapse. A later change replaces
 // it.
 func TestUnwrittenAbortIsRetried(t *testing.T) {
 	percentOf := func(t *testing.T, k *Keeper) float64 {

@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
-// starts is several starts of ml-engine with the same registry of models a and b, and the same state folder. --model is a.
+// starts is a series of ml-engine starts with the same registry of models a and b, and the same state folder. --model is a.
 type starts struct {
 	*testing.T
 

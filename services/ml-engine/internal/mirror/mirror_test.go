@@ -29,8 +29,8 @@ var (
 	errBad  = errors.New("it does not verify\x1b[2J")
 )
 
-// source is a repository whose tags name digests. A digest that begins with "bad" does not verify; for one with "away" the registry
-// does not answer, and one with "gone" it does not find.
+// source is a repository whose tags name digests. A digest that begins with "bad" does not verify; for "away" the registry does not
+// answer; "gone" is not found.
 type source struct {
 	mu    sync.Mutex
 	tags  map[string]string
@@ -157,7 +157,7 @@ ml_models_mirror_last_success_timestamp_seconds %d
 
 func TestMetricsWithoutARepository(t *testing.T) { exports(t, nil, 0, 0, 0) }
 
-// New tags are copied within the period and a tenth, each once. What is no version is left alone.
+// New tags are copied once each, within the period plus a tenth. Tags that are not versions are ignored.
 func TestNewTags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a", "sha256-0123": "signatures", ".hidden": "x", strings.Repeat("v", 65): "y"}}
@@ -175,7 +175,7 @@ func TestNewTags(t *testing.T) {
 		if n := len(polls); n < 55 || n > 63 {
 			t.Errorf("%d polls in an hour and a minute, want one a minute", n)
 		}
-		// A tag that moves names another model, and models are never changed.
+		// A tag that moves would name another model, but models never change.
 		s.set(func() { s.tags["v1"] = "c" })
 		pass(time.Hour)
 		if pulls, _ := s.seen(); len(pulls) != 2 || m.Trouble() != "" {
@@ -187,7 +187,7 @@ func TestNewTags(t *testing.T) {
 	})
 }
 
-// While the registry is away it is asked less and less, at most every 15 minutes and a tenth. Then all is as before.
+// While the registry is unavailable it is polled less and less often, down to every 15 minutes plus a tenth. Then polling recovers.
 func TestAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, away: true}
@@ -224,8 +224,8 @@ func TestAway(t *testing.T) {
 	})
 }
 
-// A tag that does not verify is tried less and less, until it names something else. Others are copied. The text of the registry
-// cannot write to a terminal.
+// A tag that does not verify is retried less and less often, until it moves. Others are copied. Text from the registry
+// cannot control a terminal.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "bad1", "v2": "b"}}
@@ -263,7 +263,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// A tag for which the registry does not answer, or that it does not find, is asked for less and less. Others are copied.
+// A tag that the registry does not answer for, or does not find, is retried less and less often. Others are copied.
 func TestOneTagIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "away", "v2": "gone", "v3": "c"}}
@@ -307,7 +307,7 @@ func TestAllTagsAreAway(t *testing.T) {
 	})
 }
 
-// What the cache has counts, and a tag that vanishes and returns does not count again.
+// The models already in the cache count, and a tag that vanishes and returns does not count again.
 func TestBytesOfTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, size: 3 << 30}
@@ -339,7 +339,7 @@ func TestBytesOfTheCache(t *testing.T) {
 	})
 }
 
-// The transfer of the first model may take longer than the answer to what its tag names.
+// Pulling the first model may take longer than resolving its tag.
 func TestFirstIsLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, slow: 5 * time.Minute}
