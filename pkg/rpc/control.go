@@ -46,7 +46,7 @@ func (o *ControlOptions) Declare(fs flagSet, service string) {
 		return nil
 	})
 	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one per line, with the operator's name before it if there are several; read at every call")
-	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody call "+service+" if the listener is on loopback or a Unix socket")
+	fs.BoolVar(&o.Insecure, "insecure-control", false, "let anyone call "+service+" if the listener is on loopback or a Unix socket")
 }
 
 // Validate returns an error for options that would open a control service to the network, or that admit no one. mutual is

@@ -148,7 +148,8 @@ func TestTheLogOfAnHTTPServer(t *testing.T) {
 	}
 }
 
-// The server runs until the context ends, and parts added by begin stop before it. If it cannot write its address file, it does not run.
+// The server runs until the context ends, and parts added by begin stop before it. It does not run if it cannot write its address
+// file.
 func TestWeb(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "addresses")
 	w := serve.Web{

@@ -42,8 +42,8 @@ type Tracing struct {
 
 // Declare declares the options as flags.
 func (o *Tracing) Declare(fs *flag.FlagSet) {
-	fs.StringVar(&o.Endpoint, "otlp-endpoint", "", "`address` of an OTLP/gRPC collector that gets traces: host:port or a URL; not encrypted on loopback or with http://, otherwise TLS; default: OTEL_EXPORTER_OTLP_ENDPOINT, and without that no traces")
-	fs.Float64Var(&o.Ratio, "trace-ratio", defaultTraceRatio, "`share` of the traces that begin here that is sampled, in [0,1]; a caller's trace is sampled if the caller samples it; OTEL_TRACES_SAMPLER overrides it")
+	fs.StringVar(&o.Endpoint, "otlp-endpoint", "", "`address` of the OTLP/gRPC collector for traces: host:port or a URL; uses TLS except on loopback or with http://; default: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces if that is not set")
+	fs.Float64Var(&o.Ratio, "trace-ratio", defaultTraceRatio, "`share` of the traces started here that are sampled, in [0,1]; a caller's trace is sampled if the caller samples it; OTEL_TRACES_SAMPLER overrides it")
 }
 
 func (o *Tracing) env(name string) string {

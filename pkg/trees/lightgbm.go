@@ -24,7 +24,7 @@ func lightGBMSigmoid(objective string) (float64, error) {
 			if s, ok := strings.CutPrefix(w, "sigmoid:"); ok {
 				k, err := strconv.ParseFloat(s, 64)
 				if err != nil || !(k > 0) || math.IsInf(k, 0) {
-					return 0, fmt.Errorf("objective %q: sigmoid wants a finite number > 0", objective)
+					return 0, fmt.Errorf("objective %q: sigmoid needs a finite number > 0", objective)
 				}
 				return k, nil
 			}

@@ -159,11 +159,11 @@ func (b *builder) lightGBMHeader(f fields) (int, error) {
 		return 0, fmt.Errorf("version %q: want v3 or v4, which LightGBM 2.3 and later write", v)
 	}
 	if classes != 1 || perIteration != 1 {
-		return 0, fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a model of two classes, with 1 and 1", classes, perIteration)
+		return 0, fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a two-class model, with 1 and 1", classes, perIteration)
 	}
 	names := strings.Fields(f["feature_names"])
 	if len(names) != last+1 {
-		return 0, fmt.Errorf("%d feature_names: max_feature_idx %d wants %d", len(names), last, last+1)
+		return 0, fmt.Errorf("%d feature_names: max_feature_idx %d needs %d", len(names), last, last+1)
 	}
 	if err := checkNames(names); err != nil {
 		return 0, err

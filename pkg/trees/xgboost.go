@@ -129,7 +129,7 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 		return fmt.Errorf("num_feature %.40q: want 1 to %d", p.NumFeature, maxFeatures)
 	}
 	if p.NumClass != "" && p.NumClass != "0" && p.NumClass != "1" {
-		return fmt.Errorf("num_class %.40q: want a model of two classes, with 0", p.NumClass)
+		return fmt.Errorf("num_class %.40q: want a two-class model, with 0", p.NumClass)
 	}
 	if p.NumTarget != "" && p.NumTarget != "1" {
 		return fmt.Errorf("num_target %.40q: want a model with one output", p.NumTarget)
@@ -140,7 +140,7 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 		}
 	}
 	if len(names) != features {
-		return fmt.Errorf("%d feature_names: num_feature wants %d", len(names), features)
+		return fmt.Errorf("%d feature_names: num_feature needs %d", len(names), features)
 	}
 	if err := checkNames(names); err != nil {
 		return err

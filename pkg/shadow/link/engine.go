@@ -395,7 +395,7 @@ func newEngineMetrics(reg prometheus.Registerer) engineMetrics {
 
 var (
 	addressesDesc = prometheus.NewDesc("engine_addresses",
-		"Addresses of ml-engine by state: ready; unary, which is ready but takes no streams; unreachable; draining, which is no longer named.",
+		"Addresses of ml-engine by state: ready; unary (ready, but takes no streams); unreachable; draining (no longer an address of the name).",
 		[]string{"state"}, nil)
 	streamsDesc = prometheus.NewDesc("engine_streams",
 		"Open streams to ml-engine by the state of their address.", []string{"state"}, nil)

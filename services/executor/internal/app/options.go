@@ -83,9 +83,9 @@ func Flags(fs *flag.FlagSet) *Options {
 		o.Schemas = append(o.Schemas, path)
 		return nil
 	})
-	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path; or a model of a model server of the Open Inference Protocol: oip://host:port?model=name[&version=][&input=][&output=][&column=]")
+	fs.StringVar(&o.EngineAddr, "engine-addr", "127.0.0.1:4010", "gRPC `address` of ml-engine: host:port, dns:///name:port or unix:path; or a model on a server of the Open Inference Protocol: oip://host:port?model=name[&version=][&input=][&output=][&column=]")
 	fs.StringVar(&o.EngineSchema, "engine-schema", "", "`file` with the feature schema of the model server's model, or the name of a built-in schema; required with oip:// addresses")
-	fs.Func("challenger", "`name=address` of another model that gets the sampled requests, after the model under trial; an address like that of --engine-addr; may be given up to 8 times", func(s string) error {
+	fs.Func("challenger", "`name=address` of another model that gets the sampled requests, after the model under trial; the address takes the same forms as --engine-addr; may be given up to 8 times", func(s string) error {
 		name, engine, ok := strings.Cut(s, "=")
 		if !ok {
 			return errors.New("want name=address")
@@ -96,24 +96,24 @@ func Flags(fs *flag.FlagSet) *Options {
 	o.Options.Declare(fs, "127.0.0.1:4020", "127.0.0.1:4021", "RolloutService, FeedService and OutcomeService")
 	o.EngineTLS.Declare(fs, enginePrefix, "ml-engine")
 	fs.Float64Var(&o.SamplePercent, "sample-percent", 100, "percentage of the requests that get a shadow, 0 to 100, until RolloutService sets it; with --state-dir a set rollout survives a restart")
-	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same one sample the same requests")
+	fs.StringVar(&o.SampleSalt, "sample-salt", "greenlight", "`salt` of the sampling hash: replicas with the same salt sample the same requests")
 
 	fs.IntVar(&o.MaxSymbols, "max-symbols", feature.DefaultMaxSymbols, "symbols whose features are computed from quotes, about 100 kB each; quotes of further symbols are refused")
 	fs.BoolVar(&o.KeepCrossed, "keep-crossed", false, "accept quotes whose bid is above their ask, for a model that was trained on such quotes")
 	fs.DurationVar(&o.MaxQuoteAhead, "max-quote-ahead", time.Minute, "how far the time of a quote, or an event_time, may be ahead of this machine's clock; a quote or event_time further ahead is ignored; 0 is no limit")
-	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout, the features of quotes, and the labels and records of quality across restarts; empty is off")
+	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the rollout, the features computed from quotes, and the labels and records of quality across restarts; empty is off")
 	fs.BoolVar(&o.AllowGated, "allow-gated", false, "let RolloutService set a gate, behind which the model decides; without it no model can decide, whatever anyone sends; needs --state-dir")
 	fs.BoolVar(&o.JudgeQuality, "judge-quality", true, "judge the quality of the model by this executor's requests alone; set false for one of several executors, whose records greenlight agent and greenlight quality combine and judge")
 	o.Fleet.declare(fs)
 	fs.StringVar(&o.FeatureLog, "feature-log", "", "`folder` of the feature log, Parquet files with a row per request; empty is off")
-	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often those rows are written, which is also how much a kill can lose")
+	fs.DurationVar(&o.FeatureLogInterval, "feature-log-interval", featurelog.DefaultInterval, "how often the feature log is written, which is also how much a kill can lose")
 
 	s := &o.Shadow
-	fs.Float64Var(&s.MatchTolerance, "match-tolerance", s.MatchTolerance, "largest difference of shadow and baseline that counts as a match, more than 0 and less than 1; a canary's policy must have the same")
+	fs.Float64Var(&s.MatchTolerance, "match-tolerance", s.MatchTolerance, "largest difference between shadow and baseline that counts as a match, more than 0 and less than 1; a canary's policy must have the same value")
 	fs.Float64Var(&s.DecisionThreshold, "decision-threshold", 0, "score at or above which you act, more than 0 and less than 1: the report then includes the agreement of decisions; 0 is off")
 	fs.DurationVar(&s.Timeout, "shadow-timeout", s.Timeout, "how long a shadow may take from the arrival of its request")
 	fs.IntVar(&s.QueueSize, "shadow-queue", s.QueueSize, "shadows that may wait; more are shed")
-	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "calls to ml-engine that may be in flight")
+	fs.IntVar(&s.MaxInFlight, "shadow-in-flight", s.MaxInFlight, "largest number of concurrent calls to ml-engine")
 	fs.IntVar(&s.MaxBatch, "shadow-batch", s.MaxBatch, "largest number of shadows in one call")
 	fs.DurationVar(&s.Window, "report-window", s.Window, "rolling window of the match rate and the report")
 

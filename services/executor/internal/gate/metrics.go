@@ -23,7 +23,7 @@ var (
 	hourChangedDesc = prometheus.NewDesc("ml_gate_hour_changed",
 		"Requests of the last hour that the model has changed by more than 0.05.", nil, nil)
 	hourLimitDesc = prometheus.NewDesc("ml_gate_hour_changed_limit",
-		"How many requests of the last hour the model may change by more than 0.05; 0 without a gate.", nil, nil)
+		"Limit on the requests of the last hour that the model may change by more than 0.05; 0 without a gate.", nil, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_gate_state_write_errors_total",
 		"Failed writes of the state of the gate to the state folder.", nil, nil)
 )

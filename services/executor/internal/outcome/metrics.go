@@ -16,7 +16,7 @@ var (
 	boundDesc = prometheus.NewDesc("ml_quality_bound",
 		"Bound of the mean difference of the Brier losses; above 0 the model is better. NaN without a verdict.", []string{"side"}, nil)
 	labelsDesc = prometheus.NewDesc("ml_quality_labels_total",
-		"Sampled requests by the state of their label. With ml_quality_pending_rows and ml_quality_lost_total these are all.", []string{"label"}, nil)
+		"Sampled requests by the state of their label. Together with ml_quality_pending_rows and ml_quality_lost_total they add up to all sampled requests.", []string{"label"}, nil)
 	pendingDesc = prometheus.NewDesc("ml_quality_pending_rows",
 		"Sampled requests that wait for their label.", nil, nil)
 	lostDesc = prometheus.NewDesc("ml_quality_lost_total",

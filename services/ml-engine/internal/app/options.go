@@ -38,11 +38,11 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.Cache, "cache", "", "`folder` into which the models of an oci:// repository are copied, and from which they are served, even while the registry is unavailable")
 	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to read the tags of an oci:// repository; less often after failures, down to every 15 minutes")
 	fs.BoolVar(&o.PlainHTTP, "models-plain-http", false, "reach the registry of an oci:// repository without TLS; always so on loopback")
-	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version that only one name has (required); with --state-dir a later activation survives a restart")
+	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version if only one name has it (required); with --state-dir a later activation survives a restart")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); only models signed with one of them are served")
 	o.Options.Declare(fs, "127.0.0.1:4010", "127.0.0.1:4011", "ModelRegistryService")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the active model, the previous one and the drift counts across restarts; empty is off")
-	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
+	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` for counting drift: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.MaxEventAhead, "max-event-ahead", time.Minute, "with --drift-clock event, how far the time of an event may be ahead of this machine's clock; a time further ahead is ignored; 0 is no limit")
 	return o
 }
