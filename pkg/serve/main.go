@@ -72,7 +72,9 @@ func Main[O any](ctx context.Context, name string, args []string, stdout, stderr
 		return ExitUsage
 	}
 	boundGarbage()
+	logger, flush := telemetry.Queued(logger) // a stuck log must not delay a decision or an abort
 	err = run(ctx, opts, logger)
+	flush()
 	var usage *UsageError
 	switch {
 	case errors.As(err, &usage):

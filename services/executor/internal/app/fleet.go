@@ -111,7 +111,7 @@ type follower struct {
 }
 
 // Obey implements [member.Executor].
-func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
+func (f follower) Obey(r *fleetv1.Record, until time.Time, why string) error {
 	return f.rollouts.Obey(r, until, why)
 }
 

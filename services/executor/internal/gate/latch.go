@@ -117,7 +117,6 @@ func (k *Keeper) demote(l *latch) {
 	if k.rollout != nil {
 		k.rollout.Demote(l.By, l.From, strings.TrimSuffix(l.Latch+": "+l.Reason, ": "))
 	}
-	// The log may be slow, so log last.
 	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 }
 

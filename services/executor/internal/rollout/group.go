@@ -43,25 +43,25 @@ func (k *Keeper) byGroup() string { return "group:" + k.opts.Group }
 
 // Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record means 0 %, and why
 // explains it. An error means that the record is refused, which gives 0 %, or the record's shadow percentage if its gate was
-// demoted. Obey does not wait for the disk or the log: log writes the changes to the log.
-func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) (log func(), err error) {
+// demoted. Obey does not wait for the disk.
+func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) error {
 	if record == nil {
-		return k.rest(why).log, nil
+		k.rest(why)
+		return nil
 	}
-	var changed lines
 	c, err := k.order(record)
 	if err == nil {
-		changed, err = k.follow(record.GetRevision(), &c, until)
+		err = k.follow(record.GetRevision(), &c, until)
 	}
 	switch {
 	case err != nil:
-		changed = append(changed, k.rest(err.Error())...)
+		k.rest(err.Error())
 	case c.mode == gated && k.now.Load().Demoted == record.GetRevision():
 		if err = k.opts.Gate.Refused(); err == nil {
 			err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
 		}
 	}
-	return changed.log, err
+	return err
 }
 
 // order returns the change that the record requests.
@@ -84,11 +84,11 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 
 // follow puts the record with the revision in force. If its gate was demoted, or a latch is set, shadows continue and the gate
 // stays shut until a higher revision, even if its latch is cleared.
-func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error) {
+func (k *Keeper) follow(record uint64, c *change, until time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	changed := k.settle(now)
+	k.settle(now)
 	before := k.now.Load()
 	next := &Rollout{
 		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease, Expires: until,
@@ -101,36 +101,34 @@ func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error
 		}
 	}
 	if err := next.sample(k.opts.Salt); err != nil {
-		return changed, err
+		return err
 	}
 	switch {
 	case !renews(before, next):
 		if next.Mode == gated {
 			if err := k.opts.Gate.Unfit(next.Gate); err != nil {
-				return changed, err
+				return err
 			}
 		}
 		k.put(next)
-		changed = append(changed, func() {
-			k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
-				"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
-		})
+		k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
+			"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
 	case until.After(before.Expires):
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
 		k.put(next)
 	}
-	return changed, nil
+	return nil
 }
 
 // rest sets 0 %.
-func (k *Keeper) rest(why string) lines {
+func (k *Keeper) rest(why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	changed := k.settle(now)
+	k.settle(now)
 	before := k.now.Load()
 	if before.Mode == off {
-		return changed
+		return
 	}
 	if why == "" {
 		why = "the record of the group says 0 %"
@@ -139,8 +137,6 @@ func (k *Keeper) rest(why string) lines {
 		Mode: off, Revision: before.Revision + 1, By: k.byGroup(), Time: now, Reason: why, Plan: before.Plan, Demoted: before.Demoted,
 	}
 	k.put(next)
-	return append(changed, func() {
-		k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
-			"by", next.By, "reason", why)
-	})
+	k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
+		"by", next.By, "reason", why)
 }

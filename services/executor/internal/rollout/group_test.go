@@ -1,14 +1,11 @@
 package rollout
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,9 +29,7 @@ func gatedRecord(revision uint64) *fleetv1.Record {
 
 // follow obeys a record until then, as if from the group.
 func follow(k *Keeper, r *fleetv1.Record, until time.Duration) error {
-	log, err := k.Obey(r, time.Now().Add(until), "why")
-	log()
-	return err
+	return k.Obey(r, time.Now().Add(until), "why")
 }
 
 func wants(t *testing.T, k *Keeper, mode executorv1.RolloutMode, percent float64) *executorv1.Rollout {
@@ -255,87 +250,6 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		wants(t, k, observe, 80)
 		k.Stop()
 	})
-}
-
-// hungLog is a log that, once hangs is set, blocks at every line until the line is taken.
-type hungLog struct {
-	slog.Handler
-
-	hangs atomic.Bool
-	lines chan string
-}
-
-func (h *hungLog) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h *hungLog) Handle(_ context.Context, r slog.Record) error {
-	if h.hangs.Load() {
-		h.lines <- r.Message
-	}
-	return nil
-}
-
-// A hung log delays neither the gate's decisions nor the group's orders, and an abort takes effect meanwhile.
-func TestHungLog(t *testing.T) {
-	const lapsed, orders = "a lease has lapsed: no request gets a shadow", "rollout"
-	for name, test := range map[string]struct {
-		do   func(k *Keeper) (log func())
-		want []string
-	}{
-		"lapse": {func(*Keeper) func() { time.Sleep(time.Minute); return nil }, []string{lapsed}},
-		"record": {func(k *Keeper) func() {
-			log, err := k.Obey(record(8, 100), time.Now().Add(time.Minute), "")
-			if err != nil {
-				t.Error(err)
-			}
-			return log
-		}, []string{orders}},
-		"refused record": {func(k *Keeper) func() {
-			log, err := k.Obey(record(8, 101), time.Now().Add(time.Minute), "")
-			if err == nil {
-				t.Error("101 % are obeyed")
-			}
-			return log
-		}, []string{"no request gets a shadow"}},
-		"abort": {func(k *Keeper) func() {
-			go func() { _, _ = k.abort("me", "", "stop") }()
-			synctest.Wait()
-			wants(t, k, off, 0)
-			return nil
-		}, []string{"rollout aborted: no request gets a shadow"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				hung := &hungLog{Handler: slog.DiscardHandler, lines: make(chan string)}
-				k, err := Open(Options{Salt: "salt", Group: "desk-a", Logger: slog.New(hung)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer k.Stop()
-				if err := follow(k, record(7, 100), time.Minute); err != nil {
-					t.Fatal(err)
-				}
-				hung.hangs.Store(true)
-				log := test.do(k)
-				synctest.Wait()
-				if !k.mu.TryLock() {
-					t.Error("the lock is held while a line is written")
-				} else {
-					k.mu.Unlock()
-					k.Gate(time.Now()) // as a decision does
-				}
-				if log != nil {
-					go log()
-				}
-				for _, want := range test.want {
-					if got := <-hung.lines; got != want {
-						t.Errorf("the log has %q, want %q", got, want)
-					}
-				}
-				hung.hangs.Store(false)
-				synctest.Wait()
-			})
-		})
-	}
 }
 
 // Until the timer of a lease has fired, readers compute the next rollout without a lock.

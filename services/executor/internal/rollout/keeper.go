@@ -44,7 +44,7 @@ type Keeper struct {
 	// writeErrors counts the saves that failed.
 	writeErrors atomic.Uint64
 
-	mu      sync.Mutex // guards changes of now; requests do not take it, and it is never held during disk access or logging
+	mu      sync.Mutex // guards changes of now; requests do not take it, and it is never held during disk access
 	lapse   *time.Timer
 	stopped bool
 
@@ -84,9 +84,8 @@ func Open(opts Options) (*Keeper, error) {
 	}
 	k.mu.Lock()
 	k.put(r)
-	lapsed := k.settle(time.Now())
+	k.settle(time.Now())
 	k.mu.Unlock()
-	lapsed.log()
 	k.saver = durable.StartSaver(durable.SaverOptions{
 		Save: k.flush, Period: writePeriod, Subject: "the rollout is", Risk: "a restart may bring back the previous one", Logger: opts.Logger,
 	})
@@ -143,12 +142,11 @@ func (k *Keeper) Gate(at time.Time) gate.Standing {
 func (k *Keeper) Demote(by, from, reason string) {
 	k.mu.Lock()
 	now := time.Now()
-	lapsed := k.settle(now)
+	k.settle(now)
 	before := k.now.Load()
 	wanted := before.wanted()
 	if wanted.Mode != gated {
 		k.mu.Unlock()
-		lapsed.log()
 		return
 	}
 	next := &Rollout{
@@ -162,7 +160,6 @@ func (k *Keeper) Demote(by, from, reason string) {
 	_ = next.sample(k.opts.Salt) // it fails only for percentages out of range
 	k.put(next)
 	k.mu.Unlock()
-	lapsed.log()
 	k.opts.Logger.Warn("the gate was demoted: no model decides, but shadows continue", "percent", next.Percent, "revision", next.Revision,
 		"holder", before.Holder, "by", by, "from", from, "reason", reason)
 }
@@ -284,11 +281,10 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	}
 	k.saved = next
 	k.mu.Lock()
-	lapsed := k.settle(time.Now())
+	k.settle(time.Now())
 	now, refused := k.now.Load(), k.gateRefuses(next)
 	if now != before || refused != nil { // changed meanwhile by an abort, a lapse or a latch, which do not wait for the disk
 		k.mu.Unlock()
-		lapsed.log()
 		if err := k.saver.SaveHeld(); err != nil {
 			return nil, unknown(now, err)
 		}
@@ -300,7 +296,6 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	}
 	k.put(next)
 	k.mu.Unlock()
-	lapsed.log()
 	_ = k.saver.SaveHeld() // nothing is left to write, which ends any trouble
 	switch {
 	case next.Revision == before.Revision && before.Awaited != nil:
@@ -315,12 +310,10 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 
 // next returns the rollout in force and the one after the change, or an error if the change is refused.
 func (k *Keeper) next(c change) (before, next *Rollout, err error) {
-	var lapsed lines
-	defer func() { lapsed.log() }()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	lapsed = k.settle(now)
+	k.settle(now)
 	before = k.now.Load()
 	if err := c.refusedBy(before); err != nil {
 		return nil, nil, err
@@ -376,12 +369,11 @@ func unknown(inForce *Rollout, err error) error {
 // abort sets 0 % immediately, even if the folder cannot be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	reason = text.Cut(reason, maxReason) // never refuse an abort because of its reason
-	before, next, lapsed := k.zero(by, from, reason)
+	before, next := k.zero(by, from, reason)
 	k.hold()
 	if k.now.Load().Record != 0 { // the group's record was renewed before hold
-		_, next, _ = k.zero(by, from, reason)
+		_, next = k.zero(by, from, reason)
 	}
-	lapsed.log()
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,
 		"by", by, "from", from, "reason", reason)
 	if err := errors.Join(k.saver.Save(writeWait), k.keep(writeWait)); err != nil {
@@ -391,12 +383,12 @@ func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
 	return next, nil
 }
 
-// zero puts the 0 % of an abort in force. The caller logs the lapse of the previous rollout, if any.
-func (k *Keeper) zero(by, from, reason string) (before, next *Rollout, lapsed lines) {
+// zero puts the 0 % of an abort in force.
+func (k *Keeper) zero(by, from, reason string) (before, next *Rollout) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	lapsed = k.settle(now)
+	k.settle(now)
 	before = k.now.Load()
 	next = &Rollout{
 		Mode: off, Revision: before.Revision + 1, By: by, From: from, Reason: reason, Time: now,
@@ -406,5 +398,5 @@ func (k *Keeper) zero(by, from, reason string) (before, next *Rollout, lapsed li
 		next.Ended = before.Ended
 	}
 	k.put(next)
-	return before, next, lapsed
+	return before, next
 }

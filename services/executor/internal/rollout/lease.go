@@ -61,26 +61,15 @@ func (k *Keeper) current(now time.Time) *Rollout {
 	return r
 }
 
-// lines write to the log. They are called without a lock, since the log may hang.
-type lines []func()
-
-func (l lines) log() {
-	for _, line := range l {
-		line()
-	}
-}
-
 // settle replaces a rollout whose lease has lapsed. The caller holds the lock.
-func (k *Keeper) settle(now time.Time) lines {
+func (k *Keeper) settle(now time.Time) {
 	r := k.now.Load()
 	if !r.lapsed(now) {
-		return nil
+		return
 	}
 	next := r.after()
 	k.put(next) // the saver writes it within writePeriod; until then a restart would find the lease lapsed as well
-	return lines{func() {
-		k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
-	}}
+	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
 }
 
 // put puts the rollout in force and starts the timer of its lease. The caller holds the lock.
@@ -97,10 +86,8 @@ func (k *Keeper) put(r *Rollout) {
 // expire is the timer's callback.
 func (k *Keeper) expire() {
 	k.mu.Lock()
-	var lapsed lines
+	defer k.mu.Unlock()
 	if !k.stopped {
-		lapsed = k.settle(time.Now())
+		k.settle(time.Now())
 	}
-	k.mu.Unlock()
-	lapsed.log()
 }
