@@ -53,7 +53,7 @@ func TestLightGBMRefuses(t *testing.T) {
 		{"sigmoid 0", edit(t, base, "sigmoid:0.7", "sigmoid:0"), "sigmoid needs a finite number > 0"},
 		{"sigmoid missing", edit(t, base, "sigmoid:0.7", ""), "no sigmoid"},
 		{"features", edit(t, base, "max_feature_idx=4", "max_feature_idx=5"), "5 feature_names: max_feature_idx 5 needs 6"},
-		{"many features", edit(t, base, "max_feature_idx=4", "max_feature_idx=2000000000"), "wants 2000000001"},
+		{"many features", edit(t, base, "max_feature_idx=4", "max_feature_idx=2000000000"), "needs 2000000001"},
 		{"same names", edit(t, base, "feature_names=a zeros", "feature_names=a a"), `feature name "a": appears twice`},
 		{"tree missing", edit(t, base, "Tree=3", "Tree=4"), "want Tree=3"},
 		{"tree count", edit(t, base, "tree_sizes=", "tree_sizes=1 "), "8 trees: the header announces 9"},
