@@ -217,7 +217,7 @@ func rootDigest(resources []resource) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// resourcesOf returns the files of the folder, sorted by name, or the single file only. A symbolic link is an error.
+// resourcesOf returns the files of the folder, sorted by name, or only the file with the name only. A symbolic link is an error.
 func resourcesOf(root *os.Root, only string, ignore []string) ([]resource, error) {
 	var found []resource
 	add := func(name string) error {
