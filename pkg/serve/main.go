@@ -72,7 +72,7 @@ func Main[O any](ctx context.Context, name string, args []string, stdout, stderr
 		return ExitUsage
 	}
 	boundGarbage()
-	logger, flush := telemetry.Queued(logger) // a stuck log must not delay a decision or an abort
+	logger, flush := telemetry.Queued(logger) //nolint:contextcheck // it outlives ctx, so that what happens at the end is logged
 	err = run(ctx, opts, logger)
 	flush()
 	var usage *UsageError

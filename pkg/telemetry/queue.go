@@ -18,7 +18,7 @@ const (
 // pipe without a reader, up to 1,024 lines wait; further lines are dropped and counted. Call flush at the end of the program: it
 // writes the waiting lines, for at most a second. Later lines are lost. logger must come from [NewLogger].
 func Queued(logger *slog.Logger) (queued *slog.Logger, flush func()) {
-	b := logger.Handler().(bounded) //nolint:errcheck,forcetypeassert // documented
+	b := logger.Handler().(bounded) //nolint:forcetypeassert // documented
 	q := &logQueue{lines: make(chan queuedLine, maxQueued), end: make(chan struct{}), ended: make(chan struct{})}
 	go q.write(b.Handler)
 	return slog.New(bounded{queuedHandler{b.Handler, q}, b.rates}), q.flush
