@@ -85,8 +85,8 @@ func newView(out io.Writer, policy gate.Policy, width func() int) *View {
 	return v
 }
 
-// Observe queues an event. It never blocks. A sample waits for nothing, since the next event brings it along. Calls are not
-// concurrent.
+// Observe queues an event. It never blocks. It does not queue a sample behind other events: each event takes along the newest
+// sample. Calls are not concurrent.
 func (v *View) Observe(e canary.Event) {
 	if e.Kind == canary.Polled {
 		v.newest = e.Poll
@@ -230,7 +230,7 @@ func figures(l *canary.Poll) string {
 	return line
 }
 
-// unjudged returns the match rate after before, if the policy does not judge it; otherwise it is empty.
+// unjudged returns before and the match rate, if the policy does not judge the match rate; otherwise it is empty.
 func unjudged(l *canary.Poll, before string) string {
 	match, _, _ := l.Rates()
 	if match == nil || slices.ContainsFunc(l.Card.Results, func(r gate.Result) bool { return r.Name == gate.PhaseMatch }) {
