@@ -34,7 +34,7 @@ type Options struct {
 	CriticalHours int
 	// Read samples the services. The sample lists what could not be read. The report is nil if the drift could not be read.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
-	// Raise raises alarms at the executors, as [Services.Raise] does.
+	// Raise raises alarms at the executors: see [Services.Raise].
 	Raise func(context.Context, []Alarm) []Raised
 	// Classify runs a classifier on the week that ends with the day, and returns the files that it read. It may be nil.
 	Classify func(report.Period) (*twosample.Result, []evidence.Input)
@@ -53,8 +53,8 @@ type Agent struct {
 	live *report.Quality
 	// drifted is the alarm for the newest index if it is critical; nil otherwise.
 	drifted *Alarm
-	// since is the start of the oldest period that may still have to be written. Older parts of the journal are not read.
-	// due is the time of the next report. Both are zero until a tick has written everything that was due.
+	// since is the start of the oldest period that may still be due. Older parts of the journal are not read. due is the time of
+	// the next report. Both are zero until a tick has written everything that was due.
 	since, due time.Time
 }
 

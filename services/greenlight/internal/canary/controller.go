@@ -19,7 +19,7 @@ import (
 type Options struct {
 	// Record is the run so far: a new one, or one whose controller died. Its ID is the holder of the leases. Required.
 	Record *Record
-	// Controller identifies this controller among those of the same run. Required.
+	// Controller distinguishes this controller from others of the same run. Required.
 	Controller string
 	// Source is where the requests come from.
 	Source evidence.Source

@@ -37,7 +37,7 @@ func SourceOf(p *Plan) (Source, error) {
 	return fleet.NewPrometheus(p.PrometheusOptions, len(p.Executors))
 }
 
-// callTimeout bounds the call to a Prometheus before a run.
+// callTimeout bounds the call to Prometheus before a run.
 const callTimeout = 3 * time.Second
 
 // Readable returns an error if the counts cannot be read now. A canary would then hold its first phase, and stop.
@@ -54,7 +54,7 @@ func Readable(ctx context.Context, p *Plan) error {
 	return nil
 }
 
-// counts is what a phase is judged by.
+// counts are the counts that a phase is judged by.
 type counts struct {
 	fleet.Sum
 

@@ -65,11 +65,11 @@ type Event struct {
 	TookMS float64 `json:"took_ms,omitempty"`
 	// Revision is the revision of the group's record.
 	Revision uint64 `json:"revision,omitempty"`
-	// Fleet is what each executor of the group has counted in the phase; nil without a group.
+	// Fleet has the counts of each executor of the group in the phase; nil without a group.
 	Fleet *PhaseFleet `json:"fleet,omitempty"`
 }
 
-// Poll is the counts of an attempt, from its start to one poll.
+// Poll has the counts of an attempt, from its start to one poll.
 type Poll struct {
 	Sample
 

@@ -40,7 +40,7 @@ type RecordFleet struct {
 	Revision uint64 `json:"revision"`
 }
 
-// PhaseFleet is what the executors of a group have counted in a phase.
+// PhaseFleet has the counts of the executors of a group in a phase.
 type PhaseFleet struct {
 	// Present is the number of executors that were present at its start.
 	Present   int              `json:"present"`
@@ -79,7 +79,7 @@ type fleetHold struct {
 	until   time.Time
 	// began are the executors that were present when the record was published.
 	began map[string]bool
-	// obey has, by executor id, the first report from which on each executor obeys the record.
+	// obey has, by executor id, the first report in which the executor's process obeyed the record.
 	obey map[string]obeying
 }
 

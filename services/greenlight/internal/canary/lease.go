@@ -124,7 +124,7 @@ type absentError struct{ executor string }
 
 // Error implements error.
 func (e *absentError) Error() string {
-	return fmt.Sprintf("there are no more counts for executor %s", e.executor)
+	return fmt.Sprintf("executor %s is missing from the counts", e.executor)
 }
 
 // counted implements [holder].

@@ -23,7 +23,7 @@ type attempt struct {
 	index   int
 	percent float64
 	counted fleet.Span
-	// early is what was counted before the phase began to count. It can abort the phase, but not pass it.
+	// early has the counts from before counting began. They can abort the phase, but not pass it.
 	early fleet.Span
 	// answered is how many comparisons each process had when counting began.
 	answered map[string]uint64

@@ -78,7 +78,7 @@ func compares(in *preflight.Inspection, policy gate.Policy) error {
 	return nil
 }
 
-// Free returns an error if an executor's rollout is held, unless by the run. An empty run is a new one.
+// Free returns an error if an executor's rollout is held by anything but the run. An empty run is a new run.
 func Free(in *preflight.Inspection, run string) error {
 	var held []string
 	for _, e := range in.Executors {
@@ -104,7 +104,7 @@ func (p *Plan) CheckAll(in *preflight.Inspection, phrase, nonce string) error {
 		return fmt.Errorf("%w: %s has changed", errEvidenceChanged, p.Evidence)
 	}
 	if p.drifted(in) {
-		return fmt.Errorf("%w: PSI is now %s, not %s: its verdict must not change, and the index may move by %g or a tenth", ErrPSIChanged,
+		return fmt.Errorf("%w: PSI is now %s, not %s: its verdict must not change, and the index may move by at most %g or a tenth of it", ErrPSIChanged,
 			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {

@@ -37,7 +37,7 @@ type Record struct {
 	ID string `json:"id"`
 	// DryRun reports whether the run used no executor in production.
 	DryRun bool `json:"dry_run"`
-	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus.
+	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus server.
 	Executors []string `json:"executors"`
 	Metrics   string   `json:"metrics"`
 	// Fleet is the group under control; nil without one. Executors are then those that were present when the run was planned.
@@ -123,7 +123,7 @@ type Phase struct {
 // Sample is one poll of a phase: its counts from the start of the attempt to that time.
 type Sample struct {
 	Time time.Time `json:"time"`
-	// Percent is the share of requests that the executors reported.
+	// Percent is the percentage of requests that the executors reported.
 	Percent  float64 `json:"percent"`
 	Requests uint64  `json:"requests"`
 	// Comparisons are matches and mismatches, Errors failed shadows.

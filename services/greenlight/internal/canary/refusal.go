@@ -53,7 +53,7 @@ var (
 	}
 )
 
-// Hint returns what to do about an error; empty if nothing is known to help.
+// Hint returns what to do about an error; empty if there is no advice.
 func Hint(err error) string {
 	for kind, hint := range hints {
 		if errors.Is(err, kind) {

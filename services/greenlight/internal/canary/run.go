@@ -171,7 +171,7 @@ func (s State) replay(h journal.Head, events []Event) (*Plan, *Record, error) {
 	return p, r, nil
 }
 
-// Running reports whether a controller on this machine runs the run now.
+// Running reports whether a controller on this machine is running the run.
 func (s State) Running(id string) (bool, error) {
 	owner, err := durable.Own(s.run(id))
 	if errors.Is(err, durable.ErrOwned) {

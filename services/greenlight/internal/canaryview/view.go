@@ -46,7 +46,7 @@ type View struct {
 }
 
 const (
-	// maxQueue is the largest number of events that wait for a terminal. Further events are not shown.
+	// maxQueue bounds the events that wait for a terminal. Further events are not shown.
 	maxQueue = 1000
 	// minPause is the shortest time between two lines about samples in a pipe.
 	minPause = 10 * time.Second
@@ -117,7 +117,7 @@ func (v *View) run() {
 	}
 }
 
-// try shows an event. A panic ends the view and not the run.
+// try shows an event. A panic ends the view but not the run.
 func (v *View) try(e canary.Event) {
 	if v.broken {
 		return

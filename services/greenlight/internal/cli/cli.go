@@ -24,7 +24,7 @@ func newRoot(c console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
 		Short: "Prove a trading model against the production heuristic before it can affect an order",
-		Long: ` Greenlight proves a trading model against the production heuristic before it can affect an order.
+		Long: `Greenlight proves a trading model against the production heuristic before it can affect an order.
 
 A day's work, in order:
   status                the current model, rollout, shadow and canary

@@ -90,7 +90,7 @@ It exits 0 when everything verifies and 3 when something does not.`,
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := console.Command("render", "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",
-		` Render writes the evidence folder as one document: whether the model may go live, which requirements of its promotion are
+		`Render writes the evidence folder as one document: whether the model may go live, which requirements of its promotion are
 open and which are met, a scorecard, the tables and plots of every part, all files, and what is missing. It writes the document
 as Markdown and as one HTML file with the plots inside, to send or to print. The same folder always gives the same document. If
 the folder does not verify, render refuses it and prints the first problem.

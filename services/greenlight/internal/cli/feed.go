@@ -24,7 +24,7 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var symbol, reason string
 	var show func([]replies.Reply) error
 	cmd := console.Command("reset", "Drop the features that executors have computed from the quotes of a symbol",
-		` Reset drops the features that executors have computed from the quotes of a symbol; they start again with the next quote.
+		`Reset drops the features that executors have computed from the quotes of a symbol; they start again with the next quote.
 Use it for a symbol that does not recover after two quotes with the same wrong time, or quotes with wrong prices, were
 accepted. /readyz of an executor names the symbols whose quotes are refused.
 

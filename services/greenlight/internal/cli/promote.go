@@ -39,7 +39,7 @@ func promoteCommand(c console.Console) *cobra.Command {
 	p := &promoteFlags{}
 	cmd := &cobra.Command{
 		Use: "promote --check | --confirm PHRASE", Short: "Show what blocks the promotion of a model; promote it once nothing does",
-		Long: ` Promote --check judges everything that can block a promotion from the evidence, prints it, and writes
+		Long: `Promote --check judges everything that can block a promotion from the evidence, prints it, and writes
 promotion_check.json:
   - drift: a live psi_snapshot.json written within the last day, of any window
   - AUC and P@20: offline_report.json

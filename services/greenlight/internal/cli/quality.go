@@ -39,7 +39,7 @@ func qualityCommand(c console.Console) *cobra.Command {
 	var f qualityFlags
 	cmd := &cobra.Command{
 		Use: "quality", Short: "Judge by real outcomes who was right: the model or the baseline",
-		Long: ` Quality joins the scores of a model and of the baseline to the outcomes, and gives a verdict: FAIL (worse), PASS (not
+		Long: `Quality joins the scores of a model and of the baseline to the outcomes, and gives a verdict: FAIL (worse), PASS (not
 worse), BETTER, INCONCLUSIVE with the number of days still needed, or ERROR. It compares Brier losses in blocks of 15 minutes.
 The bounds are valid at all times simultaneously, so you can read the verdict as often as you like.
 

@@ -22,7 +22,7 @@ func rollbackCommand(c console.Console) *cobra.Command {
 	var folder, reason string
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "The emergency brake: return to the previous model, and stop all shadows",
-		Long: ` Rollback returns every ml-engine to the model that was active before the last activation, and stops the shadows of
+		Long: `Rollback returns every ml-engine to the model that was active before the last activation, and stops the shadows of
 every executor (0 %, OFF). It calls all services concurrently, reads back the result, and needs no confirmation. It also ends
 the lease of a running canary, which then aborts. Its record in the evidence ends the promotion of the model: greenlight gate
 plan and gate start refuse the model until it is promoted again.

@@ -34,7 +34,7 @@ func rowsPushCommand(c console.Console) *cobra.Command {
 	var p rowsPush
 	cmd := &cobra.Command{
 		Use: "push --feature-log DIR --to s3://BUCKET/PREFIX", Short: "Copy the complete parts of a feature log to S3-compatible storage",
-		Long: ` Push runs next to an executor and copies the parts of its feature log to a bucket, below executor=<id>. The parts of
+		Long: `Push runs next to an executor and copies the parts of its feature log to a bucket, below executor=<id>. The parts of
 several executors below one prefix form a dataset: retrain --log, quality --feature-log and drift compare read it from
 s3://BUCKET/PREFIX, or from a copy in a folder.
 

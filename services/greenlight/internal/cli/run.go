@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
-// runFlags configure the main job.
+// runFlags are the flags of greenlight run.
 type runFlags struct {
 	trainFlags
 
@@ -30,7 +30,7 @@ type runFlags struct {
 func runCommand(c console.Console) *cobra.Command {
 	var r runFlags
 	cmd := console.Command("run", "Run everything: from market data to a scorecard, with both services",
-		` Run does everything: it reads (or simulates) a market, trains and judges the models, starts ml-engine and executor as
+		`Run does everything: it reads (or simulates) a market, trains and judges the models, starts ml-engine and executor as
 processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow, measures the drift,
 rehearses a canary (observe-only, with phases of a few seconds), stops the services, and prints the scorecard. Evidence goes to
 the evidence folder, models and logs of the run to a new folder below --work.
@@ -72,7 +72,7 @@ It exits 3 if a target is missed, which is a valid result. It exits 1 if a stage
 	return cmd
 }
 
-// run is the main job, stage by stage.
+// run runs the whole pipeline, stage by stage.
 func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.Store) (none gate.Scorecard, _ *quality.Compared, err error) {
 	start := time.Now()
 	if r.pair.Dir, err = r.work.Folder(start); err != nil {

@@ -23,7 +23,7 @@ func schemaNew(c console.Console) *cobra.Command {
 	var except []string
 	var horizon time.Duration
 	cmd := console.Command("new", "Write a schema from the header of a CSV or Parquet file",
-		` New writes a schema whose features are the columns of the file, in order. Leave out the time, the label and the group with
+		`New writes a schema whose features are the columns of the file, in order. Leave out the time, the label and the group with
 --except. Complete the units and descriptions by hand, and add a domain [lowest, highest] where it is known. A missing unit
 means 1, a pure number. Names, units and order determine the schema's hash: if you change them, give the schema a new name.`,
 		func(context.Context) error {
@@ -80,7 +80,7 @@ func schemaCheck(c console.Console) *cobra.Command {
 	var table string
 	cmd := &cobra.Command{
 		Use: "check FILE", Short: "Check a schema and print its hash",
-		Long: ` Check reads a schema, shows which of its features are computed from quotes and which the caller sends, and prints its
+		Long: `Check reads a schema, shows which of its features are computed from quotes and which the caller sends, and prints its
 hash, which requests may include. With --table it also checks that the file has a column for each feature.`,
 		Args: console.Arguments(1, "name one schema file"),
 		RunE: func(_ *cobra.Command, args []string) error {

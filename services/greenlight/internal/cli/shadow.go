@@ -26,7 +26,7 @@ func shadowWatchCommand(c console.Console) *cobra.Command {
 	var count uint64
 	req := &executorv1.WatchComparisonsRequest{}
 	cmd := console.Command("watch", "Print shadows of an executor as they end",
-		` Watch prints a line for every shadow when it ends: the time, the outcome, the scores of baseline and shadow, their
+		`Watch prints a line for every shadow when it ends: the time, the outcome, the scores of baseline and shadow, their
 difference, the time since the request arrived, the schema of the row that was sent to ml-engine, the symbol and the request's
 id. It ends when it is interrupted, or after --count lines, and prints a line of counts on standard error. The executor drops
 and counts comparisons that are not read in time, so they cannot delay a decision. A sample has the same requests on every
@@ -73,7 +73,7 @@ func shadowReportCommand(c console.Console) *cobra.Command {
 	var group flags.Fleet
 	var show func([]replies.Reply) error
 	cmd := console.Command("report", "Compare the model under trial and its challengers",
-		` Report prints one line for the model under trial and one for each challenger of an executor, over the rolling window: the
+		`Report prints one line for the model under trial and one for each challenger of an executor, over the rolling window: the
 comparisons with the baseline, the match rate with its 95 % bounds, coverage, error rate, difference, latency and breaker.
 
 A challenger that is the model under trial itself is an A/A test. Its noise floor is the fraction of requests for which the two

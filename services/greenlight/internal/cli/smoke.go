@@ -26,7 +26,7 @@ func smokeCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var n int
 	cmd := console.Command("smoke", "Send 1,000 varied predictions to ml-engine and check every answer",
-		` Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit
+		`Smoke sends varied market states to a running ml-engine, alternately by name and as vectors, and compares every answer bit
 for bit with the score that the same model gives in this process. It writes smoke_1k.json and exits 3 if an SLO is missed.`,
 		func(ctx context.Context) error {
 			return send(c, &l, at, flags.Released, func(t *rehearsal.Trial, states []traffic.State, conn *grpc.ClientConn, store *evidence.Store) error {
@@ -45,7 +45,7 @@ for bit with the score that the same model gives in this process. It writes smok
 	return cmd
 }
 
-// declareCount declares the number of calls, what.
+// declareCount declares the flag for the number of calls; what names the calls.
 func declareCount(fs *pflag.FlagSet, n *int, what string) {
 	fs.IntVar(n, "n", 1000, "how many "+what)
 	console.Require(fs, "n", "at least 1", func() bool { return *n >= 1 })
@@ -70,7 +70,7 @@ func shadowSmokeCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var n int
 	cmd := console.Command("shadow-smoke", "Send 1,000 varied decisions to executor and check baseline and shadow",
-		` Shadow-smoke sends varied market states to a running executor and waits for their shadows. Then it sends them once more
+		`Shadow-smoke sends varied market states to a running executor and waits for their shadows. Then it sends them once more
 over streams, as a trader does. It compares every baseline score and every shadow score of the first pass, and every decision
 of the streams, bit for bit with a score computed in this process. The outcomes must add up to the requests. The baseline that
 the executor names must be in --models: otherwise its answers cannot be checked, and the verdict is not PASS. It writes
@@ -109,7 +109,7 @@ func replayCommand(c console.Console) *cobra.Command {
 	var at flags.Endpoint
 	var loop, quotes, now bool
 	cmd := console.Command("replay", "Send a market to executor, minute by minute",
-		` Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows and
+		`Replay sends every minute that the model was not trained on to a running executor, in order, waits for the shadows and
 checks them like shadow-smoke. It writes shadow_replay.json and exits 3 if an SLO is missed.
 
 With --quotes it also sends the market's quotes, in step with the minutes. The executor computes the outcomes from them, and

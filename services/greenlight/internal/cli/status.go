@@ -25,7 +25,7 @@ func statusCommand(c console.Console) *cobra.Command {
 	var folder, state string
 	var show func(*status.Status) error
 	cmd := console.Command("status", "One screen: model, rollout, shadow, drift, evidence, canary",
-		` Status shows the model and the drift of the last 7 days for every ml-engine; the shadow, the rollout and who set it for
+		`Status shows the model and the drift of the last 7 days for every ml-engine; the shadow, the rollout and who set it for
 every executor; whether the evidence folder verifies; and the result of the newest canary. A running canary is shown from its
 journal in --state (phase, share, start) and from the executors' leases (holder, time left), so a canary on another machine is
 shown too. If a service does not answer, status shows the error and what to do, and exits 1.`,

@@ -70,7 +70,7 @@ func trainCommand(c console.Console) *cobra.Command {
 	var t trainFlags
 	var folder string
 	cmd := console.Command("train", "Train the models and the baseline walk-forward, and register them",
-		` Train fits one model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of time
+		`Train fits one model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of time
 on the same rows. The models of the newest training window go to the registry folder, each with its baseline, golden vectors,
 own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder. For the verdict, run
 greenlight eval.

@@ -63,7 +63,7 @@ func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 			continue
 		}
 		verdict, _ := drift.Judge(p.Overall, limits.Overall, *p.Q99)
-		add(verdict != p.Verdict, "the window to %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
+		add(verdict != p.Verdict, "the window that ends at %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
 	}
 	return found
 }

@@ -60,7 +60,7 @@ func figure(object map[string]json.RawMessage, raw json.RawMessage) (r gate.Resu
 	return r, err == nil, err
 }
 
-// judge judges the result again by its own value, threshold and number of samples.
+// judge judges the result again from its own value, threshold and number of samples.
 func judge(r gate.Result) gate.Result {
 	seen := gate.Missing("no value")
 	switch {

@@ -28,7 +28,7 @@ type Options struct {
 // Document is an evidence folder as a document for people.
 type Document struct {
 	Markdown []byte
-	// drawings are the drawings that the document shows, by their links.
+	// drawings has the drawings that the document shows, by link.
 	drawings map[string][]byte
 }
 
@@ -65,7 +65,7 @@ type page struct {
 	link   string
 	out    bytes.Buffer
 	scores []score
-	// drawings are those that a section has already shown, by their links.
+	// drawings has the drawings that a section has already shown, by link.
 	drawings map[string][]byte
 }
 

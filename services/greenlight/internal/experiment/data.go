@@ -101,7 +101,7 @@ func MarkSimulated(row *featurelog.Row) {
 	}
 }
 
-// Source returns the source that evidence of this data must name.
+// Source returns the source that evidence from this data must name.
 func (d *Data) Source() evidence.Source {
 	if d.Simulated {
 		return evidence.Simulated

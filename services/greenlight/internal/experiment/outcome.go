@@ -102,7 +102,7 @@ func (p *Pair) Suggest() outcome.Plan {
 	return outcome.Suggest(distances, eval.Brier(baseline, p.Labels), p.Source, p.Horizon)
 }
 
-// Records joins the rows to their labels, and returns the records of all blocks that end in the data.
+// Records joins the rows to their labels, and returns the records of all blocks that end within the data.
 func (p *Pair) Records(plan outcome.Plan) []outcome.Record {
 	j := outcome.NewJoin(outcome.Key{Executor: "offline", Model: p.Model, Baseline: p.Baseline}, plan)
 	if p.answers == nil {

@@ -105,7 +105,7 @@ func ReadTable(o TableOptions) (_ *Data, err error) {
 		return nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
 	t.Info.LeftOut = read.Rows - len(order)
-	t.times = make([]int64, len(order)) // without times it is one day
+	t.times = make([]int64, len(order)) // without times, all rows are on one day
 	if o.Time != "" {
 		t.times = pick(read.Times, order)
 	}

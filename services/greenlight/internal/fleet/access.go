@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// Access is how to reach services. The zero value dials without TLS and without a token.
+// Access describes how to reach services. The zero value dials without TLS and without a token.
 type Access struct {
 	// TLS secures the connections.
 	TLS certs.Client

@@ -76,8 +76,8 @@ func TestCheckReport(t *testing.T) {
 		"tolerance NaN":             {func(r *report) { r.MatchTolerance = math.NaN() }, "match_tolerance is NaN"},
 		"tolerance 1":               {func(r *report) { r.MatchTolerance = 1 }, "match_tolerance is 1"},
 		"threshold 1":               {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 1, agreement(40, 5, 5, 50) }, "decision_threshold is 1"},
-		"threshold without counts":  {func(r *report) { r.DecisionThreshold = 0.5 }, "window.decisions does not go with"},
-		"counts without threshold":  {func(r *report) { r.Window.Decisions = agreement(40, 5, 5, 50) }, "window.decisions does not go with"},
+		"threshold without counts":  {func(r *report) { r.DecisionThreshold = 0.5 }, "window.decisions is inconsistent with"},
+		"counts without threshold":  {func(r *report) { r.Window.Decisions = agreement(40, 5, 5, 50) }, "window.decisions is inconsistent with"},
 		"too few decisions":         {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 49) }, "99 decisions of 100 comparisons"},
 		"agreement differs": {func(r *report) {
 			r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50)
@@ -164,7 +164,7 @@ func TestCheckReport(t *testing.T) {
 		"error rate differs":               {func(r *report) { r.Window.ErrorRate = proto.Float64(0) }, "window.error_rate is 0"},
 		"mean difference above 1":          {func(r *report) { r.Window.MeanDelta = proto.Float64(1.5) }, "window.mean_delta is 1.5"},
 		"mean difference NaN":              {func(r *report) { r.Window.MeanDelta = proto.Float64(math.NaN()) }, "window.mean_delta is NaN"},
-		"mean difference missing":          {func(r *report) { r.Window.MeanDelta = nil }, "window.mean_delta does not go with"},
+		"mean difference missing":          {func(r *report) { r.Window.MeanDelta = nil }, "window.mean_delta is inconsistent with"},
 		"mean difference above the max":    {func(r *report) { r.Window.MeanDelta = proto.Float64(0.4) }, "no difference is above 0.3"},
 		"differences of other comparisons": {func(r *report) { r.Window.AbsDelta.Count = 7 }, "window.abs_delta has 7 values"},
 		"difference above 1":               {func(r *report) { r.Window.AbsDelta.Max = 1.2 }, "window.abs_delta does not ascend"},

@@ -226,7 +226,7 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals Counts, toler
 		c.add(near(w.MatchRateLow, low) && near(w.MatchRateHigh, high), "window.match_rate_low and match_rate_high are not the interval of %d in %d",
 			seen.Of(shadow.Match), compared)
 	}
-	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta does not go with %d comparisons", compared)
+	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta is inconsistent with %d comparisons", compared)
 	mean := w.GetMeanDelta()
 	c.add(mean >= -1 && mean <= 1, "window.mean_delta is %v", mean)
 	c.quantiles("window.abs_delta", w.GetAbsDelta(), compared, 1)
@@ -240,7 +240,7 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals Counts, toler
 
 // decisions checks the agreement of decisions, which requires a threshold.
 func (c *contradictions) decisions(d *executorv1.DecisionAgreement, threshold float64, comparisons uint64) {
-	c.add((d != nil) == (threshold > 0), "window.decisions does not go with a decision_threshold of %v", threshold)
+	c.add((d != nil) == (threshold > 0), "window.decisions is inconsistent with a decision_threshold of %v", threshold)
 	if d == nil {
 		return
 	}

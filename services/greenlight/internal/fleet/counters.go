@@ -14,7 +14,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Counters is what one executor has counted since its process started.
+// Counters has the counts of one executor since its process started.
 type Counters struct {
 	// Executor names the executor: its address, or the labels of its series.
 	Executor string
@@ -175,7 +175,7 @@ func Tolerance(r *executorv1.GetShadowReportResponse) float64 {
 	return cmp.Or(r.GetMatchTolerance(), gate.MatchTolerance)
 }
 
-// Rule is what [Delta] does if the executor restarted between the two readings.
+// Rule selects what [Delta] does if the executor restarted between the two readings.
 type Rule uint8
 
 // The rules.

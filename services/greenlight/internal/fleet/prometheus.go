@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// DefaultMatch selects the executors' series in a Prometheus with the configuration of deploy/prometheus.
+// DefaultMatch selects the executors' series in a Prometheus server that is configured as in deploy/prometheus.
 const DefaultMatch = `job="executor"`
 
 // The series that are read. The start time and the id of the process distinguish restarts and replicas. The other series are
@@ -41,7 +41,7 @@ const (
 // Prometheus still returns it for five minutes.
 const maxSampleAge = time.Minute
 
-// Prometheus reads the counters of all executors from a Prometheus.
+// Prometheus reads the counters of all executors from a Prometheus server.
 type Prometheus struct {
 	api      promv1.API
 	url      string

@@ -20,7 +20,7 @@ func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	return wire.PlanOf(q)
 }
 
-// Quality is what an executor knows about the quality of a model, for one baseline and plan.
+// Quality has an executor's records of the quality of a model, for one baseline and plan.
 type Quality struct {
 	// Executor is the executor's id in its records.
 	Executor        string

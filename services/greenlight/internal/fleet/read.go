@@ -28,7 +28,7 @@ func contradiction(service string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrContradicts, service, err)
 }
 
-// CallError is a call to a service that failed.
+// CallError means that a call to a service failed.
 type CallError struct {
 	// Service is the kind and the address of the service.
 	Service string

@@ -13,7 +13,7 @@ type Span struct {
 	before map[string]*Sum
 }
 
-// Begin takes the readings as the first.
+// Begin takes the readings as the first ones.
 func (s *Span) Begin(all []Counters) {
 	s.first, s.last, s.before = make(map[string]Counters), make(map[string]Counters), make(map[string]*Sum)
 	for _, c := range all {
@@ -105,7 +105,7 @@ func (s *Span) Sum() Sum {
 	return sum
 }
 
-// Share is what one executor has counted.
+// Share has the counts of one executor.
 type Share struct {
 	Executor string
 	Counts

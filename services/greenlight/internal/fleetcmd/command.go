@@ -77,7 +77,7 @@ func list(c console.Console) *cobra.Command {
 	var show func(*fleetgroup.Listing) error
 	cmd := &cobra.Command{
 		Use: "ls", Short: "List the executors of a group", Args: console.NoArgs,
-		Long: ` Ls waits 2.5 s for a report from every executor, and shows a line for each: its id and host, the percentage of
+		Long: `Ls waits 2.5 s for a report from every executor, and shows a line for each: its id and host, the percentage of
 requests that get a shadow, the newest record that it has seen (revision and renewal), whether the operator has admitted it,
 the match rate of its rolling window, the age of its report, and its trouble, if any. An executor counts as gone 15 s after its
 last report.
@@ -102,7 +102,7 @@ func watch(c console.Console) *cobra.Command {
 	var f groupFlags
 	cmd := &cobra.Command{
 		Use: "watch", Short: "Follow the executors of a group", Args: console.NoArgs,
-		Long: ` On a terminal, watch shows the table of greenlight fleet ls and redraws it every 2 s. In a pipe it prints a line
+		Long: `On a terminal, watch shows the table of greenlight fleet ls and redraws it every 2 s. In a pipe it prints a line
 whenever an executor appears, changes or disappears. It ends when it is interrupted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.use(func(g *fleetgroup.Group) error {
@@ -128,14 +128,14 @@ var errNotStopped = errors.New("not every executor has confirmed the stop: see a
 func stop(c console.Console, name string, kind fleetv1.StopKind) *cobra.Command {
 	var f groupFlags
 	var reason string
-	short, long := "Set 0 % on every executor of a group now", ` Abort immediately sends a signed stop to all executors of the
+	short, long := "Set 0 % on every executor of a group now", `Abort immediately sends a signed stop to all executors of the
 group, and stores it for executors that cannot be reached. Then it waits for their reports. A canary of the group ends. After
 the stop, executors obey only later records.
 
 It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was sent but could not be stored within 5 s:
 executors that start later will not see it. Leases lapse in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
-		short, long = "Kill the gates of all executors of a group now", ` Kill immediately sends a signed stop to all executors of
+		short, long = "Kill the gates of all executors of a group now", `Kill immediately sends a signed stop to all executors of
 the group, and stores it for executors that cannot be reached. Then it waits until they report 0 %. No model decides until a
 person clears the kill with greenlight gate clear, which also removes the stored kill. Meanwhile, a later canary may still
 shadow requests.
@@ -184,7 +184,7 @@ func reset(c console.Console) *cobra.Command {
 	var f groupFlags
 	cmd := &cobra.Command{
 		Use: "reset EXECUTOR", Short: "Make an executor forget the highest record that it has seen", Args: oneExecutor,
-		Long: ` Reset makes one executor of a group forget the highest revision and the aborts that it has seen. Use it for an
+		Long: `Reset makes one executor of a group forget the highest revision and the aborts that it has seen. Use it for an
 executor that refuses all records, because the clock of a controller was once far ahead, or because two controllers signed the
 same revision. The executor must be at 0 %. A recorded and replayed reset is ignored.
 
@@ -221,7 +221,7 @@ func pages(c console.Console) *cobra.Command {
 	var addr, addresses string
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve a web page with the executors of a group", Args: console.NoArgs,
-		Long: ` Serve shows the executors of a group on a web page: the totals, and a row for each executor. The page changes nothing
+		Long: `Serve shows the executors of a group on a web page: the totals, and a row for each executor. The page changes nothing
 and needs no password. By default it listens only on this machine; --http-addr sets another address. It runs until SIGTERM or
 an interrupt.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

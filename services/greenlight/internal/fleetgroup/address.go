@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Address is where a group is.
+// Address is the location of a group.
 type Address struct {
 	// URL lists the NATS servers, separated by commas: nats://host:4222 or tls://host:4222.
 	URL string `json:"url"`

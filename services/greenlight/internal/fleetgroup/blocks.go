@@ -75,7 +75,7 @@ func (g *Group) load(ctx context.Context) (map[blockKey]*blockSet, error) {
 	return b.all, b.err
 }
 
-// readTimeout bounds a reading of all blocks.
+// readTimeout bounds a read of all blocks.
 const readTimeout = 5 * time.Minute
 
 func (g *Group) readBlocks(ctx context.Context) {

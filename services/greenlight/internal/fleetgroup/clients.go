@@ -74,7 +74,7 @@ func (c *client) GetRollout(ctx context.Context, _ *executorv1.GetRolloutRequest
 
 // SetRollout implements RolloutServiceClient.
 func (*client) SetRollout(context.Context, *executorv1.SetRolloutRequest, ...grpc.CallOption) (*executorv1.SetRolloutResponse, error) {
-	return nil, refused("no rollout of a single executor can be set", "the record of the group sets that of all: greenlight canary start")
+	return nil, refused("the rollout of a single executor cannot be set", "greenlight canary start sets one rollout for the whole group")
 }
 
 // AbortRollout implements RolloutServiceClient. It stops the whole group once, and returns when this executor is at 0 %.

@@ -174,7 +174,7 @@ func (g *Group) storedKill(ctx context.Context) ([]byte, *fleetv1.Stop, error) {
 	case i < 0:
 		return nil, nil, nil
 	case stops[i].foreign:
-		return nil, nil, fmt.Errorf("group %s stores a kill that another key than --fleet-key has signed: clear it with that key or, if nobody has the key, delete the entry kill from the bucket", g.Group())
+		return nil, nil, fmt.Errorf("group %s stores a kill that was signed with another key than --fleet-key: clear it with that key or, if nobody has the key, delete the entry kill from the bucket", g.Group())
 	}
 	return stops[i].envelope, stops[i].Stop, nil
 }

@@ -148,7 +148,7 @@ func (g *Group) Listen(ctx context.Context) error {
 // Group returns the name of the group.
 func (g *Group) Group() string { return g.Options.Group }
 
-// Executors returns the executors that are present, by their ids.
+// Executors returns the executors that are present, ordered by id.
 func (g *Group) Executors() []fleet.Executor {
 	members := g.Members(time.Now())
 	all := make([]fleet.Executor, len(members))

@@ -971,7 +971,7 @@ func TestListing(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(out.String(), "\n")
-	if len(lines) != 5 || strings.Contains(out.String(), "\x1b") || !strings.HasPrefix(lines[0], "group desk-a: 2 executors, 1 of them above 0 %, 1 with a trouble; 12 requests") ||
+	if len(lines) != 5 || strings.Contains(out.String(), "\x1b") || !strings.HasPrefix(lines[0], "group desk-a: 2 executors, 1 of them above 0 %, 1 with trouble; 12 requests") ||
 		!strings.Contains(lines[2], "25 %") || !strings.Contains(lines[2], "12.3") || !strings.Contains(lines[2], "2.0 s") || lines[3] != "and 1 more" {
 		t.Errorf("got\n%s", out.String())
 	}

@@ -27,7 +27,7 @@ const (
 	maxHost = 253
 )
 
-// Member is an executor of the group, as its newest report shows it.
+// Member is an executor of the group, as described by its newest report.
 type Member struct {
 	// ID is its executor id.
 	ID string

@@ -347,7 +347,7 @@ func (p *Publisher) admission(r *fleetv1.Report, now time.Time) []byte {
 	return envelope
 }
 
-// Close ends the admissions. The record lapses unless it says 0 %. A nil Publisher does nothing.
+// Close ends the admissions. The record lapses unless it is at 0 %. A nil Publisher does nothing.
 func (p *Publisher) Close() {
 	if p == nil {
 		return

@@ -15,7 +15,7 @@ import (
 type Listing struct {
 	Group     string `json:"group"`
 	Executors []Row  `json:"executors"`
-	// Sampled is the number of executors that shadow requests, Troubled the number with a trouble.
+	// Sampled is the number of executors that shadow requests, Troubled the number with trouble.
 	Sampled  int `json:"sampled"`
 	Troubled int `json:"troubled"`
 	// Requests counts the requests since the start of each executor, Comparisons and Matches those in the rolling windows.
@@ -118,7 +118,7 @@ func (l *Listing) Summary() string {
 		v := float64(l.Matches) / float64(l.Comparisons)
 		all = &v
 	}
-	line := fmt.Sprintf("group %s: %s, %d of them above 0 %%, %d with a trouble; %s; match rate %s of %s in the window", l.Group,
+	line := fmt.Sprintf("group %s: %s, %d of them above 0 %%, %d with trouble; %s; match rate %s of %s in the window", l.Group,
 		text.Count(len(l.Executors), "executor"), l.Sampled, l.Troubled, text.Count(l.Requests, "request"), rate(all), text.Count(l.Comparisons, "comparison"))
 	if l.Refused > 0 {
 		line += fmt.Sprintf("; %s refused", text.Count(l.Refused, "message"))
