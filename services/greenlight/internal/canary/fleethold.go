@@ -213,8 +213,8 @@ func (h *fleetHold) unheld() []error {
 	return nil
 }
 
-// Read implements [Source]. It returns the counters of the executors that obeyed the record in an earlier report already, at
-// least [settle] ago: their shadows of the previous share have ended.
+// Read implements [Source]. It returns the counters of the executors that obeyed the record in an earlier report already,
+// received at least [settle] before this one: their shadows of the previous share have ended.
 func (h *fleetHold) Read(context.Context) ([]fleet.Counters, error) {
 	var all []fleet.Counters
 	for _, m := range h.watch(time.Now()) {

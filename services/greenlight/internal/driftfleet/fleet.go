@@ -54,7 +54,7 @@ func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, erro
 	return r.Report.Write(store, File, "", r.Title(r.Model.Version, header.Source), header, r)
 }
 
-// attempts bounds how often a fleet is read again because the hour changed while it was read.
+// attempts bounds how often a fleet is read if its hour keeps changing meanwhile.
 const attempts = 3
 
 // Read reads the last hours, 1 to [drift.RingHours], of at least one replica. With history it also reads the indices of

@@ -128,17 +128,17 @@ var errNotStopped = errors.New("not every executor has confirmed the stop: see a
 func stop(c console.Console, name string, kind fleetv1.StopKind) *cobra.Command {
 	var f groupFlags
 	var reason string
-	short, long := "Set 0 % on every executor of a group now", `Abort immediately sends a signed stop to all executors of the
-group, and stores it for executors that cannot be reached. Then it waits for their reports. A canary of the group ends. After
-the stop, executors obey only later records.
+	short, long := "Set 0 % on every executor of a group now", `Abort sends a signed stop to all executors of the group, before
+it knows which are present, and stores it for executors that cannot be reached. Then it waits for their reports. A canary of
+the group ends. After the stop, executors obey only later records.
 
 It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was sent but could not be stored within 5 s:
 executors that start later will not see it. Leases lapse in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
-		short, long = "Kill the gates of all executors of a group now", `Kill immediately sends a signed stop to all executors of
-the group, and stores it for executors that cannot be reached. Then it waits until they report 0 %. No model decides until a
-person clears the kill with greenlight gate clear, which also removes the stored kill. Meanwhile, a later canary may still
-shadow requests.
+		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group,
+before it knows which are present, and stores it for executors that cannot be reached. Then it waits until they report 0 %. No
+model decides until a person clears the kill with greenlight gate clear, which also removes the stored kill. Meanwhile, a later
+canary may still shadow requests.
 
 It exits 1 if an executor has not confirmed the kill within 10 s, or if the stop was sent but could not be stored within 5 s:
 executors that start later will not see it. Leases lapse in any case.`
