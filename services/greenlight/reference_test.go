@@ -21,7 +21,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
-// hidden are labels whose values are not listed, because they depend on the model or on earlier events, or are too many.
+// hidden has the labels whose values are not listed, because there are too many, or because they depend on the model or on
+// earlier events.
 var hidden = map[string]string{
 	"challenger": "its name; only with --challenger", "bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
