@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// SecureHeaders sets the headers of a response for a browser: no caching, no content sniffing, no use by other sites. A document
-// may load exactly what the sources say, each in the form of a content security policy, and nothing else; without sources the
-// response is no document.
+// SecureHeaders sets the headers of a response for a browser: no caching, no content sniffing, no use by other sites. Each
+// source is a directive of a content security policy; a document may load only what the sources allow. Without sources the
+// response is not a document.
 func SecureHeaders(h http.Header, sources ...string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/serve"
 )
@@ -72,4 +75,24 @@ func TestMainProgram(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A service works and ends even if its standard error is not read.
+func TestStuckLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unread, stderr := io.Pipe()
+		defer unread.Close()
+		start, worked := time.Now(), time.Duration(-1)
+		code := serve.Main(t.Context(), "ml-engine", nil, io.Discard, stderr, declare, func(_ context.Context, _ *options, logger *slog.Logger) error {
+			for i := range 5000 {
+				logger.Info("works", "i", i)
+				logger.Info(fmt.Sprint("works-", i)) //nolint:sloglint // more messages than the limit per message lets pass
+			}
+			worked = time.Since(start)
+			return nil
+		})
+		if code != serve.ExitOK || worked != 0 {
+			t.Errorf("exit code %d, and the service waited for %v", code, worked)
+		}
+	})
 }

@@ -45,15 +45,15 @@ func NewHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 type Web struct {
 	// Name names it in errors and in the file Addresses, which gets the bound address; an empty path is no file.
 	Name, Addresses string
-	// Addr is where it listens, Flag the flag that says so.
+	// Addr is the listen address, Flag the flag that sets it.
 	Addr, Flag string
 	Handler    http.Handler
-	// Grace is how long it may take to stop.
+	// Grace bounds the time to stop.
 	Grace  time.Duration
 	Logger *slog.Logger
 }
 
-// Run serves until ctx ends. begin gets the bound address, and may add what stops before the server.
+// Run serves until ctx ends. begin gets the bound address, and may register parts that stop before the server.
 func (w *Web) Run(ctx context.Context, begin func(*Stack, net.Addr)) error {
 	var stack Stack
 	listener, err := stack.Listen(ctx, w.Addr, w.Flag)

@@ -23,7 +23,7 @@ import (
 
 // hidden are labels whose values are not listed, because they depend on the model or on earlier events, or are too many.
 var hidden = map[string]string{
-	"challenger": "its name; the series are there with --challenger", "bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
+	"challenger": "its name; only with --challenger", "bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
 	"grpc_code": "status", "grpc_method": "method", "grpc_service": "service", "grpc_type": "`unary` or a kind of stream",
 	"job_name": "what was done", "group": "the group; empty without one",

@@ -80,6 +80,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			t.Errorf("no call returned %v: got %v", want, s.codes)
 		}
 	}
+	stop(t, executor) // it has then written its whole log
 	for _, name := range []string{"ml-engine", "executor"} {
 		raw, err := os.ReadFile(filepath.Join(work, name+".log"))
 		if err != nil {

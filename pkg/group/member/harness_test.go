@@ -45,18 +45,17 @@ type fake struct {
 	commands []*fleetv1.Admission
 	failing  error
 	blocks   []*executorv1.GetQualityReportResponse
-	// log, which may be nil, writes what an order has changed.
-	log func()
 }
 
-func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
+func (f *fake) Obey(r *fleetv1.Record, until time.Time, why string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.record, f.until, f.why = r, until, why
 	if r != nil && f.refuse != nil {
-		f.record, err = nil, f.refuse
+		f.record = nil
+		return f.refuse
 	}
-	return f.log, err
+	return nil
 }
 
 func (f *fake) Kill(by, _, reason string) error {
@@ -264,8 +263,6 @@ type running struct {
 	fake    *fake
 	carrier *grouptest.Carrier
 	stopped bool
-	// logger, which may be nil, is that of the next process.
-	logger *slog.Logger
 }
 
 // start starts an executor in the folder.
@@ -279,12 +276,9 @@ func start(t *testing.T, n *grouptest.Network, keys dsse.Keys, id, dir string) *
 func (r *running) open(keys dsse.Keys, id, dir string) {
 	r.t.Helper()
 	var err error
-	if r.logger == nil {
-		r.logger = slog.New(slog.DiscardHandler)
-	}
 	r.Member, err = Open(Options{
 		Group: name, Keys: keys, Carrier: r.carrier, ID: id, Instance: time.Now().String(), Host: "host", Dir: dir, Executor: r.fake,
-		Logger: r.logger,
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		r.t.Fatal(err)

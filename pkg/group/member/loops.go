@@ -155,7 +155,7 @@ func (h *Member) reportNow(ctx context.Context) {
 		return
 	}
 	h.mu.Lock()
-	log := h.apply() // what was refused may be possible now
+	h.apply() // what was refused may be possible now
 	s, now := h.follower.State(), time.Now()
 	h.sequence++
 	r := &fleetv1.Report{
@@ -164,7 +164,6 @@ func (h *Member) reportNow(ctx context.Context) {
 		Nonce: h.follower.Nonce(made), Shadow: shadow, Rollout: rollout, CommandNonce: answers,
 	}
 	h.mu.Unlock()
-	defer log()
 	raw, err := proto.Marshal(r)
 	switch {
 	case err != nil:

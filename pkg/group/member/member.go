@@ -24,8 +24,8 @@ import (
 // Executor is what the group drives, and what is reported about. Obey, Report and Blocks do not wait.
 type Executor interface {
 	// Obey puts the record in force until then; nil is 0 %, and why explains it. An error means that the record, or its gate, is
-	// refused. log writes what has changed, and may hang; nil if nothing has.
-	Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error)
+	// refused.
+	Obey(r *fleetv1.Record, until time.Time, why string) error
 	// Kill kills the gate.
 	Kill(by, from, reason string) error
 	// Command clears latches of the gate, or raises an alarm.
@@ -59,7 +59,7 @@ type Member struct {
 	// written is what the file has. The saver guards it.
 	written file
 
-	mu       sync.Mutex // guards the rest; nobody waits for the disk, the carrier or the log under it
+	mu       sync.Mutex // guards the rest; nobody waits for the disk or the carrier under it
 	follower *group.Follower
 	sequence uint64
 	// sent is the number of the last block that the carrier has acknowledged.
@@ -212,7 +212,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	if reason == group.Conflict {
 		h.conflict = err
 	}
-	log := h.apply()
+	h.apply()
 	h.mu.Unlock()
 	if killed != nil && h.opts.Executor.Kill("group:"+h.opts.Group, "", killed.GetReason()) == nil { // an error is logged and retried
 		h.mu.Lock()
@@ -222,7 +222,6 @@ func (h *Member) take(k group.Kind, data []byte) {
 	if command != nil && !command.GetReset_() {
 		h.command(command)
 	}
-	log()
 	switch {
 	case stopped != nil:
 		h.opts.Logger.Warn("the group is stopped", "group", h.opts.Group, "kind", stopped.GetKind().String(), "revision", stopped.GetRevision(),
@@ -249,37 +248,32 @@ func (h *Member) command(c *fleetv1.Admission) {
 	}
 }
 
-// apply does what the follower orders. The caller holds the lock, and calls log once it does not.
-func (h *Member) apply() (log func()) {
+// apply does what the follower orders. The caller holds the lock.
+func (h *Member) apply() {
 	o := h.follower.Orders(time.Now())
-	log, h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
-	if log == nil {
-		log = func() {}
-	}
-	return log
+	h.obeyed = h.opts.Executor.Obey(o.Record, o.Until, o.Why)
 }
 
 // holdKills holds the record after every kill.
 func (h *Member) holdKills(ctx context.Context) {
-	hold := func() (log func()) {
+	hold := func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.follower.Hold(time.Now())
-		return h.apply()
+		h.apply()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			select {
 			case <-h.kills:
-				hold()() // the stop writes it
+				hold() // the stop writes it
 			default:
 			}
 			return
 		case <-h.kills:
-			log := hold()
+			hold()
 			_ = h.Keep(writeWait) // logged and retried
-			log()
 		}
 	}
 }

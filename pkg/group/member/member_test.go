@@ -3,12 +3,10 @@ package member
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,88 +198,6 @@ func TestStops(t *testing.T) {
 		o.change(70)
 		time.Sleep(10 * time.Second)
 		r.wants(70)
-	})
-}
-
-// slowLog is a log that hangs, once hangs is set, until it is opened.
-type slowLog struct {
-	hangs atomic.Bool
-	open  chan struct{}
-}
-
-func (s *slowLog) Write(p []byte) (int, error) {
-	if s.hangs.Load() {
-		<-s.open
-	}
-	return len(p), nil
-}
-
-// A log of the executor that hangs while a record, a report or a kill is obeyed delays no abort of this executor either.
-func TestHungLogOfTheExecutor(t *testing.T) {
-	signer := newSigner(t)
-	for name, obeys := range map[string]func(o *operator, r *running){
-		"record": func(o *operator, _ *running) { o.change(20) },
-		"report": func(*operator, *running) { time.Sleep(2 * group.ReportPeriod) },
-		"kill":   func(_ *operator, r *running) { r.Killed() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := grouptest.NewNetwork(1)
-				o := operate(t, n, signer, map[uint64]issued{})
-				r := start(t, n, signer.Public(), "executor-1", t.TempDir())
-				o.change(10)
-				time.Sleep(10 * time.Second)
-				open := make(chan struct{})
-				var hung atomic.Bool
-				r.fake.mu.Lock()
-				r.fake.log = func() { hung.Store(true); <-open }
-				r.fake.mu.Unlock()
-				obeys(o, r)
-				synctest.Wait()
-				switch {
-				case !r.mu.TryLock():
-					t.Error("the lock is held while a line is written")
-				case !hung.Load():
-					t.Error("no line was written, so the test shows nothing")
-					fallthrough
-				default:
-					r.mu.Unlock()
-				}
-				r.fake.mu.Lock()
-				r.fake.log = nil
-				r.fake.mu.Unlock()
-				close(open)
-			})
-		})
-	}
-}
-
-// A log that hangs delays no abort of this executor.
-func TestHungLog(t *testing.T) {
-	signer := newSigner(t)
-	synctest.Test(t, func(t *testing.T) {
-		n := grouptest.NewNetwork(1)
-		o := operate(t, n, signer, map[uint64]issued{})
-		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
-		log := &slowLog{open: make(chan struct{})}
-		r.logger = slog.New(slog.NewTextHandler(log, nil))
-		r.restart()
-		time.Sleep(10 * time.Second)
-		log.hangs.Store(true)
-		s, err := group.Stop(signer, name, "test", fleetv1.StopKind_STOP_KIND_ABORT, 1, "why", time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := o.carrier.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, s); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if !r.mu.TryLock() {
-			t.Error("the lock is held while a line is written")
-		} else {
-			r.mu.Unlock()
-		}
-		close(log.open)
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Page answers a request for records of one model, baseline and plan: those from the block on that fit.
+// Page answers a request for records of one model, baseline and plan: the matching records from the block on.
 func Page(req *executorv1.GetQualityReportRequest, executor string, plan *executorv1.QualityPlan, records []outcome.Record) *executorv1.GetQualityReportResponse {
 	const most = 50
 	r := &executorv1.GetQualityReportResponse{

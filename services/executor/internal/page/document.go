@@ -18,10 +18,10 @@ var (
 	script string
 )
 
-// document is the page with its style and script inlined. It loads nothing else but its event stream.
+// document is the page with its style and script inlined. It loads nothing but its event stream.
 var document = strings.NewReplacer("/*style*/", style, "/*script*/", script).Replace(html)
 
-// sources allow exactly this style, this script and connections to the page's own origin.
+// sources allow only this style, this script and connections to the page's own origin.
 var sources = []string{"script-src '" + serve.SourceHash(script) + "'", "style-src '" + serve.SourceHash(style) + "'", "connect-src 'self'", "img-src data:"}
 
 // serveDocument serves the page with the build in its footer.

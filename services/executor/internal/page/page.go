@@ -1,5 +1,5 @@
 // Package page is executor's status page: one self-contained HTML document, updated by a stream of server-sent events. One
-// status per second serves all viewers, and without viewers none is made. The figures of the last 24 hours are in memory.
+// status per second serves all viewers; without viewers no status is made. The figures of the last 24 hours are in memory.
 package page
 
 import (
@@ -14,8 +14,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Options are the sources of a status. All are required. Without viewers, they are called only for a point of the history every
-// five minutes.
+// Options are the sources of a status. All are required. Without viewers, they are called only every five minutes, for a point of
+// the history.
 type Options struct {
 	// Report returns the executor's report on the shadow.
 	Report func(context.Context, *executorv1.GetShadowReportRequest) (*executorv1.GetShadowReportResponse, error)
@@ -26,7 +26,7 @@ type Options struct {
 	// Drift asks ml-engine. It may hang or fail: it is called every 30 s in a separate goroutine, with a timeout of 5 s. It is nil
 	// for a model server, which reports no drift.
 	Drift func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
-	// Quality returns the verdict on the model's quality, nil without one, and the bounds over time.
+	// Quality returns the verdict on the model's quality, nil without one, and its bounds over time.
 	Quality func() (*executorv1.QualityJudgment, []Bound)
 	// ShadowTimeout is how long a shadow may take from the arrival of its request.
 	ShadowTimeout time.Duration
@@ -36,7 +36,7 @@ type Options struct {
 	Metrics Gatherer
 	// Build is the version of the program, for the footer.
 	Build string
-	// Logger gets the error of a status that could not be made.
+	// Logger logs why a status could not be made.
 	Logger *slog.Logger
 }
 

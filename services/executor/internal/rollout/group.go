@@ -12,13 +12,13 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// OnAbort sets what an abort does to the record of the group: hold makes it and others of sessions that have begun no longer
-// count, at once, and keep saves that. Call it before the first request.
+// OnAbort sets how an abort affects the record of the group. hold immediately invalidates it and other records of sessions that
+// have begun; keep saves that. Call it before the first request.
 func (k *Keeper) OnAbort(hold func(), keep func(wait time.Duration) error) {
 	k.hold, k.keep = hold, keep
 }
 
-// refuseDirect returns an error if a group decides.
+// refuseDirect returns an error if a group controls the rollout.
 func (k *Keeper) refuseDirect() error {
 	if k.opts.Group == "" {
 		return nil
@@ -27,7 +27,7 @@ func (k *Keeper) refuseDirect() error {
 		"the group %s decides the rollout of this executor: change the record of the group (greenlight canary start --fleet), or end it here with AbortRollout", k.opts.Group)
 }
 
-// grouped returns what follows the rollout of the file when a group decides: 0 %, whatever it was.
+// grouped returns the rollout that replaces the file's if a group controls it: always 0 %.
 func (k *Keeper) grouped(r *Rollout, now time.Time) (*Rollout, bool, error) {
 	if r.Mode == off && r.Holder == "" {
 		return r, false, nil
@@ -38,33 +38,33 @@ func (k *Keeper) grouped(r *Rollout, now time.Time) (*Rollout, bool, error) {
 	}, true, nil
 }
 
-// byGroup is who sets a rollout that the record of the group has set.
+// byGroup is who set a rollout from the record of the group.
 func (k *Keeper) byGroup() string { return "group:" + k.opts.Group }
 
-// Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record is 0 %, and why
-// explains it. An error means that the record is refused: it is then 0 %, or after a demotion of its gate the percentage of its
-// shadows. Obey waits neither for the disk nor for the log: log writes what has changed.
-func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) (log func(), err error) {
+// Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record means 0 %, and why
+// explains it. An error means that the record is refused, which gives 0 %, or the record's shadow percentage if its gate was
+// demoted. Obey does not wait for the disk.
+func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) error {
 	if record == nil {
-		return k.rest(why).log, nil
+		k.rest(why)
+		return nil
 	}
-	var changed lines
 	c, err := k.order(record)
 	if err == nil {
-		changed, err = k.follow(record.GetRevision(), &c, until)
+		err = k.follow(record.GetRevision(), &c, until)
 	}
 	switch {
 	case err != nil:
-		changed = append(changed, k.rest(err.Error())...)
+		k.rest(err.Error())
 	case c.mode == gated && k.now.Load().Demoted == record.GetRevision():
 		if err = k.opts.Gate.Refused(); err == nil {
 			err = errors.New("the gate was demoted: no model decides until a record with a higher revision")
 		}
 	}
-	return changed.log, err
+	return err
 }
 
-// order returns the change that the record wants.
+// order returns the change that the record requests.
 func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	c := change{
 		percent: r.GetPercent(), mode: r.GetMode(), lease: r.GetLease().AsDuration(), holder: r.GetHolder(), by: k.byGroup(), reason: r.GetReason(),
@@ -82,55 +82,53 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	return c, err
 }
 
-// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, it goes on with the shadows, and
-// the gate stays shut, even if its latch is cleared, until a higher revision.
-func (k *Keeper) follow(record uint64, c *change, until time.Time) (lines, error) {
+// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, shadows continue and the gate
+// stays shut until a higher revision, even if its latch is cleared.
+func (k *Keeper) follow(record uint64, c *change, until time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	changed := k.settle(now)
+	k.settle(now)
 	before := k.now.Load()
 	next := &Rollout{
 		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease, Expires: until,
 		By: c.by, Reason: c.reason, Time: now, Plan: c.plan, Gate: c.gate, Record: record, Demoted: before.Demoted,
 	}
-	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // by a latch: order refuses what is not allowed
+	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // a latch refuses: order has checked the rest
 		next.Mode, next.Decides, next.Demoted = observe, 0, record
-		if before.Record == record { // who demoted it, and the reason, stay
+		if before.Record == record { // keep who demoted it, and the reason
 			next.Reason = before.Reason
 		}
 	}
 	if err := next.sample(k.opts.Salt); err != nil {
-		return changed, err
+		return err
 	}
 	switch {
 	case !renews(before, next):
 		if next.Mode == gated {
 			if err := k.opts.Gate.Unfit(next.Gate); err != nil {
-				return changed, err
+				return err
 			}
 		}
 		k.put(next)
-		changed = append(changed, func() {
-			k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
-				"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
-		})
+		k.opts.Logger.Info("rollout", "percent", next.percent(), "mode", modeWord(next.Mode), "revision", next.Revision, "record", record,
+			"holder", next.Holder, "by", next.By, "reason", next.Reason, "plan", next.Plan.Digest())
 	case until.After(before.Expires):
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
 		k.put(next)
 	}
-	return changed, nil
+	return nil
 }
 
 // rest sets 0 %.
-func (k *Keeper) rest(why string) lines {
+func (k *Keeper) rest(why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	changed := k.settle(now)
+	k.settle(now)
 	before := k.now.Load()
 	if before.Mode == off {
-		return changed
+		return
 	}
 	if why == "" {
 		why = "the record of the group says 0 %"
@@ -139,8 +137,6 @@ func (k *Keeper) rest(why string) lines {
 		Mode: off, Revision: before.Revision + 1, By: k.byGroup(), Time: now, Reason: why, Plan: before.Plan, Demoted: before.Demoted,
 	}
 	k.put(next)
-	return append(changed, func() {
-		k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
-			"by", next.By, "reason", why)
-	})
+	k.opts.Logger.Warn("no request gets a shadow", "was", before.percent(), "revision", next.Revision, "record", before.Record, "holder", before.Holder,
+		"by", next.By, "reason", why)
 }

@@ -1,14 +1,11 @@
 package rollout
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,11 +27,9 @@ func gatedRecord(revision uint64) *fleetv1.Record {
 	return &fleetv1.Record{Revision: revision, Percent: req.GetPercent(), Mode: gated, Lease: req.GetLease(), Plan: req.GetPlan(), Gate: req.GetGate(), Holder: req.GetHolder()}
 }
 
-// follow obeys a record until then, as the group does.
+// follow obeys a record until then, as if from the group.
 func follow(k *Keeper, r *fleetv1.Record, until time.Duration) error {
-	log, err := k.Obey(r, time.Now().Add(until), "why")
-	log()
-	return err
+	return k.Obey(r, time.Now().Add(until), "why")
 }
 
 func wants(t *testing.T, k *Keeper, mode executorv1.RolloutMode, percent float64) *executorv1.Rollout {
@@ -80,7 +75,7 @@ func TestObey(t *testing.T) {
 		if after := stamp(t, path); after != before {
 			t.Errorf("renewals are written: %s, before %s", after, before)
 		}
-		obey(record(7, 100), time.Second) // a worse bound of the same lease
+		obey(record(7, 100), time.Second) // an earlier bound of the same lease
 		time.Sleep(30 * time.Second)
 		wants(t, k, observe, 100)
 		time.Sleep(30 * time.Second)
@@ -122,7 +117,7 @@ func stamp(t *testing.T, path string) string {
 	return fmt.Sprint(info.ModTime(), string(raw))
 }
 
-// Whatever the file has, an executor of a group starts at 0 %, and so does one that leaves its group.
+// Whatever the file contains, an executor that is in a group, or leaves one, starts at 0 %.
 func TestStartInAGroup(t *testing.T) {
 	for name, set := range map[string]func(k *Keeper) error{
 		"permanent": func(k *Keeper) error { _, err := k.set(change{percent: 100, mode: observe}); return err },
@@ -171,7 +166,7 @@ func TestAbortHoldsTheRecord(t *testing.T) {
 	wants(t, k, off, 0)
 }
 
-// A demoted gate goes on with its shadows, as long as the record is renewed, and stays shut until a higher revision.
+// While the record is renewed, a demoted gate keeps its shadows, and stays shut until a higher revision.
 func TestDemotedGateOfAGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -227,7 +222,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		if err := g.Kill("me", "", "again"); err != nil {
 			t.Fatal(err)
 		}
-		obey(8, "the gate is shut") // the latch was there before the record, which is then demoted from the start
+		obey(8, "the gate is shut") // the latch was set before the record, which is therefore demoted from the start
 		first := wants(t, k, observe, 80)
 		obey(8, "the gate is shut")
 		if renewed := wants(t, k, observe, 80); renewed.GetRevision() != first.GetRevision() {
@@ -240,7 +235,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		wants(t, k, observe, 80)
 		obey(9, "")
 		wants(t, k, gated, 10)
-		// A latch that comes while the lease has lapsed demotes the record too.
+		// A latch set while the lease has lapsed demotes the record too.
 		time.Sleep(time.Minute)
 		wants(t, k, off, 0)
 		alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
@@ -257,88 +252,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 	})
 }
 
-// hungLog is a log that hangs at every line, once hangs is set, until somebody takes the line.
-type hungLog struct {
-	slog.Handler
-
-	hangs atomic.Bool
-	lines chan string
-}
-
-func (h *hungLog) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h *hungLog) Handle(_ context.Context, r slog.Record) error {
-	if h.hangs.Load() {
-		h.lines <- r.Message
-	}
-	return nil
-}
-
-// A log that hangs delays neither the gate's decisions nor orders of the group, and an abort is in force meanwhile.
-func TestHungLog(t *testing.T) {
-	const lapsed, orders = "a lease has lapsed: no request gets a shadow", "rollout"
-	for name, test := range map[string]struct {
-		do   func(k *Keeper) (log func())
-		want []string
-	}{
-		"lapse": {func(*Keeper) func() { time.Sleep(time.Minute); return nil }, []string{lapsed}},
-		"record": {func(k *Keeper) func() {
-			log, err := k.Obey(record(8, 100), time.Now().Add(time.Minute), "")
-			if err != nil {
-				t.Error(err)
-			}
-			return log
-		}, []string{orders}},
-		"refused record": {func(k *Keeper) func() {
-			log, err := k.Obey(record(8, 101), time.Now().Add(time.Minute), "")
-			if err == nil {
-				t.Error("101 % are obeyed")
-			}
-			return log
-		}, []string{"no request gets a shadow"}},
-		"abort": {func(k *Keeper) func() {
-			go func() { _, _ = k.abort("me", "", "stop") }()
-			synctest.Wait()
-			wants(t, k, off, 0)
-			return nil
-		}, []string{"rollout aborted: no request gets a shadow"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				hung := &hungLog{Handler: slog.DiscardHandler, lines: make(chan string)}
-				k, err := Open(Options{Salt: "salt", Group: "desk-a", Logger: slog.New(hung)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer k.Stop()
-				if err := follow(k, record(7, 100), time.Minute); err != nil {
-					t.Fatal(err)
-				}
-				hung.hangs.Store(true)
-				log := test.do(k)
-				synctest.Wait()
-				if !k.mu.TryLock() {
-					t.Error("the lock is held while a line is written")
-				} else {
-					k.mu.Unlock()
-					k.Gate(time.Now()) // as a decision does
-				}
-				if log != nil {
-					go log()
-				}
-				for _, want := range test.want {
-					if got := <-hung.lines; got != want {
-						t.Errorf("the log has %q, want %q", got, want)
-					}
-				}
-				hung.hangs.Store(false)
-				synctest.Wait()
-			})
-		})
-	}
-}
-
-// Until the timer of a lease has run, a reader computes what it will put in force, without a lock.
+// Until the timer of a lease has fired, readers compute the next rollout without a lock.
 func TestLapseWithoutALock(t *testing.T) {
 	k, _ := open(t, Options{})
 	must(t, k, canary(100, time.Minute))

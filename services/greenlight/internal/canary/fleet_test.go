@@ -32,7 +32,7 @@ type grouped struct {
 }
 
 // Obey implements [member.Executor].
-func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
@@ -48,7 +48,7 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(),
 	if r != nil {
 		g.expires = until
 	}
-	return nil, nil
+	return nil
 }
 
 // Kill implements [member.Executor].

@@ -110,9 +110,13 @@ func (f *agentFlags) run(ctx context.Context, c console.Console, g *fleetgroup.G
 		return err
 	}
 	defer func() { err = errors.Join(err, owner.Close()) }()
-	if f.options.Logger, err = telemetry.NewLogger(c.Err, "info", "json"); err != nil {
+	logger, err := telemetry.NewLogger(c.Err, "info", "json")
+	if err != nil {
 		return err
 	}
+	var flush func()
+	f.options.Logger, flush = telemetry.Queued(logger)
+	defer flush()
 	registry := telemetry.NewRegistry("greenlight")
 	o := &f.options
 	o.Metrics, o.Source, o.Git = agent.NewMetrics(registry), evidence.Source(f.source), console.Revision()

@@ -113,6 +113,9 @@ func TestTooManyConnections(t *testing.T) {
 					t.Errorf("%s: %v refused, want at least %d", listener, refused, sent-limit)
 				}
 			}
+			if err := p.Stop(process.StopGrace); err != nil { // it has then written its whole log
+				t.Error(err)
+			}
 			log, err := os.ReadFile(filepath.Join(dir, name+".log"))
 			if n := strings.Count(string(log), "connections are refused"); err != nil || n != 2 {
 				t.Errorf("%d lines in the log, want one per listener: %v\n%s", n, err, log)

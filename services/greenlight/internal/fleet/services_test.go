@@ -75,7 +75,7 @@ func TestToken(t *testing.T) {
 	if err := errors.Join(call("one-of-many-tokens\n"), call("two-of-many-tokens")); err != nil {
 		t.Fatal(err)
 	}
-	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in it") {
+	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in the file") {
 		t.Errorf("an empty token: %v", err)
 	}
 	if got := strings.Join(r.tokens, "; "); got != "Bearer one-of-many-tokens; Bearer two-of-many-tokens" {

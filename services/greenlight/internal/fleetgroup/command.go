@@ -81,11 +81,18 @@ func (g *Group) admit(ctx context.Context, id string, envelope []byte) error {
 }
 
 // Reset makes an executor that is at 0 % forget the highest revision that it has seen, and aborts. It returns when the executor
-// has confirmed that.
+// has confirmed that. An abort after the first report that Reset has read ends it with an error: a later command would lift it.
 func (g *Group) Reset(ctx context.Context, id string) error {
+	var first *executorv1.Rollout
 	_, err := g.command(ctx, id, &fleetv1.Admission{Reset_: true}, func(m Member, _ bool) (bool, error) {
-		if !AtZero(m.Report) {
-			return false, fmt.Errorf("executor %s is at %g %%: end the rollout first, with greenlight fleet abort", id, m.Report.GetRollout().GetRollout().GetPercent())
+		now := m.Report.GetRollout().GetRollout()
+		switch {
+		case !AtZero(m.Report):
+			return false, fmt.Errorf("executor %s is at %g %%: end the rollout first, with greenlight fleet abort", id, now.GetPercent())
+		case first == nil:
+			first = now
+		case now.GetRevision() != first.GetRevision():
+			return false, fmt.Errorf("executor %s was changed during the reset: %s; reset it again if that is still right", id, fleet.DescribeRollout(now))
 		}
 		return false, nil
 	})

@@ -769,6 +769,41 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// An abort of the executor that comes while a reset waits is not lifted by the next command.
+func TestResetMeetsAnAbort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		executor := d.net.Carrier() // it reports, and obeys nothing
+		var sequence atomic.Uint64
+		var revision atomic.Uint64
+		revision.Store(7)
+		reporting, end := context.WithCancel(t.Context())
+		var reports sync.WaitGroup
+		reports.Go(func() {
+			for reporting.Err() == nil {
+				r := report("a", "1", sequence.Add(1))
+				r.Rollout.Rollout.Revision, r.Rollout.Rollout.SetBy = revision.Load(), "token:desk"
+				if err := executor.PublishReport(t.Context(), "a", raw(t, r)); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(group.ReportPeriod)
+			}
+		})
+		g := d.open(t)
+		defer g.Close()
+		time.AfterFunc(3*group.ReportPeriod, func() { revision.Store(8) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := g.Reset(ctx, "a")
+		if err == nil || !strings.Contains(err.Error(), "executor a was changed during the reset: its rollout was set to 0 %, OFF, by token:desk") {
+			t.Errorf("got %v", err)
+		}
+		end()
+		reports.Wait()
+	})
+}
+
 // The clients of the group answer from reports, and refuse what a single executor cannot do, with what to do.
 func TestClients(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ type grouped struct {
 const byGroup = "group:desk-a"
 
 // Obey implements [member.Executor].
-func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (log func(), err error) {
+func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.advance()
@@ -65,7 +65,7 @@ func (g grouped) Obey(r *fleetv1.Record, until time.Time, why string) (log func(
 	if r != nil && err == nil {
 		g.expires = until
 	}
-	return nil, err
+	return err
 }
 
 // Kill implements [member.Executor].

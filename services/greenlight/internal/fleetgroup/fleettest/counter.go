@@ -98,11 +98,11 @@ func (e *Counter) Command(c *fleetv1.Admission) error {
 }
 
 // Obey implements [member.Executor].
-func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
+func (e *Counter) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.percent, e.until = r.GetPercent(), until
-	return nil, nil
+	return nil
 }
 
 // Killed reports whether the gate is killed.

@@ -78,7 +78,7 @@ var (
 	streamed    = []string{decideOff, decideOn}
 	closedSides = map[int][]string{
 		1:            slices.Concat(steady, []string{decideOneOff}),
-		manyUnderWay: slices.Concat(steady, streamed, []string{tracedOff, decideOneOff, pingPong}),
+		manyUnderWay: slices.Concat(steady, streamed, []string{tracedOff, decideOneOff, echoStreams, echoOne, pingPong}),
 	}
 	calls    = failing("executor", shadowFresh)
 	streams  = failing("Decide", decideFresh)

@@ -15,8 +15,9 @@
 // from the time at which the call was due, so a stall delays all calls that were due meanwhile, and not only the one that a
 // closed loop would have sent ("coordinated omission").
 //
-// Streams: decisions over Decide are compared with the same unary echo, and with a ping-pong of messages of the same sizes over
-// a Unix socket, which is the limit of the machine. The client of a full stream keeps 64 decisions unanswered.
+// Streams: decisions over Decide are compared with the same unary echo, with an echo over streams, which is the limit of
+// gRPC, and with a ping-pong of messages of the same sizes over a Unix socket, which is the limit of the machine. The client
+// of a full stream keeps 64 decisions unanswered.
 //
 // Flood: an open loop over 8 full streams at multiples of their saturation. Like a trader, the client does not send a decision
 // that was due more than 100 ms ago, and sends the newest first. Goodput counts the decisions that are answered correctly

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type EchoOptions struct {
 	AddressFile string
 }
 
-// Echo serves Predict of both services on plain gRPC, without interceptors, checks or work, until ctx ends. It measures the
+// Echo serves Predict of both services, and Decide, on plain gRPC, without interceptors, checks or work, until ctx ends. It measures the
 // cost of gRPC on this machine. It binds a free port on loopback.
 func Echo(ctx context.Context, opts EchoOptions) error {
 	var lc net.ListenConfig
@@ -75,7 +76,26 @@ type decisionEcho struct {
 
 // Predict implements DecisionService.
 func (e decisionEcho) Predict(_ context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
-	return &executorv1.PredictResponse{
-		RequestId: req.GetRequestId(), Score: echoScore, ModelVersion: e.version, ModelDigest: echoDigest,
-	}, nil
+	return e.answer(req), nil
+}
+
+func (e decisionEcho) answer(req *executorv1.PredictRequest) *executorv1.PredictResponse {
+	return &executorv1.PredictResponse{RequestId: req.GetRequestId(), Score: echoScore, ModelVersion: e.version, ModelDigest: echoDigest}
+}
+
+// Decide implements DecisionService.
+func (e decisionEcho) Decide(stream grpc.BidiStreamingServer[executorv1.DecideRequest, executorv1.DecideResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			answer := &executorv1.DecideResponse_Response{Response: e.answer(req.GetRequest())}
+			err = stream.Send(&executorv1.DecideResponse{Sequence: req.GetSequence(), Result: answer})
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -83,6 +83,8 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 		{decideOff, "off", baselineOf, false, manyUnderWay},
 		{decideOn, "on", baselineOf, false, manyUnderWay},
 		{decideOneOff, "off", baselineOf, false, 1},
+		{echoStreams, "echo", echoed, false, manyUnderWay},
+		{echoOne, "echo", echoed, false, 1},
 	} {
 		s, err := f.connect(d.name, processes[d.process])
 		switch {

@@ -49,6 +49,8 @@ const (
 	decideOff    = "Decide, shadow off"
 	decideOn     = "Decide, 100 % shadow"
 	decideOneOff = "Decide over one stream, shadow off"
+	echoStreams  = "echo over streams"
+	echoOne      = "echo over one stream"
 	decideFresh  = "Decide, shadow off, just started"
 	decideFull   = "Decide, 100 % shadow, 8 full streams"
 	pingPong     = "Unix socket"

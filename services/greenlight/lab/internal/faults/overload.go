@@ -151,6 +151,9 @@ type load func(ctx context.Context, rate float64, length time.Duration) (stats, 
 
 // loads measures the loads. calm is a rate that is easily answered.
 func (e *Executor) loads(ctx context.Context, o *Loads, flood load, calm float64, length time.Duration) (err error) {
+	if err := e.AwaitShadow(ctx); err != nil { // an earlier overload may have opened the breaker
+		return err
+	}
 	if err := e.ramp(ctx, o, flood, calm, length/3); err != nil {
 		return err
 	}

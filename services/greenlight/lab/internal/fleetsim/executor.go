@@ -121,9 +121,9 @@ func (p *process) alive(do func()) {
 }
 
 // Obey implements [member.Executor].
-func (p *process) Obey(r *fleetv1.Record, until time.Time, _ string) (log func(), err error) {
+func (p *process) Obey(r *fleetv1.Record, until time.Time, _ string) error {
 	p.alive(func() { p.e.obeys(r, until) })
-	return nil, nil
+	return nil
 }
 
 // Kill implements [member.Executor]. There is no gate.
