@@ -395,7 +395,7 @@ type GetShadowReportResponse struct {
 	// The other models that get the sampled requests, in their order. At most 8. The other fields of the report concern the model
 	// under trial alone.
 	Challengers []*Challenger `protobuf:"bytes,17,rep,name=challengers,proto3" json:"challengers,omitempty"`
-	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of executors up to version 1.9, which use 0.05.
+	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of older executors, which use 0.05.
 	MatchTolerance float64 `protobuf:"fixed64,18,opt,name=match_tolerance,json=matchTolerance,proto3" json:"match_tolerance,omitempty"`
 	// Score at and above which the caller acts, in (0,1). 0 without --decision-threshold.
 	DecisionThreshold float64 `protobuf:"fixed64,19,opt,name=decision_threshold,json=decisionThreshold,proto3" json:"decision_threshold,omitempty"`
