@@ -92,7 +92,7 @@ func (t *Train) Study(ctx context.Context, c console.Console) (*experiment.Study
 		s, err := t.studyTable(ctx, c)
 		switch {
 		case errors.Is(err, train.ErrTooFewDays):
-			return nil, console.WithHint(err, "give a table with at least 8 days of rows, or 15 for eval to pass")
+			return nil, console.WithHint(err, "give a table with at least 8 days of rows, or 19 for eval to pass")
 		case errors.Is(err, train.ErrTooFewRows):
 			return nil, console.WithHint(err, "give more rows per day, or a schema with fewer features: training needs more rows than features")
 		}
