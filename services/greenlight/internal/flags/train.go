@@ -104,7 +104,7 @@ func (t *Train) Study(ctx context.Context, c console.Console) (*experiment.Study
 	}
 	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Label: t.Rule(), Progress: c.Progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
-		return nil, console.WithHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
+		return nil, console.WithHint(err, "train on at least 9 days of one-minute data; greenlight run without --data simulates 42")
 	}
 	return s, err
 }
