@@ -45,9 +45,12 @@ promotion_check.json:
   - AUC and P@20: offline_report.json
   - a live canary that passed all phases, under a policy at least as strict as the one in force
   - a soak of 24 h at 100 % that ended within 48 h: a canary whose policy has one such phase; the policy may require 48 h
+  - live quality: PASS or BETTER for this model, the baseline of the canary and its quality plan
   - the evidence folder and the model verify, and the version of the release is free
-  - with --engine and --executor, or --fleet and --fleet-group: the services serve and shadow this model If all are PASS and
-only the confirmation is missing, it prints the phrase and exits 0; otherwise it exits 3. Missing evidence is ERROR, not PASS.
+  - with --engine and --executor, or --fleet and --fleet-group: the services serve and shadow this model
+
+If all are PASS and only the confirmation is missing, it prints the phrase and exits 0; otherwise it exits 3. Missing evidence is
+ERROR, not PASS.
 
 Promote --confirm takes the phrase, which works once, for 30 minutes, and only for this model, this evidence and this drift. It
 judges everything again. Then it records the release in the registry with the same digest, under the version without -rcN (or
