@@ -59,7 +59,7 @@ build: ## Build the three programs into bin/
 	$(BUILD) -o $(BIN)/ $(PROGRAMS)
 
 .PHONY: lab
-lab: build ## Build bin/greenlight-lab, which proves them
+lab: build ## Build bin/greenlight-lab, which tests and measures them
 	$(BUILD) -o $(LAB) ./services/greenlight/lab
 
 .PHONY: run
@@ -82,7 +82,7 @@ bench-compare: $(TOOLS)/benchstat ## Compare the micro-benchmarks with those of 
 	@BASE='$(BASE)' COUNT='$(COUNT)' deploy/tools/bench-compare $(TOOLS)/benchstat '$(HOT)' $(HOT_PACKAGES)
 
 .PHONY: scenarios
-scenarios: lab ## Prove what a canary does when something goes wrong, and measure its tests; some minutes
+scenarios: lab ## Check how a canary reacts to faults, and measure its statistical tests; some minutes
 	@mkdir -p var/scenarios
 	$(BIN)/greenlight train --models var/scenarios/models --evidence var/scenarios/offline $(if $(DATA),--data '$(DATA)')
 	$(BIN)/greenlight eval --evidence var/scenarios/offline
@@ -90,7 +90,7 @@ scenarios: lab ## Prove what a canary does when something goes wrong, and measur
 	$(LAB) power
 
 .PHONY: month
-month: build ## Show the reports of a simulated month with an episode of drift in it, in var/month
+month: build ## Write the reports of a simulated month with an episode of drift, in var/month
 	rm -rf var/month
 	GREENLIGHT_MONTH='$(CURDIR)/var/month' go test -count=1 -v -run '^TestMonth$$' ./services/greenlight/internal/agent
 	$(BIN)/greenlight evidence verify --evidence var/month/evidence/ml
@@ -101,7 +101,7 @@ bench-page: ## Measure what ten viewers of the status page cost executor
 	go test -run '^$$' -bench Viewers -benchtime 6x ./services/greenlight/internal/deploytest
 
 .PHONY: faults
-faults: lab ## Let everything go wrong between executor and ml-engine, and write docs/faults.md; some twenty minutes
+faults: lab ## Inject every fault between executor and ml-engine, and write docs/faults.md; some twenty minutes
 	$(LAB) faults --json var/faults.json --markdown docs/faults.md
 
 .PHONY: soak
@@ -109,11 +109,11 @@ soak: lab ## Run the pair with faults, swaps, canaries and restarts at random; D
 	$(LAB) chaos --duration '$(DURATION)' --seed '$(SEED)' --json var/chaos.json
 
 .PHONY: fleet
-fleet: lab ## Show a canary of four executors over NATS, of which a server and the canary die; a minute and a half
+fleet: lab ## Show a canary of four executors over NATS, while a NATS server and the canary are killed; about a minute
 	$(LAB) fleet demo
 
 .PHONY: fleet-proof
-fleet-proof: lab ## Prove that nothing keeps a share of a group alive: 1,000 simulated schedules, 20 on NATS servers, defects that are found
+fleet-proof: lab ## Prove that nothing keeps a group above 0 % without its controller: 1,000 simulated schedules, 20 on NATS servers, planted defects
 	@mkdir -p var
 	$(LAB) fleet --seeds 1000 --json var/fleet.json
 	$(LAB) fleet --nats --seeds 20 --json var/fleet-nats.json
@@ -132,20 +132,20 @@ test: build linkcheck ## Test all modules but the lab; GREENLIGHT_DATA=folder ad
 	cpus=$$(getconf _NPROCESSORS_ONLN); $(TEST) -p $$((cpus + 1)) -parallel $$((2 * cpus)) $(TESTED)
 
 .PHONY: lab-test
-lab-test: lab ## Test what proves the programs: bench, faults, chaos, scenarios, power, calibrate, fleet
+lab-test: lab ## Test greenlight-lab: bench, faults, chaos, scenarios, power, calibrate, fleet
 	$(TEST) ./services/greenlight/lab/...
 
 .PHONY: race
 race: GOGC = 100
-race: ## The same under the race detector, but what runs the programs, which are built without it
+race: ## Run the tests under the race detector, except those that start the programs
 	$(TEST) -race -short $(TESTED)
 
 .PHONY: crash
-crash: ## Kill every writer of files, ROUNDS times in all at moments from SEED, and show what was lost; 1000, 1
+crash: ## Kill every writer of files at random moments and show what was lost; ROUNDS=1000 kills in all, SEED=1
 	@deploy/tools/crash '$(ROUNDS)' '$(SEED)'
 
 .PHONY: fuzz
-fuzz: ## Fuzz every reader of outside bytes for FUZZTIME each, and show how far it came; FUZZ=name picks some
+fuzz: ## Fuzz every reader of outside bytes, FUZZTIME=10s each, and show how far each came; FUZZ=name picks some
 	@deploy/tools/fuzz '$(FUZZTIME)' '$(FUZZ)'
 
 .PHONY: linkcheck
@@ -153,11 +153,11 @@ linkcheck: ## Prove that linking the contract brings gRPC and Protocol Buffers a
 	GOWORK=off go -C deploy/linkcheck test -vet=off -count=1 ./...
 
 .PHONY: deploy-check
-deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests as their tools read them, their flags, and releases
+deploy-check: build ## Check docker-compose.yml and the Kubernetes manifests with the parsers of their tools, their flags, and releases
 	GREENLIGHT_BIN='$(CURDIR)/$(BIN)' GOWORK=off go -C deploy/check test -vet=off -count=1 ./...
 
 .PHONY: interop
-interop: ## Check with the libraries of Sigstore and in-toto that they accept what is signed here
+interop: ## Check that the libraries of Sigstore and in-toto accept our signatures
 	GOWORK=off go -C deploy/interop test -count=1 ./...
 
 .PHONY: lint
@@ -190,14 +190,14 @@ rules: ## Check and test the Prometheus rules; needs promtool (Debian: prometheu
 	promtool test rules deploy/prometheus/tests/*.yml
 
 .PHONY: node-client
-node-client: ## Install what the example clients for Node need; with it, make test runs them
+node-client: ## Install what the example clients for Node need; make test then runs them too
 	npm ci --prefix deploy/nodeclient --ignore-scripts --no-audit --no-fund
 
 .PHONY: vuln
 vuln: build $(TOOLS)/govulncheck ## Look for known vulnerabilities in the programs; needs the database (GOVULNDB=URL)
 	@for program in $(notdir $(PROGRAMS)); do \
 		status=0; $(TOOLS)/govulncheck $(if $(GOVULNDB),-db '$(GOVULNDB)') -mode binary "$(BIN)/$$program" || status=$$?; \
-		if [ $$status = 1 ]; then echo "$$program was not checked: where the database cannot be had, make vuln GOVULNDB=URL takes a copy of it (https://... or file:///...)" >&2; fi; \
+		if [ $$status = 1 ]; then echo "$$program was not checked: if the database cannot be reached, give a copy of it: make vuln GOVULNDB=URL (https://... or file:///...)" >&2; fi; \
 		if [ $$status != 0 ]; then exit $$status; fi; \
 	done
 

@@ -125,7 +125,7 @@ func TestBombs(t *testing.T) {
 			bomb{
 				column: "request_id", header: with(dataPage(1, format.Plain), func(h *format.PageHeader) { h.UncompressedPageSize = 1 }),
 				packed: binary.AppendUvarint(nil, 1<<32-1),
-			}, "", "packed as one of 4294967295",
+			}, "", "but its data claim 4294967295",
 		},
 		"ratio": {
 			bomb{column: "request_id", header: dataPage(1, format.Plain), page: make([]byte, 64<<20)},
@@ -207,8 +207,8 @@ func TestBombs(t *testing.T) {
 		"text of metadata": {
 			bomb{footer: func([]byte) []byte { return binary.AppendUvarint([]byte{0x68}, 1<<31-1) }}, "", "not a whole Parquet file",
 		},
-		"structures in each other": {
-			bomb{footer: func([]byte) []byte { return bytes.Repeat([]byte{0x9c}, 1<<19) }}, "16", "structures in each other",
+		"nested structures": {
+			bomb{footer: func([]byte) []byte { return bytes.Repeat([]byte{0x9c}, 1<<19) }}, "16", "nested structures",
 		},
 		"long metadata": {
 			bomb{footer: func(b []byte) []byte { return append(b, make([]byte, 2<<20)...) }}, "1048576", "bytes of metadata",

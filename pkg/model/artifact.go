@@ -5,11 +5,11 @@
 //
 //	model.json     the parameters and the schema they need; its SHA-256 is the model's digest
 //	baseline.json  the production heuristic, fitted to the same training window
-//	golden.json    market states with the scores that the model must give them
+//	golden.json    market states and the scores that the model must return for them
 //	schema.json    the feature schema, unless it is built in; model.json has its SHA-256
-//	reference.json the drift profile: how inputs and score were distributed on the training window, and their ranges (optional)
+//	reference.json the drift profile: distributions and ranges of inputs and score on the training window (optional)
 //	ensemble       the trees as LightGBM or XGBoost wrote them, for a model of that family
-//	release.json   how it was released under its version (optional)
+//	release.json   how the model was released (optional)
 //	offline_report.json  its out-of-time evaluation, as evidence; models of older versions have none
 //	manifest.json  digests of the files above, and where the model comes from
 //	manifest.sig   the signature of the manifest, which covers all files (optional)
@@ -57,8 +57,8 @@ const (
 	manifestFormat = "greenlight/manifest/v1"
 	baselineFormat = "greenlight/baseline/v1"
 
-	// maxFile limits, in bytes, what is read of a file with parameters, vectors or bins. maxSmall limits the others; a
-	// list of models reads one of those per model.
+	// maxFile is the size limit, in bytes, of a file with parameters, vectors or bins. maxSmall is the limit of the others;
+	// listing the models reads one of those per model.
 	maxFile, maxSmall = 64 << 20, 1 << 20
 	// goldenTolerance is how far a golden score may differ: exp differs in its last bits between architectures.
 	goldenTolerance = 1e-12
@@ -89,16 +89,16 @@ type Spec struct {
 }
 
 // Label describes what is predicted. The built-in label is that the range of mid over the horizon exceeds Threshold *
-// sigma_ref * sqrt(horizon). A label that came with the data has a Column.
+// sigma_ref * sqrt(horizon). A label from a table has a Column.
 type Label struct {
 	// HorizonMinutes is how far ahead the label looks, in minutes; 0 if unknown.
 	HorizonMinutes float64 `json:"horizon_minutes"`
 	// Threshold is c: a quantile, on the training window, of the range in units of sigma_ref sqrt(horizon). It is 0 for a
-	// label that came with the data.
+	// label from a table.
 	Threshold float64 `json:"threshold"`
-	// Quantile is the quantile that made Threshold; 0 is 0.72.
+	// Quantile is the quantile that gave Threshold; 0 means 0.72.
 	Quantile float64 `json:"quantile,omitempty"`
-	// Column is the column of the data that had the label: 1 for a positive row, 0 for another.
+	// Column is the data column with the label: 1 for a positive row, 0 for a negative one.
 	Column string `json:"column,omitempty"`
 }
 
@@ -189,10 +189,10 @@ type Artifact struct {
 	Reference *drift.Profile
 	// Ensemble is the file of a tree model; nil for other families.
 	Ensemble []byte
-	// Offline is the content of [OfflineFile] as written, or nil. Its meaning is up to its maker: here it is only
-	// covered by a digest.
+	// Offline is the content of [OfflineFile] as written, or nil. This package computes its digest and does not interpret
+	// it.
 	Offline []byte
-	// Release describes how the model was released under its version; nil if it was not.
+	// Release records how the model was released; nil if it was not.
 	Release *Release
 	// manifest is the manifest's file, as it was verified.
 	manifest []byte
@@ -200,15 +200,15 @@ type Artifact struct {
 	// concurrent use.
 	Schema *feature.Schema
 	Scorer Scorer
-	// NoFP32 is why the model must not be asked in single precision, by its golden vectors; empty if it may be. Load sets it.
+	// NoFP32 is why the golden vectors rule out single precision; empty if they allow it. Load sets it.
 	NoFP32 string
 }
 
 // Digest returns the model's identity, 64 lower-case hexadecimal digits.
 func (a *Artifact) Digest() string { return a.Manifest.Digest }
 
-// Identify computes the digest of a draft, the same that [Registry.Add] gives it. Evidence about a model names its
-// digest, and a model's own evaluation is written before the model is registered.
+// Identify computes the digest that [Registry.Add] will give a draft. A model's own evaluation names this digest but is
+// written before the model is registered.
 func (a *Artifact) Identify() error {
 	if _, err := a.completeSpec(); err != nil {
 		return err
@@ -278,7 +278,7 @@ func (a *Artifact) readSchema(root *os.Root) error {
 		return fmt.Errorf("%s: %w", SchemaFile, err)
 	}
 	if a.Schema.Name != a.Spec.Schema {
-		return fmt.Errorf("%s is of the schema %q, but %s names %q", SchemaFile, a.Schema.Name, ModelFile, a.Spec.Schema)
+		return fmt.Errorf("%s describes schema %q, but %s names %q", SchemaFile, a.Schema.Name, ModelFile, a.Spec.Schema)
 	}
 	return nil
 }
@@ -290,7 +290,7 @@ func (a *Artifact) bind() error {
 		return fmt.Errorf("%s: format %q: want %q", ModelFile, s.Format, modelFormat)
 	}
 	if schema := a.Schema; s.SchemaHash != schema.Hash() {
-		return fmt.Errorf("%s: schema %s has the hash %.12s here, but the model was made for %.12s: a feature has changed its meaning",
+		return fmt.Errorf("%s: schema %s has hash %.12s, but the model needs %.12s: the meaning of a feature has changed",
 			ModelFile, s.Schema, schema.Hash(), s.SchemaHash)
 	}
 	if err := a.bindScorer(); err != nil {
@@ -302,8 +302,8 @@ func (a *Artifact) bind() error {
 	return a.checkGolden()
 }
 
-// Ranges returns the range of each feature of the schema in the training data. It is nil if the drift profile lacks them, as
-// those of older versions do: then the model cannot decide behind a gate.
+// Ranges returns the range of each feature of the schema in the training data. It returns nil if the drift profile has none,
+// as in older versions: such a model cannot be gated.
 func (a *Artifact) Ranges() []drift.Range {
 	if a.Reference == nil {
 		return nil
@@ -311,7 +311,7 @@ func (a *Artifact) Ranges() []drift.Range {
 	return a.Reference.Ranges
 }
 
-// checkRanges returns an error unless the ranges are those of the schema's features in its order, or there are none.
+// checkRanges returns an error unless the ranges match the schema's features in order, or there are none.
 func (a *Artifact) checkRanges() error {
 	ranges := a.Ranges()
 	if ranges == nil {
@@ -322,7 +322,7 @@ func (a *Artifact) checkRanges() error {
 		names[i] = r.Name
 	}
 	if want := a.Schema.Names(); !slices.Equal(names, want) {
-		return fmt.Errorf("ranges of %s: want those of schema %s, %s", listed(names), a.Schema.Name, listed(want))
+		return fmt.Errorf("ranges of %s do not match schema %s: want %s", listed(names), a.Schema.Name, listed(want))
 	}
 	return nil
 }
@@ -344,7 +344,7 @@ func (a *Artifact) bindScorer() error {
 			return err
 		}
 		if !slices.Equal(s.Logistic.Features, a.Schema.Names()) {
-			return fmt.Errorf("features %s: want those of schema %s, %s", listed(s.Logistic.Features), s.Schema, listed(a.Schema.Names()))
+			return fmt.Errorf("features %s do not match schema %s: want %s", listed(s.Logistic.Features), s.Schema, listed(a.Schema.Names()))
 		}
 		a.Scorer = s.Logistic
 	case s.Family == FamilyTrees && s.Trees != nil && s.Logistic == nil:
@@ -354,7 +354,7 @@ func (a *Artifact) bindScorer() error {
 		}
 		a.Scorer = e
 	default:
-		return fmt.Errorf("family %q: want %q or %q, with the parameters of that family and no other", s.Family, FamilyLogistic, FamilyTrees)
+		return fmt.Errorf("family %q: want %q or %q, with only the parameters of that family", s.Family, FamilyLogistic, FamilyTrees)
 	}
 	return nil
 }
@@ -375,12 +375,12 @@ func (a *Artifact) checkGolden() error {
 	return nil
 }
 
-// fp32Tolerance is how far a golden score in single precision may be from that in double precision: a five-hundredth of the
-// tolerance of a match. Rounding moves a formula by less, and a tree by more where a value lies at one of its splits.
+// fp32Tolerance is the largest difference between a golden score in single and in double precision that is allowed: 1/500 of
+// the tolerance of a match. Rounding moves a formula by less. It moves a tree by more if a value lies at a split.
 const fp32Tolerance = 1e-4
 
-// checkFP32 returns why single precision is not near enough, if it is not: a golden vector and its score, both rounded to it,
-// are not within fp32Tolerance of the golden score.
+// checkFP32 scores the golden vectors in single precision. It describes the first score that is off by more than
+// fp32Tolerance, and returns an empty string if there is none.
 func (a *Artifact) checkFP32() string {
 	x := make([]float64, a.Schema.Len())
 	for i, g := range a.Golden.Vectors {
@@ -409,7 +409,7 @@ func (a *Artifact) read(root *os.Root, keys dsse.Keys) error {
 	if err != nil {
 		return err
 	}
-	// First: unsigned content is not even parsed.
+	// Verify first: unsigned content is not even parsed.
 	if err := verify(root, raw, keys); err != nil {
 		return err
 	}

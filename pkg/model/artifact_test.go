@@ -56,7 +56,7 @@ func TestSaveAndLoadAreTheSame(t *testing.T) {
 	}
 }
 
-// A model's ranges are those of the features of its schema. A model of an older version has none, and has the same digest.
+// A model's ranges must match the features of its schema. Models of older versions have none, and keep their digests.
 func TestRanges(t *testing.T) {
 	fresh := func() *model.Artifact { return enginetest.Artifact(t, "v1.8.1", version) }
 	all := fresh().Ranges()
@@ -68,7 +68,7 @@ func TestRanges(t *testing.T) {
 		{"all", all, ""},
 		{"none", nil, ""},
 		{"one fewer", all[1:], "reference.json: ranges of "},
-		{"another order", slices.Concat(all[1:], all[:1]), "want those of schema v1.8.1"},
+		{"another order", slices.Concat(all[1:], all[:1]), "do not match schema v1.8.1"},
 		{"descending", append([]drift.Range{{Name: all[0].Name, Low: 2, High: 1}}, all[1:]...), "from 2 to 1"},
 	} {
 		registry, dir := folder(t)
@@ -160,15 +160,15 @@ func TestDamageIsRefused(t *testing.T) {
 		"other manifest format": {func(t *testing.T, dir string) { edit(t, dir, model.ManifestFile, "x", "format") }, `manifest.json: format "x"`},
 		"other baseline format": {sealed(model.BaselineFile, "x", "format"), `baseline.json: format "x"`},
 		"unknown schema":        {sealed(model.ModelFile, "v9", "schema"), `unknown feature schema "v9"`},
-		"other schema":          {sealed(model.ModelFile, "v1.8", "schema"), "a feature has changed its meaning"},
+		"other schema":          {sealed(model.ModelFile, "v1.8", "schema"), "the meaning of a feature has changed"},
 		"other schema, its hash": {func(t *testing.T, dir string) {
 			edit(t, dir, model.ModelFile, "v1.8", "schema")
 			edit(t, dir, model.ModelFile, v18.Hash(), "schema_hash")
 			seal(t, dir)
-		}, "want those of schema v1.8"},
-		"schema hash":            {sealed(model.ModelFile, strings.Repeat("0", 64), "schema_hash"), "a feature has changed its meaning"},
+		}, "do not match schema v1.8"},
+		"schema hash":            {sealed(model.ModelFile, strings.Repeat("0", 64), "schema_hash"), "the meaning of a feature has changed"},
 		"other family":           {sealed(model.ModelFile, "forest", "family"), `family "forest"`},
-		"no parameters":          {sealed(model.ModelFile, nil, "logistic"), "with the parameters"},
+		"no parameters":          {sealed(model.ModelFile, nil, "logistic"), "with only the parameters"},
 		"weight is NaN":          {replace(model.ModelFile, `"weight": [`+"\n      ", `"weight": [NaN, `), "invalid character 'N'"},
 		"weight is too large":    {replace(model.ModelFile, `"weight": [`+"\n      ", `"weight": [1e999, `), "cannot unmarshal number 1e999"},
 		"weight is null":         {sealed(model.ModelFile, []any{0, nil, 0, 0, 0, 0, 0}, "logistic", "weight"), "golden.json: vector 0 scores"},

@@ -18,7 +18,7 @@ type Baseline struct {
 	// Version names the heuristic, for example "heuristic-v1".
 	Version  string   `json:"version"`
 	Logistic Logistic `json:"logistic"`
-	// Own are the inputs that only callers can send, in their order; the others are features of the catalogue.
+	// Own lists, in order, the inputs that only callers can send. The others are features of the catalogue.
 	Own []string `json:"own_features,omitempty"`
 
 	digest string
@@ -38,7 +38,7 @@ func NewBaseline(version string, formula Logistic, own ...string) (*Baseline, er
 	return b, nil
 }
 
-// CallerDigest returns the digest of a baseline that is its callers' own score. version is "<name>@<version>". Such a baseline
+// CallerDigest returns the digest of a baseline whose scores the callers send. version is "<name>@<version>". Such a baseline
 // has no file, so the digest is the SHA-256 of the text "caller=<name>@<version>".
 func CallerDigest(version string) (string, error) {
 	name, of, ok := strings.Cut(version, "@")

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// Every third operation releases the previous model under its own version, the next one takes a model from another registry, and
-// the others add a model.
+// Every third operation releases the previous model, the next one receives a model from another registry, and the others add a
+// model.
 func TestCrash(t *testing.T) {
 	crashtest.Run(t, crashtest.Writer{
 		Name: "model registry",

@@ -21,10 +21,10 @@ const (
 type TreesSpec struct {
 	// SHA256 is the digest of [EnsembleFile]; model.json contains it, so the model's digest covers it.
 	SHA256 string `json:"sha256"`
-	// Used is how many trees a score adds, from the first; 0 means all. It is set if training stopped early and the file
-	// has trees from after the best round.
+	// Used is the number of trees, from the first, that a score sums; 0 means all. It is set if training stopped early
+	// and the file has trees after the best round.
 	Used int `json:"trees_used,omitempty"`
-	// Positional reports that the library knew no names: the inputs are the schema's features in order, without bias.
+	// Positional reports that the file has no feature names: the inputs are the schema's features in order, without bias.
 	Positional bool `json:"positional"`
 }
 
@@ -64,9 +64,9 @@ func newEnsemble(raw []byte, spec *TreesSpec, schema *feature.Schema) (*trees.En
 	return read.Select(positions, schema.Len()), nil
 }
 
-// NewTrees makes a model's spec from a LightGBM or XGBoost file. Inputs are matched to the schema by name. If the
-// library knew none (Column_0, f0 and so on), they must be the schema's features in order, without bias. Trees from
-// after an early stop are left out unless all is set. The trees are returned as well.
+// NewTrees makes a model's spec from a LightGBM or XGBoost file. Inputs are matched to the schema by name. If the file has
+// no names (Column_0, f0 and so on), they must be the schema's features in order, without bias. Trees after an early stop
+// are left out unless all is set. The trees are returned as well.
 func NewTrees(raw []byte, schema *feature.Schema, label Label, all bool) (Spec, *trees.Ensemble, error) {
 	read := trees.Import
 	if all {
@@ -102,7 +102,7 @@ func listed(names []string) string {
 	return s
 }
 
-// unnamed reports whether the names are the libraries' generated names.
+// unnamed reports whether LightGBM or XGBoost generated the names.
 func unnamed(names []string) bool {
 	for i, name := range names {
 		if name != fmt.Sprintf("Column_%d", i) && name != fmt.Sprintf("f%d", i) {
@@ -112,9 +112,9 @@ func unnamed(names []string) bool {
 	return true
 }
 
-// SchemaOf returns the schema of a tree model's inputs. It is a built-in one if that has all inputs, or if the library knew
-// no names. Otherwise it is a schema of the inputs in the order of the file. Its name is name and the start of its hash, so
-// that other inputs make another name.
+// SchemaOf returns the schema of a tree model's inputs: a built-in schema if it has all inputs or if the file has no names,
+// otherwise a schema of the inputs in file order. Its name is name plus the start of its hash, so that different inputs get
+// different names.
 func SchemaOf(raw []byte, name string) (*feature.Schema, error) {
 	e, err := trees.Import("model", bytes.NewReader(raw))
 	if err != nil {

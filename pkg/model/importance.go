@@ -44,9 +44,9 @@ func Importance(s Scorer, schema *feature.Schema) map[string]float64 {
 	return shares
 }
 
-// Watched returns the features of a model whose drift is watched, in the order of the schema, with their importance. It is
-// nil if unknown. Of a schema of more than [drift.MaxWatched] features besides bias, the most important are watched, and
-// their importance is scaled to add up to 1.
+// Watched returns the features whose drift is watched, in schema order, with their importance; nil if that is unknown. If the
+// schema has more than [drift.MaxWatched] features besides bias, only the most important are watched, and their importance
+// is scaled to add up to 1.
 func Watched(s Scorer, schema *feature.Schema) (names []string, weights map[string]float64) {
 	names = slices.DeleteFunc(schema.Names(), func(name string) bool { return name == feature.Bias })
 	weights = Importance(s, schema)

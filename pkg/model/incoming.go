@@ -15,8 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Incoming collects the files of a model that comes from elsewhere. Nobody sees them before [Incoming.Add] has verified them
-// all.
+// Incoming collects the files of a model from outside. They stay invisible until [Incoming.Add] has verified them all.
 type Incoming struct {
 	registry *Registry
 	root     *os.Root // the registry's folder
@@ -25,11 +24,10 @@ type Incoming struct {
 	lock     *os.File // locked while the files arrive
 }
 
-// incomingPrefix is the prefix of the folders of models that are not verified yet. No name of a model begins with a dot.
+// incomingPrefix starts the folder name of an unverified model. Model names never begin with a dot.
 const incomingPrefix = ".incoming-"
 
-// Receive returns an empty Incoming, which the caller must close. It removes what processes left that were killed before they
-// closed theirs.
+// Receive returns an empty Incoming, which the caller must close. It first removes the folders that killed processes left.
 func (r *Registry) Receive() (*Incoming, error) { return r.receive(".") }
 
 // receive is Receive with the files in the folder parent below the registry's.
@@ -43,7 +41,7 @@ func (r *Registry) receive(parent string) (in *Incoming, err error) {
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	// A folder is created and locked under the lock of its parent, so that it is never taken for an abandoned one.
+	// Create and lock the folder under its parent's lock, so that removeAbandoned cannot remove it in between.
 	all, err := lockDir(in.root, parent)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", filepath.Join(r.root, parent), err)
@@ -75,7 +73,7 @@ func removeAbandoned(root *os.Root, parent string) error {
 		name := path.Join(parent, e.Name())
 		if dir, err := durable.OpenDirIn(root, name); err == nil {
 			if durable.Lock(dir, 0) == nil {
-				_ = root.RemoveAll(name) // a leftover does no damage
+				_ = root.RemoveAll(name) // leftovers are harmless
 			}
 			_ = dir.Close()
 		}
@@ -83,7 +81,7 @@ func removeAbandoned(root *os.Root, parent string) error {
 	return nil
 }
 
-// Write writes a file. A name that no file of a model has is an error, and so is a file over [MaxFile].
+// Write writes a file. It returns an error for a name that models do not use and for a file over [MaxFile].
 func (in *Incoming) Write(name string, from io.Reader) error {
 	limit := MaxFile(name)
 	if limit == 0 {
@@ -99,9 +97,9 @@ func (in *Incoming) Write(name string, from io.Reader) error {
 	return nil
 }
 
-// Add verifies the model as [Registry.Load] does, with its signature where the registry requires one, and moves it into the
-// registry. added is false if the registry had the same files already; then only a missing signature is added, or one replaced
-// that does not verify. Another model of that name and version is [ErrExists].
+// Add verifies the model like [Registry.Load], including its signature if the registry requires one, and moves it into the
+// registry. added is false if the registry already has the same files; then Add only adds a missing signature, or replaces
+// one that does not verify. It returns [ErrExists] if another model has that name and version.
 func (in *Incoming) Add() (a *Artifact, added bool, err error) {
 	a = &Artifact{}
 	if err := a.read(in.dir, in.registry.keys); err != nil {
@@ -124,7 +122,7 @@ func (in *Incoming) Add() (a *Artifact, added bool, err error) {
 	return a, added, err
 }
 
-// sign takes the signature of the model over to the entry, which has the same files, unless it has one that verifies.
+// sign copies the model's signature to an entry with the same files, unless the entry has one that verifies.
 func (in *Incoming) sign(e Entry) error {
 	root, err := in.registry.open(e)
 	if err != nil {

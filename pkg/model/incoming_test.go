@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// receive takes the model that ref names from another registry.
+// receive copies the model that ref names from another registry.
 func receive(r, from *model.Registry, ref string) (a *model.Artifact, added bool, err error) {
 	_, files, err := from.Files(ref)
 	if err != nil {
@@ -49,7 +49,7 @@ func TestIncoming(t *testing.T) {
 	if _, added, err := receive(r, from, version); err != nil || added {
 		t.Errorf("again: added %t, %v", added, err)
 	}
-	// Damage stays visible, and is not covered up.
+	// Damage stays visible.
 	path := filepath.Join(dir, "test", version, model.GoldenFile)
 	if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestIncoming(t *testing.T) {
 	}
 }
 
-// Nobody sees what is not complete, and only files of a model with a proper size are taken.
+// Incomplete models are invisible, and only a model's files of allowed sizes are accepted.
 func TestIncomingIsHidden(t *testing.T) {
 	dir := t.TempDir()
 	r := model.OpenRegistry(dir)
@@ -88,7 +88,7 @@ func TestIncomingIsHidden(t *testing.T) {
 		t.Errorf("added %v", a)
 	}
 
-	// A second one leaves the first, which is open, and removes what a killed process left.
+	// A second Receive keeps the first folder, which is open, and removes the folder of a killed process.
 	if err := os.MkdirAll(filepath.Join(dir, ".incoming-killed", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestIncomingIsHidden(t *testing.T) {
 	}
 }
 
-// What Add writes first is in the folder of the name, which may be a mount: nothing else in the registry changes.
+// Add writes first to the folder of the name, which may be a mount, and changes nothing else in the registry.
 func TestAddStaysInItsFolder(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "test", ".incoming-killed", "x"), 0o700); err != nil {

@@ -25,10 +25,10 @@ type Registry struct {
 // OpenRegistry returns the registry in the folder, which need not exist yet.
 func OpenRegistry(root string) *Registry { return &Registry{root: root} }
 
-// Requiring returns the same registry, which loads only models signed with one of the keys. No keys require nothing.
+// Requiring returns a view of the registry that loads only models signed with one of the keys. Without keys it loads all.
 func (r *Registry) Requiring(keys dsse.Keys) *Registry { return &Registry{root: r.root, keys: keys} }
 
-// nameForm is the form of names and versions: no separators and no leading dot, so that none leaves the registry.
+// nameForm matches names and versions. They have no separator and no leading dot, so that none leads out of the registry.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // CheckName returns an error if s is not a valid model name or version; what names it in the message.
@@ -47,11 +47,11 @@ type Entry struct {
 // String returns "name/version".
 func (e Entry) String() string { return e.Name + "/" + e.Version }
 
-// maxModels limits the models of a registry that can be listed.
+// maxModels is the largest number of models that can be listed.
 const maxModels = 10_000
 
-// List returns the models in the registry, sorted by name. A folder that does not exist has none; more than 10,000
-// models or other entries are [durable.ErrTooLarge].
+// List returns the models in the registry, sorted by name: none if the folder does not exist, and [durable.ErrTooLarge] for
+// more than 10,000 models or other entries.
 func (r *Registry) List() ([]Entry, error) {
 	root, err := durable.OpenRoot(r.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,10 +189,10 @@ func (r *Registry) load(e Entry) (*Artifact, error) {
 }
 
 // ErrExists is returned if the registry has another model with that name and version.
-var ErrExists = errors.New("the registry has another model of this name and version, and models are never changed: give a new version")
+var ErrExists = errors.New("the registry has another model with this name and version, and models never change: choose a new version")
 
 // Add writes the model into the registry, completely or not at all. It fills in the formats, the digests and the schema
-// hash. Adding the same model again does nothing; another model with the same name and version is [ErrExists].
+// hash. Adding the same model again does nothing. If another model has the name and version, Add returns [ErrExists].
 func (r *Registry) Add(a *Artifact) error {
 	if err := errors.Join(CheckName("name", a.Manifest.Name), CheckName("version", a.Manifest.Version)); err != nil {
 		return err
@@ -274,8 +274,8 @@ func (a *Artifact) files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// writeFolder writes the files into a temporary folder, syncs them, and makes it the model's. The temporary folder is next to
-// the model's, because the folder of the name may be a mount, and the registry's read-only.
+// writeFolder writes the files to a temporary folder, syncs them, and renames it to the model's folder. Both are in the
+// folder of the name, which may be a writable mount in a read-only registry.
 func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	in, err := r.receive(e.Name)
 	if err != nil {
@@ -290,7 +290,7 @@ func (r *Registry) writeFolder(e Entry, files map[string][]byte) (err error) {
 	return r.locked(e, func(root *os.Root) error { return r.place(root, in.name, e) })
 }
 
-// place makes a complete folder below root the model's.
+// place renames a complete folder below root to the model's folder.
 func (r *Registry) place(root *os.Root, tmp string, e Entry) error {
 	if err := root.Chmod(tmp, 0o755); err != nil { // independent of the umask
 		return err
@@ -307,8 +307,8 @@ func (r *Registry) place(root *os.Root, tmp string, e Entry) error {
 	return nil
 }
 
-// locked calls change with the registry's folder while no other process changes models of that name. It creates the folder of
-// the name. Nothing outside the registry is written, whatever links lead there.
+// locked calls change with the registry's folder while no other process can change models of that name. It creates the folder
+// of the name. It follows no link out of the registry.
 func (r *Registry) locked(e Entry, change func(root *os.Root) error) error {
 	root, err := r.create(e.Name)
 	if err != nil {
@@ -323,7 +323,7 @@ func (r *Registry) locked(e Entry, change func(root *os.Root) error) error {
 	return change(root)
 }
 
-// create opens the registry's folder, after it has created it and the folder dir below it.
+// create creates the registry's folder and the folder dir below it, and opens the registry's.
 func (r *Registry) create(dir string) (*os.Root, error) {
 	if err := durable.MkdirAll(r.root, 0o755); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ReleaseFile describes how the model was released under its version. A model that was not released has none.
+// ReleaseFile records how the model was released. Unreleased models have none.
 const ReleaseFile = "release.json"
 
 const releaseFormat = "greenlight/release/v1"
@@ -18,17 +18,17 @@ const releaseFormat = "greenlight/release/v1"
 // Release is the content of release.json.
 type Release struct {
 	Format string `json:"format"`
-	// From is the version under which the model was tried, for example "v1.8.1-rc1".
+	// From is the version that was tried, for example "v1.8.1-rc1".
 	From string `json:"from"`
-	// Time is when it was released, UTC.
+	// Time is the time of the release, UTC.
 	Time time.Time `json:"time"`
 	// Record is the basis of the release, in the decider's own format.
 	Record json.RawMessage `json:"record"`
 }
 
-// Release registers a model again under its release version: byte-identical files, and so the same digest, plus
-// release.json. Everything is written or nothing. The model is verified first. A version that exists is [ErrExists],
-// whatever it contains.
+// Release registers the same files again under the release version, plus release.json, so the digest is the same. It
+// verifies the model first and writes everything or nothing. It returns [ErrExists] if that version exists, whatever it
+// contains.
 func (r *Registry) Release(e Entry, version string, why Release) error {
 	if err := CheckName("version", version); err != nil {
 		return err
@@ -73,8 +73,7 @@ func (r *Registry) released(a *Artifact, version string, why Release) (map[strin
 	return files, nil
 }
 
-// Files returns the model that ref names, verified, and the content of all of its files by name, with the signature if there is
-// one.
+// Files verifies the model that ref names and returns it with the content of its files by name, including any signature.
 func (r *Registry) Files(ref string) (*Artifact, map[string][]byte, error) {
 	a, err := r.Load(ref)
 	if err != nil {
@@ -101,8 +100,8 @@ func (r *Registry) Files(ref string) (*Artifact, map[string][]byte, error) {
 	return a, files, nil
 }
 
-// contents returns the files of a verified model that have a digest. The bytes are copied, not encoded again: another form of
-// the same numbers would have another digest.
+// contents returns the digested files of a verified model. It copies the bytes: encoding the same numbers again could change
+// the digest.
 func contents(root *os.Root, a *Artifact) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for name, want := range digests(a) {
@@ -111,14 +110,14 @@ func contents(root *os.Root, a *Artifact) (map[string][]byte, error) {
 			return nil, err
 		}
 		if got := digest(raw); got != want {
-			return nil, fmt.Errorf("%s has the digest %.12s, and had %.12s a moment ago", name, got, want)
+			return nil, fmt.Errorf("%s changed while it was read: digest %.12s, was %.12s", name, got, want)
 		}
 		files[name] = raw
 	}
 	return files, nil
 }
 
-// digests returns the digests of the files of a model that have one.
+// digests returns the digests of a model's files, by name.
 func digests(a *Artifact) map[string]string {
 	sums := maps.Clone(a.Manifest.Files)
 	sums[ModelFile] = a.Manifest.Digest

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// The schema of a desk's own travels with the model, and the model's digest covers it.
+// A custom schema travels with the model, and the model's digest covers it.
 func TestOwnSchemaInTheArtifact(t *testing.T) {
 	own := enginetest.Own(t, "desk", 3)
 	own.Features[1].Domain = &[2]float64{-1, 1}
@@ -50,7 +50,7 @@ func TestOwnSchemaInTheArtifact(t *testing.T) {
 	}
 }
 
-// A built-in schema has no file, so that the digests of models that older versions made are those of today.
+// A built-in schema has no file, so models of older versions keep their digests.
 func TestBuiltInSchemaHasNoFile(t *testing.T) {
 	dir := enginetest.Registry(t, feature.DefaultSchema, "v")
 	if _, err := os.Stat(filepath.Join(dir, "test", "v", model.SchemaFile)); !os.IsNotExist(err) {
@@ -62,7 +62,7 @@ func TestBuiltInSchemaHasNoFile(t *testing.T) {
 	}
 }
 
-// Of many features the most important are watched, in the order of the schema, and their weights add up to 1.
+// If there are many features, the most important are watched, in schema order, and their weights add up to 1.
 func TestWatchedOfManyFeatures(t *testing.T) {
 	a := enginetest.ArtifactOf(t, enginetest.Own(t, "wide", 1000), "own-1")
 	names, weights := model.Watched(a.Scorer, a.Schema)

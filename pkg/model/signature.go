@@ -19,17 +19,17 @@ const (
 	// SignatureFile is the signature of a model's files, see package oms. It is not signed itself: signing changes no digest,
 	// and a model can be signed again.
 	SignatureFile = oms.FileName
-	// oldSignatureFile is the Ed25519 signature (RFC 8032) of the bytes of manifest.json, in base64, as former
-	// versions wrote it. It conforms to no standard. It is still verified in this release, and not in the next.
+	// oldSignatureFile is the Ed25519 signature (RFC 8032) of the bytes of manifest.json, in base64, as earlier versions
+	// wrote it. It follows no standard. This release still verifies it; the next will not.
 	oldSignatureFile = "manifest.sig"
 )
 
 // ErrUnsigned is returned for a model without a signature.
-var ErrUnsigned = errors.New("the model is not signed: greenlight model sign does it")
+var ErrUnsigned = errors.New("the model is not signed: sign it with greenlight model sign")
 
-// verify returns an error unless one of the keys has signed the manifest in the folder, which has the digests of the other
-// files, and the model's name and version: so a signed model can neither be changed nor pass for another. No keys require
-// nothing.
+// verify returns an error unless one of the keys has signed the manifest in the folder. The manifest has the name, the
+// version and the digests of the other files, so a signed model can be neither changed nor renamed. Without keys, verify
+// accepts any model.
 func verify(root *os.Root, manifest []byte, keys dsse.Keys) error {
 	if len(keys) == 0 {
 		return nil
@@ -51,10 +51,10 @@ func verify(root *os.Root, manifest []byte, keys dsse.Keys) error {
 	return nil
 }
 
-// signatures are the files that are not signed.
+// signatures are the files that a signature does not cover.
 var signatures = []string{SignatureFile, oldSignatureFile}
 
-// verifyOld verifies a signature of a former version.
+// verifyOld verifies a signature in the old format.
 func verifyOld(root *os.Root, manifest []byte, keys dsse.Keys) error {
 	raw, err := readFile(root, oldSignatureFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +75,7 @@ func verifyOld(root *os.Root, manifest []byte, keys dsse.Keys) error {
 	return fmt.Errorf("%s: %w", oldSignatureFile, dsse.ErrUntrusted)
 }
 
-// OldSignature reports whether the model has only a signature of a former version, which the next release will not accept.
+// OldSignature reports whether the model has only a signature in the old format, which the next release will not accept.
 func (r *Registry) OldSignature(e Entry) bool {
 	_, err := os.Lstat(filepath.Join(r.Dir(e), SignatureFile))
 	_, old := os.Lstat(filepath.Join(r.Dir(e), oldSignatureFile))

@@ -177,7 +177,7 @@ func TestSignedBaseline(t *testing.T) {
 	}
 }
 
-// What former versions signed with an Ed25519 key is still accepted, and marked. openssl makes the key and the signature.
+// Ed25519 signatures of earlier versions are still accepted, and marked. openssl makes the key and the signature.
 func TestOldSignature(t *testing.T) {
 	need.Program(t, "openssl", "openssl")
 	dir := enginetest.Registry(t, "v1.8.1", "a")

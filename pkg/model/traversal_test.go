@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// No name, version or link in the registry leads out of it: nothing is read or written there.
+// No name, version or link leads out of the registry: nothing outside is read or written.
 func TestNothingLeavesTheRegistry(t *testing.T) {
 	outside := enginetest.Registry(t, "v1.8.1", "good") // a complete model, test/good, that would load
 	dir := enginetest.Registry(t, "v1.8.1", "own")
@@ -80,7 +80,7 @@ func TestNothingLeavesTheRegistry(t *testing.T) {
 	}
 }
 
-// A model file that is a link to another place is not read.
+// A model file that is a link to another folder is not read.
 func TestFilesOfAModelStayInIt(t *testing.T) {
 	dir := enginetest.Registry(t, "v1.8.1", "own")
 	path := filepath.Join(dir, "test", "own", model.GoldenFile)

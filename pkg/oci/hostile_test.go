@@ -137,13 +137,13 @@ func TestForged(t *testing.T) {
 			wantNothing(t, dir)
 		})
 	}
-	// The forger itself is right.
+	// The forger itself works: an unchanged artifact is accepted.
 	if _, err := r.Pull(t.Context(), forge(t, r, files, nil), model.OpenRegistry(t.TempDir()).Requiring(keys), silent); err != nil {
 		t.Errorf("the model as it is: %v", err)
 	}
 }
 
-// A registry that answers with other bytes than those that were asked for is refused.
+// Content that does not match the requested digest is refused.
 func TestOtherBytes(t *testing.T) {
 	flip := func(raw []byte) []byte {
 		raw[len(raw)/2] ^= 1
@@ -176,7 +176,7 @@ func TestOtherBytes(t *testing.T) {
 	}
 }
 
-// Whatever a registry answers, a question ends with an error, and nothing is sent elsewhere in clear text.
+// Whatever a registry answers, a query ends with an error, and nothing is sent elsewhere without TLS.
 func TestHostile(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request left the registry") }))
 	defer elsewhere.Close()
@@ -189,11 +189,11 @@ func TestHostile(t *testing.T) {
 		}, "redirected 5 times"},
 		"redirects elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
-		}, "only https is followed"},
+		}, "only https is allowed"},
 		"asks for a token elsewhere": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="`+elsewhere.URL+`/token",service="x"`)
 			w.WriteHeader(http.StatusUnauthorized)
-		}, "only https is followed"},
+		}, "only https is allowed"},
 		"is no registry": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, ""},
 		"writes to the terminal": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
@@ -242,7 +242,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A registry that hangs does not hold those that stop waiting: at the first answer, and in the middle of a file.
+// A registry that hangs, before an answer or in the middle of a file, does not block a caller that cancels.
 func TestHangs(t *testing.T) {
 	from, keys := signed(t, version)
 	reached := make(chan struct{}, 100)

@@ -20,12 +20,12 @@ import (
 const (
 	// ArtifactType marks a repository's artifact as a model.
 	ArtifactType = "application/vnd.greenlight.model.v1"
-	// digestKey annotates an artifact with the digest of model.json, by which services and evidence know the model.
+	// digestKey annotates an artifact with the digest of model.json, which identifies the model to services and in evidence.
 	digestKey = "vnd.greenlight.model.digest"
 
-	// maxManifest limits the manifest of an artifact, and maxModel the files of a model together, in bytes.
+	// maxManifest limits the manifest of an artifact, and maxModel the total size of a model's files, in bytes.
 	maxManifest, maxModel = 64 << 10, 256 << 20
-	// maxFiles limits the files of a model: [model.MaxFile] knows no more names.
+	// maxFiles limits the number of a model's files: [model.MaxFile] knows no more names.
 	maxFiles = 11
 )
 
@@ -36,11 +36,11 @@ type described struct {
 	raw []byte
 }
 
-// packModel returns the manifest of a model's artifact. The same files give the same bytes, so there is no time in it.
+// packModel returns the manifest of a model's artifact. It contains no time, so the same files give the same bytes.
 //
-// The layers are the files with their names: oras pull gives a folder that greenlight model verify and the tools of OpenSSF
-// Model Signing accept, since the signature is one of them. One digest covers the files and the signature. It is an error if the
-// artifact could not be unpacked.
+// The layers are the files with their names, including the signature. A folder that oras pull writes is accepted by greenlight
+// model verify and by the tools of OpenSSF Model Signing. One digest covers the files and the signature. packModel returns an
+// error if a pull would reject the artifact.
 func packModel(a *model.Artifact, files map[string][]byte) (manifest described, layers []described, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		layer := content.NewDescriptorFromBytes(mediaType(name), files[name])
@@ -61,9 +61,9 @@ func packModel(a *model.Artifact, files map[string][]byte) (manifest described, 
 	return manifest, layers, err
 }
 
-// packSignature returns the manifest that refers the signature to the model's artifact, in the form of cosign's bundles
+// packSignature returns the manifest that attaches the signature to the model's artifact as a cosign bundle
 // (https://github.com/sigstore/cosign/blob/main/specs/BUNDLE_SPEC.md): oras discover and cosign tree list it. Pull does not read
-// it. What it signs is the list of the model's files, not the artifact, so that cosign verify does not accept it.
+// it. It signs the list of the model's files, not the artifact, so cosign verify rejects it.
 func packSignature(model, signature described) (described, error) {
 	signature.Annotations = nil
 	subject := model.Descriptor
@@ -102,8 +102,8 @@ func mediaType(name string) string {
 	return "application/octet-stream"
 }
 
-// unpackModel reads the manifest of an artifact. It returns an error unless the artifact is a model with files of proper names,
-// sizes and digests.
+// unpackModel reads the manifest of an artifact. It returns an error unless the artifact is a model whose files have valid
+// names, sizes and digests.
 func unpackModel(raw []byte) (*ocispec.Manifest, error) {
 	m := &ocispec.Manifest{}
 	if err := json.Unmarshal(raw, m); err != nil {

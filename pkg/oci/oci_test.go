@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A signed model arrives in another folder with the same bytes, by its tag and by its digest. A second push and a second pull
+// A signed model arrives in another folder with the same bytes, by tag and by digest. A second push and a second pull
 // change nothing.
 func TestPushAndPull(t *testing.T) {
 	for name, referrers := range map[string]bool{"with an API of referrers": true, "without": false} {
@@ -105,7 +105,7 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
-// Other tools find a type, files with names and the signature: by the manifest, and as a referrer.
+// Other tools find a type, named files and the signature, in the manifest and as a referrer.
 func TestArtifact(t *testing.T) {
 	r := serve(t, nil, registry.WithReferrersSupport(true))
 	from, _ := signed(t, version)
@@ -155,8 +155,8 @@ func TestArtifact(t *testing.T) {
 	}
 }
 
-// The library of oras finds the signature, and pulls a folder that verifies: with an API of referrers, and with the tags that stand
-// in for it.
+// The oras library finds the signature, and pulls a folder that verifies, with the referrers API and with the tags that replace
+// it.
 func TestOras(t *testing.T) {
 	for name, referrers := range map[string]bool{"with an API of referrers": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestOras(t *testing.T) {
 	}
 }
 
-// What a pull would refuse is not pushed, and the registry is not asked.
+// A model that a pull would refuse is not pushed, and no request is sent.
 func TestPushOfWhatAPullRefuses(t *testing.T) {
 	r := serve(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request") })
@@ -210,7 +210,7 @@ func TestPushOfWhatAPullRefuses(t *testing.T) {
 	}
 }
 
-// A tag that names another artifact stays, unless it is forced. A folder that has another model of that name and version stays.
+// A tag that names another artifact stays, unless forced. So does a folder with another model of the same name and version.
 func TestTaken(t *testing.T) {
 	r := serve(t, nil)
 	from, _ := signed(t, version)
@@ -235,7 +235,7 @@ func TestTaken(t *testing.T) {
 	if digest, err := r.Resolve(t.Context(), version); err != nil || digest != forced.Digest {
 		t.Errorf("the tag names %s (%v), want %s", digest, err, forced.Digest)
 	}
-	// What was pushed first is there by its digest.
+	// The first artifact is still there, by digest.
 	dir := t.TempDir()
 	if _, err := r.Pull(t.Context(), first, model.OpenRegistry(dir), silent); err != nil {
 		t.Error(err)
@@ -261,7 +261,7 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// A model that was pulled without a signature gets it once it is signed and pushed again. A signature that verifies stays.
+// A model that was pulled unsigned gets its signature once it is signed and pushed again. A signature that verifies stays.
 func TestSignedLater(t *testing.T) {
 	r := serve(t, nil)
 	from, _ := signed(t, version)
@@ -315,7 +315,7 @@ func TestSignedLater(t *testing.T) {
 	}
 }
 
-// Credentials come from docker's config.json, and go to the registry that they are for.
+// Credentials come from docker's config.json, and are sent only to their registry.
 func TestCredentials(t *testing.T) {
 	for name, tt := range map[string]struct {
 		auths string

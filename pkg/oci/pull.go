@@ -12,9 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Pull adds the model that a tag or a digest names to the models folder. The folder shows nothing of it before it has the digests
-// of the artifact, and verifies as every model of the folder must, with its signature where that is required. progress is called
-// with the number of files that have arrived.
+// Pull adds the model that a tag or a digest names to the models folder. The model appears there only once its files match
+// the artifact's digests and it verifies like any model of the folder, with its signature if one is required. progress is
+// called with the number of files received.
 func (r *Repository) Pull(ctx context.Context, version string, into *model.Registry, progress func(done, total int)) (Moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTime)
 	defer cancel()
@@ -70,13 +70,13 @@ func (r *Repository) manifest(ctx context.Context, version string) (digest.Diges
 		return "", nil, fmt.Errorf("the manifest of the artifact: %w", err)
 	}
 	if asked, err := digest.Parse(version); err == nil && asked != d.Digest {
-		return "", nil, fmt.Errorf("the registry answers with %s", d.Digest)
+		return "", nil, fmt.Errorf("the registry returned %s instead", d.Digest)
 	}
 	return d.Digest, raw, nil
 }
 
-// present returns the model of the folder that has exactly the files of the artifact, and verifies; nil if there is none. What
-// the artifact says about itself only says where to look.
+// present returns the verified model of the folder that has exactly the files of the artifact, or nil. The artifact's title
+// only says where to find it.
 func present(m *ocispec.Manifest, models *model.Registry) *model.Artifact {
 	a, files, err := models.Files(m.Annotations[ocispec.AnnotationTitle])
 	if err != nil || len(files) != len(m.Layers) {
@@ -91,10 +91,10 @@ func present(m *ocispec.Manifest, models *model.Registry) *model.Artifact {
 	return a
 }
 
-// download writes a layer, which must have its size and digest.
+// download writes a layer and checks its size and digest.
 func (r *Repository) download(ctx context.Context, l ocispec.Descriptor, in *model.Incoming) error {
 	name := l.Annotations[ocispec.AnnotationTitle]
-	l = ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size} // what else it says is not followed
+	l = ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size} // without its URLs
 	body, err := r.remote.Blobs().Fetch(ctx, l)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -11,18 +11,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// ErrTaken is returned for a tag that names another artifact.
+// ErrTaken is returned if the tag names another artifact.
 var ErrTaken = errors.New("the tag names another artifact")
 
 // Moved describes a model that was pushed or pulled.
 type Moved struct {
 	Model *model.Artifact
-	// Digest is that of the artifact, with its algorithm, and Size that of the files, in bytes.
+	// Digest is the artifact's digest, with its algorithm. Size is the size of the files in bytes.
 	Digest string
 	Size   int64
-	// Signed reports whether the artifact has a signature. It says nothing about whose it is.
+	// Signed reports whether the artifact has a signature, by any key.
 	Signed bool
-	// Changed is false if the other side had all of it already.
+	// Changed is false if the destination already had everything.
 	Changed bool
 }
 
@@ -30,14 +30,15 @@ type Moved struct {
 type PushOptions struct {
 	// Tag is the tag to set.
 	Tag string
-	// Force lets the tag name this model although it named another artifact. A registry has no way to do this only if nobody has
-	// changed the tag in between.
+	// Force moves the tag even if it names another artifact. Registries have no compare-and-swap for tags, so a concurrent
+	// change is overwritten.
 	Force bool
 	// Progress is called with the number of files that have arrived.
 	Progress func(done, total int)
 }
 
-// Push stores a verified model with its files, see [model.Registry.Files]. The tag is set last: it never names a part of a model.
+// Push stores a verified model and its files, see [model.Registry.Files]. It sets the tag last, so that it never names an
+// incomplete model.
 func (r *Repository) Push(ctx context.Context, a *model.Artifact, files map[string][]byte, opts PushOptions) (Moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTime)
 	defer cancel()
@@ -80,7 +81,7 @@ func (r *Repository) push(ctx context.Context, manifest described, layers []desc
 			return err
 		}
 		if err := r.remote.Manifests().Push(ctx, signature.Descriptor, bytes.NewReader(signature.raw)); err != nil {
-			return fmt.Errorf("refer the signature to the model: %w", err)
+			return fmt.Errorf("attach the signature to the model: %w", err)
 		}
 	}
 	return r.remote.PushReference(ctx, manifest.Descriptor, bytes.NewReader(manifest.raw), opts.Tag)

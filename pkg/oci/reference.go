@@ -1,6 +1,6 @@
-// Package oci moves models through OCI registries, which keep container images: a model is an artifact whose layers are its
-// files. Nothing that a registry sends is trusted. Sizes, counts and times are bounded, content has the digest that was asked
-// for, and a models folder gets a model only after it has been verified as a whole.
+// Package oci pushes models to OCI registries, which also hold container images, and pulls them. A model is an artifact whose
+// layers are its files. Nothing that a registry sends is trusted: sizes, counts and times are bounded, content must match the
+// requested digest, and a model enters the models folder only once all of it is verified.
 package oci
 
 import (
@@ -18,7 +18,7 @@ func Is(s string) bool { return strings.HasPrefix(s, scheme) }
 
 // Reference names a repository, or an artifact in it.
 type Reference struct {
-	// Registry is the host of the registry, with a port unless that is the usual one. Repository is a path of names.
+	// Registry is the host of the registry, with the port if it is not the default. Repository is a path of names.
 	Registry, Repository string
 	// Version is a tag, or a digest with its algorithm; empty for the repository.
 	Version string

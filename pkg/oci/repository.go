@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// MaxTags limits the tags of a repository; maxPages limits the answers that list them.
+	// MaxTags limits the tags of a repository; maxPages limits the pages that list them.
 	MaxTags, maxPages = 1000, 100
-	// maxMetadata limits an answer that is not a file, in bytes; maxHeader limits its headers.
+	// maxMetadata limits a response that is not a file, in bytes; maxHeader limits its headers.
 	maxMetadata, maxHeader = 1 << 20, 64 << 10
 	// maxText limits the text of an error, in bytes.
 	maxText = 1000
-	// maxRedirects limits how often a request is sent elsewhere. Registries keep files in the storage of others.
+	// maxRedirects limits redirects. Many registries keep files in separate object storage.
 	maxRedirects = 5
 
-	// askTime limits a question, such as what a tag names. moveTime limits the transfer of a model.
+	// askTime limits a query, such as resolving a tag. moveTime limits the transfer of a model.
 	askTime, moveTime = 30 * time.Second, 10 * time.Minute
-	// headerTime limits how long one answer may take to begin.
+	// headerTime limits the wait for a response header.
 	headerTime = 15 * time.Second
 )
 
@@ -51,8 +51,8 @@ type Repository struct {
 	base   *http.Transport
 }
 
-// Open returns the repository that ref names. Credentials are those of docker login: of config.json, or of the helper that it
-// names. Certificates are verified by the authorities of the system, or by those in SSL_CERT_FILE.
+// Open returns the repository that ref names. It uses the credentials of docker login, from config.json or the credential
+// helper named there. It trusts the system's certificate authorities, or those in SSL_CERT_FILE.
 func Open(ref Reference, opts Options) (*Repository, error) {
 	repository, err := remote.NewRepository(ref.Registry + "/" + ref.Repository)
 	if err != nil {
@@ -60,7 +60,7 @@ func Open(ref Reference, opts Options) (*Repository, error) {
 	}
 	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("credentials of docker: %w", err)
+		return nil, fmt.Errorf("docker credentials: %w", err)
 	}
 	base := rpc.HTTPTransport()
 	base.ResponseHeaderTimeout, base.MaxResponseHeaderBytes = headerTime, maxHeader
@@ -86,8 +86,7 @@ func Open(ref Reference, opts Options) (*Repository, error) {
 // Close closes idle connections.
 func (r *Repository) Close() { r.base.CloseIdleConnections() }
 
-// guard refuses requests in clear text, except to a registry that is reached so. Redirects and the addresses that give out
-// tokens come from the registry.
+// guard refuses plain HTTP, except to a registry that is configured for it. Redirects and token URLs come from the registry.
 type guard struct {
 	next     http.RoundTripper
 	registry string
@@ -97,13 +96,13 @@ type guard struct {
 // RoundTrip implements http.RoundTripper.
 func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !(g.plain && r.URL.Host == g.registry) {
-		return nil, fmt.Errorf("the registry leads to %s://%s: only https is followed", r.URL.Scheme, r.URL.Host)
+		return nil, fmt.Errorf("the registry refers to %s://%s: only https is allowed", r.URL.Scheme, r.URL.Host)
 	}
 	return g.next.RoundTrip(r)
 }
 
-// Resolve returns the digest of the artifact that a tag or a digest names, with its algorithm. It is [ErrNotFound] if there is
-// none.
+// Resolve returns the digest of the artifact that a tag or a digest names, with its algorithm. It returns [ErrNotFound] if
+// there is none.
 func (r *Repository) Resolve(ctx context.Context, version string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -114,7 +113,7 @@ func (r *Repository) Resolve(ctx context.Context, version string) (string, error
 	return found.Digest.String(), nil
 }
 
-// notFound returns [ErrNotFound] for the error of oras.
+// notFound translates the error of oras to [ErrNotFound].
 func notFound(err error) error {
 	if errors.Is(err, errdef.ErrNotFound) {
 		return ErrNotFound
@@ -122,7 +121,7 @@ func notFound(err error) error {
 	return err
 }
 
-// Tags returns the tags of the repository. More than [MaxTags] are an error.
+// Tags returns the tags of the repository, and an error if there are more than [MaxTags].
 func (r *Repository) Tags(ctx context.Context) (tags []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -139,7 +138,7 @@ func (r *Repository) Tags(ctx context.Context) (tags []string, err error) {
 	return tags, nil
 }
 
-// failure is an error with text that may be printed: a registry has a say in it.
+// failure is an error whose text is safe to print although parts of it come from a registry.
 type failure struct {
 	text string
 	err  error

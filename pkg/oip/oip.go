@@ -1,5 +1,5 @@
-// Package oip has what both sides of the Open Inference Protocol share: ml-engine, which serves it, and executor, which asks
-// model servers by it. The protocol is also known as KServe v2.
+// Package oip holds what both sides of the Open Inference Protocol share: ml-engine, which serves it, and executor, which
+// queries model servers. The protocol is also known as KServe v2.
 package oip
 
 import (
@@ -48,7 +48,7 @@ func (d Datatype) Raw(values []float64) []byte {
 	return raw
 }
 
-// Contents returns the values in the field of the type.
+// Contents returns the values in the field for the datatype.
 func (d Datatype) Contents(values []float64) *inference.InferTensorContents {
 	if d == FP64 {
 		return &inference.InferTensorContents{Fp64Contents: slices.Clone(values)}
@@ -60,7 +60,7 @@ func (d Datatype) Contents(values []float64) *inference.InferTensorContents {
 	return c
 }
 
-// Values returns the n elements of a tensor: those of its contents or, if it has none, those of raw.
+// Values returns the n elements of a tensor, from its contents or, if it has none, from raw.
 func (d Datatype) Values(c *inference.InferTensorContents, raw []byte, n int) ([]float64, error) {
 	if d.Size() == 0 {
 		return nil, fmt.Errorf("datatype %q: want %s or %s", d, FP64, FP32)
@@ -94,7 +94,7 @@ func (d Datatype) Values(c *inference.InferTensorContents, raw []byte, n int) ([
 	return values, nil
 }
 
-// unpinned marks the digest of a model that only its server names.
+// unpinned is the prefix of the digests of [Identity].
 const unpinned = "oip:"
 
 // Unpromotable explains why a model with an [Unpinned] digest is neither promoted nor gated.
@@ -104,8 +104,8 @@ const Unpromotable = "its identity is only what a model server says, so it can b
 // NoDrift explains why there is no drift of such a model.
 const NoDrift = "a model server of the Open Inference Protocol reports no drift"
 
-// Identity returns the version and the digest by which reports name the model of a model server, each of at most 64 bytes. The
-// digest covers the two names alone, since the protocol has no digest of a model's content: see [Unpinned].
+// Identity returns the version and the digest by which reports name a model on a model server, each of at most 64 bytes. The
+// protocol has no digest of a model's content, so this one covers only the two names: see [Unpinned].
 func Identity(name, version string) (label, digest string) {
 	label = name
 	if version != "" {
@@ -115,5 +115,5 @@ func Identity(name, version string) (label, digest string) {
 	return text.Clean(label, sha256.Size*2), (unpinned + hex.EncodeToString(sum[:]))[:sha256.Size*2]
 }
 
-// Unpinned reports whether the digest is one of [Identity]: the model is what its server says, and may change behind it.
+// Unpinned reports whether the digest comes from [Identity]: the server may change the model without changing the digest.
 func Unpinned(digest string) bool { return strings.HasPrefix(digest, unpinned) }

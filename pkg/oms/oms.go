@@ -1,5 +1,5 @@
 // Package oms signs the files of a model as OpenSSF Model Signing v1.0 describes (https://github.com/ossf/model-signing-spec),
-// so that the tools of others verify them: a Sigstore bundle with a DSSE envelope, whose in-toto statement has the SHA-256 of
+// so that other tools can verify them: a Sigstore bundle with a DSSE envelope, whose in-toto statement has the SHA-256 of
 // each file. It signs and verifies with ECDSA keys; certificates and keyless signing are not supported.
 package oms
 
@@ -30,7 +30,7 @@ const (
 	MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// PredicateType is the type of the predicate in the statement of a bundle.
 	PredicateType = "https://model_signing/signature/v1.0"
-	// mediaTypes begin the media types of the versions of a bundle.
+	// mediaTypes is the common prefix of the media types of all bundle versions.
 	mediaTypes  = "application/vnd.dev.sigstore.bundle"
 	methodFiles = "files"
 	hashType    = "sha256"
@@ -39,12 +39,12 @@ const (
 // gitPaths are never signed.
 var gitPaths = []string{".git", ".gitattributes", ".github", ".gitignore"}
 
-// ErrFiles is returned for a model whose files are not those that were signed.
-var ErrFiles = errors.New("the files of the model are not those that were signed")
+// ErrFiles is returned if the model's files differ from the signed ones.
+var ErrFiles = errors.New("the model's files differ from the signed ones")
 
 // Options say which files are signed.
 type Options struct {
-	// Only is the file of a model that is a single file. Empty: all files of the folder.
+	// Only is the file of a single-file model. Empty means all files of the folder.
 	Only string
 	// Ignore are files and folders that are not signed, relative to the folder, with slashes.
 	Ignore []string
@@ -61,7 +61,7 @@ type bundle struct {
 
 type verificationMaterial struct {
 	PublicKey *publicKey `json:"publicKey,omitempty"`
-	// Entries of a transparency log. There are none with keys.
+	// Transparency log entries. Signatures with keys have none.
 	Entries []struct{} `json:"tlogEntries"`
 }
 
@@ -88,7 +88,7 @@ type resource struct {
 	Algorithm string `json:"algorithm"`
 }
 
-// Sign returns the bundle for the model in the folder. name is that of the model.
+// Sign returns the bundle for the model in the folder. name is the model's name.
 func Sign(root *os.Root, name string, opts Options, key *dsse.Signer) ([]byte, error) {
 	ignore := slices.Concat(gitPaths, opts.Ignore)
 	resources, err := resourcesOf(root, opts.Only, ignore)
@@ -117,9 +117,9 @@ func Sign(root *os.Root, name string, opts Options, key *dsse.Signer) ([]byte, e
 	return append(out, '\n'), err
 }
 
-// Verify returns the SHA-256 of each signed file, in hexadecimal, by name. It returns an error unless one of the keys has
-// signed the bundle and the model in the folder has the files that it lists: [dsse.ErrUntrusted], [ErrFiles], or what is wrong
-// with the bundle.
+// Verify returns the SHA-256 of each signed file, in hexadecimal, by name. It returns [dsse.ErrUntrusted] unless one of the keys
+// has signed the bundle, [ErrFiles] unless the model in the folder has the listed files, and another error for a malformed
+// bundle.
 func Verify(root *os.Root, raw []byte, opts Options, keys dsse.Keys) (map[string]string, error) {
 	p, err := open(raw, keys)
 	if err != nil {
@@ -134,7 +134,7 @@ func Verify(root *os.Root, raw []byte, opts Options, keys dsse.Keys) (map[string
 	for _, r := range found {
 		has[r.Name] = r.Digest
 	}
-	if opts.Only != "" && len(p.Resources) == 1 && p.Resources[0].Name == "." { // as tools of before version 1.0.1 wrote it
+	if opts.Only != "" && len(p.Resources) == 1 && p.Resources[0].Name == "." { // written by tools before version 1.0.1
 		p.Resources[0].Name = opts.Only
 	}
 	for _, r := range p.Resources {
@@ -187,7 +187,7 @@ func open(raw []byte, keys dsse.Keys) (*predicate, error) {
 		return nil, fmt.Errorf("the files are hashed as %.40q with %.40q: only %q with %q is supported", p.Serialization.Method, p.Serialization.HashType, methodFiles, hashType)
 	}
 	if len(p.Resources) == 0 {
-		return nil, errors.New("the signature is of no files")
+		return nil, errors.New("the signature covers no files")
 	}
 	for _, r := range p.Resources {
 		if r.Algorithm != hashType {
@@ -199,7 +199,7 @@ func open(raw []byte, keys dsse.Keys) (*predicate, error) {
 		return nil, err
 	}
 	if s.Subject[0].Name == "" || s.Subject[0].Digest[hashType] != sum {
-		return nil, errors.New("the digest of the model is not that of its list of files")
+		return nil, errors.New("the digest of the model does not match its list of files")
 	}
 	return p, nil
 }
@@ -210,14 +210,14 @@ func rootDigest(resources []resource) (string, error) {
 	for _, r := range resources {
 		sum, err := hex.DecodeString(r.Digest)
 		if err != nil || len(sum) != sha256.Size {
-			return "", fmt.Errorf("the digest of %.100q is no SHA-256", r.Name)
+			return "", fmt.Errorf("the digest of %.100q is not a SHA-256", r.Name)
 		}
 		h.Write(sum)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// resourcesOf returns the files of the folder, sorted by name, or the one that only names. A symbolic link is an error.
+// resourcesOf returns the files of the folder, sorted by name, or only the file with the name only. A symbolic link is an error.
 func resourcesOf(root *os.Root, only string, ignore []string) ([]resource, error) {
 	var found []resource
 	add := func(name string) error {
@@ -266,7 +266,7 @@ func resourcesOf(root *os.Root, only string, ignore []string) ([]resource, error
 }
 
 func notRegular(name string) error {
-	return fmt.Errorf("%s is a symbolic link or no regular file, and cannot be signed", name)
+	return fmt.Errorf("%s is not a regular file (perhaps a symbolic link) and cannot be signed", name)
 }
 
 func digestOf(root *os.Root, name string) (string, error) {

@@ -50,8 +50,8 @@ func lay(t testing.TB, files map[string]string) (string, *os.Root) {
 	return dir, root
 }
 
-// bySpecification verifies a bundle by the words of the specification alone, with nothing of this package, and returns the
-// names that it lists.
+// bySpecification verifies a bundle as the specification describes, without using this package, and returns the names that it
+// lists.
 func bySpecification(raw []byte, publicPEM []byte, dir string) ([]string, error) {
 	var b map[string]any
 	if err := json.Unmarshal(raw, &b); err != nil {
@@ -190,7 +190,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// What cannot be signed is refused: links, and nothing.
+// Symbolic links and empty models cannot be signed.
 func TestSignRefuses(t *testing.T) {
 	key, _ := newKey(t)
 	dir, root := lay(t, map[string]string{"a": "a"})
@@ -215,7 +215,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// A bundle that was signed, and says something else than v1.0, is refused.
+// A signed bundle is refused if its statement does not conform to v1.0.
 func TestVerifyRefusesStatements(t *testing.T) {
 	key, _ := newKey(t)
 	_, root := lay(t, map[string]string{"a": "a"})

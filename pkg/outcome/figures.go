@@ -9,13 +9,13 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Figures describe the scores in addition to a verdict. They never decide. Except for the Brier losses and the means, they come from
+// Figures describe the scores. They do not affect the verdict. Except for the Brier losses and the means, they come from
 // histograms of 200 bins, which rounds scores to 0.005.
 type Figures struct {
 	Rows      uint64  `json:"rows"`
 	Positives uint64  `json:"positives"`
 	BaseRate  float64 `json:"base_rate"`
-	// Baseline is about q, Policy about p'.
+	// Baseline describes q, Policy p'.
 	Baseline ScoreFigures `json:"baseline"`
 	Policy   ScoreFigures `json:"policy"`
 }
@@ -24,18 +24,18 @@ type Figures struct {
 type ScoreFigures struct {
 	Brier   float64 `json:"brier"`
 	LogLoss float64 `json:"log_loss"`
-	// AUC is nil without both classes, and its interval with fewer than 5 days.
+	// AUC is nil unless both classes occur. Its interval is nil with fewer than 5 days.
 	AUC         *float64       `json:"auc"`
 	AUCInterval *eval.Interval `json:"auc_interval"`
-	// Excess is the mean of y less the score, the calibration in the large: above 0 the scores are too low. Its bounds are
-	// those of the verdict, after the last block.
+	// Excess is the mean of y minus the score, the calibration in the large: above 0 the scores are too low. Its bounds are
+	// the verdict's, after the last block.
 	Excess      float64    `json:"excess"`
 	ExcessLower float64    `json:"excess_lower"`
 	ExcessUpper float64    `json:"excess_upper"`
 	Reliability []eval.Bin `json:"reliability"`
 }
 
-// dense are the counts of a histogram by bin and class.
+// dense holds the counts of a histogram by bin and class.
 type dense [Bins][2]float64
 
 func (d *dense) add(h Histogram) {
@@ -49,7 +49,7 @@ func (d *dense) add(h Histogram) {
 func centre(bin int) float64 { return (float64(bin) + 0.5) / Bins }
 
 // Describe returns the figures of the records of one model, baseline and plan. It returns nil if no row has matured, and an
-// error for records that [Judge] would not judge.
+// error for records that [Judge] rejects.
 func Describe(p Plan, records []Record, b eval.Bootstrap) (*Figures, error) {
 	sorted, err := arrange(p, records)
 	if err != nil {

@@ -12,12 +12,12 @@ const (
 	minuteMS = 60_000
 	graceMS  = int64(Grace / 1e6)
 	skewMS   = int64(MaxSkew / 1e6)
-	// keptPerMinute is how many rows of a minute are kept with reported labels: 250 a second. keptRows bounds those of all
-	// minutes, so that a horizon of days keeps fewer a minute.
+	// keptPerMinute is how many rows a minute are kept with reported labels: 250 a second. keptRows bounds all minutes
+	// together, so a horizon of days keeps fewer rows a minute.
 	keptPerMinute, keptRows = 250 * 60, 1 << 20
-	// recentRows is how many of the latest request ids are known with labels from quotes, to find repeated ones.
+	// recentRows is how many recent request ids are remembered with labels from quotes, to find duplicates.
 	recentRows = 1 << 16
-	// mostRows is how many rows of a block are kept, so that its sums are in range.
+	// mostRows limits the rows of a block, so that its sums stay in range.
 	mostRows = 1 << 27
 )
 
@@ -37,7 +37,7 @@ type Row struct {
 	Revision uint64
 }
 
-// Join joins the rows of one executor, model, baseline and plan to their labels, and makes the records of its blocks. With
+// Join joins the rows of one executor, model, baseline and plan to their labels, and builds the block records. With
 // labels from quotes, rows of one symbol and minute share their label, so memory depends on the number of symbols and not
 // of requests. With reported labels it keeps a hash of the id and both scores of at most 250 rows a second.
 //
@@ -51,7 +51,7 @@ type Join struct {
 	// width and horizon are in milliseconds.
 	width, horizon int64
 
-	// clock is the latest time that quotes, reports and rows have shown. Blocks before closed are closed.
+	// clock is the latest time seen in quotes, reports and rows. Blocks before closed are closed.
 	clock, closed int64
 	// last is the block of the last row.
 	last *block
@@ -64,7 +64,7 @@ type Join struct {
 	done    []Record
 	// tracking reports that [Join.Save] was called, so that changes are tracked for the next call.
 	tracking bool
-	// live reports that a row was live. Then rows of a replay do not move the clock.
+	// live reports whether any row was live. If so, replayed rows do not move the clock.
 	live bool
 
 	// With labels from quotes.
@@ -124,7 +124,7 @@ func (j *Join) Closed() []Record {
 	return done
 }
 
-// Lost counts rows that a kill lost.
+// Lost counts n rows that were lost when the process was killed.
 func (j *Join) Lost(n uint64) {
 	j.lost += n
 	j.stray.Lost += n
@@ -177,7 +177,7 @@ func (j *Join) add(r *Row) (Label, *block) {
 	}
 	b.count(w)
 	if m <= s.newest-j.horizon {
-		return Expired, b // its label is known: a score after the outcome is no forecast
+		return Expired, b // its label is known: a score after the outcome is not a forecast
 	}
 	c := s.at(m)
 	if c == nil {
@@ -213,7 +213,7 @@ func (j *Join) blockOf(t int64) *block {
 	return b
 }
 
-// weighed is what a row adds to the sums, by label where it depends on it.
+// weighed is what a row adds to the sums, by label where it depends on the label.
 type weighed struct {
 	q, p     float64
 	fallback Fallback
@@ -305,7 +305,7 @@ func (j *Join) advance(t int64) {
 	j.last = nil
 }
 
-// emit makes the record of a block final. The strays go with it.
+// emit finalizes the record of a block, and adds the stray requests to it.
 func (j *Join) emit(b *block) {
 	r := b.Record
 	for l, n := range j.stray.Labels {
@@ -321,7 +321,7 @@ func (j *Join) emit(b *block) {
 	j.done = append(j.done, r)
 }
 
-// expire settles the pending rows before t, whose blocks end.
+// expire settles the pending rows before t, the end of their blocks.
 func (j *Join) expire(t int64) {
 	for _, s := range j.symbols {
 		for len(s.cells) > 0 && s.cells[0].minute < t {
@@ -335,7 +335,7 @@ func (j *Join) expire(t int64) {
 	}
 }
 
-// expireMinute forgets the rows of a minute whose block ends. Those that wait are expired.
+// expireMinute forgets the rows of a minute whose block ends. Waiting rows expire.
 func (j *Join) expireMinute(at int64) {
 	for _, id := range j.minutes[at].ids {
 		if k := j.rows[id]; k != nil && k.label == Pending {
@@ -483,11 +483,11 @@ type id [2]uint64
 func idOf(request string) id {
 	var d xxhash.Digest
 	d.ResetWithSeed(1)
-	_, _ = d.WriteString(request) // a hash does not fail
+	_, _ = d.WriteString(request) // a hash never fails
 	return id{xxhash.Sum64String(request), d.Sum64()}
 }
 
-// kept is a row that waits for a report, or has had one.
+// kept is a row that waits for a report, or already has one.
 type kept struct {
 	time  int64
 	row   weighed
@@ -495,7 +495,7 @@ type kept struct {
 	y     bool
 }
 
-// minute has the rows of a minute. Ids whose hash has fewer than level leading zero bits are not kept.
+// minute holds the rows of one minute. Ids whose hash has fewer than level leading zero bits are not kept.
 type minute struct {
 	ids   []id
 	level int
@@ -566,7 +566,7 @@ func (j *Join) touch(i id) {
 	}
 }
 
-// Reaction is what a reported outcome did. The set is closed.
+// Reaction is the effect of a reported outcome. The set is closed.
 type Reaction uint8
 
 // The reactions.
@@ -575,7 +575,7 @@ const (
 	Accepted Reaction = iota
 	// UnknownID is normal in a fleet, where every executor gets all outcomes, and for rows that are not kept.
 	UnknownID
-	// Repeated outcomes were known.
+	// Repeated outcomes were already known.
 	Repeated
 	// Late outcomes became known after their row's horizon and grace.
 	Late
@@ -588,8 +588,8 @@ var reactionNames = [...]string{"accepted", "unknown", "repeated", "late", "cont
 // String returns the name of the reaction in metrics.
 func (r Reaction) String() string { return reactionNames[r] }
 
-// Report takes the outcome of a request, and when it became known in Unix milliseconds. The caller must check that this is
-// not in the future: it closes blocks. With labels from quotes every outcome is unknown.
+// Report takes the outcome of a request and the time when it became known, in Unix milliseconds. The caller must check that
+// the time is not in the future, because it closes blocks. With labels from quotes every outcome is unknown.
 func (j *Join) Report(request string, y bool, known int64) Reaction {
 	if j.rows == nil {
 		return UnknownID

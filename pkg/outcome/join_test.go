@@ -273,7 +273,7 @@ func TestJoinAgainstReference(t *testing.T) {
 	}
 }
 
-// The order of the rows of a minute does not change a bit, and records of several executors add up to those of one.
+// The order of the rows in a minute does not change a bit, and the records of several executors add up to those of one.
 func TestOrderAndMerging(t *testing.T) {
 	p := plan(outcome.Quotes)
 	events := minutes(2, 8, 12, "A", "BB")
@@ -340,7 +340,7 @@ func TestOrderAndMerging(t *testing.T) {
 	}
 	for _, want := range whole {
 		got := *merged[want.Block]
-		// The strays wait for the next block of their executor.
+		// Stray requests are counted in the next block of their executor.
 		for _, l := range []outcome.Label{outcome.Duplicate, outcome.NotReady, outcome.NoLabel} {
 			got.Labels[l], want.Labels[l] = 0, 0
 		}
@@ -406,8 +406,8 @@ func reported(seed uint64, hours, perMinute int) [][]event {
 	return all
 }
 
-// A join that is saved and restored at any time gives the same records as one that is not; so does one whose file has a
-// whole state and the changes after it.
+// A join that is saved and restored at any time gives the same records as one that is not. So does a join restored from a
+// whole state and later changes.
 func TestRestart(t *testing.T) {
 	for name, events := range map[string][][]event{"quotes": minutes(4, 5, 12, "A", "BB"), "reported": reported(4, 2, 12)} {
 		t.Run(name, func(t *testing.T) {
@@ -494,7 +494,7 @@ func TestRestoreRefusesContradictions(t *testing.T) {
 	}
 }
 
-// A day that comes again changes nothing but the count of late rows, and reports that come again change nothing at all.
+// Replaying a day changes only the count of late rows, and repeated reports change nothing.
 func TestReplaysAndRepeatedReports(t *testing.T) {
 	p := plan(outcome.Quotes)
 	events := minutes(6, 6, 12, "A")
@@ -565,7 +565,7 @@ func TestReactions(t *testing.T) {
 	}
 }
 
-// Every row that a join cannot use has its label, and the counts add up.
+// Every row that a join cannot use gets its label, and the counts add up.
 func TestLabels(t *testing.T) {
 	quotes := func() *outcome.Join {
 		j := outcome.NewJoin(key("e"), plan(outcome.Quotes))
@@ -607,7 +607,7 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// A symbol that falls silent keeps no block open: other symbols close it, and its rows have no label.
+// A silent symbol keeps no block open: other symbols close it, and its rows get no label.
 func TestSilentSymbol(t *testing.T) {
 	p := plan(outcome.Quotes)
 	j := outcome.NewJoin(key("e"), p)
@@ -627,7 +627,7 @@ func TestSilentSymbol(t *testing.T) {
 	}
 }
 
-// Above 250 rows a second the rest is not kept. Which rows are kept does not depend on their order.
+// Above 250 rows a second, further rows are not kept. Which rows are kept does not depend on their order.
 func TestReportedRowsAreThinned(t *testing.T) {
 	const perSecond, seconds = 1000, 120
 	p := plan(outcome.Reported)
@@ -658,7 +658,7 @@ func TestReportedRowsAreThinned(t *testing.T) {
 	}
 }
 
-// In a live run a replay's row in the far future does not close the blocks.
+// In a live run, a replayed row in the far future does not close blocks.
 func TestFarFutureReplayRow(t *testing.T) {
 	j := outcome.NewJoin(key("e"), plan(outcome.Reported))
 	live := outcome.Row{ID: "live", Time: start, Arrival: start, Baseline: 0.5, Shadow: 0.5}
@@ -697,8 +697,8 @@ func TestLostRows(t *testing.T) {
 	}
 }
 
-// 10,000 requests a second of 100 symbols, with labels from quotes, take less than 50 MB. The rows of a symbol and minute are
-// one sum whatever their number, so a tenth of them takes the same: their scores are as different as can be.
+// 10,000 requests a second over 100 symbols, with labels from quotes, take less than 50 MB. All rows of a symbol and minute form
+// one sum, so the test uses a tenth of them, with scores as different as possible.
 func TestMemory(t *testing.T) {
 	heap := func() uint64 {
 		runtime.GC()

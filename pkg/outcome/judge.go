@@ -59,43 +59,43 @@ func (v Verdict) Gate() gate.Verdict {
 	return gate.Worst(gate.Verdict(v))
 }
 
-// Judgment is a verdict with what it is based on. Differences and bounds are in units of the Brier loss; positive means
-// that the model is better.
+// Judgment is a verdict and its basis. Differences and bounds are in units of the Brier loss; positive means that the model
+// is better.
 type Judgment struct {
 	Verdict Verdict `json:"verdict"`
-	// Reasons are why the verdict is not another one.
+	// Reasons explain the verdict.
 	Reasons    []string `json:"reasons"`
 	Plan       Plan     `json:"plan"`
 	PlanDigest string   `json:"plan_digest"`
 	Model      string   `json:"model"`
 	Baseline   string   `json:"baseline"`
 	Executors  int      `json:"executors"`
-	// Start and End are those of the first and the last block; zero without records.
+	// Start is the start of the first block, and End the end of the last; zero without records.
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
-	// Blocks had requests, Counted of them have a mean.
+	// Blocks is the number of blocks with requests, Counted the number of those with a mean.
 	Blocks  int `json:"blocks"`
 	Counted int `json:"counted_blocks"`
-	// Lower and Upper are the bounds of the mean difference, the better ones of the two streams.
+	// Lower and Upper bound the mean difference. Each is the tighter bound of the two streams.
 	Lower   float64   `json:"lower"`
 	Upper   float64   `json:"upper"`
 	Streams [2]Stream `json:"streams"`
 	// Claims are latched: the first block of each claim that held.
 	Claims []Claim `json:"claims"`
-	// Total is the sum over all records. Its key has no executor and block.
+	// Total is the sum over all records. Its key has no executor or block.
 	Total Record `json:"total"`
 	// Difference is the mean of d over all matured rows, Deviation its standard deviation.
 	Difference float64 `json:"difference"`
 	Deviation  float64 `json:"deviation"`
 	Shares     Shares  `json:"shares"`
-	// DaysNeeded is how many days a PASS still needs if blocks stay like those so far: 0 if there is one, nil if it never
-	// comes at this difference. LeastDays is what two equal scorers need from the start.
+	// DaysNeeded estimates how many days a PASS still needs if future blocks are like the past ones: 0 if there is one, nil
+	// if this difference never leads to one. LeastDays is how long two equal scorers need from the start.
 	DaysNeeded *float64 `json:"days_needed"`
-	// ExpectedDays is the same from the start of the run.
+	// ExpectedDays is DaysNeeded, but from the start of the run.
 	ExpectedDays *float64 `json:"expected_days"`
 	LeastDays    float64  `json:"least_days"`
 
-	// Points are the bounds over time, one for each counted block. They follow from the records.
+	// Points are the bounds over time, one for each counted block. They can be recomputed from the records.
 	Points []Point `json:"-"`
 }
 
@@ -124,17 +124,17 @@ type Claim struct {
 	Time time.Time `json:"time"`
 }
 
-// Shares are what an ERROR and a PASS depend on in addition to the bounds. They are 0 without rows.
+// Shares are the conditions for an ERROR or a PASS besides the bounds. They are 0 without rows.
 type Shares struct {
-	// Expired is the share of expired and lost rows, Unlabelled of rows without a label, of the labels that are due.
+	// Of the labels that are due, Expired is the share of expired and lost rows, Unlabelled of rows without a label.
 	Expired    float64 `json:"expired"`
 	Unlabelled float64 `json:"no_label"`
 	// Missing is the largest share of an executor's requests whose records are missing.
 	Missing float64 `json:"missing"`
-	// OverCap is the share of rows with |p - q| above the cap, Answered of rows with a score of the model.
+	// OverCap is the share of rows with |p - q| above the cap, Answered the share with a model score.
 	OverCap  float64 `json:"over_cap"`
 	Answered float64 `json:"answered"`
-	// Counted is the share of counted blocks of the blocks with requests.
+	// Counted is the share of blocks with requests that are counted.
 	Counted float64 `json:"counted"`
 }
 
@@ -146,8 +146,8 @@ type Point struct {
 	X, Lower, Upper float64
 }
 
-// Judge judges the records of one model, baseline and plan, of all executors, in any order. A record that is there twice
-// counts once. Records that contradict each other are an ERROR.
+// Judge judges the records of one model, baseline and plan, of all executors, in any order. Duplicate records count once.
+// Records that contradict each other give an ERROR.
 func Judge(p Plan, records []Record) *Judgment {
 	v := &Judgment{Reasons: []string{}, Claims: []Claim{}, Plan: p, PlanDigest: p.Digest()}
 	most := p.maxDifference()
@@ -213,7 +213,7 @@ func equal(a, b *Record) bool {
 	return fmt.Sprint(x) == fmt.Sprint(y) && slices.Equal(a.BaselineScores, b.BaselineScores) && slices.Equal(a.PolicyScores, b.PolicyScores)
 }
 
-// sum adds the records up by block, in order, and in all. It finds missing records.
+// sum adds up the records by block, in order, and in total. It also finds missing records.
 func (v *Judgment) sum(sorted []Record) ([]*Record, error) {
 	byBlock := map[int64]*Record{}
 	var errs error
@@ -253,7 +253,7 @@ func (v *Judgment) sum(sorted []Record) ([]*Record, error) {
 	return blocks, errs
 }
 
-// miss takes the records of an executor. What was before the first one is not known.
+// miss computes the share of requests in missing records of an executor, as far as the first record allows.
 func (v *Judgment) miss(of []Record) {
 	var have uint64
 	for i := range of {
@@ -308,7 +308,7 @@ func (v *Judgment) bound(blocks []*Record) (bounds [2]stats.MeanBound) {
 		b, s := &bounds[k], &v.Streams[k]
 		b.Add(x)
 		s.Blocks = b.N()
-		// The bound is searched for only if it has improved.
+		// Search for the bound only if it has improved.
 		if b.Above(s.Lower/most, alpha) {
 			if l := most * b.Lower(alpha); l > s.Lower {
 				s.Lower, s.LowerBlock = l, r.Block
@@ -335,7 +335,7 @@ func (v *Judgment) bound(blocks []*Record) (bounds [2]stats.MeanBound) {
 	return bounds
 }
 
-// claims returns what the bounds say.
+// claims returns the verdicts that the bounds support.
 func (v *Judgment) claims() (all []Verdict) {
 	if v.Upper < -v.Plan.Margin {
 		all = append(all, Fail)
@@ -374,7 +374,7 @@ func (v *Judgment) need(bounds [2]stats.MeanBound) {
 	}
 }
 
-// decide gives the verdict: the first row of the table that holds.
+// decide sets the verdict by the first condition that applies.
 func (v *Judgment) decide() {
 	s := v.Shares
 	for _, e := range []struct {
@@ -407,7 +407,7 @@ func (v *Judgment) decide() {
 	v.settle(claims[0])
 }
 
-// wait adds the reasons why there may be no PASS yet.
+// wait adds the reasons why a PASS is not possible yet.
 func (v *Judgment) wait() {
 	add := func(is bool, what string, args ...any) {
 		if is {
@@ -426,7 +426,7 @@ func (v *Judgment) wait() {
 	add(s.Answered < LeastAnswered, "%.1f %% of the rows have a score; %.0f %% are needed", 100*s.Answered, 100*LeastAnswered)
 }
 
-// unclaimed says what the bounds leave open.
+// unclaimed describes what the bounds leave open.
 func (v *Judgment) unclaimed() string {
 	text := fmt.Sprintf("the mean difference is between %.4g and %.4g, the margin %.4g", v.Lower, v.Upper, v.Plan.Margin)
 	if v.DaysNeeded == nil {
@@ -435,7 +435,7 @@ func (v *Judgment) unclaimed() string {
 	return text + "; " + Days(*v.DaysNeeded) + " more at the difference so far"
 }
 
-// Days writes a number of days for people.
+// Days formats a number of days for people.
 func Days(days float64) string {
 	switch {
 	case math.IsInf(days, 1):
@@ -451,16 +451,16 @@ func Days(days float64) string {
 
 // Alarm is the state of the watch after a promotion.
 type Alarm struct {
-	// Statistic is the highest statistic of the two streams so far, and Threshold the one that raises the alarm.
+	// Statistic is the highest statistic of the two streams so far, Threshold the value that raises the alarm.
 	Statistic float64 `json:"statistic"`
 	Threshold float64 `json:"threshold"`
 	Raised    bool    `json:"raised"`
-	// Block is the one that raised it.
+	// Block is the block that raised it.
 	Block int64 `json:"block"`
 }
 
-// Watch looks for a change to a quality below the margin in the records since a promotion. At the worst quality that the
-// margin allows it raises about one false alarm a year.
+// Watch detects a drop in quality below the margin in the records since a promotion. At the worst quality that the margin
+// allows, it raises about one false alarm a year.
 func Watch(p Plan, records []Record) (*Alarm, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err

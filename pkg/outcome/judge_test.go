@@ -61,7 +61,7 @@ func TestVerdicts(t *testing.T) {
 		return chained(records)
 	}
 	move := func(share float64, to outcome.Label) func(int, *outcome.Record) {
-		return func(_ int, r *outcome.Record) { // rows without a label beside the matured ones
+		return func(_ int, r *outcome.Record) { // rows without a label, besides the matured ones
 			n := uint64(math.Round(share / (1 - share) * 1200))
 			*r = scaled(p, r, 100)
 			r.Labels[to] += n
@@ -182,7 +182,7 @@ func TestThinStreamNeverPasses(t *testing.T) {
 	}
 }
 
-// The bounds of a judgment are those of the definition, by a search of its own over the records.
+// The bounds of a judgment match the definition, found by an independent search over the records.
 func TestJudgeAgainstDefinition(t *testing.T) {
 	p := plan(outcome.Quotes)
 	p.DisagreementCap = 0.1
@@ -209,7 +209,7 @@ func TestJudgeAgainstDefinition(t *testing.T) {
 	lower := func(x []float64) float64 {
 		best := -1.0
 		for n := 1; n <= len(x); n++ {
-			for best < 1 && wealth(x[:n], best+1e-4) >= 1/0.025 { // a grid of its own
+			for best < 1 && wealth(x[:n], best+1e-4) >= 1/0.025 { // an independent grid
 				best += 1e-4
 			}
 		}
@@ -259,7 +259,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// What is said to be needed is what it takes.
+// The predicted number of days is the actual one.
 func TestDaysNeeded(t *testing.T) {
 	p := plan(outcome.Quotes)
 	for _, mean := range []float64{0, 0.004, -0.004} {
@@ -324,7 +324,7 @@ func TestContradictions(t *testing.T) {
 			t.Errorf("%s: Watch has no error", name)
 		}
 	}
-	// A record that is there twice is not.
+	// A duplicate record does not count.
 	records := series(p, 600, 0)
 	if v := outcome.Judge(p, append(records, records[5])); v.Verdict != outcome.Pass || v.Total.Rows != 600*12 {
 		t.Errorf("a record twice: got %s, %d rows, %v", v.Verdict, v.Total.Rows, v.Reasons)

@@ -52,12 +52,12 @@ const (
 	maxHorizon = 31 * 24 * time.Hour
 )
 
-// Plan is what a verdict is about. It is fixed before the run; another plan is another run, without the claims of the
-// first. The zero Plan means that rows are counted and not judged.
+// Plan fixes the terms of a verdict before the run. A different plan starts a new run without the claims of the first. The
+// zero Plan means that rows are counted and not judged.
 type Plan struct {
-	// DisagreementCap is D, in (0,1]: a score that is farther from the baseline does not decide.
+	// DisagreementCap is D, in (0,1]: the baseline replaces a score that is farther from it.
 	DisagreementCap float64 `json:"disagreement_cap"`
-	// Margin is mu, in (0, B): by how much more Brier loss a model is still not worse.
+	// Margin is mu, in (0, B): a model is not worse if its Brier loss is higher by less than this.
 	Margin float64 `json:"margin"`
 	// Alpha is the probability of a false claim on one side, in (0,1).
 	Alpha       float64     `json:"alpha"`

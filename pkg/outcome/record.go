@@ -20,9 +20,9 @@ type Label uint8
 const (
 	// Matured rows have their label.
 	Matured Label = iota
-	// Pending rows wait for it.
+	// Pending rows wait for their label.
 	Pending
-	// NoLabel rows have a hole in the data of their horizon, or no quotes.
+	// NoLabel rows have gaps in the data of their horizon, or no quotes.
 	NoLabel
 	// NotReady rows have no usable time: it is missing, too far from the arrival, or after the symbol's quotes.
 	NotReady
@@ -30,7 +30,7 @@ const (
 	Expired
 	// Duplicate rows repeat a request id. The first row counts.
 	Duplicate
-	// NotKept rows are above the rate of rows that are kept, which loses no coverage.
+	// NotKept rows exceed the rate at which rows are kept. They do not reduce coverage.
 	NotKept
 
 	labelEnd
@@ -46,8 +46,8 @@ func Labels() []Label {
 	return []Label{Matured, Pending, NoLabel, NotReady, Expired, Duplicate, NotKept}
 }
 
-// Fallback is why a row's policy score is the baseline's. The set is closed. Except for Disagreement, the names are those
-// of the shadow's outcomes.
+// Fallback is why a row's policy score is the baseline's. The set is closed. Except for Disagreement, the names are the
+// shadow's outcomes.
 type Fallback uint8
 
 // The fallbacks.
@@ -75,8 +75,8 @@ var fallbackNames = [fallbackEnd]string{
 // String returns the name of the fallback.
 func (f Fallback) String() string { return fallbackNames[f] }
 
-// FallbackOf returns the fallback of a shadow's outcome by its name. A score that was compared is [None]; [Row.Shadow]
-// decides about Disagreement. An unknown name is [Internal].
+// FallbackOf returns the fallback for the name of a shadow outcome. A compared score gives [None]; [Row.Shadow] decides about
+// Disagreement. An unknown name gives [Internal].
 func FallbackOf(shadowOutcome string) Fallback {
 	switch shadowOutcome {
 	case "match", "mismatch":
@@ -122,7 +122,7 @@ type SourceCounts [sourceEnd]uint64
 // Total returns the sum over all labels: the sampled requests.
 func (c *LabelCounts) Total() uint64 { return total(c[:]) }
 
-// Unanswered returns how many rows had no score of the model.
+// Unanswered returns how many rows had no model score.
 func (c *FallbackCounts) Unanswered() uint64 { return total(c[Deadline:]) }
 
 func total(counts []uint64) (n uint64) {
@@ -203,7 +203,7 @@ func (f Fixed) Float() float64 { return float64(f) / (1 << fixedBits) }
 // errOverflow is returned for a sum that is out of range.
 var errOverflow = errors.New("a sum of block records is out of range")
 
-// plus adds with a check.
+// plus adds o, and returns an error on overflow.
 func (f *Fixed) plus(o Fixed) error {
 	sum := *f + o
 	if (sum > *f) != (o > 0) && o != 0 {
@@ -217,7 +217,7 @@ func (f *Fixed) plus(o Fixed) error {
 const Bins = 200
 
 // Histogram counts scores by bin and class: each entry has the bin, the rows with y = 0 and those with y = 1. Bins ascend;
-// empty ones are left out. In JSON it is a text such as "60:8,4 61:3,0", because lists of lists make long files.
+// empty ones are left out. In JSON it is a string such as "60:8,4 61:3,0", because nested lists make long files.
 type Histogram [][3]uint64
 
 // binOf returns the bin of a score in [0,1].
@@ -290,15 +290,15 @@ type Key struct {
 	Plan     string `json:"plan"`
 }
 
-// Record is the sum over the rows of a block, of one executor. Records of several executors are added up.
+// Record sums the rows of one block and one executor. Records of several executors can be added up.
 type Record struct {
 	Key
-	// Revision is the latest rollout revision of a row.
+	// Revision is the latest rollout revision of the rows.
 	Revision uint64 `json:"rollout_revision"`
 	// Labels count the sampled requests. Requests that belong to no open block (without a usable time, repeated, or after
 	// the end of their block) are counted in the next block that closes.
 	Labels LabelCounts `json:"labels"`
-	// Lost counts rows that a kill lost.
+	// Lost counts the rows lost when an executor was killed.
 	Lost uint64 `json:"lost"`
 	// Through is the number of requests in all records of the executor for the same model, baseline and plan up to this one.
 	// It shows records that are missing.
@@ -425,7 +425,7 @@ var recordKeys = []string{
 	"sources", "sum_d", "sum_d2", "sum_baseline_loss", "sum_baseline_score", "sum_policy_score", "baseline_scores", "policy_scores",
 }
 
-// Records are records in JSON, which are read as [ReadRecord] does.
+// Records is a JSON list of records, each read like [ReadRecord].
 type Records []Record
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Resume makes an empty join continue after the records of an earlier one with the same key, in the order of their blocks:
-// these blocks are closed.
+// Resume continues an earlier join with the same key from its records, in block order. j must be empty. The blocks of the
+// records are closed.
 func (j *Join) Resume(records []Record) {
 	for i := range records {
 		r := &records[i]
@@ -21,9 +21,9 @@ func (j *Join) Resume(records []Record) {
 // Idle reports whether no block is open.
 func (j *Join) Idle() bool { return len(j.open) == 0 }
 
-// End closes all blocks, so that [Join.Closed] returns the last records. Rows that still wait are expired. Requests that
-// belong to no block are counted in the last record; without one they get a record at the join's time, or at the time now in
-// Unix milliseconds if it has none.
+// End closes all blocks, so that [Join.Closed] returns the last records. Rows that still wait expire. Requests that belong to
+// no block are counted in the last record. Without one they get a record at the join's time, or at now, in Unix
+// milliseconds, if the join has no time.
 func (j *Join) End(now int64) {
 	for _, s := range j.symbols {
 		for len(s.cells) > 0 {

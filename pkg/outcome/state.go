@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// State is all or a part of a [Join] in JSON, for a file of lines: a full state, then states of what has changed since.
+// State is a [Join] or a part of it in JSON. A file has one a line: a full state, then the changes since.
 type State struct {
 	Key     Key         `json:"key"`
 	Plan    Plan        `json:"plan"`
@@ -43,7 +43,7 @@ type cellState struct {
 	Bins     [][2]uint32 `json:"bins"`
 }
 
-// keptState is a kept row. One that is not kept any more has the label NotKept.
+// keptState is a kept row. A row that is no longer kept has the label NotKept.
 type keptState struct {
 	ID       id       `json:"id"`
 	Time     int64    `json:"time"`
@@ -55,8 +55,8 @@ type keptState struct {
 }
 
 // Save returns the whole state, or what has changed since the last call. The first call must be for the whole state. Write
-// records from [Join.Closed] before the state that follows them: a kill in between makes the next start repeat records,
-// which have the same keys.
+// records from [Join.Closed] before the state that follows them: after a kill in between, the next start repeats those
+// records with the same keys.
 func (j *Join) Save(whole bool) *State {
 	whole = whole || !j.tracking
 	s := &State{
@@ -131,8 +131,7 @@ func (j *Join) saveRow(i id) keptState {
 	return keptState{i, k.time, k.row.q, k.row.p, k.row.fallback, k.label, k.y}
 }
 
-// Restore returns the join that saved the states: a whole one, and those of the changes after it. It returns nil without
-// states.
+// Restore returns the join that saved the states: a whole one, then its changes. It returns nil without states.
 func Restore(states []*State) (*Join, error) {
 	var j *Join
 	for i, s := range states {
@@ -168,7 +167,7 @@ func (j *Join) restore(s *State) error {
 			hash := binary.LittleEndian.Uint64(hashes)
 			j.recent[hash%recentRows] = hash
 		}
-		// Blocks that have closed take their cells with them.
+		// Closing a block removes its cells.
 		for _, of := range j.symbols {
 			of.cells = slices.DeleteFunc(of.cells, func(c *cell) bool { return floorDiv(c.minute, j.width) < j.closed })
 		}

@@ -27,9 +27,9 @@ type Limits struct {
 	Rows int64
 	// Page limits the bytes of a page, stored and unpacked.
 	Page int64
-	// Value limits the bytes of a text.
+	// Value limits the bytes of a string.
 	Value int64
-	// Foreign reports that the file may come from other programs than executor, which use more encodings.
+	// Foreign reports whether the file may come from programs other than executor, which use more encodings.
 	Foreign bool
 	// Advice is what to do about a file that exceeds a limit; errors of such files wrap it.
 	Advice error
@@ -44,15 +44,15 @@ const maxPageHeader = 64 << 10
 // plainDictionary is the older name of both encodings of a dictionary's pages, which common writers use to this day.
 const plainDictionary = format.PlainDictionary //nolint:staticcheck // deprecated for writers only
 
-// errNotRead marks a valid file of a form that is not read.
-var errNotRead = errors.New("is not read")
+// errNotRead marks a valid file in an unsupported form.
+var errNotRead = errors.New("is not supported")
 
-// beyond returns the error for a file whose what is n, above limit.
+// beyond returns the error for n above limit; what names the quantity in the message.
 func (l *Limits) beyond(what string, n, limit int64) error {
 	return fmt.Errorf("%s: %d, but at most %d are read; %w", what, n, limit, l.Advice)
 }
 
-// Open checks the footer of a file, and opens it without what would be read unchecked.
+// Open checks the footer of a file, and opens it without its page index and Bloom filters, which are not checked.
 func (l *Limits) Open(f io.ReaderAt, size int64) (_ *parquet.File, err error) {
 	defer func() { Damaged(&err, recover()) }()
 	err = l.checkFooter(f, size)
@@ -134,7 +134,7 @@ func (l *Limits) CheckPages(f io.ReaderAt, size int64, meta *format.FileMetaData
 			switch {
 			case c.Codec == format.Snappy:
 			case !l.Foreign:
-				return fmt.Errorf("column %s is compressed as %v: only SNAPPY is read, which is what executor writes", nameOf(c), c.Codec)
+				return fmt.Errorf("column %s is compressed as %v: only SNAPPY, which executor writes, is supported", nameOf(c), c.Codec)
 			case c.Codec != format.Uncompressed && c.Codec != format.Gzip && c.Codec != format.Zstd:
 				return fmt.Errorf("column %s is compressed as %v, which %w: write it as SNAPPY, GZIP, ZSTD or UNCOMPRESSED", nameOf(c), c.Codec, errNotRead)
 			}
@@ -221,7 +221,7 @@ func (p *pages) unpack(h *format.PageHeader) error {
 	}
 	p.unpacked = sized(p.unpacked, int(n))
 	packed, into := p.stored, p.unpacked
-	if h.Type == format.DataPageV2 && h.DataPageHeaderV2.Valid { // its levels are not packed
+	if h.Type == format.DataPageV2 && h.DataPageHeaderV2.Valid { // its levels are not compressed
 		v := &h.DataPageHeaderV2.V
 		levels := int64(v.RepetitionLevelsByteLength) + int64(v.DefinitionLevelsByteLength)
 		if levels < 0 || v.RepetitionLevelsByteLength < 0 || levels > min(stored, n) {
@@ -236,7 +236,7 @@ func (p *pages) unpack(h *format.PageHeader) error {
 	return unpack(p.codec, into, packed)
 }
 
-// unpack unpacks exactly as many bytes as are claimed.
+// unpack unpacks exactly as many bytes as the page claims.
 func unpack(codec format.CompressionCodec, into, packed []byte) error {
 	var r io.Reader
 	switch codec {
@@ -258,7 +258,7 @@ func unpack(codec format.CompressionCodec, into, packed []byte) error {
 	default:
 		// Snappy data starts with its unpacked length.
 		if claimed, k := binary.Uvarint(packed); k <= 0 || claimed != uint64(len(into)) {
-			return fmt.Errorf("a page of %d bytes, unpacked, is packed as one of %d", len(into), claimed)
+			return fmt.Errorf("a page claims %d unpacked bytes, but its data claim %d", len(into), claimed)
 		}
 		_, err := (&snappy.Codec{}).Decode(into, packed)
 		return err
@@ -267,7 +267,7 @@ func unpack(codec format.CompressionCodec, into, packed []byte) error {
 		return err
 	}
 	if n, err := io.CopyN(io.Discard, r, 1); n != 0 || !errors.Is(err, io.EOF) {
-		return fmt.Errorf("a page of %d bytes, unpacked, is packed as a larger one", len(into))
+		return fmt.Errorf("a page claims %d unpacked bytes, but has more", len(into))
 	}
 	return nil
 }
@@ -355,7 +355,7 @@ func (p *pages) values(values []byte, encoding format.Encoding, n int64) error {
 	}
 }
 
-// plain checks the lengths of texts. Numbers cannot claim more than they have.
+// plain checks the lengths of strings. Numbers have fixed sizes.
 func (p *pages) plain(values []byte) error {
 	if p.kind != format.ByteArray {
 		return nil

@@ -11,7 +11,7 @@ import (
 // maxDepth limits the nesting of structures. Parquet needs seven.
 const maxDepth = 16
 
-// skim walks through metadata in Thrift's compact protocol without decoding it, and checks that the lists and texts it
+// skim walks through metadata in Thrift's compact protocol without decoding it, and checks that the lists and strings it
 // claims are there.
 type skim struct {
 	*Limits
@@ -48,7 +48,7 @@ func (s *skim) uvarint() (uint64, error) {
 // fields walks through a structure.
 func (s *skim) fields(depth int) error {
 	if depth > maxDepth {
-		return s.beyond("structures in each other", int64(depth), maxDepth)
+		return s.beyond("nested structures", int64(depth), maxDepth)
 	}
 	for {
 		b, err := s.byte()

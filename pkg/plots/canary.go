@@ -34,7 +34,7 @@ type CanaryPhase struct {
 	Samples  []CanarySample
 }
 
-// CanaryLimits are the limits that a run is judged by, in the units of [CanarySample]; NaN for a figure that is not judged.
+// CanaryLimits are the limits of a run, in the units of [CanarySample]; NaN for a figure without a limit.
 type CanaryLimits struct {
 	P95MS, MatchRate, ErrorRate float64
 }
@@ -60,7 +60,7 @@ func Canary(w io.Writer, title, subtitle string, phases []CanaryPhase, slo, abor
 	}.write(w)
 }
 
-// fewSamples is the largest number of samples of a phase that are marked with dots. More are readable as a line alone.
+// fewSamples is the largest number of samples in a phase that are drawn as dots. More are readable as a line alone.
 const fewSamples = 40
 
 type canaryFigure struct {

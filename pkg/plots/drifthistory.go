@@ -43,11 +43,11 @@ var lineStyles = []struct {
 type PSITimes struct {
 	// At are the ends of the windows, ascending.
 	At []time.Time
-	// Overall are the overall indices, one per time; Lines are those of features.
+	// Overall has the overall index of each time; Lines has the features.
 	Overall []float64
 	Lines   []PSILine
-	// Filling is how many of the first windows started before there was anything to count. Their indices cover fewer days
-	// and are noisier. They are drawn on grey, and set the scale only if there are no others.
+	// Filling is how many of the first windows start before the data. Their indices cover fewer days and are noisier. They
+	// have a grey background, and set the scale only if there are no others.
 	Filling int
 }
 
@@ -79,7 +79,7 @@ func PSIHistory(w io.Writer, title string, t PSITimes) error {
 	}
 	bottom, axis := model, "End of the window (UTC)"
 	if len(t.At) == 1 {
-		axis, f.subtitle = "", "PSI against the reference, of the window to "+t.At[0].UTC().Format("2006-01-02 15:04 UTC")
+		axis, f.subtitle = "", "PSI against the reference, window to "+t.At[0].UTC().Format("2006-01-02 15:04 UTC")
 		if t.Filling > 0 {
 			f.subtitle += ", which is not full yet"
 		}
@@ -170,7 +170,7 @@ type threshold struct {
 	dashes []vg.Length
 }
 
-// psiLevels returns the edges of the bands of an index. An edge that is also a limit of promotion is named as such.
+// psiLevels returns the edges of the bands of an index, and names those that also limit promotion.
 func psiLevels() []threshold {
 	limits := drift.DefaultLimits()
 	levels := []threshold{
@@ -183,7 +183,7 @@ func psiLevels() []threshold {
 		case limits.Overall:
 			levels[i].name += ", limit overall"
 		case limits.Feature:
-			levels[i].name += ", of a feature"
+			levels[i].name += ", limit of a feature"
 		}
 	}
 	return levels

@@ -13,11 +13,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/drift"
 )
 
-// leastPSI is the start of the axis of [PSIOverview]: smaller values are drawn there.
+// leastPSI is the lower end of the axis of [PSIOverview]. Smaller values are drawn there.
 const leastPSI = 0.005
 
 // PSIOverview draws the index of every feature next to its range without drift, on a logarithmic axis. A point within
-// its band is noise, whatever the thresholds say. The overall index comes first; nil leaves it out.
+// its band is noise, even above a threshold. The overall index comes first; nil leaves it out.
 func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []drift.FeatureReading) error {
 	o := overview{panel: newPanel("PSI (logarithmic)", ""), left: len(features), highest: 1}
 	if overall != nil {
@@ -44,7 +44,7 @@ func PSIOverview(w io.Writer, title string, overall *drift.Reading, features []d
 	p.Y.Tick.Length = 3
 	return figure{
 		title:    "Drift at a glance: " + title,
-		subtitle: "points: PSI against the reference; bands: what it stays below 99 times in a hundred without drift",
+		subtitle: "points: PSI against the reference; bands: the range of 99 % of windows without drift",
 		width:    760, height: vg.Length(120 + 24*len(o.names)), panels: []*panel{p}, shares: []float64{1}, side: true,
 	}.write(w)
 }
@@ -55,7 +55,7 @@ var roles = map[drift.Role]struct {
 	colour color.Color
 }{drift.ModelFeature: {"feature of the model", blue}, drift.Score: {"score of the model", green}, drift.RawInput: {"raw input", orange}}
 
-// overview has a row per index, from the top.
+// overview has one row per index, from top to bottom.
 type overview struct {
 	*panel
 

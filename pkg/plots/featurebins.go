@@ -59,13 +59,13 @@ func PSI(w io.Writer, title string, f drift.FeatureReading) error {
 	}
 	return figure{
 		title: fmt.Sprintf("Drift of %s: %s", f.Feature, title),
-		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: what a bin adds",
+		subtitle: fmt.Sprintf("PSI %.3f (%s), threshold %.1f, %s: %s; n = %s rows; numbers: contribution of each bin",
 			f.PSI, f.Status, f.Threshold, noise, f.Verdict, text.Grouped(f.Samples)),
 		width: 620, height: 380, panels: []*panel{p}, shares: []float64{1},
 	}.write(w)
 }
 
-// slant turns the labels of the horizontal axis, so that long ones have room.
+// slant turns the labels of the horizontal axis, to make room for long ones.
 func (p *panel) slant() {
 	p.X.Tick.Label.Rotation = math.Pi / 6
 	// The labels start a little below the axis: otherwise the end of a rising label would cover the bars.

@@ -75,7 +75,7 @@ func (f figure) write(w io.Writer) error {
 		style draw.TextStyle
 	}{{f.title, textStyle(13, true)}, {f.subtitle, textStyle(9.5, false)}} {
 		line.style.YAlign = draw.YTop
-		if room, width := area.Max.X-area.Min.X, line.style.Width(line.text); width > room { // long names of data sets
+		if room, width := area.Max.X-area.Min.X, line.style.Width(line.text); width > room { // data sets can have long names
 			line.style.Font.Size *= room / width
 		}
 		area.FillText(line.style, vg.Point{X: area.Min.X, Y: area.Max.Y}, line.text)
@@ -83,7 +83,7 @@ func (f figure) write(w io.Writer) error {
 	}
 	area.Max.Y -= margin
 
-	for i, p := range f.panels { // a long label of the vertical axis is set smaller
+	for i, p := range f.panels { // shrink a long label of the vertical axis
 		style := &p.Y.Label.TextStyle
 		if room, width := vg.Length(f.shares[i])*area.Size().Y-gap, style.Width(p.Y.Label.Text); width > room {
 			style.Font.Size *= room / width
@@ -136,7 +136,7 @@ func (f figure) write(w io.Writer) error {
 	return nil
 }
 
-// legends returns the width of the column for legends. Legends that need more than two fifths of the area are set smaller.
+// legends returns the width of the column for legends. It shrinks legends that need more than two fifths of the area.
 func (f figure) legends(area draw.Canvas) vg.Length {
 	if !f.side {
 		return 0
@@ -155,15 +155,15 @@ func (f figure) legends(area draw.Canvas) vg.Length {
 	return min(widest, room)
 }
 
-// measured is a canvas that states the width of every text. The layout is measured in Liberation Sans. A viewer without it
-// uses another font and fits the text into the stated width, so that nothing runs into its neighbour or is clipped.
+// measured is a canvas that states the width of every text. The layout is measured in Liberation Sans. A viewer without that
+// font fits the text in its own font into the stated width, so that nothing overlaps or is clipped.
 //
 // The alternatives are larger: glyph outlines make files about ten times as large and the text unsearchable, and an
 // embedded font adds 500 KB to each file.
 type measured struct {
 	*vgsvg.Canvas
 
-	// widths are those of the texts, in the order of drawing.
+	// widths has the width of each text, in drawing order.
 	widths []vg.Length
 }
 
@@ -196,7 +196,7 @@ func (m *measured) svg() ([]byte, error) {
 	return bytes.ReplaceAll(bytes.Join(parts, textTag), fontFamily, []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
 }
 
-// panel is a plot in the common style. It keeps the first error of what is added: points must be finite, and not empty.
+// panel is a plot in the common style. It keeps the first error from adding data: points must be finite and not empty.
 type panel struct {
 	*plot.Plot
 
@@ -239,7 +239,7 @@ func textStyle(size vg.Length, bold bool) draw.TextStyle {
 	return draw.TextStyle{Color: ink, Font: f, Handler: plot.DefaultTextHandler}
 }
 
-// keep keeps an error.
+// keep records the first error.
 func (p *panel) keep(err error) {
 	if p.err == nil {
 		p.err = err

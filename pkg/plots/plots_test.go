@@ -114,7 +114,7 @@ func weeks(n int) plots.PSITimes {
 	return t
 }
 
-// judged returns the verdict on that many hours of a model that is always right, beside a baseline that does not know.
+// judged returns the verdict on that many hours of a perfect model against an uninformative baseline.
 func judged(hours int) *outcome.Judgment {
 	p := outcome.Plan{DisagreementCap: 0.25, Margin: 0.01, Alpha: 0.05, LabelSource: outcome.Quotes, HorizonMS: (15 * time.Minute).Milliseconds()}
 	j := outcome.NewJoin(outcome.Key{Executor: "e", Model: "m", Baseline: "b"}, p)
@@ -185,7 +185,7 @@ func figures(t *testing.T) []struct {
 			"quality",
 			func(w io.Writer) error { return plots.Quality(w, "x beside y", judged(48)) },
 			[]string{
-				"Is it better? x beside y", "BETTER; bounds at every time at once, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
+				"Is it better? x beside y", "BETTER; bounds hold at all times together, alpha 0.05 a side; 189 blocks of 15m0s, cap 0.25", "upper bound, odd blocks", "lower bound, even blocks",
 				"no difference", "worse by the margin of 0.01", "mean of a day", "PASS after 0.4 days", "BETTER after 0.4 days", "2026-09-02", "Brier loss, baseline less model",
 			},
 		},
@@ -196,7 +196,7 @@ func figures(t *testing.T) []struct {
 				t.Filling, t.Overall[2] = 5, 3
 				return plots.PSIHistory(w, "x on y", t)
 			},
-			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
+			[]string{"Drift over time: x on y", "40 of them", "PSI of the model&#39;s features", "PSI of the raw inputs", "overall", "spread_bp_rel", "score", "mid", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, limit of a feature", "window not full yet", "2026-09-01", "End of the window (UTC)"},
 		},
 		{
 			"psi_history_of_one",
@@ -208,7 +208,7 @@ func figures(t *testing.T) []struct {
 				}
 				return plots.PSIHistory(w, "x on y", t)
 			},
-			[]string{"of the window to 2026-09-01 00:00 UTC, which is not full yet", ">overall<", ">0.100<", ">mid_logret_1m_rel<", ">0.310<", ">mid<", ">5.100<"},
+			[]string{"window to 2026-09-01 00:00 UTC, which is not full yet", ">overall<", ">0.100<", ">mid_logret_1m_rel<", ">0.310<", ">mid<", ">5.100<"},
 		},
 		{
 			"canary",
@@ -222,7 +222,7 @@ func figures(t *testing.T) []struct {
 			func(w io.Writer) error {
 				return plots.PSIOverview(w, "x on y", &drift.Reading{PSI: 0.147, Noise: &drift.Noise{Q99: 0.21}}, features())
 			},
-			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, of a feature", ">0.05<", ">5<"},
+			[]string{"Drift at a glance: x on y", "PSI (logarithmic)", "overall", "mid_logret_1m_rel", "raw input", "score of the model", "99 % without drift", "moderate from 0.1", "warning above 0.2, limit overall", "critical above 0.3, limit of a feature", ">0.05<", ">5<"},
 		},
 		{
 			"folds",
@@ -309,7 +309,7 @@ func textsOf(t *testing.T, svg []byte) (texts []drawnText, width, height float64
 	}
 	size := regexp.MustCompile(`font-size:([0-9.]+)px`)
 	d := xml.NewDecoder(bytes.NewReader(svg))
-	turned := 0 // how many of the open groups turn what is in them
+	turned := 0 // number of open groups that rotate their content
 	var groups []bool
 	for {
 		token, err := d.Token()
@@ -353,7 +353,7 @@ func textsOf(t *testing.T, svg []byte) (texts []drawnText, width, height float64
 	}
 }
 
-// Every text has the width that the layout was made for, so that a viewer with another font keeps the layout, and is within
+// Every text has the width that the layout assumes, so that another font keeps the layout, and lies within
 // the figure.
 func TestTextsKeepTheirWidth(t *testing.T) {
 	known := 0
@@ -392,7 +392,7 @@ func TestTextsKeepTheirWidth(t *testing.T) {
 	}
 }
 
-// Names as long as a registry allows leave room for the panels.
+// The longest names that a registry allows leave room for the panels.
 func TestLongNames(t *testing.T) {
 	times := weeks(3)
 	for i := range times.Lines {
@@ -410,7 +410,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// The panels of a figure are as wide as the figure, however many there are.
+// Any number of panels are as wide as the figure.
 func TestManyPanels(t *testing.T) {
 	c := plots.Curve{X: "rows", Y: "us", Sizes: []float64{1, 1024}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
 	var svg bytes.Buffer
@@ -425,7 +425,7 @@ func TestManyPanels(t *testing.T) {
 	}
 }
 
-// A long label of a vertical axis is not longer than its panel, so that it does not cover that of the next one.
+// A long label of a vertical axis is no longer than its panel, so that it does not overlap the next one.
 func TestLongLabelsOfPanels(t *testing.T) {
 	const label = "CPU of all of them per prediction, in microseconds"
 	c := plots.Curve{X: "rows", Y: label, Sizes: []float64{1, 2}, Values: []float64{1, 2}, Low: []float64{1, 2}, High: []float64{1, 2}}
@@ -465,7 +465,7 @@ func filled(t *testing.T, svg []byte, style string) (widths, heights []float64) 
 	return widths, heights
 }
 
-// A night between two attempts does not squeeze the phases, and an attempt of a minute is readable.
+// A night between two attempts does not squeeze the phases, and an attempt of one minute is readable.
 func TestCanaryGivesEachPhaseRoom(t *testing.T) {
 	var svg bytes.Buffer
 	if err := plots.Canary(&svg, "x", "y", phases(), plots.CanaryLimits{}, plots.CanaryLimits{}); err != nil {
@@ -481,7 +481,7 @@ func TestCanaryGivesEachPhaseRoom(t *testing.T) {
 	}
 }
 
-// One window is drawn as bars, whose heights are in proportion to the indices, without a grey ground.
+// A single window is drawn as bars, with heights in proportion to the indices and without a grey background.
 func TestOneWindowHasBars(t *testing.T) {
 	one := weeks(1)
 	one.Filling, one.Overall[0] = 1, 0.1
@@ -507,7 +507,7 @@ func TestOneWindowHasBars(t *testing.T) {
 	}
 }
 
-// A title that is too long for the figure is set smaller, and only then.
+// A title shrinks only if it is too long for the figure.
 func TestLongTitle(t *testing.T) {
 	size := func(title string) float64 {
 		t.Helper()
@@ -561,7 +561,7 @@ func TestNothingToPlot(t *testing.T) {
 		{"no scores", func(w io.Writer) error { return plots.Scores(w, "", nil, nil) }, plots.ErrNothing, "no scores"},
 		{"wrong score", func(w io.Writer) error { return plots.Scores(w, "", []float64{2, 0}, one) }, nil, "score 2 of row 0"},
 		{"labels missing", func(w io.Writer) error { return plots.Scores(w, "", []float64{.1}, one) }, nil, "1 scores but 2 labels"},
-		{"no block", func(w io.Writer) error { return plots.Quality(w, "", judged(0)) }, plots.ErrNothing, "without a block"},
+		{"no block", func(w io.Writer) error { return plots.Quality(w, "", judged(0)) }, plots.ErrNothing, "of no blocks"},
 		{"no bins", func(w io.Writer) error { return plots.PSI(w, "", drift.FeatureReading{Feature: "mid"}) }, plots.ErrNothing, "mid"},
 		{"no times", func(w io.Writer) error { return plots.PSIHistory(w, "", plots.PSITimes{}) }, plots.ErrNothing, "0 times"},
 		{"overall missing", func(w io.Writer) error {
@@ -619,8 +619,8 @@ func TestPoorFigures(t *testing.T) {
 	}
 }
 
-// Every text of a figure in the documents, drawn by hand or by a program, has the width that it has in Liberation Sans, and a font
-// to fall back on: another font changes nothing about where it ends.
+// Every text of a figure in the documents, drawn by hand or by a program, has its width in Liberation Sans and a fallback font, so
+// that it ends at the same place in any font.
 func TestFiguresOfTheDocumentsNeedNoFont(t *testing.T) {
 	declared := regexp.MustCompile(`(font-[a-z]+):([^;]+)`)
 	figures, texts := 0, 0

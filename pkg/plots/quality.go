@@ -15,11 +15,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Quality draws the bounds of the mean difference of Brier losses over time, with the margin, the means of days and the
-// claims. Positive differences are in favour of the model.
+// Quality draws the bounds of the mean difference of Brier losses over time, with the margin, the daily means and the
+// claims. Positive differences favour the model.
 func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 	if len(v.Points) == 0 {
-		return fmt.Errorf("bounds of the quality without a block: %w", ErrNothing)
+		return fmt.Errorf("quality bounds of no blocks: %w", ErrNothing)
 	}
 	end := func(block int64) float64 { return days(v.Plan.Start(block + 1)) }
 	left, right := end(v.Points[0].Block), end(v.Points[len(v.Points)-1].Block)
@@ -40,7 +40,7 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 		}
 		sum, n = 0, 0
 	}
-	// A bound that stays needs no point, except the last one.
+	// A constant bound needs only its first and last point.
 	extend := func(to *plotter.XYs, i int, x, y float64) {
 		if n := len(*to); n == 0 || (*to)[n-1].Y != y || i >= len(v.Points)-2 {
 			*to = append(*to, plotter.XY{X: x, Y: y})
@@ -82,7 +82,7 @@ func Quality(w io.Writer, title string, v *outcome.Judgment) error {
 	}
 	return figure{
 		title: "Is it better? " + title,
-		subtitle: fmt.Sprintf("%s; bounds at every time at once, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, text.Grouped(v.Counted),
+		subtitle: fmt.Sprintf("%s; bounds hold at all times together, alpha %.3g a side; %s blocks of %v, cap %.3g", v.Verdict, v.Plan.Alpha, text.Grouped(v.Counted),
 			v.Plan.Width(), v.Plan.DisagreementCap),
 		width: 800, height: 380, panels: []*panel{p}, shares: []float64{1}, side: true,
 	}.write(w)

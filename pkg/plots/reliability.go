@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Reliability draws how often the label was true per bin of [eval.Reliability], against the predicted probability, and
-// how many rows each bin has.
+// Reliability draws the observed rate of the label in each bin of [eval.Reliability] against the predicted probability, and
+// the number of rows in each bin.
 func Reliability(w io.Writer, title string, bins []eval.Bin) error {
 	n, gap := 0, 0.0
 	for _, b := range bins {

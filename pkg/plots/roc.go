@@ -12,16 +12,16 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// maxPoints is the largest number of points drawn of a curve: more than a screen has columns for it.
+// maxPoints is the largest number of points drawn for a curve: no screen is that many columns wide for it.
 const maxPoints = 800
 
-// Scorer holds scores of the rows of a sample, with the name for the legend.
+// Scorer holds a scorer's scores for the rows of a sample, and its name in the legend.
 type Scorer struct {
 	Name   string
 	Scores []float64
 }
 
-// styles are the styles of the scorers in one figure, in order: overlapping curves remain distinguishable.
+// styles are the styles of the scorers in one figure, in order. They keep overlapping curves distinguishable.
 var styles = []struct {
 	colour color.Color
 	dashes []vg.Length

@@ -15,11 +15,11 @@ import (
 // timeline maps the time since a run began to positions on its axis. A long wait between two phases is cut short, and a
 // short phase is widened, so that every phase is readable.
 type timeline struct {
-	// stretches are in order, without a hole. Within each the axis is linear.
+	// stretches are in order, without gaps. Within each the axis is linear.
 	stretches []stretch
 	// phases has the stretch of each phase.
 	phases []stretch
-	// unit names the unit of the ticks, which is that many seconds long.
+	// unit names the unit of the ticks, and seconds is its length.
 	unit    string
 	seconds float64
 }
@@ -96,7 +96,7 @@ func (t timeline) cuts() (all []float64) {
 	return all
 }
 
-// ticks returns ticks where there is room: the beginnings of phases before the end, and that before round times.
+// ticks returns ticks where there is room. The starts of phases come first, then the end, then round times.
 func (t timeline) ticks() plot.ConstantTicks {
 	var ticks plot.ConstantTicks
 	add := func(seconds, at float64) {

@@ -1,5 +1,5 @@
-// Package quality measures how much of a series of bars a real market made, and finds the frozen stretches: bars that a feed or
-// an archive produced without a market.
+// Package quality measures how much of a series of bars comes from a real market. It finds frozen stretches: bars that a feed
+// or an archive produced without a market.
 package quality
 
 import (
@@ -14,21 +14,21 @@ import (
 // Limits for a frozen stretch, which has bars but says nothing about a market. Each limit is well beyond what real
 // markets do: quality_test.go checks them against all real data sets.
 const (
-	// flatMinutes is twice the longest minute window of a feature (vol1m). In such a run without change, and for as long
+	// flatMinutes is twice the longest minute window of a feature (vol1m). During such an unchanged run, and for as long
 	// after it, the features describe the feed and not the market.
 	flatMinutes = 120
-	// oneWayChanges is how many successive changes in one direction mark a line drawn over a hole. For independent
-	// changes that takes 2^60 minutes; the most in real data is 28, in a crash.
+	// oneWayChanges is how many successive changes in one direction indicate a line drawn over a hole. Independent
+	// changes would take 2^60 minutes to do that; the most in real data is 28, in a crash.
 	oneWayChanges = 60
-	// repeatMinutes returns in a row are compared with everything before. Equal to the last digit, with repeatChanges
-	// of them nonzero, they occur only in a copy.
+	// repeatMinutes successive returns are compared with everything before. If they are equal to the last digit, and
+	// repeatChanges of them are nonzero, they are a copy.
 	repeatMinutes, repeatChanges = 60, 20
 
 	// inPlaceHours is the shortest stretch in which a price that only jitters can be distinguished from one that moves.
 	// The hourly moves of a random walk have as much variance as its minutes; those of noise have a sixtieth. Below
 	// inPlaceRatio nothing moves. The lowest daily ratio in real data is 0.1, where a coarse tick makes minutes bounce.
 	inPlaceHours, inPlaceRatio = 24, 0.035
-	// inPlaceMinutes is how many returns an hour needs to be considered.
+	// inPlaceMinutes is how many returns an hour needs to count.
 	inPlaceMinutes = 45
 
 	// unchanged is the relative difference up to which two prices count as equal: the mid of a bid and an ask is
@@ -45,8 +45,8 @@ const (
 	mostStretches = 50
 )
 
-// fewLimits are how many minutes a price alternates between so many values if its feed only jitters. A market with a
-// tick of 9 bp stays within 3 values for at most 2 hours, and within 8 for 8 hours.
+// fewLimits are how many minutes a price may alternate between so many values before its feed counts as frozen. A market
+// with a tick of 9 bp stays within 3 values for at most 2 hours, and within 8 for 8 hours.
 var fewLimits = []struct{ values, minutes int }{{3, 360}, {8, 1440}}
 
 // The kinds of a [Stretch].
@@ -77,13 +77,13 @@ type Move struct {
 	Time time.Time `json:"time"`
 }
 
-// Report describes how much of a series comes from a real market, whatever the series is used for.
+// Report describes how much of a series comes from a real market.
 type Report struct {
 	Bars int `json:"bars"`
 	// Days is the number of UTC days with bars, Minutes the number of minutes including filled ones.
 	Days    int `json:"days"`
 	Minutes int `json:"minutes"`
-	// UnchangedShare is the share of minutes whose price equals that of the minute before, in [0,1].
+	// UnchangedShare is the share of minutes whose price equals the price of the minute before, in [0,1].
 	UnchangedShare float64 `json:"unchanged_share"`
 	// LongestFlatRun is the longest run of such minutes.
 	LongestFlatRun Stretch `json:"longest_flat_run"`
@@ -100,12 +100,12 @@ type Report struct {
 	// the first stretches in time order.
 	FrozenShare   float64 `json:"frozen_share"`
 	FrozenMinutes int     `json:"frozen_minutes"`
-	// ClosedMinutes are minutes with bars on weekends when the market was closed. They are left out, and part of no
-	// other figure except Bars.
+	// ClosedMinutes are minutes with bars on weekends when the market was closed. They are left out of all other figures
+	// except Bars.
 	ClosedMinutes int       `json:"closed_minutes"`
 	Frozen        []Stretch `json:"frozen"`
-	// LongestFrozen is the longest frozen stretch. Adjacent stretches of several kinds are merged, and get the kind of
-	// most of their minutes.
+	// LongestFrozen is the longest frozen stretch. Adjacent stretches of several kinds are merged, and get the most frequent
+	// kind.
 	LongestFrozen Stretch `json:"longest_frozen"`
 }
 

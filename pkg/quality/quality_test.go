@@ -31,7 +31,7 @@ func priced(b market.Bar, mid, half float64) market.Bar {
 	return b
 }
 
-// Stretches that no market made are found with their kind, wherever they are, and left out to within a few minutes.
+// Frozen stretches are found with their kind, wherever they are, and left out to within a few minutes.
 func TestExamineFindsFrozenStretches(t *testing.T) {
 	const from, day = 7*dayMinutes + 311, dayMinutes
 	spoil := func(minutes int, price func(all []market.Bar, i int, frozen float64) market.Bar) func([]market.Bar) {

@@ -1,5 +1,5 @@
-// Package rowtable reads tables of numbers that other programs wrote: a time, the features of a row, and its label. A table
-// is stored in any form that [tabular.Open] reads, with the names of its columns in the first line.
+// Package rowtable reads tables of numbers from other programs: a time, the features of a row, and its label. A table is in
+// any form that [tabular.Open] reads, with column names in the first line.
 package rowtable
 
 import (
@@ -16,19 +16,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// maxCells limits the numbers of a table, 8 bytes each. maxColumns limits the columns of a file.
+// maxCells limits the numbers in a table, 8 bytes each. maxColumns limits the columns of a file.
 const (
 	maxCells   = 200_000_000
 	maxColumns = 10_000
 )
 
-// separators are tried in this order; the one that is most frequent in the first line separates the columns.
+// separators are the candidates, in order. The most frequent in the first line separates the columns.
 const separators = ",;\t|"
 
 // Columns names the columns to read. Others are ignored.
 type Columns struct {
-	// Time is the column of the instant of a row; empty reads no times. Group is the column that separates series, for example
-	// of symbols; empty is one series.
+	// Time is the column with the time of a row; empty reads no times. Group is the column that separates series, for
+	// example by symbol; empty means one series.
 	Time, Group string
 	// Numbers are the columns of numbers.
 	Numbers []string
@@ -69,7 +69,7 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// wrap names the file in an error that does not.
+// wrap adds the file name to an error that lacks it.
 func (r *Reader) wrap(err error) error {
 	if strings.HasPrefix(err.Error(), r.path+":") { // it is from tabular
 		return err
@@ -108,7 +108,7 @@ func (r *Reader) readHeader() error {
 		case name == "":
 			return fmt.Errorf("column %d has no name: the first line must name the columns", i+1)
 		case seen[name]:
-			return fmt.Errorf("column %q is there twice: rename one", text.Clean(name, 80))
+			return fmt.Errorf("column %q appears twice: rename one", text.Clean(name, 80))
 		}
 		seen[name] = true
 		r.header = append(r.header, name)
@@ -246,7 +246,7 @@ func number(cell string) (v float64, ok bool) {
 	return 0, false
 }
 
-// plain returns an epoch without an exponent, which columns of floating-point numbers have, and any other time as it is.
+// plain returns an epoch without an exponent (floating-point columns have one), and any other time unchanged.
 func plain(cell string) string {
 	if strings.ContainsAny(cell, "eE") {
 		if v, err := strconv.ParseFloat(strings.TrimSpace(cell), 64); err == nil {

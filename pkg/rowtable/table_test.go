@@ -161,7 +161,7 @@ func TestReadParquet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := 4; at < len(raw); at += 7 { // damaged, and whatever can be read of it has all values
+	for at := 4; at < len(raw); at += 7 { // damaged: an error, or rows with all values
 		damaged := bytes.Clone(raw)
 		copy(damaged[at:], "\xff\x7f\x80\x01")
 		if got, err := read(write(t, "d.parquet", string(damaged)), rowtable.Columns{Time: "time", Group: "s", Numbers: []string{"n"}}); err == nil && got.Rows != 2 {
@@ -177,7 +177,7 @@ func TestRefused(t *testing.T) {
 		"empty":         {"t.csv", "", "empty"},
 		"no rows":       {"t.csv", "t,a\n", "no rows"},
 		"no name":       {"t.csv", "t,\n1,2\n", "column 2 has no name"},
-		"twice":         {"t.csv", "t,a,a\n1,2,3\n", `"a" is there twice`},
+		"twice":         {"t.csv", "t,a,a\n1,2,3\n", `"a" appears twice`},
 		"absent":        {"t.csv", "t,b\n1525132860,2\n", "no column a; it has t, b"},
 		"text":          {"t.csv", "t,a\n1525132860,high\n", `t.csv: line 2 column "a": "high": want a number`},
 		"time":          {"t.csv", "t,a\nnoon,1\n", `column "t": "noon" is not a time: want like 2006-01-02`},

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// maxCalls limits the open calls of the throttled services over all connections: those that wait to begin, and those that
-	// are being answered. Two cores answer 20,000 calls a second, so the last of 512 waits 26 ms. Beyond that callers would
-	// time out before their answer, so excess calls are refused at once.
+	// maxCalls limits the open calls of the throttled services over all connections, both waiting and being answered. Two
+	// cores answer 20,000 calls a second, so the last of 512 waits 26 ms. Beyond that callers would time out before their
+	// answer, so excess calls are refused immediately.
 	maxCalls = 512
 	// maxStreamCalls limits the streams among them, which stay open for long. Unary calls keep the rest.
 	maxStreamCalls = maxCalls / 2
-	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have their own
-	// calls, so that they get through and take no slot of a decision.
+	// maxOthers limits the open calls of the other services: control, reports, drift, health and reflection. They have a
+	// separate limit, so that they get through and take no slot of a decision.
 	maxOthers = 128
 )
 
@@ -42,7 +42,7 @@ type admission struct {
 	own, others calls
 	receiving
 	refused prometheus.Counter
-	// largeAnswers is true where answers are as large as messages: those that are not read are counted.
+	// largeAnswers is true if answers can be as large as messages: then unread answers are counted.
 	largeAnswers bool
 }
 
@@ -63,12 +63,12 @@ func newAdmission(throttled []string, maxMessage int, reg prometheus.Registerer)
 		a.prefixes = append(a.prefixes, "/"+service+"/")
 	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "grpc_server_open_calls", Help: "Calls that were received and are not answered yet.",
+		Name: "grpc_server_open_calls", Help: "Calls that were received and not answered yet.",
 	}, func() float64 { return float64(a.open()) })
 	return a
 }
 
-// throttles reports whether the method is one of a throttled service.
+// throttles reports whether the method belongs to a throttled service.
 func (a *admission) throttles(method string) bool {
 	for _, prefix := range a.prefixes { // in tap, before every call: without a closure
 		if strings.HasPrefix(method, prefix) {
@@ -81,7 +81,7 @@ func (a *admission) throttles(method string) bool {
 // open returns the number of open calls.
 func (a *admission) open() int64 { return a.own.open.Load() + a.others.open.Load() }
 
-// slot is a call, and the context of its handler. It is one object, to save an allocation.
+// slot is a call and the context of its handler, in one object to save an allocation.
 type slot struct {
 	context.Context //nolint:containedctx // slot is the handler's context
 
@@ -89,7 +89,7 @@ type slot struct {
 	// stop cancels the callback on the end of the context. It reports false if the context has already ended. It is nil for a
 	// call that its handler must refuse.
 	stop func() bool
-	// begun is true once the handler runs, unless the context ended before.
+	// begun is true once the handler runs, unless the context ended first.
 	begun bool
 }
 
@@ -103,9 +103,9 @@ func (s *slot) Value(key any) any {
 	return s.Context.Value(key)
 }
 
-// tap is called by gRPC when the headers of a call have arrived. Calls wait for a processor before their handler runs, so a count
-// of handlers would not see them. An excess call is refused by its handler: gRPC keeps the timer of a call that is refused here
-// until its deadline, which may be hours away.
+// tap is called by gRPC when the headers of a call have arrived. Calls wait for a processor before their handler runs, so a
+// count of handlers would miss them. The handler refuses an excess call: if tap did, gRPC would keep the call's timer until its
+// deadline, which may be hours away.
 func (a *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	s := &slot{Context: ctx, calls: &a.others}
 	if a.throttles(info.FullMethodName) {
@@ -116,7 +116,7 @@ func (a *admission) tap(ctx context.Context, info *tap.Info) (context.Context, e
 		a.refused.Inc()
 		return s, nil
 	}
-	// Not every call reaches its handler: its method may be unknown, or its deadline may have passed. Its context always ends.
+	// Not every call reaches its handler: the method may be unknown, or the deadline may have passed. But its context always ends.
 	s.stop = context.AfterFunc(ctx, s.leave)
 	return s, nil
 }
@@ -140,7 +140,7 @@ func (s *slot) end() {
 	}
 }
 
-// counted returns the service with methods that count their calls, and that bound the wait for their message.
+// counted returns desc with methods that count their calls and bound the wait for their message.
 func (a *admission) counted(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	wrapped := *desc
 	wrapped.Methods, wrapped.Streams = slices.Clone(desc.Methods), slices.Clone(desc.Streams)

@@ -45,7 +45,7 @@ func TestOpenCallsAreBounded(t *testing.T) {
 		if !refused("/s.S/M") {
 			t.Error("one too many was admitted")
 		}
-		// Calls of other services, such as reports and rollbacks, have their own slots.
+		// Calls of other services, such as reports and rollbacks, have separate slots.
 		for i := range maxOthers + 1 {
 			if got, want := refused("/other.S/M"), i == maxOthers; got != want {
 				t.Fatalf("call %d of another service: refused %t, want %t", i, got, want)

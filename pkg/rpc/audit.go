@@ -56,8 +56,8 @@ func (c *Control) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 	return c.admit(ss.Context(), info.FullMethod, nil, func(context.Context) error { return handler(srv, ss) })
 }
 
-// AsOperator runs call if the caller of the method is an operator, and writes an audit line, as for a control service. It is
-// for what only operators may ask of a method that is open to all.
+// AsOperator runs call if the caller of the method is an operator, and writes an audit line, as for a control service. Use it
+// for the parts of a public method that only operators may use.
 func (s *Server) AsOperator(ctx context.Context, method string, req any, call func(context.Context) error) error {
 	if s.control == nil {
 		return status.Error(codes.PermissionDenied, "this server has no operators")

@@ -13,14 +13,14 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Dial returns a client connection to the target. It connects at once, never goes idle, and reconnects within about a
-// second of its server's return. It is not encrypted unless extra has credentials, for example from [Secure]. reg, which
+// Dial returns a client connection to the target. It connects immediately, never goes idle, and reconnects within about a
+// second once its server is back. It is not encrypted unless extra has credentials, for example from [Secure]. reg, which
 // may be nil, receives the grpc_client_* metrics.
 //
-// gRPC's defaults do not suit the pair. A connection that went idle after 30 quiet minutes would make the next call miss
-// its 60 ms. The return of a server could go unnoticed for two minutes. Calls, and tokens with them, would go through the
-// proxy of HTTPS_PROXY. A name with several addresses uses the first that answers; executor balances over all of them itself,
-// see package shadow.
+// gRPC's defaults do not suit the two services. A connection that went idle after 30 quiet minutes would make the next call
+// miss its 60 ms. The return of a server could go unnoticed for two minutes. Calls, including their tokens, would go through
+// the proxy of HTTPS_PROXY. A name with several addresses uses the first that answers; executor balances over all of them
+// itself, see package shadow.
 func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(newPlaintext()),
@@ -33,7 +33,7 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
-		// As in the server: gRPC's default windows grow with the bandwidth, and a full one holds thousands of messages.
+		// Fixed windows, as in the server: gRPC's default windows grow with the bandwidth, and a full one holds thousands of messages.
 		grpc.WithStaticStreamWindowSize(window),
 		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)),
@@ -53,7 +53,7 @@ func Dial(target string, reg prometheus.Registerer, extra ...grpc.DialOption) (*
 	return conn, nil
 }
 
-// ClientMetrics registers the grpc_client_* metrics and returns the options of the connections that feed them.
+// ClientMetrics registers the grpc_client_* metrics and returns the connection options that feed them.
 func ClientMetrics(reg prometheus.Registerer) ([]grpc.DialOption, error) {
 	metrics := grpcprom.NewClientMetrics()
 	if err := reg.Register(metrics); err != nil {
@@ -65,7 +65,7 @@ func ClientMetrics(reg prometheus.Registerer) ([]grpc.DialOption, error) {
 	}, nil
 }
 
-// HTTPTransport returns an HTTP transport that ignores proxy variables, as [Dial] does.
+// HTTPTransport returns an HTTP transport that ignores proxy variables, like [Dial].
 func HTTPTransport() *http.Transport {
 	return &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second}
 }

@@ -15,16 +15,16 @@ import (
 const (
 	// DefaultMaxConnections is the default limit of open connections per listener.
 	DefaultMaxConnections = 1024
-	// localShare is the part of the slots that is reserved for this machine: one in 16, so that an operator gets in when the
-	// network has taken the rest.
+	// localShare is the part of the slots that is reserved for this machine: one in 16, so that an operator can connect when
+	// the network has taken the rest.
 	localShare = 16
-	// refusalPause is the least time between two log lines about refused connections.
+	// refusalPause is the minimum time between two log lines about refused connections.
 	refusalPause = time.Minute
 )
 
-// LimitConnections returns the listener with at most limit open connections; 0 is no limit. It refuses excess connections at
-// once, with a reset: left in the kernel's queue they would wait until they time out, and block operators behind them. name is
-// the listener's name in metrics and in the log.
+// LimitConnections returns the listener with at most limit open connections; 0 is no limit. It refuses excess connections
+// immediately, with a reset: in the kernel's queue they would wait until they time out, and block operators behind them. name
+// is the listener's name in metrics and in the log.
 func LimitConnections(l net.Listener, name string, limit int, logger *slog.Logger, reg prometheus.Registerer) net.Listener {
 	f, labels := promauto.With(reg), prometheus.Labels{"listener": name}
 	limited := &limitedListener{
@@ -70,7 +70,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter takes a slot. It reports false if there is none.
+// enter takes a slot, and reports whether one was free.
 func (l *limitedListener) enter(local bool) bool {
 	limit := l.limit
 	if !local {
@@ -83,7 +83,7 @@ func (l *limitedListener) enter(local bool) bool {
 	return true
 }
 
-// connection gives back its slot when it is closed.
+// connection releases its slot when it is closed.
 type connection struct {
 	net.Conn
 

@@ -79,7 +79,7 @@ func (d *doorman) knock(from string) net.Conn {
 	}
 }
 
-// Refusals are immediate, counted, and logged once. A slot is given back once.
+// Refusals are immediate, counted, and logged once. A slot is released once.
 func TestConnectionsAreBounded(t *testing.T) {
 	d := newDoorman(t, 16)
 	value := func(name string) float64 {
@@ -132,7 +132,7 @@ func TestConnectionsWithoutBound(t *testing.T) {
 	}
 }
 
-// The network leaves a sixteenth of the slots to this machine.
+// A sixteenth of the slots is reserved for this machine.
 func TestConnectionsOfTheNetwork(t *testing.T) {
 	l := &limitedListener{limit: 32}
 	in := 0
@@ -151,7 +151,7 @@ func TestConnectionsOfTheNetwork(t *testing.T) {
 	}
 }
 
-// The clients of a Unix socket are of this machine, and are identified.
+// Clients of a Unix socket count as this machine, and are identified.
 func TestConnectionsOfASocketAreBounded(t *testing.T) {
 	bound, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil {
@@ -190,7 +190,7 @@ func TestConnectionsOfASocketAreBounded(t *testing.T) {
 		t.Error("an eighth is let in")
 	}
 	_ = in[0].Close()
-	_ = in[0].Close() // a slot is given back once
+	_ = in[0].Close() // a slot is released once
 	knock()
 	if c := <-accepted; c == nil {
 		t.Error("nobody is let in after one has left")

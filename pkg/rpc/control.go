@@ -17,18 +17,18 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/certs"
 )
 
-// ControlOptions configures who may call the control services, that is, who has the operator role.
+// ControlOptions configures who may call the control services, that is, who is an operator.
 type ControlOptions struct {
 	// SANs are names of operators' client certificates: DNS names or URIs, compared in full. They need mutual TLS.
 	SANs []string
 	// TokenFile holds the bearer tokens of the operators. It is read at every call, so that a new token needs no restart.
 	// A token that arrives unencrypted from another machine is refused.
 	TokenFile string
-	// Insecure admits everybody. Only for a server that listens on loopback or a Unix socket.
+	// Insecure admits everyone. It is only for a server that listens on loopback or a Unix socket.
 	Insecure bool
 }
 
-// flagSet is the part of flag.FlagSet that is needed.
+// flagSet is the part of flag.FlagSet that Declare uses.
 type flagSet interface {
 	StringVar(p *string, name, value, usage string)
 	BoolVar(p *bool, name string, value bool, usage string)
@@ -46,10 +46,10 @@ func (o *ControlOptions) Declare(fs flagSet, service string) {
 		return nil
 	})
 	fs.StringVar(&o.TokenFile, "control-token-file", "", "`file` with the bearer tokens of the operators who may call "+service+", one per line, with the operator's name before it if there are several; read at every call")
-	fs.BoolVar(&o.Insecure, "insecure-control", false, "let everybody call "+service+" if the listener is on loopback or a Unix socket")
+	fs.BoolVar(&o.Insecure, "insecure-control", false, "let anyone call "+service+" if the listener is on loopback or a Unix socket")
 }
 
-// Validate returns an error for options that would open a control service to the network, or that admit nobody. mutual is
+// Validate returns an error for options that would open a control service to the network, or that admit no one. mutual is
 // set if client certificates are required.
 func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 	if len(o.SANs) > 0 && !mutual {
@@ -62,7 +62,7 @@ func (o ControlOptions) Validate(listener net.Addr, mutual bool) error {
 		return errors.New("--insecure-control excludes --control-token-file and --control-san")
 	}
 	if !onThisMachine(listener) {
-		return fmt.Errorf("--insecure-control is for a server on loopback or a Unix socket, and this one listens on %s: give --control-token-file", listener)
+		return fmt.Errorf("--insecure-control is for a server on loopback or a Unix socket, but this one listens on %s: give --control-token-file", listener)
 	}
 	return nil
 }
@@ -87,10 +87,10 @@ type Control struct {
 func NewControl(opts ControlOptions, logger *slog.Logger, services ...string) *Control {
 	if opts.TokenFile != "" {
 		switch _, exposed, err := readTokens(opts.TokenFile); {
-		case err != nil: // it may appear later, as a Kubernetes secret does
+		case err != nil: // the file may appear later, like a Kubernetes secret
 			logger.Error("the token file cannot be used: operators with tokens are refused until it can", "file", opts.TokenFile, "error", err)
 		case exposed:
-			logger.Warn("every user of this machine can read the token file, and so act as an operator: chmod 600 it", "file", opts.TokenFile)
+			logger.Warn("every user of this machine can read the token file and act as an operator: chmod 600 it", "file", opts.TokenFile)
 		}
 	}
 	return &Control{opts: opts, logger: logger, services: services}
@@ -99,13 +99,13 @@ func NewControl(opts ControlOptions, logger *slog.Logger, services ...string) *C
 // guards reports whether the service is one of the control services.
 func (c *Control) guards(service string) bool { return slices.Contains(c.services, service) }
 
-// Names of the callers of control services in the audit log and in records. The name of a certificate or a token follows a
-// colon: "san:spiffe://desk/alice", "token:alice".
+// Names of the callers of control services in the audit log and in records. A colon separates the name from a certificate or
+// token: "san:spiffe://desk/alice", "token:alice".
 const (
 	callerLoopback = "loopback"
 	callerToken    = "token"
 	callerSAN      = "san:"
-	// callerNobody sent no credentials, callerUnknown a token that no operator has.
+	// callerNobody sent no credentials, callerUnknown sent a token that belongs to no operator.
 	callerNobody  = "nobody"
 	callerUnknown = "unknown token"
 )

@@ -278,7 +278,7 @@ func TestAuditIsBoundedForThoseWhoAreRefused(t *testing.T) {
 	}
 }
 
-// A change of the token file takes effect at once.
+// A change of the token file takes effect immediately.
 func TestTokensAreReadAgain(t *testing.T) {
 	tokens := file(t, "first-of-two-tokens")
 	c := newControlled(t, here, rpc.ControlOptions{TokenFile: tokens}, certs.Server{}, nil)

@@ -15,8 +15,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// An error is bounded whatever the caller sent: it quotes the caller, ends up in the log, and travels in trailers, of which
-// a client accepts a few kilobytes.
+// An error is bounded whatever the caller sent: it quotes the caller, is logged, and travels in trailers, which a client
+// limits to a few kilobytes.
 const (
 	// maxNames is how many invalid names are listed.
 	maxNames = 20
@@ -34,7 +34,7 @@ func Names(names []string) string {
 	return list
 }
 
-// first returns the names that are listed, shortened.
+// first returns the listed names, shortened.
 func first(names []string) []string {
 	list := make([]string, min(len(names), maxNames))
 	for i := range list {
@@ -53,22 +53,22 @@ type Error struct {
 	Domain string
 	// Reason is constant, for example "FEATURE_MISSING".
 	Reason string
-	// Message is for people: what was wrong, with which input, what to do. Its first 2 KiB are sent.
+	// Message is for people: what was wrong, which input, what to do. Its first 2 KiB are sent.
 	Message string
 	// Features are the invalid names, if the failure is about names. The first twenty are sent.
 	Features []string
 
-	// status is what GRPCStatus returns. Interceptors and gRPC each ask for it, and building it is most of the cost of refusing
-	// an invalid request.
+	// status caches GRPCStatus. Interceptors and gRPC each ask for it, and building it is most of the cost of refusing an
+	// invalid request.
 	status atomic.Pointer[status.Status]
 }
 
-// ExecutorError returns an error of executor. The reason is a constant, or an enum of the contract, whose prefix is dropped.
+// ExecutorError returns an error of executor. The reason is a constant or an enum of the contract; an enum's prefix is dropped.
 func ExecutorError[R ~string | ~int32](code codes.Code, reason R, format string, args ...any) *Error {
 	return &Error{Code: code, Domain: "executor.greenlight", Reason: word(reason), Message: fmt.Sprintf(format, args...)}
 }
 
-// EngineError returns an error of ml-engine. The reason is a constant, or an enum of the contract, whose prefix is dropped.
+// EngineError returns an error of ml-engine. The reason is a constant or an enum of the contract; an enum's prefix is dropped.
 func EngineError[R ~string | ~int32](code codes.Code, reason R, format string, args ...any) *Error {
 	return &Error{Code: code, Domain: "mlengine.greenlight", Reason: word(reason), Message: fmt.Sprintf(format, args...)}
 }

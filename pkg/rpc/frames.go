@@ -23,13 +23,13 @@ const (
 	frameHeader   = 9 // bytes of an HTTP/2 frame's header
 	messageHeader = 5 // bytes before a gRPC message: its encoding and its length
 
-	// smallFragment is the size below which a fragment of a message costs more memory than its bytes. A client splits a large
-	// message into frames of 16 KiB, and never sends maxFragments small ones.
+	// smallFragment is the size below which a fragment of a message takes less memory than gRPC's overhead for it. A client
+	// splits a large message into frames of 16 KiB, and never sends maxFragments small ones.
 	smallFragment, maxFragments = 1 << 10, 128
 	// fragmentCost is gRPC's memory overhead for each fragment of a message, in bytes.
 	fragmentCost = 64
-	// answerCost is how much memory goes with each byte of an answer that is not read: its buffer is up to twice as large, and
-	// there is the garbage of working it out.
+	// answerCost is the memory for each byte of an unread answer: its buffer is up to twice as large, and computing it left
+	// garbage.
 	answerCost = 3
 
 	// maxStray is how many bytes a client may send for calls that are already answered, without a complete call in between.
@@ -37,21 +37,21 @@ const (
 	maxStray = 4 * window
 
 	// resetRate is how many calls a client may cancel per second, resetBurst how many at once. A connection that cancels more
-	// is read more slowly, since canceled calls cost the server work that nobody waits for.
+	// is read more slowly, since canceled calls waste work on the server.
 	resetRate, resetBurst = 1000, 1000
 	// idleRate and idleBurst limit frames that belong to no call, such as PING and SETTINGS, and empty frames. Every finished
-	// call and every DATA frame of an answer allows callFrames more: the WINDOW_UPDATE of the answer, the replies to pings, and
-	// the pings by which a client measures the bandwidth, one per round trip of a stream.
+	// call and every DATA frame of an answer allows callFrames more: the WINDOW_UPDATE for the answer, the replies to pings,
+	// and the client's bandwidth probes, one ping per round trip of a stream.
 	idleRate, idleBurst, callFrames = 1000, 4000, 4
-	// maxUnanswered limits calls over all connections whose answers were not read. Above it, a connection is closed that
+	// maxUnanswered limits calls over all connections whose answers were not read. Above it, a connection is closed if it
 	// finished no call for the time stalled; above maxUnansweredAtAll, any connection. Each call takes a few kilobytes.
 	maxUnanswered, maxUnansweredAtAll = 32 * maxStreams, 96 * maxStreams
 	stalled                           = time.Second
-	// closedPause is the least time between two log lines about closed connections.
+	// closedPause is the minimum time between two log lines about closed connections.
 	closedPause = time.Minute
 )
 
-// The reasons that a connection is closed.
+// The reasons for closing a connection.
 const (
 	closedMemory    = "memory"
 	closedFragments = "fragments"
@@ -82,7 +82,7 @@ func newWire(limit int64, logger *slog.Logger, reg prometheus.Registerer) *wire 
 		Name: "grpc_server_partial_message_bytes", Help: "Memory of partially received messages and of large answers that clients have not read, in bytes.",
 	}, func() float64 { return float64(w.held.Load()) })
 	closed := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for messages that have arrived in part and answers that are not read, sent a message in too many parts, went on to send calls that were refused, or did not read most of the answers that wait to be read.",
+		Name: "grpc_server_connections_closed_total", Help: "Connections that were closed because they held most of the memory for incomplete messages and unread answers, sent a message in too many fragments, kept sending refused calls, or had the most unread answers.",
 	}, []string{"reason"})
 	for _, reason := range []string{closedMemory, closedFragments, closedStray, closedUnread} {
 		w.closed[reason] = closed.WithLabelValues(reason)
@@ -121,7 +121,7 @@ func (c watched) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	return f, info, nil
 }
 
-// framedAddr is the local address of a watched connection. It leads from the peer of a call to the connection.
+// framedAddr is the local address of a watched connection. It links the peer of a call to the connection.
 type framedAddr struct {
 	net.Addr
 
@@ -160,7 +160,7 @@ func (w *wire) close(f *framed, reason string) {
 	_ = f.raw.Close() // its reader then ends and closes the rest
 }
 
-// hold counts bytes of a connection. If all connections together hold too much, the one that holds most is closed: a client
+// hold counts bytes of a connection. If all connections together hold too much, it closes the one that holds most. A client
 // that sends complete messages holds almost nothing.
 func (w *wire) hold(f *framed, n int64) {
 	f.held.Add(n)
@@ -309,7 +309,7 @@ type framed struct {
 	mu    sync.Mutex
 	calls map[uint32]message // calls without an answer, by stream
 	ended int                // calls ended and DATA frames sent since the last read
-	// unread is the memory of answers that are not written yet, and is held; largest is that of the largest answer so far.
+	// unread is the memory of unwritten answers, which is held; largest is the memory of the largest answer so far.
 	unread, largest int64
 }
 
@@ -345,7 +345,7 @@ func (f *framed) Read(b []byte) (int, error) {
 				f.end(f.in.stream())
 				resets++
 			}
-		default: // frames of no call, or the rest of headers that are too long
+		default: // frames that belong to no call, or the rest of oversized headers
 		}
 		if last {
 			idle++
@@ -426,11 +426,11 @@ func (f *framed) end(stream uint32) {
 	if m.cost > 0 {
 		f.wire.hold(f, -int64(m.cost))
 	}
-	// What is left of the answer to a call that its client has ended is not written any more.
+	// The rest of an answer is not written once the client has ended its call.
 	f.written(f.unread - f.open.Load()*f.largest)
 }
 
-// answer counts the answer to a call, or one of several, of so many bytes: gRPC keeps it until the client reads it.
+// answer counts n bytes of an answer to a call; there may be several. gRPC keeps them until the client reads them.
 func (f *framed) answer(n int64) {
 	n *= answerCost
 	f.mu.Lock()
@@ -440,7 +440,7 @@ func (f *framed) answer(n int64) {
 	f.wire.hold(f, n)
 }
 
-// written gives back bytes of answers.
+// written releases n bytes of answers.
 func (f *framed) written(n int64) {
 	if n = min(n, f.unread); n > 0 {
 		f.unread -= n
@@ -448,7 +448,7 @@ func (f *framed) written(n int64) {
 	}
 }
 
-// release gives back everything that the connection holds, and returns its bytes.
+// release releases everything that the connection holds, and returns the number of bytes.
 func (f *framed) release() int64 {
 	n := f.held.Swap(0)
 	f.wire.held.Add(-n)
@@ -495,7 +495,7 @@ type bucket struct {
 	at                 time.Time
 }
 
-// take takes n tokens, or gives back -n, and returns how long to wait for missing ones.
+// take takes n tokens, or returns -n, and reports how long to wait for missing ones.
 func (b *bucket) take(n int) time.Duration {
 	if n <= 0 {
 		b.level = min(b.burst, b.level-float64(n))

@@ -235,8 +235,8 @@ func TestHalfSentLargeMessages(t *testing.T) {
 	})
 }
 
-// Answers that nobody reads take a bounded amount of memory: the connection that holds most is closed. What is read, and
-// what its client gives up, is not counted any more.
+// Unread answers take a bounded amount of memory: the connection that holds most is closed. Answers that were read, or whose
+// client has given up, no longer count.
 func TestUnreadAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -274,7 +274,7 @@ func TestUnreadAnswers(t *testing.T) {
 	})
 }
 
-// A call without a message is ended, and so is one without an end of stream.
+// A call without a message is ended, and so is a call without an end of stream.
 func TestCallsThatSendNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -298,7 +298,7 @@ func TestCallsThatSendNothing(t *testing.T) {
 	})
 }
 
-// Calls whose messages do not arrive take nothing from those that send theirs.
+// Calls whose messages do not arrive do not block calls whose messages do.
 func TestHalfSentCallsKeepOutNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -315,7 +315,7 @@ func TestHalfSentCallsKeepOutNobody(t *testing.T) {
 	})
 }
 
-// A misbehaving client is cut off or slowed down, and others are answered at once.
+// A misbehaving client is cut off or slowed down, while others are answered immediately.
 func TestFrameFloods(t *testing.T) {
 	const frames = 8_000
 	for name, tt := range map[string]struct {
@@ -474,8 +474,8 @@ func TestPackedMessages(t *testing.T) {
 	})
 }
 
-// Streams of compressed messages are few, since every one may decompress 4 MiB at once. They take nothing from calls and from
-// other streams.
+// Few streams of compressed messages are allowed, since each may decompress 4 MiB at any time. They do not reduce the number of calls
+// and other streams.
 func TestPackedStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, 0)
@@ -516,7 +516,7 @@ func TestPackedStreams(t *testing.T) {
 	})
 }
 
-// Half of the calls may be streams: unary calls keep the rest.
+// At most half of the calls may be streams: the rest is for unary calls.
 func TestStreamsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOpen(t, rpc.SmallMessage)

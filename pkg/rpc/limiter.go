@@ -19,7 +19,7 @@ const maxIdle = 1024
 
 // Limiter limits how many calls each client may begin per second. It has a token bucket per IPv4 address and per IPv6 /64
 // network, with a burst of one second. Clients of a Unix socket share the bucket of 127.0.0.1. A batch counts as one call, and
-// so does a stream, except that Decide counts its messages; other limits bound their size. An allowed call costs one map
+// so does a stream, except that every message of Decide counts; other limits bound their size. An allowed call costs one map
 // lookup and no allocation.
 type Limiter struct {
 	limit rate.Limit
@@ -59,7 +59,7 @@ func (l *Limiter) add(client netip.Addr) *rate.Limiter {
 	if now := time.Now(); len(l.clients) >= maxIdle && now.Sub(l.swept) >= time.Second {
 		l.swept = now
 		for addr, bucket := range l.clients {
-			if bucket.TokensAt(now) >= float64(l.burst) { // full: a new bucket would be the same
+			if bucket.TokensAt(now) >= float64(l.burst) { // full, so it equals a new one
 				delete(l.clients, addr)
 			}
 		}
@@ -95,8 +95,8 @@ func clientOf(addr netip.Addr) netip.Addr {
 	return network.Addr()
 }
 
-// limited applies the limiter to a server. Control calls and health checks are exempt, since they must get through a flood
-// from the same address.
+// limited applies the limiter to a server. Control calls and health checks are exempt: they must get through a flood from the
+// same address.
 type limited struct {
 	limiter *Limiter
 	control *Control
@@ -125,8 +125,8 @@ func (l limited) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return handler(srv, ss)
 }
 
-// LimitHTTP applies the limit to POST requests, which are the calls over HTTP. They share the buckets of the client's gRPC
-// calls.
+// LimitHTTP applies the limit to POST requests, which are the calls over HTTP. They share the buckets of gRPC calls from the
+// same client.
 func (l *Limiter) LimitHTTP(next http.Handler) http.Handler {
 	if l == nil {
 		return next

@@ -21,7 +21,7 @@ func caller(t testing.TB, ip string) context.Context {
 	return peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}})
 }
 
-// Each address has a rate of calls per second and a burst of one second.
+// Each address has a limit of calls per second, with a burst of one second.
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(10)
@@ -46,7 +46,7 @@ func TestLimiter(t *testing.T) {
 		if err := l.Check(caller(t, "10.0.0.1")); status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
 		}
-		// Peers without an address are one client. A call without a peer is not from outside.
+		// Peers without an address count as one client. A call without a peer does not come from outside.
 		if err := l.Check(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -45,7 +45,7 @@ func TestDecompressionBomb(t *testing.T) {
 	})
 }
 
-// Headers have a limit. The client receives the limit and is cut off if it ignores it.
+// Headers have a limit. The client learns the limit and is cut off if it ignores it.
 func TestHeaderLimit(t *testing.T) {
 	c := newControlled(t, here, rpc.ControlOptions{}, certs.Server{}, nil)
 	client := mlenginev1.NewScoringServiceClient(c.client(t))

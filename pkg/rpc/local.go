@@ -71,8 +71,8 @@ func addressOf(addr net.Addr) netip.Addr {
 
 var thisMachine = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// onThisMachine reports whether traffic with the address stays on this machine. Addresses other than IP are Unix sockets or
-// in memory.
+// onThisMachine reports whether traffic with the address stays on this machine. Addresses without an IP are Unix sockets or in
+// memory.
 func onThisMachine(addr net.Addr) bool {
 	switch a := addr.(type) {
 	case *net.TCPAddr:

@@ -12,8 +12,8 @@ import (
 // stopped when stopping is closed, and the first error of use.
 //
 // A stream may last as long as the market is open, and a stop does not wait for it. Only the return of the handler ends
-// Recv, so a goroutine receives. Both sides also wait for the end of the stream's context, so that both end when the client
-// cancels.
+// Recv, so a goroutine receives. Receive and the goroutine also wait for the stream's context, so that both end when the
+// client cancels.
 func Receive[Req, Res any](stream grpc.ClientStreamingServer[Req, Res], stopping <-chan struct{}, stopped error, use func(*Req) error) error {
 	select {
 	case <-stopping:

@@ -40,8 +40,8 @@ func newReceiving(maxMessage int) receiving {
 	return receiving{unpacking: make(chan struct{}, most), unpackingStreams: make(chan struct{}, most)}
 }
 
-// receive reads the message of a unary call, within receiveLimit. Meanwhile the call does not count as open, so calls of which
-// only a part is sent keep out nobody. What they hold is bounded by wire.
+// receive reads the message of a unary call, within receiveLimit. Meanwhile the call does not count as open, so partially sent
+// calls keep no one out. wire bounds their memory.
 func (r *receiving) receive(ctx context.Context, s *slot, read func(any) error, message any) error {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {

@@ -37,7 +37,7 @@ import (
 )
 
 const (
-	// MaxMessage is the default limit of a message that a server or a client receives, in bytes. A larger one is
+	// MaxMessage is the default limit of a message that a server or a client receives, in bytes. A larger one gets
 	// RESOURCE_EXHAUSTED.
 	MaxMessage = 4 << 20
 	// SmallMessage is the limit of a server that needs no large messages, in bytes: 1,000 quotes fit.
@@ -101,7 +101,7 @@ type ServerOptions struct {
 	Logger *slog.Logger
 	// Registerer receives the grpc_server_* metrics. Required.
 	Registerer prometheus.Registerer
-	// Reflection lets people list and call the services without the proto files.
+	// Reflection lets clients list and call the services without the proto files.
 	Reflection bool
 	// Credentials secure the connections. Without them connections are not encrypted.
 	Credentials credentials.TransportCredentials
@@ -109,7 +109,7 @@ type ServerOptions struct {
 	Control *Control
 	// Limiter, if set, limits the call rate of each client.
 	Limiter *Limiter
-	// Throttled are the services whose open calls are limited to 512 together. The other services have 128 for themselves, so that
+	// Throttled are the services that share a limit of 512 open calls. The other services have a separate limit of 128, so that
 	// operators get through and take no slot of the throttled ones.
 	Throttled []string
 	// MaxMessage limits a received message, in bytes, both compressed and uncompressed. Default [MaxMessage].
@@ -212,7 +212,8 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Drain reports NOT_SERVING, refuses new calls and waits for open ones. When ctx ends first, it cancels them. Clients have
-// a second to read the last answers: one that does not read a stream would use up the whole grace period of a stop.
+// a second to read the last answers: without that limit, one that does not read would use up the whole grace period of a
+// stop.
 func (s *Server) Drain(ctx context.Context) error {
 	s.Health.Shutdown()
 	s.drain.Do(func() { close(s.draining) })
@@ -227,7 +228,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// dropUnread stops the server once it has waited for clients to read their answers, with no call open, for unreadGrace. It
+// dropUnread stops the server once no call has been open for unreadGrace, even if clients have not read their answers. It
 // returns when the server is drained.
 func (s *Server) dropUnread(drained <-chan struct{}) {
 	const ticks = 10
@@ -268,8 +269,8 @@ func logCalls(logger *slog.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// traceCalls starts a span for each call that is not of gRPC's own services. Streams are not traced: they may be open for hours, and
-// the services trace their messages.
+// traceCalls starts a span for each call, except to gRPC's own services. Streams are not traced: they may be open for hours,
+// and the services trace their messages.
 func traceCalls(t *telemetry.Tracer) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 		if strings.HasPrefix(info.FullMethod, "/grpc.") {
@@ -288,7 +289,7 @@ func traceCalls(t *telemetry.Tracer) grpc.UnaryServerInterceptor {
 }
 
 // countStreams counts streams, and the messages of those that send in one direction only. Where each message has an answer,
-// the service counts by the code of the answer, and counting here too would take a map lookup for each.
+// the service counts answers by code, and counting here too would take a map lookup for each.
 func countStreams(metrics *grpcprom.ServerMetrics) grpc.StreamServerInterceptor {
 	count := metrics.StreamServerInterceptor()
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -314,7 +315,7 @@ func (s *Server) endOnDrain(srv any, ss grpc.ServerStream, info *grpc.StreamServ
 	case err := <-done:
 		return err
 	case <-s.draining:
-		return status.Error(codes.Unavailable, "the server is stopping: connect again when it is back")
+		return status.Error(codes.Unavailable, "the server is stopping: reconnect when it is back")
 	}
 }
 
@@ -337,7 +338,7 @@ func reportRefusals(handler grpc.MethodHandler, method string, report func(strin
 	return func(impl any, ctx context.Context, read func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		return handler(impl, ctx, func(message any) error {
 			err := read(message)
-			// Other codes are not gRPC's refusal: the caller canceled or the connection broke before the message arrived.
+			// Other codes do not come from gRPC: the caller canceled or the connection broke before the message arrived.
 			if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Internal {
 				report(method, code)
 			}

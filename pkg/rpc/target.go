@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// CheckTarget returns an error if target is not a valid gRPC address. gRPC itself accepts any text and then retries forever.
+// CheckTarget returns an error if target is not a valid gRPC address. gRPC itself accepts any string and retries forever.
 func CheckTarget(target string) error {
 	if err := checkTarget(target); err != nil {
 		return fmt.Errorf("address %q: %w: want host:port, dns:///name:port or unix:/path", target, err)

@@ -20,7 +20,7 @@ import (
 const (
 	// maxTokens limits a token file, in bytes.
 	maxTokens = 64 << 10
-	// minToken is the least length of a token: 16 hexadecimal digits are 64 bits, which cannot be guessed over a network.
+	// minToken is the minimum length of a token: 16 hexadecimal digits are 64 bits, which cannot be guessed over a network.
 	minToken = 16
 	// othersWrite and othersRead are file permissions that would let other users add tokens, and read them.
 	othersWrite, othersRead = 0o022, 0o004
@@ -45,7 +45,7 @@ func readTokens(path string) (tokens []token, exposed bool, err error) {
 		return nil, false, err
 	}
 	if info.Mode().Perm()&othersWrite != 0 {
-		return nil, false, fmt.Errorf("%s: users other than its owner can write to it (mode %04o), and so become operators: chmod go-w it", path, info.Mode().Perm())
+		return nil, false, fmt.Errorf("%s: users other than its owner can write to it (mode %04o) and become operators: chmod go-w it", path, info.Mode().Perm())
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxTokens+1))
 	if err != nil {
@@ -93,12 +93,12 @@ func parseTokens(text string) ([]token, error) {
 		tokens = append(tokens, t)
 	}
 	if len(tokens) == 0 {
-		return nil, errors.New(": no token in it")
+		return nil, errors.New(": no token in the file")
 	}
 	return tokens, nil
 }
 
-// notOfToken reports whether a character cannot be sent as part of a bearer token.
+// notOfToken reports whether a bearer token may not contain the character.
 func notOfToken(r rune) bool {
 	return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("-._~+/=", r))
 }
@@ -117,9 +117,9 @@ func match(tokens []token, given string) (token, bool) {
 	return tokens[found], true
 }
 
-// Token returns client credentials with the operator's token in a file. The file has one line in the format of the server's
-// file. It is read at every call, so that a long-running command picks up a new token. The token is never sent unencrypted
-// to another machine: such a call fails.
+// Token returns client credentials with the operator's token from a file. The file has one line in the format of the server's
+// file. It is read at every call, so that a long-running command picks up a new token. A call to another machine without TLS
+// fails, so the token is never sent unencrypted.
 func Token(file string) credentials.PerRPCCredentials { return fileToken{file} }
 
 type fileToken struct{ file string }

@@ -16,12 +16,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// Service is how a service differs from others.
+// Service describes what differs between services.
 type Service struct {
 	// Name is the name of the program in logs and metrics.
 	Name string
-	// Throttled has the full names of the gRPC services whose open calls are limited, see [rpc.ServerOptions]. Control has those
-	// of the services that only operators may call.
+	// Throttled has the full names of the gRPC services whose open calls are limited, see [rpc.ServerOptions]. Control has the
+	// full names of the services that only operators may call.
 	Throttled, Control []string
 	// MaxMessage limits a received gRPC message, in bytes. Default [rpc.MaxMessage].
 	MaxMessage int
@@ -37,7 +37,7 @@ type App struct {
 	Pages    *http.ServeMux
 	// Limiter limits the call rate of clients; nil is no limit. A service counts the messages of its streams itself.
 	Limiter *rpc.Limiter
-	// Tracer starts the spans of messages; nil without traces.
+	// Tracer starts the spans of messages; nil if traces are off.
 	Tracer *telemetry.Tracer
 	// State describes the state of the service for /readyz. Set it before Start.
 	State func() string
@@ -83,7 +83,7 @@ func New(ctx context.Context, opts *Options, service Service, logger *slog.Logge
 	return a, nil
 }
 
-// listen binds both listeners, and checks that the flags suit their addresses.
+// listen binds both listeners, and checks the flags against their addresses.
 func (a *App) listen(ctx context.Context, secured *certs.Store) (err error) {
 	if a.grpc, err = a.stack.listenGRPC(ctx, a.opts.GRPCAddr, a.opts.GRPCSocketMode, "--grpc-addr"); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (a *App) listen(ctx context.Context, secured *certs.Store) (err error) {
 // Addr returns the bound addresses, for clients to dial.
 func (a *App) Addr() (grpc, http string) { return target(a.grpc.Addr()), target(a.http.Addr()) }
 
-// Keep runs the certificates until the service stops, and registers their metrics. A nil store does nothing.
+// Keep reloads the certificates until the service stops, and registers their metrics. A nil store does nothing.
 func (a *App) Keep(store *certs.Store) {
 	if store == nil {
 		return

@@ -116,7 +116,7 @@ func TestProfilesAreOnlyThereOnRequest(t *testing.T) {
 	}
 }
 
-// What cannot work is an error before anything is served, and leaves no listener.
+// An invalid configuration is an error before anything is served, and leaves no listener open.
 func TestAppRefuses(t *testing.T) {
 	taken, err := newApp(t)
 	if err != nil {

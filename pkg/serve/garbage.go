@@ -16,7 +16,7 @@ const (
 	// maxGarbage limits the garbage, in bytes, when clients make the live heap large: otherwise the memory of their messages
 	// would be multiplied by five.
 	maxGarbage = 32 << 20
-	// leastPercent keeps the collector from running all the time with a very large live heap.
+	// leastPercent keeps the collector from running constantly with a very large live heap.
 	leastPercent = 50
 )
 

@@ -25,7 +25,7 @@ const (
 	socketScheme = "unix:"
 	// maxSocketPath is the longest path that Linux can bind, in bytes: sun_path has 108, and the last is a zero.
 	maxSocketPath = 107
-	// folderLock is how long to wait for another process that binds or removes a socket in the folder; it takes microseconds.
+	// folderLock is how long to wait for another process to bind or remove a socket in the folder; it takes microseconds.
 	folderLock = 2 * time.Second
 )
 
@@ -75,8 +75,8 @@ func (s *Stack) closeOnStop(addr string, l net.Listener) {
 	})
 }
 
-// WriteAddresses writes "name=address" lines to the file, so that the starter of a service on port 0 finds it. The addresses
-// are for clients to dial. An empty path does nothing.
+// WriteAddresses writes "name=address" lines to the file, so that the parent of a service on port 0 can find it. Clients can
+// dial the addresses. An empty path does nothing.
 func WriteAddresses(path string, addrs map[string]net.Addr) error {
 	if path == "" {
 		return nil
@@ -142,12 +142,12 @@ func socketPath(addr string) (string, error) {
 	if path == "" || strings.HasSuffix(path, "/") {
 		return "", errors.New("a Unix socket needs the path of a file")
 	}
-	// Absolute, so that readers of the address file or the log need not know the working directory.
+	// Absolute, because readers of the address file or the log may not know the working directory.
 	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
 	if len(path) > maxSocketPath {
-		return "", fmt.Errorf("the path %s has %d bytes, and the system allows %d: choose a shorter one", path, len(path), maxSocketPath)
+		return "", fmt.Errorf("the path %s has %d bytes, but the system allows %d: choose a shorter one", path, len(path), maxSocketPath)
 	}
 	return path, nil
 }
@@ -181,7 +181,7 @@ func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 	}
 	l, ok := bound.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("a listener of the type %T", bound), bound.Close())
+		return nil, errors.Join(fmt.Errorf("unexpected listener type %T", bound), bound.Close())
 	}
 	file, err := os.Lstat(path)
 	if err == nil {
@@ -190,7 +190,7 @@ func bindSocket(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	l.SetUnlinkOnClose(false) // it could remove the file of a process that has taken the path meanwhile
+	l.SetUnlinkOnClose(false) // it could remove the file of a process that has since taken the path
 	s := &socket{UnixListener: l, path: path, file: file}
 	s.close = sync.OnceValue(s.remove)
 	return s, nil

@@ -212,7 +212,7 @@ func TestSocketErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for addr, want := range map[string]string{
-		"unix:" + long:          "and the system allows 107: choose a shorter one",
+		"unix:" + long:          "but the system allows 107: choose a shorter one",
 		"unix:" + dir + "/no/s": "there is no folder " + dir + "/no: create it",
 		"unix:" + file + "/s":   "not a directory",
 		"unix:":                 "needs the path of a file",

@@ -39,13 +39,13 @@ func Usage(err error) error {
 	return &UsageError{err}
 }
 
-// Main is the body of a service's main function. It parses the flags that declare registers, makes the logger, runs the
+// Main is the body of a service's main function. It parses the flags that declare registers, creates the logger, runs the
 // service and returns the exit code. Every flag can also be an environment variable, prefixed with the service's name. A
 // [UsageError] of the service gives ExitUsage.
 func Main[O any](ctx context.Context, name string, args []string, stdout, stderr io.Writer,
 	declare func(*flag.FlagSet) *O, run func(context.Context, *O, *slog.Logger) error,
 ) int {
-	// Not a flag of the set, since EXECUTOR_VERSION would then be its environment variable, which people use for other things.
+	// Not a flag of the set: its environment variable would be EXECUTOR_VERSION, which people use for other things.
 	if slices.ContainsFunc(args, func(a string) bool { return a == "--version" || a == "-version" }) {
 		_, _ = fmt.Fprintf(stdout, "%s %s\n", name, telemetry.BuildOf())
 		return ExitOK
@@ -72,7 +72,7 @@ func Main[O any](ctx context.Context, name string, args []string, stdout, stderr
 		return ExitUsage
 	}
 	boundGarbage()
-	logger, flush := telemetry.Queued(logger) // a stuck log must not delay a decision or an abort
+	logger, flush := telemetry.Queued(logger) //nolint:contextcheck // it outlives ctx, so that what happens at the end is logged
 	err = run(ctx, opts, logger)
 	flush()
 	var usage *UsageError

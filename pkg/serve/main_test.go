@@ -77,7 +77,7 @@ func TestMainProgram(t *testing.T) {
 	}
 }
 
-// A service whose standard error nobody reads works, and ends.
+// A service works and ends even if its standard error is not read.
 func TestStuckLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		unread, stderr := io.Pipe()

@@ -21,7 +21,7 @@ type Options struct {
 	HTTPHosts facade.Hosts
 	// AddressFile, if set, receives the bound addresses.
 	AddressFile string
-	// Reflection lets people explore the service with grpcurl.
+	// Reflection lets clients explore the service, for example with grpcurl.
 	Reflection bool
 	// Profiles serves /debug/pprof/ on the HTTP address.
 	Profiles bool
@@ -44,7 +44,7 @@ type Options struct {
 func (o *Options) Declare(fs *flag.FlagSet, grpcAddr, httpAddr, control string) {
 	o.GRPCSocketMode = DefaultSocketMode
 	fs.StringVar(&o.GRPCAddr, "grpc-addr", grpcAddr, "`address` of the gRPC listener: host:port, or unix:path for a Unix socket")
-	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "octal file `mode` of that socket; write permission allows connecting")
+	fs.Var(&o.GRPCSocketMode, "grpc-socket-mode", "octal file `mode` of a Unix socket; write permission allows connecting")
 	fs.StringVar(&o.HTTPAddr, "http-addr", httpAddr, "`address` of the HTTP listener")
 	fs.Var(&o.HTTPHosts, "http-host", "host `name` that clients use for the HTTP address, such as a Kubernetes service name; separate several with commas; a POST to any other name, except localhost and IP addresses, is refused, since a web page could have sent it")
 	fs.StringVar(&o.AddressFile, "address-file", "", "`file` that receives the bound addresses, for use with port 0")
@@ -53,12 +53,12 @@ func (o *Options) Declare(fs *flag.FlagSet, grpcAddr, httpAddr, control string) 
 	o.TLS.Declare(fs)
 	o.Control.Declare(fs, control)
 	o.Tracing.Declare(fs)
-	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "calls, and messages of Decide, per `second` that each client address may begin, over gRPC and HTTP together; 0 is no limit")
+	fs.Float64Var(&o.MaxRequestRate, "max-request-rate", 0, "`rate` of calls, and of messages of Decide, that each client address may start per second, over gRPC and HTTP together; 0 is no limit")
 	fs.IntVar(&o.MaxConnections, "max-connections", rpc.DefaultMaxConnections, "connections that each listener may have open; more are refused; 0 is no limit")
 	fs.DurationVar(&o.ShutdownGrace, "shutdown-grace", 10*time.Second, "how long open calls and other work may take to finish after a signal")
 }
 
-// Validate returns an error for values that are wrong whatever the machine.
+// Validate returns an error for values that are wrong on any machine.
 func (o *Options) Validate() error {
 	if err := o.TLS.Validate(); err != nil {
 		return err

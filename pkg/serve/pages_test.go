@@ -21,12 +21,12 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// A client that sends a byte now and then, or none, or that does not read, is cut off in time. Headers that are too long are
+// A client that sends slowly or nothing, or does not read, is cut off in time. Headers that are too long are
 // an error.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	const head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
 	for name, tt := range map[string]struct {
-		send  string // sent at once
+		send  string // sent immediately
 		drip  string // then sent every second
 		want  string // beginning of the answer
 		after time.Duration
@@ -148,7 +148,8 @@ func TestTheLogOfAnHTTPServer(t *testing.T) {
 	}
 }
 
-// The server runs until the context ends, and what begin has added stops before it. Without its address file it does not run.
+// The server runs until the context ends, and parts added by begin stop before it. It does not run if it cannot write its address
+// file.
 func TestWeb(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "addresses")
 	w := serve.Web{

@@ -9,7 +9,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// dropReport is the least time between two reports of dropped spans.
+// dropReport is the minimum time between two reports of dropped spans.
 const dropReport = time.Minute
 
 // spanQueue exports spans in batches, in the background. The SDK drops spans silently when its queue is full; this queue is
@@ -17,7 +17,7 @@ const dropReport = time.Minute
 type spanQueue struct {
 	sdktrace.SpanProcessor
 
-	// max is the most spans that are passed on and not exported yet, at most the queue of the SDK.
+	// max is the largest number of spans in export, at most the queue size of the SDK.
 	max             int64
 	queued, dropped atomic.Int64
 	// report gets the number of spans that were dropped since the last report.
@@ -51,7 +51,7 @@ func (q *spanQueue) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// tell reports what was dropped, unless the last report is younger than least.
+// tell reports the dropped spans, unless the last report is younger than least.
 func (q *spanQueue) tell(least time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -64,7 +64,7 @@ func (q *spanQueue) tell(least time.Duration) {
 	}
 }
 
-// queueExporter takes what was exported out of the queue. An export that failed is an error of the SDK, which its handler gets.
+// queueExporter removes exported spans from the queue's count. A failed export goes to the SDK's error handler.
 type queueExporter struct {
 	sdktrace.SpanExporter
 

@@ -1,6 +1,6 @@
 // Package serve is the shell of a service: its common flags, its listeners with their limits, TLS and the operator role, the
-// gRPC server, the HTTP pages, and the order in which all of it starts and stops. Everything is bound before anything is
-// served, one dead listener ends the process, and what was opened closes in reverse order within one bound of time.
+// gRPC server, the HTTP pages, and the order in which all of them start and stop. Everything is bound before anything is
+// served, one dead listener ends the process, and open resources close in reverse order within one time limit.
 package serve
 
 import (
@@ -23,7 +23,7 @@ type Stack struct {
 	closers  []closer
 	loops    []loop
 	running  *errgroup.Group // nil before Start
-	ended    <-chan struct{} // closed when a loop has returned or the context of Start has ended
+	ended    <-chan struct{} // closed when a loop returns or the context of Start ends
 	stopping atomic.Bool
 }
 
@@ -89,7 +89,7 @@ func (s *Stack) Start(ctx context.Context) {
 }
 
 // Wait waits until the context of Start ends or a loop returns, and then stops. It returns the error of the loop that ended
-// it, if any, joined with those of closing.
+// it, if any, joined with the errors of closing.
 func (s *Stack) Wait(ctx context.Context, grace time.Duration, logger *slog.Logger) error {
 	<-s.ended
 	logger.Info("stopping", "grace", grace)
@@ -122,7 +122,7 @@ func (s *Stack) Stop(ctx context.Context, grace time.Duration) error {
 	case err := <-stopped:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("not stopped within %s: the process ends without waiting any longer", grace+overtime)
+		return fmt.Errorf("not stopped within %s: the process ends anyway", grace+overtime)
 	}
 }
 

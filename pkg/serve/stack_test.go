@@ -191,7 +191,7 @@ func TestWriteAddresses(t *testing.T) {
 	}
 }
 
-// A resource that ignores its context delays the stop by the grace period and a second, and not forever.
+// A resource that ignores its context delays the stop by the grace period plus a second, not forever.
 func TestStopOfAHungResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/tracetest"
 )
 
-// A collector over TLS gets the spans of a service that trusts its authority, and none of one that does not.
+// A TLS collector gets the spans of a service that trusts its authority, and none from a service that does not.
 func TestTracesOverTLS(t *testing.T) {
 	ours, another := certstest.NewAuthority(t, "ours"), certstest.NewAuthority(t, "another")
 	pair := ours.Issue("127.0.0.1")

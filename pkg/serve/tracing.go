@@ -24,26 +24,26 @@ import (
 )
 
 const (
-	// defaultTraceRatio is the share of the traces that begin here that is sampled.
+	// defaultTraceRatio is the share of locally started traces that is sampled.
 	defaultTraceRatio = 0.01
-	// flushTraces bounds the export of the last spans at a stop, and abortTraces the wait after that for an export to end.
+	// flushTraces bounds the export of the last spans at a stop, and abortTraces the wait for a running export after that.
 	flushTraces, abortTraces = 2 * time.Second, 100 * time.Millisecond
 )
 
 // Tracing configures the export of traces, which is off without an endpoint.
 type Tracing struct {
-	// Endpoint is the collector: host:port or a URL. Empty is that of the standard variables.
+	// Endpoint is the collector: host:port or a URL. Empty uses the standard variables.
 	Endpoint string
-	// Ratio is the share of the traces that begin here that is sampled, in [0,1]. OTEL_TRACES_SAMPLER overrides it.
+	// Ratio is the share of locally started traces that is sampled, in [0,1]. OTEL_TRACES_SAMPLER overrides it.
 	Ratio float64
-	// Getenv, if set, returns a standard variable of OpenTelemetry. The SDK reads those itself that are not asked here.
+	// Getenv, if set, returns a standard variable of OpenTelemetry. The SDK reads the other variables itself.
 	Getenv func(string) string
 }
 
 // Declare declares the options as flags.
 func (o *Tracing) Declare(fs *flag.FlagSet) {
-	fs.StringVar(&o.Endpoint, "otlp-endpoint", "", "`address` of an OTLP/gRPC collector that gets traces: host:port or a URL; not encrypted on loopback or with http://, otherwise TLS; default: OTEL_EXPORTER_OTLP_ENDPOINT, and without that no traces")
-	fs.Float64Var(&o.Ratio, "trace-ratio", defaultTraceRatio, "`share` of the traces that begin here that is sampled, in [0,1]; a caller's trace is sampled if the caller samples it; OTEL_TRACES_SAMPLER overrides it")
+	fs.StringVar(&o.Endpoint, "otlp-endpoint", "", "`address` of the OTLP/gRPC collector for traces: host:port or a URL; uses TLS except on loopback or with http://; default: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces if that is not set")
+	fs.Float64Var(&o.Ratio, "trace-ratio", defaultTraceRatio, "`share` of the traces started here that are sampled, in [0,1]; a caller's trace is sampled if the caller samples it; OTEL_TRACES_SAMPLER overrides it")
 }
 
 func (o *Tracing) env(name string) string {
@@ -94,7 +94,7 @@ func (o *Tracing) sampler() (sdktrace.Sampler, error) {
 		return nil, fmt.Errorf("--trace-ratio %v: want a number from 0 to 1", ratio)
 	}
 	if name != "" {
-		ratio = 1 // as the standard has it
+		ratio = 1 // the default of the standard
 	}
 	if arg := o.env("OTEL_TRACES_SAMPLER_ARG"); name != "" && arg != "" {
 		var err error
@@ -122,7 +122,7 @@ func (o *Tracing) sampler() (sdktrace.Sampler, error) {
 	return linked{root}, nil
 }
 
-// linked also samples what is linked to sampled spans: a call to ml-engine with rows of sampled decisions.
+// linked also samples spans that link to sampled spans: a call to ml-engine with rows of sampled decisions.
 type linked struct{ sdktrace.Sampler }
 
 // ShouldSample implements sdktrace.Sampler.
@@ -135,14 +135,14 @@ func (s linked) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRes
 	return s.Sampler.ShouldSample(p)
 }
 
-// Validate returns an error for values that are wrong whatever the machine.
+// Validate returns an error for values that are wrong on any machine.
 func (o *Tracing) Validate() error {
 	_, err := o.collector()
 	_, wrong := o.sampler()
 	return errors.Join(err, wrong)
 }
 
-// trace begins to export traces, until the service stops. Without an endpoint it does nothing, and Tracer stays nil.
+// trace exports traces until the service stops. Without an endpoint it does nothing, and Tracer stays nil.
 func (a *App) trace(ctx context.Context, program string) error {
 	endpoint, err := a.opts.Tracing.collector()
 	if err != nil || endpoint == "" {
@@ -152,9 +152,9 @@ func (a *App) trace(ctx context.Context, program string) error {
 	if err != nil {
 		return Usage(err)
 	}
-	// The SDK has one handler of errors for the process. The logger limits its rate.
+	// The SDK has one error handler per process. The logger limits its rate.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		a.logger.Warn("spans are lost: check the collector of traces", "collector", endpoint, "error", err)
+		a.logger.Warn("spans are lost: check the trace collector", "collector", endpoint, "error", err)
 	}))
 	otel.SetLogger(logr.FromSlogHandler(a.logger.Handler()))
 	of, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
@@ -168,15 +168,15 @@ func (a *App) trace(ctx context.Context, program string) error {
 		return fmt.Errorf("traces: %w", err)
 	}
 	queue := newSpanQueue(exporter, func(spans int64) {
-		a.logger.Warn("spans were dropped: the collector of traces is too slow; sample fewer, or set OTEL_BSP_MAX_QUEUE_SIZE", "spans", spans, "collector", endpoint)
+		a.logger.Warn("spans were dropped: the trace collector is too slow; sample fewer, or set OTEL_BSP_MAX_QUEUE_SIZE", "spans", spans, "collector", endpoint)
 	})
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(queue), sdktrace.WithSampler(sampler), sdktrace.WithResource(of))
 	a.Tracer = telemetry.NewTracer(provider)
 	a.OnStop("traces", func(ctx context.Context) error {
 		flush, cancel := context.WithTimeout(ctx, flushTraces)
 		defer cancel()
-		if err := provider.Shutdown(flush); err != nil { // an absent collector is no failure of the service
-			a.logger.Warn("spans are lost at the stop: check the collector of traces", "collector", endpoint, "error", err)
+		if err := provider.Shutdown(flush); err != nil { // a missing collector is not a failure of the service
+			a.logger.Warn("spans were lost at shutdown: check the trace collector", "collector", endpoint, "error", err)
 			abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTraces)
 			defer cancel()
 			_ = exporter.Shutdown(abort) // ends the retries, which Shutdown of the provider leaves behind

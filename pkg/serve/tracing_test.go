@@ -62,7 +62,7 @@ func TestSampler(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ratio                       float64
 		env, arg                    string
-		root, sampledBy, notSampled bool // what begins here, and what callers sample and do not
+		root, sampledBy, notSampled bool // traces started here, and traces that callers sample and do not sample
 		err                         string
 	}{
 		"default":                 {ratio: defaultTraceRatio, sampledBy: true},

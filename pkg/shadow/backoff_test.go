@@ -55,7 +55,7 @@ func TestSkipBackoffKeepsTheOpenTime(t *testing.T) {
 	})
 }
 
-// When OpenFor has long passed, probes begin at once.
+// If OpenFor has long passed, probes begin immediately.
 func TestSkipBackoffLongAfterOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)
@@ -90,7 +90,7 @@ func (tr *trial) longOutage() {
 	}
 }
 
-// wantBack waits until a shadow is compared again, for at most 30 s.
+// wantBack waits up to 30 s until a shadow is compared again.
 func (tr *trial) wantBack() {
 	tr.t.Helper()
 	back := time.Now()
@@ -165,7 +165,7 @@ func (r *reconnected) GetModelInfo(
 }
 
 // An engine with invalid scores passes every probe. A restart with the same model, however fast, skips the backoff. Without
-// a restart the backoff stays.
+// a restart the backoff continues.
 func TestRecoveryOverAnotherConnection(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		client := &reconnected{}

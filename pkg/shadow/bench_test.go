@@ -17,7 +17,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// instantEngine answers in process and at once, so that only the dispatcher's own cost is measured.
+// instantEngine answers immediately in process, so that only the dispatcher's cost is measured.
 type instantEngine struct {
 	mlenginev1.ScoringServiceClient
 
@@ -134,7 +134,7 @@ func BenchmarkSkip(b *testing.B) {
 	})
 }
 
-// BenchmarkRecord measures what the end of a request costs: the counts, and the watchers, of which there are none.
+// BenchmarkRecord measures the end of a request: the counts, and publishing without watchers.
 func BenchmarkRecord(b *testing.B) {
 	d, _ := newBench(b)
 	b.ReportAllocs()
@@ -146,7 +146,7 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkPublish measures what watchers add to the end of a request. Nobody reads them.
+// BenchmarkPublish measures the cost of watchers, which do not read, at the end of a request.
 func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{0, 1, maxWatchers} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {

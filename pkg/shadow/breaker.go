@@ -23,15 +23,15 @@ type BreakerOptions struct {
 	// MinRequests is how many predictions the window must hold before the rate is judged. Below it the breaker is
 	// blind, except for MaxConsecutive.
 	MinRequests uint32
-	// MaxConsecutive is how many failed predictions in a row open the breaker, whatever the rate.
+	// MaxConsecutive is how many consecutive failures open the breaker, whatever the rate.
 	MaxConsecutive uint32
-	// Confidence, when > 0, also requires the lower bound of the error rate's Wilson interval to exceed MaxErrorRate.
-	// It is one-sided, for example 0.99. Without it, a true error rate of 1 % trips the breaker by chance now and then.
+	// Confidence, if > 0, also requires the lower bound of the error rate's Wilson interval to exceed MaxErrorRate.
+	// It is one-sided, for example 0.99. Without it, a true error rate of 1 % occasionally trips the breaker by chance.
 	Confidence float64
 	// OpenFor is how long the breaker stays open the first time. Each failed probe doubles it, up to MaxOpenFor, minus a
 	// random part of up to a quarter so that replicas do not probe in step. A recovery of ml-engine resets it.
 	OpenFor, MaxOpenFor time.Duration
-	// Probes is how many predictions the half-open state lets through. As many successes in a row close the breaker.
+	// Probes is how many predictions the half-open state allows. As many successes in a row close the breaker.
 	Probes uint32
 	// Logger receives every change of state. Required.
 	Logger *slog.Logger
@@ -67,7 +67,7 @@ func (o BreakerOptions) Validate() error {
 }
 
 // Breaker is the circuit breaker in front of ml-engine. It is gobreaker's state machine over predictions, not calls, with
-// a backoff on top, since gobreaker's own open time is fixed.
+// backoff on top, since gobreaker's own open time is fixed.
 //
 // gobreaker moves from open to half-open only when it is asked. So after gobreaker's open time, which is the minimum,
 // Breaker keeps refusing until the backoff has passed or ml-engine is known to have recovered (see skipBackoff).
@@ -91,7 +91,7 @@ type Breaker struct {
 type BreakerTrip struct {
 	Time   time.Time
 	Reason string
-	// Successes and Failures are the predictions in the window at that time, Consecutive the failures in a row.
+	// Successes and Failures count the predictions in the window at that time, Consecutive the last failures in a row.
 	Successes, Failures, Consecutive uint32
 }
 
@@ -113,7 +113,7 @@ func NewBreaker(opts BreakerOptions) (*Breaker, error) {
 		ReadyToTrip:  b.readyToTrip,
 		IsSuccessful: func(err error) bool { return err == nil },
 		IsExcluded:   func(err error) bool { return errors.Is(err, errExcluded) },
-		// Reading the breaker in here would deadlock, and its counts are already cleared.
+		// Reading the breaker here would deadlock, and its counts are already cleared.
 		OnStateChange: func(_ string, from, to gobreaker.State) { b.onStateChange(from, to) },
 	})
 	return b, nil
@@ -175,7 +175,7 @@ type BreakerStatus struct {
 	State executorv1.BreakerState
 	// Blind is set while the window holds too few predictions to be judged by rate.
 	Blind bool
-	// Successes and Failures are the predictions in the window, or since the last change of state if that is shorter.
+	// Successes and Failures count the predictions in the window, or since the last state change if that is more recent.
 	Successes, Failures uint32
 	// Trips is how often the breaker has opened.
 	Trips uint64
@@ -186,7 +186,7 @@ type BreakerStatus struct {
 	Reopened int32
 }
 
-// Status reads the breaker. It may move it from open to half-open, as any reading does.
+// Status reads the breaker. Like any reading, it may move the breaker from open to half-open.
 func (b *Breaker) Status() BreakerStatus {
 	s := b.state()
 	s.Trips = b.trips.Load()
@@ -213,9 +213,9 @@ func (b *Breaker) state() (s BreakerStatus) {
 	return s
 }
 
-// readyToTrip is called by gobreaker when a prediction fails, and only then. So an excessive rate can go unjudged when a
-// success brought the window to MinRequests, or when successes left the window before failures did. The next failure
-// then opens the breaker: at most one more prediction is risked than the rule allows.
+// readyToTrip is called by gobreaker only when a prediction fails. So an excessive rate can go unnoticed if a success brought
+// the window to MinRequests, or if successes left the window before failures did. The next failure then opens the breaker:
+// at most one more prediction is at risk than the rule allows.
 func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	var reason string
 	n := c.TotalSuccesses + c.TotalFailures
@@ -227,7 +227,7 @@ func (b *Breaker) readyToTrip(c gobreaker.Counts) bool {
 	default:
 		return false
 	}
-	// The following change of state clears the counts.
+	// The state change that follows clears the counts.
 	b.trip.Store(&BreakerTrip{
 		Time: time.Now(), Reason: reason,
 		Successes: c.TotalSuccesses, Failures: c.TotalFailures, Consecutive: c.ConsecutiveFailures,

@@ -163,7 +163,7 @@ func TestBreakerClosesAfterItsProbes(t *testing.T) {
 		if len(probes) != 5 {
 			t.Fatalf("probes: got %d, want 5", len(probes))
 		}
-		probes[0](errExcluded) // a canceled caller proves nothing: another probe takes its place
+		probes[0](errExcluded) // a canceled caller proves nothing: another probe replaces it
 		if probes[0] = b.Allow(); probes[0] == nil {
 			t.Fatal("no probe in place of the one that proved nothing")
 		}
@@ -278,7 +278,7 @@ func TestBreakerOptions(t *testing.T) {
 	}
 }
 
-// While the breaker is not closed, its status has the time and the reason of the opening.
+// While the breaker is not closed, its status has the time and the reason of opening.
 func TestStatusSaysWhyTheBreakerOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, nil)

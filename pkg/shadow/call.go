@@ -20,22 +20,22 @@ type Result struct {
 	Delta float64
 	// Version and Digest name the model that answered.
 	Version, Digest string
-	// Schema is the schema that the state was scored with. OnSettled also gets it for a state that was not scored: then it
-	// is the schema of the model under trial, nil while that is not known.
+	// Schema is the schema that the state was scored with. For a state that was not scored, OnSettled gets the schema of the
+	// model under trial, or nil if it is not known yet.
 	Schema *feature.Schema
 	// Latency is the time from the arrival of the request to the end of its shadow.
 	Latency time.Duration
-	// Err is the reason that the shadow has no score, for people; nil when it has one.
+	// Err is why the shadow has no score, for people; nil if it has one.
 	Err error
 }
 
-// call is one shadow in progress. Either the worker with the answer or the caller whose time is up settles it, whichever
-// comes first. The other finds it settled and leaves it.
+// call is one shadow in progress. The worker with the answer and the caller whose time is up both try to settle it; the first
+// one wins.
 type call struct {
 	Request
 
 	// deadline is the end of ml-engine's time: the full timeout after the arrival. The caller's time may end sooner, by early.
-	// ml-engine is not blamed for an answer between the two.
+	// An answer between the two is not ml-engine's fault.
 	deadline time.Time
 	early    time.Duration
 
@@ -57,7 +57,7 @@ type call struct {
 	ctx context.Context //nolint:containedctx // the call is the caller's request on its way through the queue
 }
 
-// claim gives its caller the right to settle the call. It reports false if the call is already claimed.
+// claim reports whether the caller may settle the call: true once, for the first caller.
 func (c *call) claim() bool { return c.settled.CompareAndSwap(false, true) }
 
 // row is what a call sends to ml-engine. The zero value is no row.
@@ -103,9 +103,9 @@ func (c *call) release() {
 	}
 }
 
-// verdict returns what the breaker counts for a settled call. It is the outcome the call was settled with, since a caller
-// that left may have been first. If the caller's own shorter deadline ran out, it is engine: how the call to ml-engine
-// ended, within its full time or not.
+// verdict returns what the breaker counts for a settled call: the outcome that the call was settled with, since the caller
+// may have left first. If the caller's own shorter deadline ran out, it is engine: how the call to ml-engine ended within
+// its full time.
 func (c *call) verdict(engine Outcome) error {
 	if c.done != nil {
 		<-c.done

@@ -16,23 +16,23 @@ import (
 // MaxChallengers is how many challengers a dispatcher may have.
 const MaxChallengers = 8
 
-// ChallengerOptions configures a challenger: another model that gets every sampled request. The limits are those of the
-// dispatcher, with a quarter of its queue and one call in flight.
+// ChallengerOptions configures a challenger: another model that gets every sampled request. It has the dispatcher's limits,
+// but a quarter of its queue and one call in flight.
 type ChallengerOptions struct {
 	// Name is the challenger's name in metrics, logs and reports. See [CheckChallenger].
 	Name string
 	// Engine is the client of its ml-engine. Required.
 	Engine mlenginev1.ScoringServiceClient
-	// SameEngine reports that this is the ml-engine of the model under trial, so that any two scores of one digest are an A/A
-	// test, even if the digest is empty.
+	// SameEngine reports whether this is the ml-engine of the model under trial. Then any two scores with one digest are an
+	// A/A test, even if the digest is empty.
 	SameEngine bool
-	// OnSettled is like that of [Options], for the sampled requests of this challenger.
+	// OnSettled is like [Options].OnSettled, for the sampled requests of this challenger.
 	OnSettled func(Request, Result)
 }
 
 var challengerName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
-// CheckChallenger returns an error unless the name can be that of a challenger next to the others.
+// CheckChallenger returns an error unless the name is valid for a challenger and different from the others.
 func CheckChallenger(name string, others []string) error {
 	switch {
 	case !challengerName.MatchString(name):
@@ -59,9 +59,9 @@ func checkChallengers(all []ChallengerOptions) error {
 	return nil
 }
 
-// A challenger must not cost the model under trial anything. So it is shed sooner, and of several challengers the last one is
-// shed first. Challenger i of 0 to 7 is shed when work has waited for a processor for (8-i)/9 of [busyQueue], or when
-// the queue of the model under trial holds more than 8-i full batches.
+// A challenger must not cost the model under trial anything. So it is shed sooner, and the last of several challengers is shed
+// first. Challenger i of 0 to 7 is shed when work has waited for a processor for (8-i)/9 of [busyQueue], or when the queue of
+// the model under trial holds more than 8-i full batches.
 type challenger struct {
 	*Dispatcher
 
@@ -76,7 +76,7 @@ func newChallenger(trial Options, i int) (*challenger, error) {
 	opts.Engine, opts.OnSettled, opts.Challengers = c.Engine, c.OnSettled, nil
 	opts.QueueSize, opts.MaxInFlight = max(1, trial.QueueSize/4), 1
 	opts.Logger, opts.Breaker.Logger = trial.Logger.With("challenger", c.Name), trial.Breaker.Logger.With("challenger", c.Name)
-	// What a challenger's engine says of its schema must not decide which requests executor accepts.
+	// A challenger's engine must not decide by its schema which requests executor accepts.
 	opts.Schemas = feature.NewKnown()
 	for _, s := range trial.Schemas.All() {
 		if _, err := opts.Schemas.Add(s); err != nil {
@@ -113,7 +113,7 @@ func (d *Dispatcher) start(c *call) {
 	}
 }
 
-// sameModel reports whether the challenger and the model under trial are an A/A test.
+// sameModel reports whether the challenger and the model under trial form an A/A test.
 func (c *challenger) sameModel(trial *Dispatcher) bool {
 	if c.sameEngine {
 		return true
@@ -122,7 +122,7 @@ func (c *challenger) sameModel(trial *Dispatcher) bool {
 	return a != nil && b != nil && a.digest != "" && a.digest == b.digest
 }
 
-// pair is the two scores of one request in an A/A test.
+// pair is the two scores for one request in an A/A test.
 type pair struct {
 	of   *challenger
 	next *pair // of the next challenger
@@ -130,7 +130,7 @@ type pair struct {
 	first atomic.Pointer[Result]
 }
 
-// newPairs returns a pair for each challenger that has the model under trial.
+// newPairs returns a pair for each challenger with the same model as the model under trial.
 func (d *Dispatcher) newPairs() (first *pair) {
 	for _, c := range slices.Backward(d.challengers) {
 		if c.sameModel(d) {
@@ -140,19 +140,19 @@ func (d *Dispatcher) newPairs() (first *pair) {
 	return first
 }
 
-// score compares the score with the other one of the pair, if that is there. The result must not change any more.
+// score compares the score with the other one of the pair, if there is one yet. The result must not change afterwards.
 func (p *pair) score(r *Result) {
 	if p.first.CompareAndSwap(nil, r) {
 		return
 	}
 	other := p.first.Load()
-	// During a swap of models the scores may be of two of them.
+	// During a model swap the scores may come from two models.
 	if r.Digest == other.Digest && (r.Digest != "" || p.of.sameEngine) {
 		p.of.recorder.pair(r.Score - other.Score)
 	}
 }
 
-// scored compares the result with the other score of its pair: that of the model under trial with all pairs.
+// scored compares the result with the other score of its pair. The model under trial has a pair with every challenger.
 func (d *Dispatcher) scored(first *pair, r *Result) {
 	if first == nil || !r.Outcome.Compared() {
 		return
@@ -182,7 +182,7 @@ func (d *Dispatcher) Challengers() []ChallengerState {
 	return all
 }
 
-// stopAll stops the dispatchers at once and returns their errors.
+// stopAll stops the dispatchers concurrently and returns their errors.
 func stopAll(stops []func() error) error {
 	errs := make([]error, len(stops))
 	var stopped sync.WaitGroup

@@ -23,7 +23,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// rival is a challenger of a test: its engine, and what was settled.
+// rival is a challenger in a test: its engine, and its settled results.
 type rival struct {
 	*enginetest.Engine
 	settlements
@@ -73,7 +73,7 @@ func (tr *trial) wantChallenger(i int, requests uint64) *executorv1.Challenger {
 	return c
 }
 
-// Whatever the challengers do, every sampled request has one outcome of each, and the model under trial is as without them.
+// Whatever the challengers do, every sampled request has one outcome for each, and the model under trial is unaffected.
 func TestChallengersChangeNothing(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr, rivals := newContest(t, make([]enginetest.Options, 8), nil)
@@ -131,7 +131,7 @@ func TestChallengersChangeNothing(t *testing.T) {
 	})
 }
 
-// Under load the challengers are shed before the model under trial, the last one first.
+// Under load the challengers are shed before the model under trial, starting with the last.
 func TestTheLastChallengerIsShedFirst(t *testing.T) {
 	t.Run("processors", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestTheLastChallengerIsShedFirst(t *testing.T) {
 				tr.detach(1)
 				synctest.Wait()
 				for i := range size + 3 {
-					if i%32 == 31 { // the challengers answer meanwhile, so that their own queues are empty
+					if i%32 == 31 { // let the challengers answer, so that their own queues are empty
 						synctest.Wait()
 					}
 					tr.wantShedInOrder(func() { tr.detach(1) }, float64(i)/float64(size))
@@ -165,8 +165,8 @@ func TestTheLastChallengerIsShedFirst(t *testing.T) {
 	}
 }
 
-// wantShedInOrder sends a request, and checks that those who shed it are the last ones: no challenger at no load, all at the
-// load at which the model under trial sheds it.
+// wantShedInOrder sends a request and checks that only the last challengers shed it: none without load, and all at the load at
+// which the model under trial sheds it.
 func (tr *trial) wantShedInOrder(send func(), load float64) {
 	tr.t.Helper()
 	shed := func() (n []uint64) {
@@ -193,7 +193,7 @@ func (tr *trial) wantShedInOrder(send func(), load float64) {
 	}
 }
 
-// The noise floor compares the scores of one model with each other: not with the baseline, and not those of two models.
+// The noise floor compares scores of one model with each other, not with the baseline and not between two models.
 func TestNoiseFloor(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr, rivals := newContest(t, []enginetest.Options{{}, {Version: "another"}, {}}, nil)
@@ -243,7 +243,7 @@ func TestNoiseFloor(t *testing.T) {
 			t.Errorf("noise floor of another model: got %v, want NaN", v)
 		}
 
-		// The model under trial is swapped: then the second challenger is its copy, and no pair is of two models.
+		// After a swap of the model under trial, the second challenger is its copy, and no pair mixes two models.
 		tr.engine.Swap("v1.8.1", "another")
 		time.Sleep(modelPeriod)
 		synctest.Wait()
@@ -260,8 +260,8 @@ func TestNoiseFloor(t *testing.T) {
 	})
 }
 
-// A challenger whose model needs other features rejects what lacks them, alone. It does not change which schemas executor
-// knows.
+// A challenger whose model needs other features rejects states that lack them, without affecting others. It does not change which
+// schemas executor knows.
 func TestChallengerOfAnotherSchema(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		own := enginetest.Own(t, "desk", 3)
@@ -297,7 +297,7 @@ func TestChallengerOfAnotherSchema(t *testing.T) {
 	})
 }
 
-// A stop waits for the shadows of all challengers, and cancels those that hang.
+// A stop waits for the shadows of all challengers, and cancels the hanging ones.
 func TestStopWithHangingChallengers(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr, rivals := newContest(t, make([]enginetest.Options, 3), nil)

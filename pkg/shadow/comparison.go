@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// maxWatchers limits the watchers of a dispatcher: a request's end is offered to each.
+	// maxWatchers limits the watchers of a dispatcher: each is offered every ended request.
 	maxWatchers = 16
-	// watchBuffer is how many comparisons wait for the reader of a watcher: 50 ms of 20,000 requests a second. It takes
+	// watchBuffer is how many comparisons wait for a watcher to read them: 50 ms of 20,000 requests a second. It takes
 	// 200 KiB.
 	watchBuffer = 1024
-	// watchSalt differs from the salt of a rollout. With that salt, 10 % of the requests would be 40 % of the shadows of a
+	// watchSalt differs from a rollout's salt. With the same salt, 10 % of the requests would be 40 % of the shadows of a
 	// rollout of 25 %.
 	watchSalt = "greenlight watch"
 )
@@ -29,7 +29,7 @@ var ErrTooManyWatchers = fmt.Errorf("%d callers watch already", maxWatchers)
 
 // WatchOptions selects comparisons.
 type WatchOptions struct {
-	// Outcomes are those to watch. Default: all but [NotSampled].
+	// Outcomes are the outcomes to watch. Default: all but [NotSampled].
 	Outcomes []Outcome
 	// Percent of the selected comparisons are watched, (0,100]. Default 100. See [Sampler].
 	Percent float64
@@ -49,7 +49,7 @@ type Comparison struct {
 	row               row // values are set only if the watcher wants features
 }
 
-// Watcher receives comparisons as shadows end, and loses them rather than make anybody wait. Close it.
+// Watcher receives comparisons as shadows end. If it reads too slowly, it misses some rather than block. Close it.
 type Watcher struct {
 	outcomes [outcomeEnd]bool
 	sampler  *Sampler
@@ -61,7 +61,7 @@ type Watcher struct {
 	all         *watchers
 }
 
-// watchers are the watchers of a dispatcher.
+// watchers holds the watchers of a dispatcher.
 type watchers struct {
 	// list is replaced, never changed. It is nil without watchers, so that they cost a request one load.
 	list    atomic.Pointer[[]*Watcher]
@@ -70,8 +70,8 @@ type watchers struct {
 	mu sync.Mutex // held while list is replaced
 }
 
-// Watch returns a watcher of the requests that end from now on. It returns [ErrTooManyWatchers], or an error if
-// Percent is out of range.
+// Watch returns a watcher of requests that end after the call. It returns [ErrTooManyWatchers], or an error if Percent is out
+// of range.
 func (d *Dispatcher) Watch(o WatchOptions) (*Watcher, error) {
 	if o.Percent == 0 {
 		o.Percent = 100
@@ -96,7 +96,7 @@ func (d *Dispatcher) Watch(o WatchOptions) (*Watcher, error) {
 // Comparisons returns the channel of the comparisons. It is never closed.
 func (w *Watcher) Comparisons() <-chan Comparison { return w.comparisons }
 
-// Dropped returns how many comparisons the watcher has lost.
+// Dropped returns how many comparisons the watcher has missed.
 func (w *Watcher) Dropped() uint64 { return w.dropped.Load() }
 
 // Close ends the watcher.
@@ -117,7 +117,7 @@ func (ws *watchers) add(w *Watcher) (err error) {
 	return err
 }
 
-// replace replaces the list by what change makes of a copy of it.
+// replace replaces the list by the result of change on a copy.
 func (ws *watchers) replace(change func([]*Watcher) []*Watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -139,7 +139,7 @@ func (ws *watchers) len() int {
 	return 0
 }
 
-// publish offers the end of a request to all watchers. It never blocks.
+// publish offers an ended request to all watchers. It never blocks.
 func (ws *watchers) publish(req *Request, r *Result, sent row) {
 	if list := ws.list.Load(); list != nil {
 		ws.offer(*list, req, r, sent)
@@ -175,7 +175,7 @@ func (w *Watcher) selects(req *Request, r *Result) bool {
 	return w.outcomes[r.Outcome] && (w.symbol == "" || w.symbol == req.Symbol) && w.sampler.Sampled(req.ID)
 }
 
-// Proto returns the comparison in executor's contract, but for the number of dropped ones.
+// Proto returns the comparison as a message, except for the number of dropped ones.
 func (c *Comparison) Proto() *executorv1.WatchComparisonsResponse {
 	p := &executorv1.WatchComparisonsResponse{
 		RequestId: c.requestID, Symbol: c.symbol, Source: c.source.proto(), Time: timestamppb.New(c.time),

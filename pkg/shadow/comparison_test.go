@@ -29,7 +29,7 @@ func (tr *trial) watch(o WatchOptions) *Watcher {
 	return w
 }
 
-// read returns what waits for the watcher's reader, by request id.
+// read returns the comparisons that wait for the watcher's reader, by request id.
 func (tr *trial) read(w *Watcher) map[string]*executorv1.WatchComparisonsResponse {
 	tr.t.Helper()
 	all := map[string]*executorv1.WatchComparisonsResponse{}
@@ -51,11 +51,11 @@ func sameBits(a, b []float64) bool {
 	return slices.EqualFunc(a, b, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
-// A watcher sees the end of every request: the scores that were compared, to the last bit, and the row that was sent.
+// A watcher sees the end of every request: the compared scores, to the last bit, and the row that was sent.
 func TestWatcherSeesEveryEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault enginetest.Fault
-		// detached and waited are the outcomes of the two kinds of requests; sent is whether their row goes out.
+		// detached and waited are the outcomes of the two kinds of requests; sent reports whether their row is sent.
 		detached, waited Outcome
 		sent             bool
 	}{
@@ -190,7 +190,7 @@ func TestWatchersSelect(t *testing.T) {
 	})
 }
 
-// A reader that never reads delays nothing, and loses what does not fit its buffer. Others lose nothing.
+// A reader that never reads delays nothing, and misses what does not fit into its buffer. Others miss nothing.
 func TestSlowReaderLosesAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -297,7 +297,7 @@ func TestWatchersCanComeAndGo(t *testing.T) {
 	})
 }
 
-// Neither a watcher nor a full one costs a request an allocation, unless it wants features.
+// Watchers, even full ones, cost a request no allocation, unless they want features.
 func TestWatchersDoNotAllocate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Absent: true}, nil)

@@ -13,11 +13,11 @@ const (
 	DefaultTimeout = 60 * time.Millisecond
 	// ReplyReserve is the part of the caller's deadline that is kept for sending the reply.
 	ReplyReserve = 5 * time.Millisecond
-	// usefulMinimum is the least time that is worth a call: less than a loopback round trip on an idle machine, so that
-	// no call is made that cannot succeed.
+	// usefulMinimum is the minimum time left for a call: less than a loopback round trip on an idle machine, so a call with
+	// less time cannot succeed.
 	usefulMinimum = time.Millisecond
-	// lateWake is how late a worker must notice the end of its call for the miss to be executor's: it did not run, and an answer
-	// may have waited for it. Goroutines of a process that has time for them wake within a millisecond.
+	// lateWake is how late a worker must notice the end of its call for the miss to be executor's: the worker did not run, and an
+	// answer may have waited for it. Goroutines of a process that is not overloaded wake within a millisecond.
 	lateWake = 5 * time.Millisecond
 )
 
@@ -50,7 +50,7 @@ func (c *call) shortened() bool { return c.early > 0 }
 // missed reports whether ml-engine's full time has passed.
 func (c *call) missed(now time.Time) bool { return now.After(c.deadline) }
 
-// batchDeadline is the latest deadline of the rows: the call has the time of its last row, and each row keeps its own.
+// batchDeadline is the latest deadline of the rows. The call may take that long, but each row keeps its own deadline.
 func batchDeadline(batch []*call) time.Time {
 	latest := batch[0].deadline
 	for _, c := range batch[1:] {

@@ -2,7 +2,7 @@ package shadow
 
 import executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 
-// decisions is on which sides of the decision threshold the scores of a comparison lie. A score at the threshold lies above.
+// decisions is which side of the decision threshold each score of a comparison is on. A score at the threshold is above it.
 type decisions uint8
 
 const (
@@ -30,9 +30,8 @@ func (d decisions) sides() (baseline, shadow string) {
 	return names[d>>1], names[d&1]
 }
 
-// Agreement returns the share of comparisons in which both scores are on one side, and Cohen's kappa, which is 0 for two
-// scorers that decide by chance: Cohen (1960), Educational and Psychological Measurement 20(1). A value that is undefined is
-// nil.
+// Agreement returns the share of comparisons with both scores on one side, and Cohen's kappa, which is 0 for two scorers that
+// decide by chance: Cohen (1960), Educational and Psychological Measurement 20(1). An undefined value is nil.
 func Agreement(d *executorv1.DecisionAgreement) (agreement, kappa *float64) {
 	both, base, shadow, none := float64(d.GetBothAbove()), float64(d.GetBaselineAbove()), float64(d.GetShadowAbove()), float64(d.GetBothBelow())
 	n := both + base + shadow + none

@@ -11,7 +11,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// The example of Cohen's kappa in the literature: 50 cases, of which both accept 20 and both refuse 15.
+// The textbook example of Cohen's kappa: 50 cases, of which both accept 20 and both refuse 15.
 func TestAgreement(t *testing.T) {
 	type counts = executorv1.DecisionAgreement
 	v := func(x float64) *float64 { return &x }
@@ -38,7 +38,7 @@ func TestAgreement(t *testing.T) {
 	}
 }
 
-// The outcome, the window and the totals follow the tolerance and the threshold of the options.
+// The outcome, the window and the totals follow the tolerance and threshold in the options.
 func TestToleranceAndThreshold(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		const tolerance, threshold = 0.2, 0.5
@@ -49,7 +49,7 @@ func TestToleranceAndThreshold(t *testing.T) {
 			r := tr.request()
 			r.Baseline = tr.rng.Float64()
 			if i == 0 {
-				r.Baseline = threshold // lies above
+				r.Baseline = threshold // counts as above
 			}
 			got := tr.Wait(t.Context(), r)
 			if near := math.Abs(got.Score-r.Baseline) <= tolerance; near != (got.Outcome == Match) || !got.Outcome.Compared() {
@@ -101,13 +101,13 @@ func TestNoThreshold(t *testing.T) {
 	})
 }
 
-// A state that cannot be scored is rejected without a call, and asks for no other model.
+// A state that cannot be scored is rejected without a call, and does not request a probe.
 func TestFaultyState(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		r := tr.request()
 		r.Fault = errProject
-		if got := tr.Wait(t.Context(), r); got.Outcome != Rejected || got.Err != errProject { //nolint:errorlint // the very error
+		if got := tr.Wait(t.Context(), r); got.Outcome != Rejected || got.Err != errProject { //nolint:errorlint // exactly this error
 			t.Errorf("got %v, %v", got.Outcome, got.Err)
 		}
 		if tr.model.rejects() {

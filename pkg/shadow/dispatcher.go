@@ -26,32 +26,32 @@ type Options struct {
 	Engine mlenginev1.ScoringServiceClient
 	// MatchTolerance is the largest |shadow - baseline| that counts as a match, in (0,1). Default [gate.MatchTolerance].
 	MatchTolerance float64
-	// DecisionThreshold is the score at and above which a score stands for a decision to act, in (0,1). Comparisons are then
+	// DecisionThreshold is the score at or above which a score stands for a decision to act, in (0,1). Comparisons are then
 	// also counted by the decisions of both. Default 0, which is off.
 	DecisionThreshold float64
 	// Timeout is how long a shadow may take, from the arrival of its request. Default [DefaultTimeout].
 	Timeout time.Duration
-	// QueueSize is how many shadows may wait; more are shed. Default 1024: 17,000 requests a second fill that in the 60 ms
-	// in which every call hangs.
+	// QueueSize is how many shadows may wait; more are shed. Default 1024: 17,000 requests a second fill it in the 60 ms
+	// during which every call hangs.
 	QueueSize int
-	// MaxInFlight is how many calls may be under way at once. Default 4.
+	// MaxInFlight is how many calls may be in flight. Default 4.
 	MaxInFlight int
 	// MaxBatch is how many rows a call may have. Default 64.
 	MaxBatch int
-	// Busy, if set, reports whether a queue of work that waits for a processor has stood for that time. Shadows are shed from
-	// 100 ms on, so that load costs shadows first; those of challengers are shed sooner.
+	// Busy, if set, reports whether work has waited for a processor for at least that time. Shadows are shed from 100 ms on,
+	// so that load costs shadows first; challengers' shadows are shed sooner.
 	Busy func(queue time.Duration) bool
 	// Window is the rolling window of the report. Default 10 minutes.
 	Window time.Duration
 	// Breaker configures the circuit breaker. Without a Logger it uses the dispatcher's.
 	Breaker BreakerOptions
 	// OnSettled, if set, is called exactly once for every request, after it was counted and perhaps after Wait returned.
-	// The request's handler or a worker calls it, so it must not block. It must copy what it needs of Request.State.
+	// The request's handler or a worker calls it, so it must not block. It must copy what it needs from Request.State.
 	OnSettled func(Request, Result)
-	// Schemas are the known schemas. The dispatcher adds those of ml-engine's models. Default [feature.NewKnown].
+	// Schemas are the known schemas. The dispatcher adds the schemas of ml-engine's models. Default [feature.NewKnown].
 	Schemas *feature.Known
-	// Challengers get every sampled request after the model under trial, in their order, and are shed first, the last one
-	// before the others. At most [MaxChallengers].
+	// Challengers get every sampled request after the model under trial, in order. They are shed first, starting with the
+	// last. At most [MaxChallengers].
 	Challengers []ChallengerOptions
 	// Logger is required.
 	Logger *slog.Logger
@@ -89,7 +89,7 @@ func (o Options) Validate() error {
 }
 
 // Dispatcher sends shadows to ml-engine. It has a bounded queue and a few workers, each of which sends queued rows as one
-// call (group commit; see queue for the timing). A lone request goes at once. Under load a call carries many rows, so a
+// call (group commit; see queue for the timing). A lone request is sent immediately. Under load a call carries many rows, so a
 // shadow costs a fraction of a call. Detach never blocks.
 type Dispatcher struct {
 	opts     Options
@@ -101,7 +101,7 @@ type Dispatcher struct {
 	// local are the schemas that were known before ml-engine was asked.
 	local    []*feature.Schema
 	watchers watchers
-	// challengers are those of the model under trial.
+	// challengers are the challengers of the model under trial.
 	challengers []*challenger
 
 	unwatch context.CancelFunc // ends the model watch
@@ -128,7 +128,7 @@ func New(opts Options) (*Dispatcher, error) {
 	return d, nil
 }
 
-// newDispatcher starts the workers of one model: of a challenger unless name is empty.
+// newDispatcher starts the workers of one model: a challenger unless name is empty.
 func newDispatcher(opts Options, name string) (*Dispatcher, error) {
 	if opts.Engine == nil {
 		return nil, errors.New("shadow options: engine is required")
@@ -177,21 +177,21 @@ func (d *Dispatcher) Skip(r Request) {
 	d.record(&r, Result{Outcome: NotSampled}, row{})
 }
 
-// Detach starts the request's shadow and returns at once. The shadow is recorded when it ends.
+// Detach starts the request's shadow and returns immediately. The shadow is recorded when it ends.
 func (d *Dispatcher) Detach(r Request) {
 	d.start(newCall(r, d.opts.Timeout))
 }
 
 // Advise is like [Dispatcher.Detach], but the shadow goes before all others, as soon as a slot is free, because a decision
-// waits for it. Request.Gated gets the result. The shadows of challengers do not go first.
+// waits for it. Request.Gated gets the result. Challengers' shadows do not go first.
 func (d *Dispatcher) Advise(r Request) {
 	c := newCall(r, d.opts.Timeout)
 	c.urgent = true
 	d.start(c)
 }
 
-// Wait starts the request's shadow and waits for it: at most the timeout, and at most what is left of ctx's deadline
-// minus the reply reserve. If ctx is canceled first, the outcome is [Canceled].
+// Wait starts the request's shadow and waits for it, at most until the timeout or the reply reserve before ctx's deadline.
+// If ctx is canceled first, the outcome is [Canceled].
 func (d *Dispatcher) Wait(ctx context.Context, r Request) Result {
 	c := newAwaitedCall(ctx, r, d.opts.Timeout)
 	d.start(c)
@@ -231,7 +231,7 @@ func (d *Dispatcher) submit(c *call, busy bool) {
 		d.settle(c, Result{Outcome: Rejected, Err: c.Fault})
 		return
 	}
-	if d.name == "" { // a challenger's worker does that, since the caller has a decision to send
+	if d.name == "" { // a challenger's worker projects, since the caller has a decision to send
 		if _, err := d.schemaFor(c); err != nil && !errors.Is(err, errUnknown) {
 			d.settle(c, Result{Outcome: Rejected, Err: err})
 			return
@@ -274,7 +274,7 @@ func (d *Dispatcher) settle(c *call, r Result) {
 	c.release()
 }
 
-// record counts the outcome of a request and hands it on. sent is the row that was sent to ml-engine, if any.
+// record counts the outcome of a request and reports it. sent is the row that was sent to ml-engine, if any.
 func (d *Dispatcher) record(req *Request, r Result, sent row) {
 	if req.Gated != nil {
 		req.Gated.Advise(r)
@@ -294,7 +294,7 @@ func (d *Dispatcher) record(req *Request, r Result, sent row) {
 }
 
 // answered settles the call with ml-engine's score. It returns the outcome on ml-engine's side, even if the caller has
-// left already.
+// already left.
 func (d *Dispatcher) answered(c *call, score float64, version, digest string) Outcome {
 	r := Result{Version: version, Digest: digest, Schema: c.schema}
 	switch {
@@ -315,7 +315,7 @@ func (d *Dispatcher) answered(c *call, score float64, version, digest string) Ou
 // Schemas returns the schemas that are known: the built-in ones, those of the options, and those of ml-engine's models.
 func (d *Dispatcher) Schemas() *feature.Known { return d.opts.Schemas }
 
-// Learned reports whether the schema is known only from ml-engine, which may be wrong about it.
+// Learned reports whether the schema is known only from ml-engine, which may have described it wrongly.
 func (d *Dispatcher) Learned(s *feature.Schema) bool { return !slices.Contains(d.local, s) }
 
 // Ready reports whether ml-engine is reachable, and the version of its model when it was last seen.
@@ -345,7 +345,7 @@ func (d *Dispatcher) Active() Active {
 	return Active{m.version, m.digest, m.schema, m.domain}
 }
 
-// Model returns the digest of ml-engine's model when it was last seen, and what it predicts. The digest is empty before.
+// Model returns the digest of ml-engine's model when it was last seen, and what it predicts. Before that the digest is empty.
 func (d *Dispatcher) Model() (digest string, label Label) {
 	m := d.model.current.Load()
 	if m == nil {
@@ -354,7 +354,7 @@ func (d *Dispatcher) Model() (digest string, label Label) {
 	return m.digest, m.label
 }
 
-// Stop refuses new shadows, of challengers too, and waits for those in flight. When ctx ends first, it cancels the rest,
+// Stop refuses new shadows, including challengers', and waits for those in flight. When ctx ends first, it cancels the rest,
 // records them as canceled and returns ctx's error.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	stops := []func() error{func() error { return d.stopWorkers(ctx) }}
@@ -378,7 +378,7 @@ func (d *Dispatcher) stopWorkers(ctx context.Context) error {
 		d.stop()
 		return nil
 	case <-ctx.Done():
-		d.stop() // cancels the calls in flight; the workers settle what is left as canceled and end
+		d.stop() // cancels the calls in flight; the workers settle the remaining calls as canceled and end
 		<-idle
 		return ctx.Err()
 	}

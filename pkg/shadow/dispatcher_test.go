@@ -71,7 +71,7 @@ func TestOutcomeOfEveryFault(t *testing.T) {
 	}
 }
 
-// Whatever the engine does, and whenever that changes, no request is lost or counted twice.
+// Whatever the engine does, and whenever it changes, no request is lost or counted twice.
 func TestConservation(t *testing.T) {
 	for name, tt := range faults {
 		t.Run(name, func(t *testing.T) {

@@ -34,8 +34,8 @@ func (d *distribution) reset() {
 	d.histogram.Reset()
 }
 
-// quantiles returns the contract's quantiles in the unit. hdrhistogram returns the upper edge of a bucket, which can
-// exceed the largest value seen, so the results are capped at that value.
+// quantiles returns the contract's quantiles in the unit. hdrhistogram returns the upper edge of a bucket, which can exceed
+// the largest value seen, so quantiles are capped at that value.
 func (d *distribution) quantiles(unit float64) *executorv1.Quantiles {
 	at := func(q float64) float64 { return float64(min(d.histogram.ValueAtQuantile(q), d.largest)) * unit }
 	return &executorv1.Quantiles{

@@ -19,12 +19,12 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// gated is a request that a gate decides on. It keeps what it was advised.
+// gated is a request that a gate decides on. It records the advice.
 type gated struct {
 	mu      sync.Mutex
 	results []Result
 	at      time.Time
-	// counted, if set, returns how many results of an outcome were counted, and before keeps its answer at the advice.
+	// counted, if set, returns how many results of an outcome were counted, and before stores its value at the time of the advice.
 	counted func(Outcome) uint64
 	before  uint64
 }
@@ -42,7 +42,7 @@ func (g *gated) Advise(r Result) {
 // Decision implements [Gated].
 func (*gated) Decision() (decide.Decision, uint64) { return decide.Decision{}, 0 }
 
-// result returns the only advice, and when it came.
+// result returns the only advice, and its time.
 func (g *gated) result(t *testing.T) (Result, time.Time) {
 	t.Helper()
 	g.mu.Lock()
@@ -70,7 +70,7 @@ func (tr *trial) advise(n int) []*gated {
 	return all
 }
 
-// An urgent row waits neither for the pace nor for the calls in flight while a worker is idle, and takes waiting rows along.
+// If a worker is idle, an urgent row waits neither for the pace nor for calls in flight, and takes waiting rows along.
 func TestUrgentRowGoesAtOnce(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -93,8 +93,8 @@ func TestUrgentRowGoesAtOnce(t *testing.T) {
 	})
 }
 
-// While all workers have a call, urgent rows wait. They go with the first slot that is free, before rows that came sooner, and
-// are sent although the pace is not over.
+// While all workers are busy, urgent rows wait. They take the first free slot, before rows that came earlier, even within the
+// pace.
 func TestUrgentRowsTakeTheFirstFreeSlot(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -126,7 +126,7 @@ func TestUrgentRowsTakeTheFirstFreeSlot(t *testing.T) {
 	})
 }
 
-// A batch has the urgent rows first, and then the others, both in their order. Each ring is bounded.
+// A batch has the urgent rows first, then the others, both in order. Each ring is bounded.
 func TestQueueTakesUrgentRowsFirst(t *testing.T) {
 	q := newQueue(3, 4)
 	var ordinary, urgent []*call
@@ -159,7 +159,7 @@ func TestQueueTakesUrgentRowsFirst(t *testing.T) {
 	q.close()
 }
 
-// However its shadow ends, a gated request is advised exactly once, before that is counted.
+// However its shadow ends, a gated request is advised exactly once, before its outcome is counted.
 func TestGatedRequestsAreAdvisedOnce(t *testing.T) {
 	unknown := func(r *Request) { r.State.Schema = mustSchema(t, "v1.8") }
 	for name, tt := range map[string]struct {
@@ -260,7 +260,7 @@ func TestChallengersDoNotAdvise(t *testing.T) {
 	})
 }
 
-// The reasons of package decide have the names, values and order of the contract's.
+// The reasons of package decide match the contract's names, values and order.
 func TestReasonsAreThoseOfTheContract(t *testing.T) {
 	want := map[string]int32{"FALLBACK_REASON_UNSPECIFIED": int32(decide.None)}
 	for _, r := range decide.Reasons() {

@@ -43,7 +43,7 @@ func bothWays(t *testing.T, test func(*testing.T)) {
 // streamed reports whether the test runs with an engine that takes streams.
 func streamed(t *testing.T) bool { return !strings.HasSuffix(t.Name(), "/unary") }
 
-// newTrial starts both, connected as executor connects, and waits until the model is known. change may be nil.
+// newTrial starts both, connected like executor, and waits until the model is known. change may be nil.
 func newTrial(t *testing.T, engine enginetest.Options, change func(*Options)) *trial {
 	t.Helper()
 	engine.Unary = !streamed(t)

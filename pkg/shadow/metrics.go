@@ -22,8 +22,8 @@ type metrics struct {
 	batchSize    prometheus.Histogram
 }
 
-// newMetrics registers the histograms. reg adds the prefix of the names, see [telemetry.Series]. The match tolerance is an
-// edge of the differences: it separates matches from mismatches.
+// newMetrics registers the histograms. reg adds the prefix of the names, see [telemetry.Series]. The match tolerance is a
+// bucket edge of the differences, which separates matches from mismatches.
 func newMetrics(reg prometheus.Registerer, tolerance float64) *metrics {
 	f := promauto.With(reg)
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
@@ -64,7 +64,7 @@ func (m *metrics) observe(r Result, req *Request) {
 func (m *metrics) latencies() *executorv1.Histogram {
 	var sample dto.Metric
 	if err := m.latency.Write(&sample); err != nil {
-		return nil // a histogram that we registered can always be read
+		return nil // a registered histogram can always be read
 	}
 	h := &executorv1.Histogram{}
 	below := uint64(0)
@@ -83,14 +83,14 @@ var (
 		"Requests by the outcome of their shadow; the sum over all outcomes is the number of requests that have ended.",
 		[]string{"outcome"}, nil)
 	decisionsDesc = prometheus.NewDesc("decisions_total",
-		"Comparisons by the sides of --decision-threshold on which baseline and shadow lie: above (or at it) or below. Without a threshold there is no series.",
+		"Comparisons by which side of --decision-threshold the baseline and the shadow are on: above (or at it) or below. Without a threshold there is no series.",
 		[]string{"baseline", "shadow"}, nil)
 	matchRateDesc = prometheus.NewDesc("match_rate",
 		"Matches / (matches + mismatches) over the rolling window; NaN without comparisons.", nil, nil)
 	breakerStateDesc = prometheus.NewDesc("breaker_state",
 		"1 for the current state of the circuit breaker, 0 for the others.", []string{"state"}, nil)
 	breakerBlindDesc = prometheus.NewDesc("breaker_blind",
-		"1 while the breaker's window holds too few predictions to be judged by rate.", nil, nil)
+		"1 while the breaker's window holds too few predictions to judge the rate.", nil, nil)
 	queueDepthDesc = prometheus.NewDesc("queue_depth",
 		"Shadows waiting to be sent.", nil, nil)
 )
@@ -102,13 +102,13 @@ var (
 	errorDesc = prometheus.NewDesc("error_total",
 		"Shadows that failed (deadline, unavailable, invalid_score, rejected, internal).", nil, nil)
 	matchDesc = prometheus.NewDesc("match_total",
-		"Shadows within the match tolerance of the baseline: 0.05, or that of --match-tolerance.", nil, nil)
+		"Shadows within the match tolerance of the baseline: 0.05, or --match-tolerance.", nil, nil)
 	mismatchDesc = prometheus.NewDesc("mismatch_total",
 		"Shadows further than the match tolerance from the baseline.", nil, nil)
 	watchersDesc = prometheus.NewDesc("watchers",
 		"Open calls of WatchComparisons.", nil, nil)
 	watchDroppedDesc = prometheus.NewDesc("watch_dropped_total",
-		"Comparisons that a caller of WatchComparisons lost because it read too slowly.", nil, nil)
+		"Comparisons that a caller of WatchComparisons missed because it read too slowly.", nil, nil)
 	sourcesDesc = prometheus.NewDesc("ml_decision_requests_total", // has no prefix
 		"Requests that were answered with the baseline, by source.", []string{"source"}, nil)
 )
@@ -118,7 +118,7 @@ var (
 	modelDesc = prometheus.NewDesc("model_info",
 		"1 for the model that the challenger's engine served when it was last asked.", []string{"version", "digest"}, nil)
 	noiseDesc = prometheus.NewDesc("noise_total",
-		"Scores of an A/A test, by how they compare with that of the model under trial for the same request: match or mismatch.",
+		"Scores of an A/A test, by comparison with the score of the model under trial for the same request: match or mismatch.",
 		[]string{"outcome"}, nil)
 	noiseFloorDesc = prometheus.NewDesc("noise_floor",
 		"Mismatches / pairs of scores of an A/A test over the rolling window; NaN without pairs.", nil, nil)
@@ -169,8 +169,8 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
 
-// collect sends the series of every dispatcher. It reads every total once, and returns them, so that sums add up within a
-// scrape.
+// collect sends the series of every dispatcher. It reads every total once and returns the totals, so that sums add up within
+// a scrape.
 func (d *Dispatcher) collect(s telemetry.Sink) (totals [outcomeEnd]uint64) {
 	r := d.recorder
 	for _, o := range Outcomes() {

@@ -19,7 +19,7 @@ import (
 
 const (
 	// modelPeriod is how often a healthy ml-engine is probed for its model. modelRetry applies while it is unhealthy or
-	// rejects states. modelGap is the least time between two probes.
+	// rejects states. modelGap is the minimum time between two probes.
 	modelPeriod, modelRetry, modelGap = 5 * time.Second, 500 * time.Millisecond, 100 * time.Millisecond
 	// modelTimeout is how long a probe may take.
 	modelTimeout = 2 * time.Second
@@ -36,11 +36,11 @@ type modelWatch struct {
 	current atomic.Pointer[activeModel]
 	wake    chan struct{}
 	start   time.Time
-	// lastRejected is when the current model last rejected a state, in nanoseconds since start; 0 is never.
+	// lastRejected is when the current model last rejected a state, in nanoseconds since start; 0 means never.
 	lastRejected atomic.Int64
 
-	// prompt is how soon a healthy ml-engine answers a probe. A probe is the cheapest call, so when it takes longer no
-	// shadow can succeed.
+	// prompt is how fast a healthy ml-engine answers a probe. A probe is the cheapest call, so if it takes longer no shadow
+	// can succeed.
 	prompt time.Duration
 	// recovered, if set, is called when ml-engine has recovered, has another model, or answers over a new connection.
 	recovered func()
@@ -61,7 +61,7 @@ const maxConnections = 64
 // activeModel is the result of the last probe.
 type activeModel struct {
 	version, digest string
-	schema          *feature.Schema // nil when it cannot be used; problem is the reason
+	schema          *feature.Schema // nil if it cannot be used; problem is the reason
 	problem         error
 	reachable       bool
 	label           Label
@@ -73,7 +73,7 @@ type activeModel struct {
 type Label struct {
 	Kind    string
 	Horizon time.Duration
-	// Threshold is c of the kind "range".
+	// Threshold is the c of a "range" label.
 	Threshold float64
 }
 
@@ -81,8 +81,8 @@ func newModelWatch(engine mlenginev1.ScoringServiceClient, schemas *feature.Know
 	return &modelWatch{engine: engine, schemas: schemas, logger: logger, wake: make(chan struct{}, 1), start: time.Now(), prompt: prompt}
 }
 
-// schema returns the active model's schema. The error is errUnknown while ml-engine was never reached, and an
-// errSchema if the schema cannot be used.
+// schema returns the active model's schema. The error is errUnknown until ml-engine has been reached, and errSchema if the
+// schema cannot be used.
 func (w *modelWatch) schema() (*feature.Schema, error) {
 	m := w.current.Load()
 	switch {
@@ -95,7 +95,7 @@ func (w *modelWatch) schema() (*feature.Schema, error) {
 }
 
 // rejected requests a probe because a state was rejected, which happens after a swap to a model of another schema. While
-// rejections continue, the model is probed every modelRetry and no more often.
+// rejections continue, the model is probed once every modelRetry.
 func (w *modelWatch) rejected() {
 	now := int64(time.Since(w.start))
 	if before := w.lastRejected.Swap(now); before == 0 || now-before > int64(modelMemory) {
@@ -234,7 +234,7 @@ func domainOf(info *mlenginev1.GetModelInfoResponse) []decide.Range {
 // maxModelInfo limits the description of a model, in bytes: [feature.MaxFeatures] features of at most 400 bytes each.
 const maxModelInfo = 1 << 20
 
-// learn returns the schema of the model. One that is not known yet is made from the model's description and added.
+// learn returns the schema of the model. It makes an unknown schema from the model's description and remembers it.
 func (w *modelWatch) learn(info *mlenginev1.GetModelInfoResponse) (*feature.Schema, error) {
 	if s, ok := w.schemas.Lookup(info.GetSchema()); ok && s.Hash() == info.GetSchemaHash() {
 		return s, nil
@@ -249,7 +249,7 @@ func (w *modelWatch) learn(info *mlenginev1.GetModelInfoResponse) (*feature.Sche
 		return nil, err
 	}
 	if s.Hash() != info.GetSchemaHash() {
-		return nil, errors.New("ml-engine's hash of the schema is not that of its features")
+		return nil, errors.New("ml-engine's hash of the schema does not match its features")
 	}
 	return w.schemas.Add(s)
 }

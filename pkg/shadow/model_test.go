@@ -63,7 +63,7 @@ func TestEngineAbsentAtStart(t *testing.T) {
 	})
 }
 
-// The digest of a model does not cover the ranges of its features, so they may change under it.
+// A model's digest does not cover the ranges of its features, so they may change with the same digest.
 func TestRangesChangeUnderADigest(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -84,7 +84,7 @@ func TestRangesChangeUnderADigest(t *testing.T) {
 	})
 }
 
-// An engine that restarts with the same model is used again at once.
+// An engine that restarts with the same model is used again immediately.
 func TestEngineRestarts(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -130,7 +130,7 @@ func TestReadyWithoutTraffic(t *testing.T) {
 	})
 }
 
-// After a swap the first shadows are rejected for their schema. Within 100 ms all are sent in the new model's schema.
+// After a swap the first shadows are rejected for their schema. Within 100 ms all shadows use the new model's schema.
 func TestModelSwapToAnotherSchema(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -167,7 +167,7 @@ func TestModelSwapWithQueuedRows(t *testing.T) {
 			synctest.Wait()
 		}
 		tr.engine.Swap("v1.8", "v1.8-b0")
-		m := *tr.model.current.Load() // as a probe would find it, but before any shadow is rejected
+		m := *tr.model.current.Load() // as a probe would set it, but before any shadow is rejected
 		m.schema = mustSchema(t, "v1.8")
 		tr.model.current.Store(&m)
 		for range 2 {
@@ -217,7 +217,7 @@ func TestProbesOfBothSchemas(t *testing.T) {
 	})
 }
 
-// A schema counts as known only if its hash agrees.
+// A schema counts as known only if its hash matches.
 func TestProbeComparesTheSchema(t *testing.T) {
 	known := mustSchema(t, "v1.8")
 	for name, tt := range map[string]struct {
@@ -293,8 +293,8 @@ func (tr *trial) rejectedOf(d time.Duration) uint64 {
 	return tr.recorder.Total(Rejected) - before
 }
 
-// After a rollback to a model that can score the states again, shadows are lost for at most half a second, whether or not
-// requests came in meanwhile.
+// After a rollback to a model that can score the states again, shadows are rejected for at most half a second, whether or not
+// requests arrived meanwhile.
 func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 	for name, quiet := range map[string]time.Duration{"under load": 0, "after a quiet second": time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -321,7 +321,7 @@ func TestRollbackToAnotherSchemaLosesNoShadowsForLong(t *testing.T) {
 	}
 }
 
-// The first rejection after a long time triggers a probe at once.
+// The first rejection after a long time triggers a probe immediately.
 func TestARejectionRequestsAProbeAtOnce(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{Schema: "v1.8"}, nil)

@@ -70,10 +70,10 @@ func (o Outcome) Failed() bool {
 }
 
 // trips reports whether the breaker counts the outcome as a failure of ml-engine. A rejected state is a schema mismatch,
-// which waiting does not fix. So it never opens the breaker and has a separate alert.
+// which does not go away by waiting. So it never opens the breaker and has a separate alert.
 func (o Outcome) trips() bool { return o.Failed() && o != Rejected }
 
-// OutcomeOf classifies the error of a call to ml-engine. No other function does.
+// OutcomeOf classifies the error of a call to ml-engine. It is the only function that does.
 func OutcomeOf(err error) Outcome {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

@@ -65,7 +65,7 @@ func TestOutcomeOfOtherErrors(t *testing.T) {
 	}
 }
 
-// The names are those of the contract, so that labels, log fields and reports agree.
+// The names match the contract, so that labels, log fields and reports agree.
 func TestOutcomesAreTheContracts(t *testing.T) {
 	names := executorv1.ShadowOutcome_name
 	if got, want := len(Outcomes()), len(names)-1; got != want {

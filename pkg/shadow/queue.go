@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pace is the least time between the starts of two calls that are not full. A row that has waited this long still has
+// pace is the minimum time between the starts of two calls that are not full. A row that has waited this long still has
 // most of its 60 ms. 100 calls a second cost next to nothing, also over streams: see docs/adr/0005-batches-go-over-streams.md.
 const pace = 10 * time.Millisecond
 
@@ -14,7 +14,8 @@ const pace = 10 * time.Millisecond
 // A call costs both processes far more than a row does. So rows that arrive soon after a call wait and go together. A call
 // is due in four cases: a full batch waits; the pace since the last call is over, even if that call has not returned (a
 // timer fires if no further row arrives); a caller waits for its shadow and no call is in flight, so that a lone request
-// goes at once; or an urgent row waits, on which a decision depends. Urgent rows go first, and the others fill up their call.
+// is sent immediately; or an urgent row waits, on which a decision depends. Urgent rows go first, and other rows fill up
+// their call.
 type queue struct {
 	maxBatch int
 
@@ -23,7 +24,7 @@ type queue struct {
 	signaled bool      // a worker was signaled and has not woken yet
 	urgent   ring
 	ordinary ring
-	awaited  int       // ordinary rows whose caller waits for the answer
+	awaited  int       // ordinary rows with a waiting caller
 	inFlight int       // calls in flight
 	newest   time.Time // when the latest call began
 	closed   bool
@@ -116,8 +117,8 @@ func (q *queue) wantsCall(now time.Time) bool {
 	return q.urgent.waiting > 0 || q.awaited > 0 && q.inFlight == 0 || q.waiting() >= q.maxBatch || now.Sub(q.newest) >= pace
 }
 
-// take waits until a call is due and appends its rows to batch. It appends none if the queue is closed and empty.
-// Otherwise the caller must call next.
+// take waits until a call is due and appends its rows to batch. It appends none if the queue is closed and empty. If it
+// appended any, the caller must call next.
 func (q *queue) take(batch []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -155,7 +156,7 @@ func (q *queue) begin(batch []*call) []*call {
 	}
 	q.inFlight++
 	q.newest = time.Now()
-	// The rows left over, perhaps another full batch, were signaled to this worker only.
+	// Only this worker was signaled for the remaining rows, perhaps another full batch.
 	if q.signaled = false; q.waiting() > 0 {
 		q.wake(q.newest)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// While a call is in flight, rows wait and go together, although slots are free.
+// While a call is in flight, rows wait and are sent together, even if slots are free.
 func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
@@ -26,7 +26,7 @@ func TestRowsGoTogetherWhenTheCallReturns(t *testing.T) {
 	})
 }
 
-// Rows that arrive soon after a call wait for the pace, however fast calls return. A row that arrives late goes at once.
+// Rows that arrive soon after a call wait for the pace, however fast calls return. A row that arrives late is sent immediately.
 func TestCallsKeepThePace(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)

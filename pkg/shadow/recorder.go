@@ -22,7 +22,7 @@ type Recorder struct {
 	totals   [outcomeEnd]atomic.Uint64
 	// decided are the comparisons since start by the decisions at the threshold; all 0 if that is 0.
 	decided [decisionsEnd]atomic.Uint64
-	// together and apart count pairs of scores of one model.
+	// together and apart count pairs of scores from one model.
 	together, apart      atomic.Uint64
 	tolerance, threshold float64
 	slotLen              time.Duration
@@ -41,7 +41,7 @@ type slot struct {
 	epoch int64 // the number of the slot since start, from 1; 0 was never used
 }
 
-// noise counts pairs of scores of one model, see [pair].
+// noise counts pairs of scores from one model, see [pair].
 type noise struct {
 	pairs, apart uint64
 	max          float64 // the largest difference
@@ -51,7 +51,7 @@ func (n *noise) add(o noise) {
 	n.pairs, n.apart, n.max = n.pairs+o.pairs, n.apart+o.apart, max(n.max, o.max)
 }
 
-// newRecorder returns an empty recorder with the rolling window, the match tolerance and the decision threshold of the options.
+// newRecorder returns an empty recorder with the rolling window, match tolerance and decision threshold from the options.
 func newRecorder(m *metrics, o Options) *Recorder {
 	return &Recorder{
 		start: time.Now(), slotLen: o.Window / windowSlots, metrics: m, tolerance: o.MatchTolerance, threshold: o.DecisionThreshold,
@@ -89,7 +89,7 @@ func (r *Recorder) record(res Result, req *Request) {
 	}
 }
 
-// pair counts two scores of one model with that difference.
+// pair counts two scores from one model, which differ by delta.
 func (r *Recorder) pair(delta float64) {
 	delta = math.Abs(delta)
 	apart := delta > r.tolerance
@@ -134,9 +134,9 @@ func (r *Recorder) begun() (n uint64) {
 	return n
 }
 
-// InFlight returns how many requests have begun and not ended.
+// InFlight returns how many requests have begun but not ended.
 func (r *Recorder) InFlight() uint64 {
-	// Read the outcomes first: a request that begins in between then counts as in flight, never as minus one.
+	// Read the outcomes first: then a request that begins in between counts as in flight, never as minus one.
 	var ended uint64
 	for o := range r.totals {
 		ended += r.totals[o].Load()
@@ -157,7 +157,7 @@ type window struct {
 }
 
 // window sums the slots of the rolling window. Requests wait for the lock, so it is released after every slot: merging one
-// takes microseconds, merging all of them most of a millisecond.
+// slot takes microseconds, merging all takes most of a millisecond.
 func (r *Recorder) window() window {
 	w := window{delta: newDistribution(deltaLimit), latency: newDistribution(latencyLimit)}
 	r.each(func(s *slot) {
@@ -184,7 +184,7 @@ func (r *Recorder) compared() (matches, comparisons uint64) {
 	return matches, comparisons
 }
 
-// noise returns the pairs of scores of one model in the window.
+// noise returns the pairs of scores from one model in the window.
 func (r *Recorder) noise() (n noise) {
 	r.each(func(s *slot) { n.add(s.noise) })
 	return n

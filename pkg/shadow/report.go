@@ -10,8 +10,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Report returns the quality of the shadow. The caller fills in what a dispatcher does not know: the baseline and the
-// sample.
+// Report returns the quality of the shadow. The caller adds the baseline and the sample, which a dispatcher does not know.
 func (d *Dispatcher) Report() *executorv1.GetShadowReportResponse {
 	r := d.recorder
 	f := d.figures()
@@ -102,7 +101,7 @@ func countsOf(counts [outcomeEnd]uint64) []*executorv1.OutcomeCount {
 	return list
 }
 
-// proto returns the window of that length in executor's contract, with the decisions if there is a threshold.
+// proto returns the window of the given length in executor's contract, with the decisions if there is a threshold.
 func (win *window) proto(length time.Duration, threshold float64) *executorv1.ShadowWindow {
 	counts := win.counts
 	w := &executorv1.ShadowWindow{
@@ -139,7 +138,7 @@ func (win *window) proto(length time.Duration, threshold float64) *executorv1.Sh
 	return w
 }
 
-// snapshotTries is how often a snapshot is tried before shadows that end meanwhile are accepted.
+// snapshotTries is how often a snapshot is tried before it may miss shadows that end meanwhile.
 const snapshotTries = 8
 
 // snapshot reads the totals and the latency histogram at one moment. If shadows end faster than both can be read, the two

@@ -12,7 +12,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Request is one decision, which may get a shadow.
+// Request is one decision that may get a shadow.
 type Request struct {
 	// ID and Symbol identify it for OnSettled and for watchers; nothing else uses them.
 	ID, Symbol string
@@ -27,9 +27,9 @@ type Request struct {
 	BaselineLatency time.Duration
 	// Gated is set if a gate decides on the request.
 	Gated Gated
-	// Span is that of the decision, nil unless its trace is sampled.
+	// Span is the decision's span, nil unless its trace is sampled.
 	Span trace.Span
-	// State is what to score. Fault is why it cannot be scored; the shadow is then [Rejected] with it.
+	// State is what to score. Fault is why it cannot be scored; it makes the shadow [Rejected].
 	State State
 	Fault error
 }
@@ -56,8 +56,8 @@ const (
 
 var sourceWords = [sourceEnd]string{Live: "live", Replay: "replay", Simulated: "simulated"}
 
-// SourceOf returns the source that a request names. A request without one is [Live]. An unknown one is [Simulated], so that
-// it is never reported as live.
+// SourceOf returns the source that a request names. A request without one is [Live]. An unknown one is [Simulated], so that it
+// is never reported as live.
 func SourceOf(s executorv1.Source) Source {
 	switch s {
 	case executorv1.Source_SOURCE_UNSPECIFIED, executorv1.Source_SOURCE_LIVE:

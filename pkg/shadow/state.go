@@ -8,7 +8,7 @@ import (
 
 // State is a market state to score: a vector of a schema, values by name, or both.
 type State struct {
-	// Schema gives Vector its order; nil when the whole state came by name.
+	// Schema gives Vector its order; nil if the whole state came by name.
 	Schema *feature.Schema
 	// Vector has one value per feature of Schema, NaN where it is not defined. It must not change after it was submitted.
 	Vector []float64

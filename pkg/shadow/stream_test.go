@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// streamFaults are ways in which only a stream can fail, each with the outcome of a shadow.
+// streamFaults are faults that only a stream can have, each with the outcome of a shadow.
 var streamFaults = map[string]struct {
 	send func(batches.Stream, *mlenginev1.BatchPredictResponse) error
 	want Outcome
@@ -55,7 +55,7 @@ var streamFaults = map[string]struct {
 	}, Deadline},
 }
 
-// Whatever a stream does, every request has one outcome, the right one, and the next stream is used after the fault.
+// Whatever a stream does, every request has the right outcome, and after the fault the next stream is used.
 func TestOutcomeOfEveryStreamFault(t *testing.T) {
 	for name, tt := range streamFaults {
 		t.Run(name, func(t *testing.T) {

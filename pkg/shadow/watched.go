@@ -9,8 +9,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// watched adds to a batch what ml-engine watches for drift but does not score: raw inputs, event times and sources. It
-// looks up names once per schema and reuses its buffers.
+// watched adds to a batch the data that ml-engine watches for drift but does not score: raw inputs, event times and sources.
+// It looks up names once per schema and reuses its buffers.
 type watched struct {
 	// names are the raw inputs that are not features of the model's schema.
 	model *feature.Schema
@@ -23,13 +23,13 @@ type watched struct {
 	sources []mlenginev1.Source
 }
 
-// inputColumns are the indexes of the raw inputs in a schema, -1 for those it lacks.
+// inputColumns has the index of each raw input in a schema, -1 for a missing one.
 type inputColumns struct {
 	schema *feature.Schema
 	at     []int
 }
 
-// maxStates is how many schemas are remembered, more than an executor accepts.
+// maxStates is how many schemas are remembered. An executor accepts fewer.
 const maxStates = 8
 
 // add fills the request's watched inputs, times and sources from the rows of the batch. It leaves inputs and times empty
@@ -69,7 +69,7 @@ func (w *watched) setModel(model *feature.Schema) {
 	w.names = slices.DeleteFunc(feature.RawInputs(), func(name string) bool { return model.Index(name) >= 0 })
 }
 
-// row appends the raw inputs of the state, NaN for those it lacks, and reports whether it has any.
+// row appends the raw inputs of the state, NaN for missing ones, and reports whether it has any.
 func (w *watched) row(s State) (some bool) {
 	if s.Schema == nil {
 		for _, name := range w.names {

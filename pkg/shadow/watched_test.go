@@ -74,7 +74,7 @@ func TestWatched(t *testing.T) {
 	}
 }
 
-// More schemas than are remembered change nothing but the cost.
+// More schemas than are remembered only cost time.
 func TestWatchedOfManySchemas(t *testing.T) {
 	var states []State
 	var want []float64

@@ -21,7 +21,7 @@ type worker struct {
 	d       *Dispatcher
 	metrics *metrics
 	batch   []*call
-	later   []*call // rows for the next message: of another schema, after a model swap, or too many for this one
+	later   []*call // rows for the next message: they have another schema, after a model swap, or did not fit into this one
 	request mlenginev1.BatchPredictRequest
 	watched watched
 	// failed reports whether ml-engine failed the last call.
@@ -32,7 +32,7 @@ func newWorker(d *Dispatcher, m *metrics) *worker {
 	return &worker{d: d, metrics: m, batch: make([]*call, 0, d.opts.MaxBatch)}
 }
 
-// run sends queued rows until the queue is closed and empty. Canceling ctx ends the calls in flight.
+// run sends queued rows until the queue is closed and empty. Canceling ctx cancels the calls in flight.
 func (w *worker) run(ctx context.Context) {
 	for {
 		if w.batch = w.d.queue.take(w.batch[:0]); len(w.batch) == 0 {
@@ -48,7 +48,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// send makes one call with the rows of the batch that still have time and share the first one's schema.
+// send makes one call with the batch's rows that still have time and share the first one's schema.
 func (w *worker) send(ctx context.Context) {
 	w.admit(ctx)
 	if len(w.batch) == 0 {
@@ -78,7 +78,7 @@ func (w *worker) send(ctx context.Context) {
 			return
 		}
 		if outcome == Canceled && ctx.Err() == nil {
-			outcome = Unavailable // ml-engine canceled the call, not the executor: the breaker counts that
+			outcome = Unavailable // ml-engine, not executor, canceled the call, so the breaker counts it
 		}
 		if outcome != Rejected { // recording a rejection requests a probe
 			w.d.model.requestProbe()
@@ -108,7 +108,7 @@ func validate(r *mlenginev1.BatchPredictResponse, rows int) error {
 	return nil
 }
 
-// admit drops the rows that are settled or out of time, and asks the breaker about each of the others. It sets aside rows of
+// admit drops rows that are settled or out of time, and asks the breaker about each of the others. It sets aside rows with
 // another schema, and rows that do not fit into the message.
 func (w *worker) admit(ctx context.Context) {
 	kept := w.batch[:0]
@@ -146,13 +146,13 @@ func (w *worker) admit(ctx context.Context) {
 	w.batch = kept
 }
 
-// maxRows is how many rows of the schema fit into a message to ml-engine. A row also has its watched inputs, its time and
-// its source, of at most 64 bytes.
+// maxRows is how many rows of the schema fit into a message to ml-engine. A row also has its watched inputs, time and source,
+// in at most 64 bytes.
 func maxRows(s *feature.Schema) int { return (rpc.MaxMessage - 4<<10) / (8*s.Len() + 64) }
 
-// expire settles a row that was not sent in time, unless its caller already did. If ml-engine failed the call before, the row
-// waited for that, and the breaker counts it as a failure. If it answered in time, executor had no time for the row. Neither
-// counts for a caller that had less time than the timeout.
+// expire settles a row that was not sent in time, unless its caller already did. If ml-engine failed the previous call, the row
+// waited for that call, and the breaker counts it as a failure. If ml-engine answered in time, executor had no time for the row.
+// Neither counts if the caller had less time than the timeout.
 func (w *worker) expire(c *call) {
 	if !w.failed && !c.shortened() {
 		w.d.settle(c, Result{Outcome: Shed, Err: errBusy})

@@ -73,7 +73,7 @@ func TestAtMostFourCallsInFlight(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, nil)
 		held, release := enginetest.Gate()
 		tr.engine.Break(held)
-		for range 5 { // within the 60 ms that the first has
+		for range 5 { // within the 60 ms of the first
 			tr.detach(1)
 			synctest.Wait()
 			time.Sleep(pace) // then the call in flight no longer delays the next
@@ -113,7 +113,7 @@ func TestRowOutOfTimeIsNotSent(t *testing.T) {
 			t.Errorf("calls: got %v rows, want the first alone", got)
 		}
 		tr.wantTotals(map[Outcome]uint64{Deadline: 4})
-		// ml-engine, which kept the slot busy, is to blame for all four.
+		// ml-engine, which kept the slot busy, caused all four.
 		if got := tr.breakerStatus().Failures; got != 4 {
 			t.Errorf("the breaker counts %d failures, want 4", got)
 		}
@@ -140,7 +140,7 @@ func TestBreakerCountsRowsThatTimeOutInTheQueue(t *testing.T) {
 	})
 }
 
-// Rows of one call have different deadlines: the call has the time of the last row, and each row keeps its own.
+// Rows of one call have different deadlines: the call has the last row's time, and each row keeps its own deadline.
 func TestRowsKeepTheirOwnDeadlines(t *testing.T) {
 	bothWays(t, func(t *testing.T) {
 		tr := newTrial(t, enginetest.Options{}, func(o *Options) { o.MaxInFlight = 1 })
@@ -259,7 +259,7 @@ func (e *lateEngine) BatchPredict(_ context.Context, r *mlenginev1.BatchPredictR
 	return &mlenginev1.BatchPredictResponse{Scores: make([]float64, len(r.GetValues())/7)}, e.err
 }
 
-// What executor has no time for is shed, and does not open the breaker.
+// Shadows for which executor has no time are shed, and do not open the breaker.
 func TestShadowsThatExecutorMissesAreShed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		engine lateEngine

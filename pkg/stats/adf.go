@@ -87,7 +87,7 @@ func DickeyFullerLags(x []float64, lags int) (ADF, error) {
 	k := 2 + lags
 	r := triangle(regressors(x, lags, k-1))
 	n := len(x) - 1 - lags
-	// What the other regressors do not explain of the level, and all of them do not explain of the differences.
+	// The part of the level, and of the differences, that the other regressors leave unexplained.
 	if !independent(r, k-1) || !independent(r, k) {
 		return ADF{}, fmt.Errorf("%d lags explain the level or all %d differences: %w", lags, n, ErrDegenerate)
 	}

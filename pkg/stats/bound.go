@@ -2,8 +2,8 @@ package stats
 
 import "math"
 
-// meanBets are the fixed fractions that a [MeanBound] and a [Detector] bet. They must not follow the data: bets that do raise
-// false alarms in nearly every run when only the average difference is 0.
+// meanBets are the fixed fractions that a [MeanBound] and a [Detector] bet. They must not depend on the data: bets that do
+// raise false alarms in nearly every run when only the average difference is 0.
 var meanBets = [...]float64{0.03, 0.06, 0.125, 0.25, 0.5, 0.9}
 
 // Bets is the number of bets.
@@ -11,7 +11,7 @@ const Bets = len(meanBets)
 
 // MeanBound bounds the running mean D_n of the conditional expectations E[x_i | past] of values in [-1,1]. A bound holds at
 // all n at once with probability 1 - alpha, so it may be read after every value. The values need not be independent, and
-// their mean may move. The zero value has seen no value.
+// their mean may move. The zero value is ready to use.
 //
 // With A_k = sum ln(1 + lambda_k x_i), the mixture M_n(m) = mean over k of exp(A_k - lambda_k n m) is at D_n at most a
 // nonnegative martingale that starts at 1, because 1 + y <= exp(y). Ville's inequality then gives
@@ -23,7 +23,7 @@ const Bets = len(meanBets)
 // performance", Biometrika 109.
 type MeanBound struct {
 	n int
-	// wealth are the A_k of the values, and mirrored those of the negated values.
+	// wealth has the A_k of the values, and mirrored the A_k of the negated values.
 	wealth, mirrored [Bets]float64
 }
 
@@ -56,8 +56,8 @@ func (b *MeanBound) Below(m, alpha float64) bool {
 	return logMixture(&b.mirrored, b.n, -m) >= -math.Log(alpha)
 }
 
-// Needed returns how many values in all [MeanBound.Above] needs for m and alpha if later values are like those so far on
-// average. It is +Inf if values like these never reach it, or if there is no value.
+// Needed returns the total number of values that [MeanBound.Above] needs for m and alpha if later values average the same as
+// those so far. It is +Inf if such values never reach it, or if there is no value.
 func (b *MeanBound) Needed(m, alpha float64) float64 {
 	var gain [Bets]float64
 	best := 0.0
@@ -131,9 +131,8 @@ func logMean(e *[Bets]float64) float64 {
 	return highest + math.Log(sum/float64(Bets))
 }
 
-// Detector watches for a change: whether values z in [-1,1] whose conditional mean was at most 0 now have a positive one.
-// While it is at most 0, the mean number of values until the statistic reaches C is at least C. The zero value has seen no
-// value.
+// Detector watches for a change: values z in [-1,1] whose conditional mean was at most 0 now have a positive one. While it is
+// at most 0, the mean number of values until the statistic reaches C is at least C. The zero value is ready to use.
 //
 // J. Shin, A. Ramdas, A. Rinaldo (2023), "E-detectors: a nonparametric framework for sequential change detection", New
 // England Journal of Statistics in Data Science 2.

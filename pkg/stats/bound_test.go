@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// betsOf are the bets of the definition, written down again.
+// betsOf repeats the bets of the definition.
 var betsOf = []float64{0.03, 0.06, 0.125, 0.25, 0.5, 0.9}
 
 // mixture evaluates ln M_n(m) by the definition: the product of 1 + lambda x with 200 digits, and no running sums.
@@ -47,7 +47,7 @@ func negated(x []float64) []float64 {
 	return y
 }
 
-// The bounds are where the definition says: M_n is 1/alpha there, or the bound is that of the range.
+// The bounds match the definition: M_n is 1/alpha there, or the bound is the end of the range.
 func TestMeanBoundAgainstDefinition(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 0))
 	for _, n := range []int{1, 2, 10, 100, 1000, 2000} {
@@ -95,7 +95,7 @@ func TestMeanBoundClosedForms(t *testing.T) {
 	if n := none.Needed(-0.1, 0.05); !math.IsInf(n, 1) {
 		t.Errorf("without values: %v needed, want +Inf", n)
 	}
-	// Zeros: A_k = 0. Once the largest bet has the mixture to itself, L = -ln(K/alpha)/(0.9 n).
+	// Zeros: A_k = 0. Once the largest bet dominates the mixture, L = -ln(K/alpha)/(0.9 n).
 	var zeros stats.MeanBound
 	for range 100_000 {
 		zeros.Add(0)
@@ -106,7 +106,7 @@ func TestMeanBoundClosedForms(t *testing.T) {
 	if zeros.Lower(0.025) != -zeros.Upper(0.025) {
 		t.Error("zeros: the bounds are not symmetric")
 	}
-	// A constant c for ever: the bound goes to where ln(1 + 0.03 c) - 0.03 m = 0, the slope of the best bet.
+	// A constant c forever: the bound goes to where ln(1 + 0.03 c) - 0.03 m = 0, the slope of the best bet.
 	for _, c := range []float64{-0.8, -0.01, 0.3, 1} {
 		var b stats.MeanBound
 		for range 10_000_000 / 100 {
@@ -146,7 +146,7 @@ func TestLeastCount(t *testing.T) {
 	}
 }
 
-// Needed is when the bound gets there if the same values come again and again.
+// Needed is when the bound is reached if the same values repeat.
 func TestNeeded(t *testing.T) {
 	rng := rand.New(rand.NewPCG(12, 0))
 	for _, centre := range []float64{0.1, 0.01, -0.02} {
@@ -199,7 +199,7 @@ func TestMeanBoundProperties(t *testing.T) {
 	}
 }
 
-// Ville: with means that follow the past, the bound is ever above the running mean of them in at most alpha of the runs.
+// Ville: with means that depend on the past, the bound ever exceeds their running mean in at most alpha of the runs.
 func TestMeanBoundCoverage(t *testing.T) {
 	const runs, values, alpha = 1000, 300, 0.05
 	means := map[string]func(i int, last float64, rng *rand.Rand) float64{
@@ -218,7 +218,7 @@ func TestMeanBoundCoverage(t *testing.T) {
 				for i := range values {
 					m := mean(i, last, rng)
 					last = -1.0
-					if rng.Float64() < (1+m)/2 { // the widest noise there is
+					if rng.Float64() < (1+m)/2 { // the largest possible noise
 						last = 1
 					}
 					b.Add(last)

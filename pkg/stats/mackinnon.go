@@ -2,7 +2,7 @@ package stats
 
 import "math"
 
-// dickeyFullerP approximates the p-value of the Dickey-Fuller statistic with a constant by a normal of a polynomial.
+// dickeyFullerP approximates the p-value of the Dickey-Fuller statistic with a constant: the normal CDF of a polynomial.
 //
 // J. G. MacKinnon (1994), "Approximate asymptotic distribution functions for unit-root and cointegration tests", JBES
 // 12, tables 3 and 4, with the coefficients as statsmodels prints them.

@@ -1,4 +1,4 @@
-// Package stats holds the statistics that the programs share: quantiles, correlations, intervals and tests.
+// Package stats holds statistics that the programs share: quantiles, correlations, intervals and tests.
 package stats
 
 import (

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// bets are the increases in log odds that the parts of the wealth bet on: from 1.6 times the odds (less is no reason to
-// stop) to 55 times. They double, so that one of them is within a factor of 1.4 of the true rate. That costs little
-// growth, and splitting among four costs at most log 4 in log wealth.
+// bets are the increases in log odds that the parts of the wealth bet on, from 1.6 times the odds (less is no reason to stop)
+// to 55 times. They double, so that one is always within a factor of 1.4 of the true rate. That costs little growth, and
+// splitting among four costs at most log 4 in log wealth.
 var bets = [...]float64{0.5, 1, 2, 4}
 
 // EValue returns the wealth of a gambler who started with 1 and bets, trial by trial, that failures occur more often

@@ -1,5 +1,5 @@
-// Package tabular reads stored tables as lines of text, whatever they are stored as: plain, gzip, zip or Parquet, in
-// UTF-8 or UTF-16. It bounds what hostile files can make it allocate, and computes the digest of the stored bytes.
+// Package tabular reads stored tables as lines of text: plain, gzip, zip or Parquet files, in UTF-8 or UTF-16. It bounds what
+// hostile files can make it allocate, and computes the digest of the stored bytes.
 package tabular
 
 import (
@@ -26,9 +26,9 @@ import (
 // DefaultMaxBytes is the default of [Options.MaxBytes].
 const DefaultMaxBytes = 4 << 30
 
-// Options controls [Open]. The zero value is ready for use.
+// Options controls [Open]. The zero value is ready to use.
 type Options struct {
-	// MaxBytes limits the text of one file, all members of a zip together. 0 means 4 GiB.
+	// MaxBytes limits the text of one file, or of all members of a zip together. 0 means 4 GiB.
 	MaxBytes int64
 	// Member is the number of the file in a zip, from 0: see [Archive.Members].
 	Member int
@@ -39,20 +39,20 @@ type Options struct {
 // Archive is one stored file, open for reading as text.
 type Archive struct {
 	path string
-	// name is that of the text inside: of the zip's member, otherwise the file's own without .gz.
+	// name is the name of the text inside: the zip member's name, otherwise the file's name without .gz.
 	name    string
 	members []string
 	size    int64 // stored bytes
 	file    *os.File
 	text    io.Reader
-	rest    io.Reader // the stored bytes left to read for the digest
+	rest    io.Reader // the stored bytes that the digest still needs
 	hash    hash.Hash
 	left    int64 // bytes of text that may still be read
 	limit   int64
 	parquet bool
 }
 
-// Open opens a stored file. How it is stored is recognised by its first bytes, not by its name.
+// Open opens a stored file. It detects the format from the first bytes, not from the name.
 func Open(path string, opts Options) (*Archive, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = DefaultMaxBytes
@@ -77,10 +77,10 @@ func Open(path string, opts Options) (*Archive, error) {
 	return a, nil
 }
 
-// Name returns the name of the text inside: of the zip's member, otherwise the file's own without .gz.
+// Name returns the name of the text inside: the zip member's name, otherwise the file's name without .gz.
 func (a *Archive) Name() string { return a.name }
 
-// Size returns the number of stored bytes that reading the text takes.
+// Size returns the number of stored bytes to read for the text.
 func (a *Archive) Size() int64 { return a.size }
 
 // Members returns the names of the files of a zip, or nil for other files.
@@ -117,7 +117,7 @@ func (a *Archive) open(opts Options) (err error) {
 	return nil
 }
 
-// fromStart defers the digest to the end, for files that are not read from the front.
+// fromStart defers the digest to the end, for files that are not read sequentially.
 func (a *Archive) fromStart() {
 	a.hash.Reset()
 	a.rest = io.TeeReader(io.NewSectionReader(a.file, 0, a.size), a.hash)
@@ -214,7 +214,7 @@ func (a *Archive) tooLarge() error {
 	return fmt.Errorf("%s: the text is larger than %d bytes; if you trust the file, raise the limit (MaxBytes)", a.path, a.limit)
 }
 
-// broken explains a failed read to the person who has the file.
+// broken turns a failed read into an error for the owner of the file.
 func (a *Archive) broken(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
@@ -230,7 +230,7 @@ func (a *Archive) broken(err error) error {
 	return fmt.Errorf("%s: %w", a.path, err)
 }
 
-// countedReader reports how much was read.
+// countedReader reports how many bytes were read.
 type countedReader struct {
 	r    io.Reader
 	read func(n int64)
@@ -244,7 +244,7 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countedReaderAt reports how much was read.
+// countedReaderAt reports how many bytes were read.
 type countedReaderAt struct {
 	r    io.ReaderAt
 	read func(n int64)

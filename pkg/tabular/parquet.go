@@ -17,17 +17,17 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/parquetbound"
 )
 
-// foreign bounds Parquet files of other programs. Row groups of common writers have up to a million rows in one page.
+// foreign bounds Parquet files of other programs. Common writers put up to a million rows of a row group in one page.
 var foreign = parquetbound.Limits{
 	Footer: 16 << 20, Items: 1 << 20, Rows: 1 << 27, Page: 64 << 20, Value: 64 << 10, Foreign: true,
 	Advice: errors.New("write the file with smaller pages and row groups, or as CSV"),
 }
 
-// parquetText is a Parquet file as lines of comma-separated text, a header first. Times become epochs of their own unit.
+// parquetText presents a Parquet file as comma-separated lines with a header. Times become epochs in their own unit.
 type parquetText struct {
 	groups []parquet.RowGroup
 	fields []parquet.Field
-	// columns read the current row group; values hold the next of each.
+	// columns read the current row group; values holds the next values of each.
 	columns []parquet.ColumnChunkValueReader
 	values  [][]parquet.Value
 	text    bytes.Buffer
@@ -48,7 +48,7 @@ func newParquet(f io.ReaderAt, size int64) (*parquetText, error) {
 	names := make([]string, len(t.fields))
 	for i, field := range t.fields {
 		if !field.Leaf() || field.Repeated() {
-			return nil, fmt.Errorf("column %.64q holds fields or lists, which are not read: write flat columns", field.Name())
+			return nil, fmt.Errorf("column %.64q holds fields or lists, which are not supported: write flat columns", field.Name())
 		}
 		names[i] = line(field.Name())
 	}
@@ -58,7 +58,7 @@ func newParquet(f io.ReaderAt, size int64) (*parquetText, error) {
 	return t, t.out.Write(names)
 }
 
-// line keeps a text on one line.
+// line keeps a string on one line.
 func line(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\r' {
@@ -102,7 +102,7 @@ func (t *parquetText) fill() (err error) {
 			return err
 		}
 		if rows >= 0 && n != rows {
-			return fmt.Errorf("damaged: column %.64q has another number of rows than %.64q", t.fields[i].Name(), t.fields[0].Name())
+			return fmt.Errorf("damaged: columns %.64q and %.64q differ in their number of rows", t.fields[i].Name(), t.fields[0].Name())
 		}
 		rows = n
 	}
@@ -127,7 +127,7 @@ func (t *parquetText) fill() (err error) {
 	return nil
 }
 
-// readValues reads as many values as fit, or as there are. Texts are copied, because a page's memory is used again.
+// readValues reads as many values as fit or exist. It copies strings, because the memory of a page is reused.
 func readValues(c parquet.ColumnChunkValueReader, into []parquet.Value) (int, error) {
 	n := 0
 	for n < len(into) {
@@ -171,7 +171,7 @@ func cell(field parquet.Field, v parquet.Value) (string, error) {
 			return decimal(big.NewInt(n), d)
 		}
 		return strconv.FormatInt(n, 10), nil
-	case parquet.Int96: // the older form of a time: nanoseconds of a day, and the day by the Julian calendar
+	case parquet.Int96: // the older form of a time: nanoseconds of the day, then the Julian day
 		x := v.Int96()
 		const unixEpoch, day = 2_440_588, 86_400_000_000_000
 		return strconv.FormatInt((int64(x[2])-unixEpoch)*day+int64(uint64(x[1])<<32|uint64(x[0])), 10), nil
@@ -187,7 +187,7 @@ func cell(field parquet.Field, v parquet.Value) (string, error) {
 			return line(string(v.ByteArray())), nil
 		}
 	}
-	return "", fmt.Errorf("column %.64q is a %s, which is not read: write it as a double or a text", field.Name(), field)
+	return "", fmt.Errorf("column %.64q is a %s, which is not supported: write it as a double or a string", field.Name(), field)
 }
 
 func decimalOf(t *format.LogicalType) *format.DecimalType {

@@ -92,7 +92,7 @@ func readAll(t testing.TB, content []byte) (string, error) {
 	return string(text), err
 }
 
-// However a file is packed, its rows are the same text.
+// Every codec and encoding gives the same text.
 func TestParquet(t *testing.T) {
 	for _, n := range []int{0, 1, 2000} {
 		rows, want := records(n)
@@ -126,7 +126,7 @@ func TestParquetRefused(t *testing.T) {
 		want    string
 	}{
 		"lists":      {nested.Bytes(), `column "prices" holds fields or lists`},
-		"brotli":     {parquetOf(t, rows, parquet.Compression(&parquet.Brotli)), `x.parquet: column "time" is compressed as BROTLI, which is not read: write it as SNAPPY`},
+		"brotli":     {parquetOf(t, rows, parquet.Compression(&parquet.Brotli)), `x.parquet: column "time" is compressed as BROTLI, which is not supported: write it as SNAPPY`},
 		"truncated":  {good[:len(good)/2], "not a whole Parquet file"},
 		"other text": {[]byte("PAR1"), "not a whole Parquet file"},
 	} {
@@ -183,14 +183,14 @@ func TestParquetBombs(t *testing.T) {
 		content []byte
 		want    string
 	}{
-		"gzip":          {bombed(t, &parquet.Gzip, packed, v1(8)), "a page of 8 bytes, unpacked, is packed as a larger one"},
+		"gzip":          {bombed(t, &parquet.Gzip, packed, v1(8)), "a page claims 8 unpacked bytes, but has more"},
 		"zstd":          {bombed(t, &parquet.Zstd, packed, v1(8)), `damaged: column "close"`},
 		"claim":         {bombed(t, &parquet.Gzip, packed[:8], v1(math.MaxInt32)), "at most 67108864 are read"},
 		"negative":      {bombed(t, &parquet.Gzip, packed[:8], v1(-1)), "-1 unpacked"},
 		"levels":        {bombed(t, &parquet.Zstd, packed[:8], v2), "levels of 2147483647 bytes"},
 		"short":         {bombed(t, &parquet.Gzip, packed[:8], v1(9)), "unexpected EOF"},
 		"uncompressed":  {bombed(t, &parquet.Uncompressed, packed[:8], v1(9)), "unexpected EOF"},
-		"another value": {bombed(t, &parquet.Snappy, packed[:9], v1(8)), "packed as one of 9"},
+		"another value": {bombed(t, &parquet.Snappy, packed[:9], v1(8)), "but its data claim 9"},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

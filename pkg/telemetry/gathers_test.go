@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// unread is the answer to a client that does not read.
+// unread is the response to a client that does not read.
 type unread struct {
 	http.ResponseWriter
 
@@ -27,7 +27,7 @@ func (u unread) Write(b []byte) (int, error) {
 	return u.ResponseWriter.Write(b)
 }
 
-// A thousand clients that ask for metrics and do not read them cost the memory of few, and keep nobody else out.
+// A thousand clients that request metrics but do not read them cost the memory of a few, and block no one else.
 func TestMetricsForManyClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int64

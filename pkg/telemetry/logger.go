@@ -12,14 +12,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Limits of the log, so that no remote client can fill the disk by the size or the number of its requests.
+// Limits of the log, so that no remote client can fill the disk with large or frequent requests.
 const (
 	// maxLogMessage limits a message, maxLogValue one value and maxLogLine all values of a line, in bytes.
 	maxLogMessage, maxLogValue, maxLogLine = 256, 1 << 10, 8 << 10
 	// A message is logged at most logBurst times per logPeriod. The rest is counted.
 	logBurst, logPeriod = 10, time.Minute
-	// maxLogMessages is how many messages have a separate count per period. Messages are constants, so there are fewer. Any
-	// others share one count.
+	// maxLogMessages is how many messages have a separate count per period. Messages are constants, so there are fewer;
+	// any others share one count.
 	maxLogMessages = 128
 )
 
@@ -30,13 +30,13 @@ type bounded struct {
 	rates *logRates // nil suppresses no message
 }
 
-// BoundLog returns a handler with bounded lines and a limited rate per message. The line after suppressed ones has their
+// BoundLog returns a handler that bounds lines and the rate of each message. The next line after suppressed ones reports their
 // number.
 func BoundLog(h slog.Handler) slog.Handler {
 	return bounded{h, &logRates{messages: map[string]*logRate{}}}
 }
 
-// Audit returns a logger that suppresses no line, with the same limit on their length. Use it for actions of operators, not
+// Audit returns a logger that suppresses no line but bounds its length like the others. Use it for actions of operators, not
 // for lines that any remote client can trigger.
 func Audit(logger *slog.Logger) *slog.Logger {
 	if b, ok := logger.Handler().(bounded); ok {
@@ -83,7 +83,7 @@ func cleanAttrs(attrs []slog.Attr, room *int) []slog.Attr {
 	return clean
 }
 
-// cleanAttr bounds the value. Numbers and times stay, everything else becomes text.
+// cleanAttr bounds the value. Numbers and times stay as they are, everything else becomes text.
 func cleanAttr(a slog.Attr, room *int) slog.Attr {
 	v := a.Value.Resolve()
 	switch v.Kind() {
@@ -106,7 +106,7 @@ func cleanValue(s string, room *int) slog.Value {
 	return slog.StringValue(s)
 }
 
-// cleanText applies text.Clean to each line. Line breaks stay, since handlers escape them and errors and stacks have them.
+// cleanText applies text.Clean to each line. It keeps line breaks, since handlers escape them and errors and stacks have them.
 func cleanText(s string, limit int) string {
 	lines := strings.Split(strings.ReplaceAll(text.Cut(s, limit), "\t", " "), "\n")
 	for i, l := range lines {

@@ -30,7 +30,7 @@ type valuer struct{ s string }
 
 func (v valuer) LogValue() slog.Value { return slog.StringValue(v.s) }
 
-// Whatever the values, lines are short and have no bytes that move a terminal's cursor or start another line.
+// Whatever the values, lines are short and contain no bytes that move a terminal's cursor or start another line.
 func TestLogLinesAreShort(t *testing.T) {
 	const evil = "v1\x1b[2J\xff\u009b\u202e\nlevel=ERROR msg=forged\r"
 	mega := evil + strings.Repeat("v", 3<<20)

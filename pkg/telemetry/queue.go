@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// maxQueued is how many lines may wait. A bounded line has at most maxLogLine bytes of values, so they take at most 8 MB.
+	// maxQueued is how many lines may wait. The values of a bounded line have at most maxLogLine bytes, so they take at most 8 MB.
 	maxQueued = 1024
-	// flushWait is how long the end of a program waits for the last lines.
+	// flushWait is how long a program waits for the last lines before it exits.
 	flushWait = time.Second
 )
 
-// Queued returns a logger whose caller never waits: a goroutine writes the lines. While the writer is stuck, as a pipe that
-// nobody reads, up to 1,024 lines wait and the rest are dropped and counted. Call flush at the end of the program. It writes
-// what waits, for at most a second. Lines logged after it are lost. Logger must be one of [NewLogger].
+// Queued returns a logger whose caller never waits: a goroutine writes the lines. While the writer is stuck, for example at a
+// pipe without a reader, up to 1,024 lines wait; further lines are dropped and counted. Call flush at the end of the program: it
+// writes the waiting lines, for at most a second. Later lines are lost. logger must come from [NewLogger].
 func Queued(logger *slog.Logger) (queued *slog.Logger, flush func()) {
-	b := logger.Handler().(bounded) //nolint:errcheck,forcetypeassert // documented
+	b := logger.Handler().(bounded) //nolint:forcetypeassert // documented
 	q := &logQueue{lines: make(chan queuedLine, maxQueued), end: make(chan struct{}), ended: make(chan struct{})}
 	go q.write(b.Handler)
 	return slog.New(bounded{queuedHandler{b.Handler, q}, b.rates}), q.flush
 }
 
-// logQueue has the lines that wait.
+// logQueue holds the waiting lines.
 type logQueue struct {
 	lines      chan queuedLine
 	dropped    atomic.Uint64
@@ -37,19 +37,19 @@ type queuedLine struct {
 	record  slog.Record
 }
 
-// write writes lines until flush is called, then those that wait.
+// write writes lines until flush is called, then the waiting ones.
 func (q *logQueue) write(h slog.Handler) {
 	defer close(q.ended)
 	ctx := context.Background()
 	for {
 		select {
 		case l := <-q.lines:
-			_ = l.handler.Handle(ctx, l.record) // there is nowhere to report that
+			_ = l.handler.Handle(ctx, l.record) // an error cannot be reported anywhere
 			continue
 		default:
 		}
 		if n := q.dropped.Swap(0); n > 0 {
-			r := slog.NewRecord(time.Now(), slog.LevelError, "lines of the log were lost: their writer was stuck", 0)
+			r := slog.NewRecord(time.Now(), slog.LevelError, "log lines were lost: the writer was stuck", 0)
 			r.AddAttrs(slog.Uint64("lines", n))
 			_ = h.Handle(ctx, r)
 		}

@@ -62,7 +62,7 @@ func TestQueued(t *testing.T) {
 	})
 }
 
-// The end of a program writes what waits, and does not wait long for a stuck writer.
+// At its end a program writes the waiting lines, but does not wait long for a stuck writer.
 func TestQueuedEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &stuckWriter{open: make(chan struct{})}

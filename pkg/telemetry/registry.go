@@ -1,4 +1,4 @@
-// Package telemetry has what both services need for monitoring: a metrics registry, bucket edges and the logger.
+// Package telemetry provides monitoring for both services: a metrics registry, bucket edges, logging and tracing.
 package telemetry
 
 import (
@@ -23,8 +23,8 @@ func NewRegistry(program string) *prometheus.Registry {
 	return reg
 }
 
-// Series returns a registerer for the series of a shadow: names begin with ml_shadow_ for the model under trial, whose challenger
-// is empty, and with ml_challenger_ for a challenger, and then have the label challenger.
+// Series returns a registerer for the series of a shadow. For the model under trial, whose challenger is empty, names begin with
+// ml_shadow_. For a challenger they begin with ml_challenger_ and have the label challenger.
 func Series(reg prometheus.Registerer, challenger string) prometheus.Registerer {
 	if challenger == "" {
 		return prometheus.WrapRegistererWithPrefix("ml_shadow_", reg)
@@ -32,8 +32,8 @@ func Series(reg prometheus.Registerer, challenger string) prometheus.Registerer 
 	return prometheus.WrapRegistererWithPrefix("ml_challenger_", prometheus.WrapRegistererWith(prometheus.Labels{"challenger": challenger}, reg))
 }
 
-// maxGathers is how many requests for metrics are worked on at once. One takes some hundred kilobytes while the metrics are
-// gathered and encoded, which a thousand connections could make a server keep all together.
+// maxGathers is how many requests for metrics are handled concurrently. Gathering and encoding takes some hundred kilobytes per
+// request, which a thousand connections could multiply.
 const maxGathers = 4
 
 // MetricsHandler serves the registry in the Prometheus exposition format.
@@ -41,8 +41,8 @@ func MetricsHandler(reg *prometheus.Registry) http.Handler {
 	return oneAfterAnother(promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, EnableOpenMetrics: true}), maxGathers)
 }
 
-// oneAfterAnother lets at most n requests in at once; the others wait. An answer is complete before it is sent, so a client
-// that does not read it blocks no other.
+// oneAfterAnother handles at most n requests concurrently; the others wait. A response is complete before it is sent, so a client
+// that does not read it blocks no one else.
 func oneAfterAnother(next http.Handler, n int) http.Handler {
 	slots := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,7 @@ func oneAfterAnother(next http.Handler, n int) http.Handler {
 	})
 }
 
-// answer is a http.ResponseWriter that keeps what is written.
+// answer is an http.ResponseWriter that buffers what is written.
 type answer struct {
 	header http.Header
 	code   int
@@ -88,8 +88,8 @@ var LatencyBucketsMS = []float64{
 	500, 1000,
 }
 
-// LatencyMS returns the options of a latency histogram. A scraper that asks for native histograms also gets buckets of 10 %, at
-// most 160 of them: with more, neighbours are joined, and the counts stay.
+// LatencyMS returns the options of a latency histogram. A scraper that asks for native histograms also gets 10 % buckets, at
+// most 160 of them: beyond that, neighbours are merged without losing counts.
 func LatencyMS(name, help string) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: LatencyBucketsMS, NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,

@@ -10,16 +10,16 @@ import (
 // schedulerInterval is the time between two samples of the queue.
 const schedulerInterval = 10 * time.Millisecond
 
-// Scheduler watches the goroutines that are ready and wait for a processor. That is where work queues when a process has more
-// of it than its processors can do, however it came in.
+// Scheduler watches the goroutines that are ready but wait for a processor. That queue grows when a process has more work than
+// its processors can do, whatever the source.
 //
-// Only a queue that stands is overload: one that empties now and then is a burst, or what came in while the system gave the
-// processors to other programs. How long goroutines wait does not tell these apart. On two cores shared with other programs
-// the threads of executor waited three times as long as they ran, at 70 % of saturation, and one goroutine in twenty waited
-// over 5 ms; but the queue was empty at some sample of every tenth of a second.
+// Only a queue that persists is overload. One that empties now and then is a burst, or work that arrived while the system gave
+// the processors to other programs. The waiting time of goroutines does not tell these apart. On two cores shared with other
+// programs, executor's threads waited three times as long as they ran, at 70 % of saturation, and one goroutine in twenty waited
+// over 5 ms; but the queue was empty at some sample in every tenth of a second.
 type Scheduler struct {
 	samples  []metrics.Sample
-	standing atomic.Int64 // samples in a row that found a queue
+	standing atomic.Int64 // consecutive samples that found a queue
 }
 
 // NewScheduler returns a scheduler that is not busy until Watch has run.
@@ -27,8 +27,8 @@ func NewScheduler() *Scheduler {
 	return &Scheduler{samples: []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}, {Name: "/sched/gomaxprocs:threads"}}}
 }
 
-// Busy reports whether a queue has stood for that time: whether at least as many goroutines as there are processors waited at
-// each sample of it.
+// Busy reports whether a queue has persisted for that time: whether each sample found at least as many waiting goroutines as
+// processors.
 func (s *Scheduler) Busy(queue time.Duration) bool {
 	return time.Duration(s.standing.Load())*schedulerInterval >= queue
 }

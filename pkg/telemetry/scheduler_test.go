@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// busy is how long a queue stands here, in time and in samples.
+// busy is how long a queue must persist here, in time and in samples.
 const (
 	busy        = 100 * time.Millisecond
 	busySamples = int(busy / schedulerInterval)
@@ -41,7 +41,7 @@ func TestBusyByAQueueThatStands(t *testing.T) {
 	}
 }
 
-// Goroutines that always have something to do make the process busy.
+// Goroutines that are always runnable make the process busy.
 func TestBusyWhenGoroutinesWait(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	s := NewScheduler()

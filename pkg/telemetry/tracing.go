@@ -18,21 +18,21 @@ const (
 	scope = "github.com/greenlight-ml/greenlight"
 	// TraceHeader is the header with the W3C trace context.
 	TraceHeader = "traceparent"
-	// maxTraceParent limits a traceparent, in bytes. That of version 00 has 55; a later version may be longer.
+	// maxTraceParent limits a traceparent, in bytes. Version 00 has 55; a later version may be longer.
 	maxTraceParent = 128
 )
 
-// Tracer starts the spans of what clients send to a service. A nil Tracer starts none.
+// Tracer starts spans for the calls and messages of clients. A nil Tracer starts none.
 //
-// It takes the place of the stats handlers of otelgrpc. Those cost a call that is not sampled 3.2 us and 27 allocations, and a
-// call of Decide is one span to them, however many decisions it has.
+// It replaces the stats handlers of otelgrpc. They cost an unsampled call 3.2 us and 27 allocations, and record a call of Decide
+// as a single span, however many decisions it has.
 type Tracer struct{ tracer trace.Tracer }
 
 // NewTracer returns a tracer of the provider.
 func NewTracer(p trace.TracerProvider) *Tracer { return &Tracer{p.Tracer(scope)} }
 
-// Serve starts the span of a call or a message that a client sent with the traceparent. Empty or invalid, it begins a trace. The
-// span is nil, and the context is unchanged, unless the trace is sampled. Call [EndSpan] with it.
+// Serve starts the span of a call or a message that a client sent with the traceparent. If that is empty or invalid, the span
+// begins a new trace. The span is nil, and the context is unchanged, unless the trace is sampled. Call [EndSpan] with it.
 func (t *Tracer) Serve(ctx context.Context, name, traceparent string) (context.Context, trace.Span) {
 	if t == nil {
 		return ctx, nil
@@ -69,9 +69,9 @@ func EndSpan(span trace.Span, err error) {
 		code = status.FromContextError(err).Code()
 	}
 	span.SetAttributes(attribute.String("rpc.system", "grpc"), attribute.Int("rpc.grpc.status_code", int(code)))
-	switch code { // the others are errors of who called
+	switch code { // the other codes are errors of the caller
 	case codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss:
-		span.SetStatus(otelcodes.Error, code.String()) // the text of an error may have a feature value
+		span.SetStatus(otelcodes.Error, code.String()) // an error's text may contain a feature value
 	default:
 	}
 	span.End()
@@ -87,7 +87,7 @@ func TraceParent(span trace.Span) string {
 // SpanTracer returns the tracer for the children of the span.
 func SpanTracer(span trace.Span) trace.Tracer { return span.TracerProvider().Tracer(scope) }
 
-// ObserveMS adds a latency to the histogram, in milliseconds, with the trace of the span as an exemplar. A nil span gives none.
+// ObserveMS adds a latency to the histogram, in milliseconds, with the span's trace as an exemplar unless the span is nil.
 func ObserveMS(o prometheus.Observer, d time.Duration, span trace.Span) {
 	if span != nil {
 		if o, ok := o.(prometheus.ExemplarObserver); ok {

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// The text has the classic buckets alone. A scraper that asks for protobuf also gets native ones, however many values differ.
+// The text format has only the classic buckets. A scraper that asks for protobuf also gets native ones, at a bounded number.
 func TestLatencyMS(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	h := prometheus.NewHistogram(telemetry.LatencyMS("ml_test_latency_ms", "Test."))
@@ -48,7 +48,7 @@ func TestLatencyMS(t *testing.T) {
 	if n := len(got.GetPositiveDelta()); n < 20 || n > 200 || uint64(native)+got.GetZeroCount() != values || got.GetSampleCount() != values {
 		t.Errorf("%d native buckets with %d of %d values", n, native, got.GetSampleCount())
 	}
-	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 1 { // that of the unit in the name
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 1 { // one is about the unit in the name
 		t.Error(problems, err)
 	}
 }

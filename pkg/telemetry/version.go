@@ -28,7 +28,7 @@ var BuildOf = sync.OnceValue(func() Build {
 	return buildOf(info, version, commit)
 })
 
-// buildOf returns the build of what Go recorded, which may be nil; version and commit take precedence unless empty.
+// buildOf returns the build from info, which may be nil. Unless empty, version and commit take precedence.
 func buildOf(info *debug.BuildInfo, version, commit string) Build {
 	b := Build{Version: "devel", Commit: "unknown", Go: runtime.Version()}
 	if info != nil {

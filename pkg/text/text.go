@@ -31,11 +31,11 @@ func Cut(s string, limit int) string {
 	return valid + Ellipsis
 }
 
-// Clean is Cut, with each control and formatting character replaced by U+FFFD. The text can then not move a terminal's
+// Clean is Cut, with each control and formatting character replaced by U+FFFD, so that the text cannot move a terminal's
 // cursor, forge a log line, or reverse the reading direction.
 func Clean(s string, limit int) string {
 	if len(s) > limit {
-		s = s[:limit] + "x" // keeps the length over the limit, so that Cut marks it
+		s = s[:limit] + "x" // still over the limit, so that Cut marks it
 	}
 	clean := strings.Map(func(r rune) rune {
 		if unsafe(r) {
@@ -51,7 +51,7 @@ func unsafe(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
 }
 
-// Count returns a number with the noun that it counts: "1 row", "2 rows".
+// Count returns a number with its noun: "1 row", "2 rows".
 func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -19,12 +19,12 @@ func printable(r rune) rune {
 	return utf8.RuneError
 }
 
-// Writer writes text to another writer after [Printable], so that no printed text can control a terminal, wherever it
-// came from. It is safe for concurrent use.
+// Writer passes text through [Printable] to another writer, so that no text can control a terminal. It is safe for concurrent
+// use.
 type Writer struct {
 	mu sync.Mutex
 	to io.Writer
-	// half is the start of a rune whose end has not been written yet.
+	// half is the start of a rune whose rest has not been written yet.
 	half []byte
 }
 

@@ -20,14 +20,14 @@ type Dataset struct {
 	Day []int
 	// X holds Schema.Len() inputs per row, in row order.
 	X []float64
-	// Z is what the label compares with its threshold: see [label.Rule]. If Labelled, it is the label: 1 or 0.
+	// Z is the value that the label compares with its threshold: see [label.Rule]. If Labelled, it is the label: 1 or 0.
 	Z []float64
-	// Labelled reports that the labels came with the rows.
+	// Labelled reports whether the labels came with the rows.
 	Labelled bool
 	// Label is the rule of Z, unless Labelled.
 	Label label.Rule
-	// Times are the rows' times in Unix milliseconds, ascending, if Labelled; Horizon is how far a label looks ahead, in
-	// milliseconds. A fold leaves out the training rows whose labels look into its test.
+	// Times are the rows' times in Unix milliseconds, ascending, if Labelled. Horizon is how far a label looks ahead, in
+	// milliseconds. A fold leaves out training rows whose labels look into its test.
 	Times   []int64
 	Horizon int64
 }
@@ -94,7 +94,7 @@ func (d *Dataset) trainEnd(day, purge int) int {
 // Len returns the number of rows.
 func (d *Dataset) Len() int { return len(d.Minute) }
 
-// Row returns the inputs of row i. The slice is the dataset's own memory.
+// Row returns the inputs of row i. The slice shares the dataset's memory.
 func (d *Dataset) Row(i int) []float64 {
 	k := d.Schema.Len()
 	return d.X[i*k : (i+1)*k]

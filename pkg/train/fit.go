@@ -18,7 +18,7 @@ type FitOptions struct {
 	Clip float64
 	// MaxIterations is the limit of Newton's method, > 0.
 	MaxIterations int
-	// Tolerance is the largest coefficient change, in log-odds, at which the fit has converged, > 0.
+	// Tolerance is the coefficient change, in log-odds, at or below which the fit has converged, > 0.
 	Tolerance float64
 }
 

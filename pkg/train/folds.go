@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Split says how days are cut into folds. A day counts if it has a usable row: a market that closes at weekends has
-// five or six days a week, and "28 days" are 28 of those. These days may not be spread over more than [Calendar] days,
-// and no model is trained across a hole of more than 14 days.
+// Split configures how days are cut into folds. A day counts if it has a usable row: a market that closes at weekends has
+// five or six days a week, and "28 days" means 28 such days. They may span at most [Calendar] days, and no model is trained
+// across a hole of more than 14 days.
 type Split struct {
 	// TrainDays is the largest number of training days, right before the test; TestDays is the length of a test;
 	// StepDays is the distance between tests. All > 0, with StepDays >= TestDays, so that no row is tested twice.
 	TrainDays, TestDays, StepDays int
-	// MinTestDays is the fewest days with which a partial test (the last one, or one before a hole) counts, > 0.
+	// MinTestDays is the minimum number of days for a partial test (the last one, or one before a hole) to count, > 0.
 	MinTestDays int
 	// MinFirstDays and MaxFirstDays bound the days before the first test, which are half of all days; > 0. Every
 	// training window needs half as many days, but at least MinFirstDays: tests restart that many days after a hole.
@@ -28,8 +28,8 @@ func DefaultSplit() Split {
 	return Split{TrainDays: 28, TestDays: 7, StepDays: 7, MinTestDays: 3, MinFirstDays: 5, MaxFirstDays: 14, Purge: 15}
 }
 
-// Calendar returns how many calendar days a number of days with rows may span: eight for five, as any seven trading
-// days span in a market that trades five days a week.
+// Calendar returns how many calendar days a number of days with rows may span: eight for five, because that is how far trading
+// days can spread in a market that trades five days a week.
 func Calendar(days int) int { return days * 8 / 5 }
 
 // Window is one fold in UTC days since 1970-01-01; from is included, to is not.

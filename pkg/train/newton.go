@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// blockRows is the number of rows in a block of the sums: large enough to hide the cost of a hand-over, small enough to
+// blockRows is the number of rows in a block of the sums: large enough to hide the cost of scheduling it, small enough to
 // share a fold of 20,000 rows among cores.
 const blockRows = 4096
 
@@ -110,7 +110,7 @@ func (p *problem) minimise(beta []float64, o FitOptions) error {
 	return fmt.Errorf("coefficients still move by %.2g after %d iterations: %w", largest, o.MaxIterations, ErrNotConverged)
 }
 
-// evaluate sets d to the derivatives at beta. Cores take blocks as they become free; the sum over blocks is in order.
+// evaluate sets d to the derivatives at beta. Idle cores take the next block; the sum over blocks is in order.
 func (p *problem) evaluate(beta []float64, d *derivatives) {
 	var taken atomic.Int64
 	work := func() {
@@ -186,9 +186,9 @@ func (p *problem) evaluateBlock(block int, beta []float64) {
 	d.loss = loss
 }
 
-// solve finds x with A x = b for a positive definite A, given as its lower triangle row by row, by Cholesky decomposition.
-// It reports false if A is not positive definite within rounding. It is written out because gonum rounds differently,
-// which would change the digests of models, and takes ten times as long for the seven features of a model.
+// solve finds x with A x = b by Cholesky decomposition for a positive definite A, given as its lower triangle row by row. It
+// reports false if A is not positive definite within rounding. It does not use gonum, which rounds differently and would change
+// the digests of models, and takes ten times as long for the seven features of a model.
 func solve(a, b, x []float64) bool {
 	n := len(b)
 	l := append([]float64(nil), a...)

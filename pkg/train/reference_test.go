@@ -16,7 +16,7 @@ import (
 )
 
 // TestReferenceTable reproduces the pooled out-of-time results of the reference study, which are
-// printed with three digits, and its statement about the baseline.
+// printed with three digits, and its claim about the baseline.
 func TestReferenceTable(t *testing.T) {
 	dir := dataDir(t)
 	// The study left out the minutes of EUR/USD at FXCM whose bid was above its ask; the reader keeps them by default.

@@ -15,17 +15,17 @@ import (
 type Options struct {
 	Fit   FitOptions
 	Split Split
-	// Label is the rule of the label. A training window ends its horizon before the test, or Split.Purge rows if that is more.
+	// Label is the rule of the label. A training window ends one horizon before the test, or Split.Purge rows if that is more.
 	Label label.Rule
 	// Also lists further schemas under which a row must be ready. If one model could score a row and another could not,
-	// their results would not be comparable. Give every compared run the same set.
+	// their results would not be comparable. Use the same set for every run that you compare.
 	Also []*feature.Schema
 	// Progress, if set, is called before the first fold and after each, from the calling goroutine.
 	Progress func(done, total int)
 }
 
-// DefaultOptions are the options of the reference study: rows must be ready under v1.8 and v1.8.1. The two are listed,
-// instead of all schemas, so that a new schema does not change earlier results.
+// DefaultOptions are the options of the reference study: rows must be ready under v1.8 and v1.8.1. It lists only these two,
+// so that a new schema does not change earlier results.
 func DefaultOptions() Options {
 	o := Options{Fit: DefaultFitOptions(), Split: DefaultSplit(), Label: label.Default()}
 	for _, name := range []string{"v1.8", feature.DefaultSchema} {
@@ -43,7 +43,7 @@ type Fold struct {
 	Model     *model.Logistic
 	Threshold float64
 	TrainRows int
-	// Minute is the position in the frame of each row of OutOfTime.
+	// Minute is each out-of-time row's position in the frame.
 	Minute    []int
 	OutOfTime eval.Sample
 }
@@ -66,7 +66,7 @@ func WalkForward(ctx context.Context, f *feature.Frame, s *feature.Schema, o Opt
 	return NewDataset(f, rule, s, o.Also...).WalkForward(ctx, o)
 }
 
-// WalkForward is like the function of that name, on these rows. It does not use o.Also.
+// WalkForward is like the function [WalkForward], on these rows. It does not use o.Also.
 func (d *Dataset) WalkForward(ctx context.Context, o Options) (*Result, error) {
 	windows, err := Folds(slices.Compact(slices.Clone(d.Day)), o.Split)
 	if err != nil {

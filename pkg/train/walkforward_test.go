@@ -131,7 +131,7 @@ func TestWalkForward(t *testing.T) {
 	}
 }
 
-// A model knows nothing of its test days: changing the future market changes no earlier model.
+// A model does not know its test days: changing the future market changes no earlier model.
 func TestWalkForwardDoesNotLookAhead(t *testing.T) {
 	bars := walk(1, 20*1440)
 	run := func() *train.Result {
@@ -227,7 +227,7 @@ func TestDatasetLeavesOutRowsThatSpanAHole(t *testing.T) {
 	}
 }
 
-// No training row has a label that looks into the test, however far it looks.
+// No training row's label looks into the test, however long the horizon.
 func TestLabelHorizonPurges(t *testing.T) {
 	f := frame(t, 20*1440)
 	for _, horizon := range []int{5, 240} {

@@ -9,14 +9,14 @@ import (
 // draft is one tree with the numbering of its file. Branch 0 is the root.
 type draft struct {
 	branches []branch
-	// deleted is how many branches belong to no tree according to the file: XGBoost's pruning leaves them behind.
+	// deleted is how many branches the file marks as deleted: XGBoost's pruning leaves them behind.
 	deleted int
 }
 
 // branch is a split or a leaf of a draft; value and missing have the same meaning as in a node.
 type branch struct {
 	kind kind
-	// missingRight reports that a missing value goes right.
+	// missingRight reports whether a missing value goes right.
 	missingRight bool
 	feature      int
 	value        float64
@@ -40,7 +40,7 @@ type builder struct {
 	// index is the position of each branch of the current draft, or -1; queue holds the branches in order.
 	index []int
 	queue []visit
-	// columns holds where the ensemble's columns are in a group.
+	// columns maps each of the ensemble's columns to its place in a group.
 	columns map[column]uint32
 }
 
@@ -53,7 +53,7 @@ func newBuilder(f Format) *builder {
 	}
 }
 
-// at returns where the column is in a group, and adds it if it is new.
+// at returns the place of the column in a group. It adds a new column.
 func (b *builder) at(c column) uint32 {
 	at, ok := b.columns[c]
 	if !ok {
@@ -74,7 +74,7 @@ func (b *builder) set(words []uint32) (int, error) {
 	return len(b.e.sets) - 1, nil
 }
 
-// categories adds a set for categories that are listed one by one.
+// categories adds a set of categories given one by one.
 func (b *builder) categories(list []int) (int, error) {
 	var words []uint32
 	for _, c := range list {
@@ -149,7 +149,7 @@ func (b *builder) add(d *draft) error {
 				return fail(i, "not reached from the root: %d such nodes, want %d", lost, d.deleted)
 			}
 		}
-		return fmt.Errorf("tree %d: every node is reached, but %d are said to be deleted", tree, d.deleted)
+		return fmt.Errorf("tree %d: every node is reached, but %d are marked as deleted", tree, d.deleted)
 	}
 	e.roots = append(e.roots, uint32(len(e.nodes)))
 	if sets {
@@ -188,7 +188,7 @@ func (b *builder) ensemble() (*Ensemble, error) {
 	return b.e, nil
 }
 
-// checkNames returns an error unless each feature has a name of which there is one.
+// checkNames returns an error unless each feature has a unique name.
 func checkNames(names []string) error {
 	if len(names) == 0 || len(names) > maxFeatures {
 		return fmt.Errorf("%d features: want 1 to %d", len(names), maxFeatures)
@@ -199,7 +199,7 @@ func checkNames(names []string) error {
 			return fmt.Errorf("feature %d has no name", i)
 		}
 		if seen[name] {
-			return fmt.Errorf("feature name %q: given twice", name)
+			return fmt.Errorf("feature name %q: appears twice", name)
 		}
 		seen[name] = true
 	}

@@ -35,7 +35,7 @@ func TestEarlyStop(t *testing.T) {
 		{"the last round is the best", attribute(attribute(early, "best_iteration", "11"), "best_ntree_limit", "12"), 12, 12, ""},
 		{"rounds of different sizes", attribute(rounds("[0,3,4,7,12]"), "best_iteration", "2"), 7, 12, ""},
 		{"no size of a round, but a limit", unrounded, 16, 22, ""},
-		{"no size of a round", without(unrounded, "best_ntree_limit"), 0, 22, "how many trees a round has"},
+		{"no size of a round", without(unrounded, "best_ntree_limit"), 0, 22, "number of trees per round"},
 		{"they contradict each other", attribute(early, "best_ntree_limit", "7"), 0, 12, "best_iteration 8 means 9 trees, but best_ntree_limit is 7"},
 		{"a round that is not there", attribute(early, "best_iteration", "12"), 0, 12, "best_iteration is 12, but the file has 12 rounds"},
 		{"a huge round", attribute(early, "best_iteration", "9223372036854775807"), 0, 12, "the file has 12 rounds"},

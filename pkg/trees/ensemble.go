@@ -5,9 +5,8 @@
 // (float64 in LightGBM, float32 in XGBoost), and the same link to a probability. Only the last bit of the exponential
 // may differ, since Go's is not the C library's.
 //
-// Everything beyond a plain sum of trees with a logistic link (several classes, linear leaves, ranking and count
-// losses, vector leaves, categories of a data frame) is refused on reading, with a reason: a wrong score is worse than
-// none.
+// It refuses to read everything beyond a plain sum of trees with a logistic link (several classes, linear leaves, ranking and
+// count losses, vector leaves, categories of a data frame), and gives the reason: a wrong score is worse than none.
 package trees
 
 import (
@@ -36,9 +35,9 @@ type Ensemble struct {
 	nodes []node
 	roots []uint32
 	// steps is how many steps a walk of a tree takes before it tests for a leaf: the tree's depth, but at most maxSteps, and
-	// 0 if the tree has categorical splits, which need more than a step.
+	// 0 if the tree has categorical splits, which take longer than one step.
 	steps []uint8
-	// columns are the keys that a vector is turned into; the first is that of leaves. width is the length of a vector.
+	// columns are the keys computed from a vector; the first is for leaves. width is the length of a vector.
 	columns []column
 	width   int
 	// used is how many trees a score adds, from the first: all of them unless training stopped early.
@@ -93,7 +92,7 @@ func (e *Ensemble) Splits() []int {
 	return splits
 }
 
-// Select returns the ensemble for vectors of width values, of which input i is at positions[i]. There is one position,
+// Select returns the ensemble for vectors of width values in which input i is at positions[i]. There must be one position,
 // below width, for each of FeatureNames.
 func (e *Ensemble) Select(positions []int, width int) *Ensemble {
 	selected := *e
@@ -143,7 +142,7 @@ func (e *Ensemble) Margin(x []float64) float64 {
 		return e.lone(x)
 	}
 	var m [1]float64
-	// A small array, since clearing it takes as long as some trees.
+	// A small array, because clearing one takes as long as some trees.
 	switch n := e.room(1); {
 	case n <= 64:
 		var keys [64]int64
@@ -162,13 +161,13 @@ const (
 	// keys to stay in the nearest cache. maxKeys limits the rows of models with many features.
 	maxRows = 64
 	maxKeys = 1 << 16
-	// maxSteps limits the steps that every walk takes. Deeper than this, rows differ too much in the depth of their leaf.
+	// maxSteps limits the steps of a walk without a test. Deeper than this, the depths of rows' leaves differ too much.
 	maxSteps = 16
-	// fewTrees is from how many trees on it pays to compute all keys of a single row once.
+	// fewTrees is the number of trees from which computing all keys of a single row once is faster.
 	fewTrees = 3
 )
 
-// lone is Margin for a few trees, each of which computes the keys that it needs.
+// lone is Margin for a few trees: each computes only the keys that it needs.
 func (e *Ensemble) lone(x []float64) float64 {
 	_ = x[e.width-1]
 	if e.format == XGBoost {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// scorer is the interface that the project needs: model.Scorer.
+// scorer is the interface that the project uses: model.Scorer.
 type scorer interface {
 	Score(x []float64) float64
 }

@@ -13,8 +13,8 @@ import (
 // gzipMagic is the start of every gzip file.
 const gzipMagic = "\x1f\x8b"
 
-// unpack returns the text of a model's file: a gzip file is unpacked, and a UTF-8 byte order mark is removed. For any
-// other kind of file that it recognises, it returns an error that says what to do.
+// unpack returns the text of a model's file: it unpacks a gzip file and removes a UTF-8 byte order mark. For any other kind
+// of file that it recognises, it returns an error with advice.
 func unpack(raw []byte) ([]byte, error) {
 	if bytes.HasPrefix(raw, []byte(gzipMagic)) {
 		z, err := gzip.NewReader(bytes.NewReader(raw))
@@ -23,7 +23,7 @@ func unpack(raw []byte) ([]byte, error) {
 		}
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, errors.New("a gzip file that is cut short: copy it again")
+			return nil, errors.New("a truncated gzip file: copy it again")
 		case err != nil:
 			return nil, fmt.Errorf("a gzip file that cannot be unpacked: %w", err)
 		case bytes.HasPrefix(raw, []byte(gzipMagic)):
@@ -72,13 +72,13 @@ var signatures = []signature{
 	{"CBM1", "a CatBoost model, which is not supported"},
 	{"RDX", "an R data file: save the model in R with xgb.save or lgb.save"},
 	{"X\n\x00\x00\x00", "an R data file: save the model in R with xgb.save or lgb.save"},
-	{"version https://git-lfs", "a Git LFS pointer, not the file that it stands for: run git lfs pull"},
+	{"version https://git-lfs", "a Git LFS pointer, not the actual file: run git lfs pull"},
 	{"booster[", "the text of XGBoost's dump_model, which lacks the objective and base_score: " + saveIt},
 	{"{\"name\":\"tree\"", "the JSON of LightGBM's dump_model: " + saveIt},
 	{"{\"oblivious_trees\"", "a CatBoost model, which is not supported"},
 }
 
-// fileType describes a file that is not a model's text, and what to do with it; it returns "" if the file may be one.
+// fileType describes a file that is not a model's text, with advice. It returns "" if the file may be a model.
 func fileType(raw []byte) string {
 	text := bytes.TrimLeft(raw, " \t\r\n")
 	if len(text) == 0 {
@@ -97,9 +97,9 @@ func fileType(raw []byte) string {
 	case text[0] == '<' && bytes.Contains(lower, []byte("<pmml")):
 		return "a PMML document: " + convertIt
 	case text[0] == '<' && bytes.Contains(lower, []byte("<html")), bytes.HasPrefix(bytes.ToLower(text[:min(len(text), 9)]), []byte("<!doctype")):
-		return "an HTML page, perhaps that of a failed download or a login"
+		return "an HTML page, perhaps from a failed download or a login"
 	case text[0] == '<':
-		return "XML: want a model as LightGBM or XGBoost saved it"
+		return "XML: want a model as saved by LightGBM or XGBoost"
 	case len(raw) > 262 && string(raw[257:262]) == "ustar":
 		return "a tar archive: " + unpackIt
 	case raw[0] == 0x08 && (bytes.Contains(head, []byte("onnx")) || bytes.Contains(head, []byte("TreeEnsemble")) || len(raw) > 2 && raw[2] == 0x12):
@@ -107,7 +107,7 @@ func fileType(raw []byte) string {
 	case isUBJSON(raw): // which XGBoost writes by default since 2.1
 		return ""
 	case bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(head[:max(0, len(head)-utf8.UTFMax)]):
-		return "a binary file that is not recognised: " + saveIt
+		return "an unknown binary file: " + saveIt
 	case bytes.HasPrefix(text, []byte("[")) && bytes.Contains(head, []byte(`"nodeid"`)):
 		return "the JSON of XGBoost's dump_model, which lacks the objective and base_score: " + saveIt
 	case isTable(text):
@@ -116,7 +116,7 @@ func fileType(raw []byte) string {
 	return ""
 }
 
-// isPickle reports whether raw starts like a pickle of protocol 2 to 5 (PROTO), or of 0 or 1 with the class of an
+// isPickle reports whether raw starts like a pickle: of protocol 2 to 5 (PROTO), or of 0 or 1 with the class of an
 // object.
 func isPickle(raw []byte) bool {
 	if len(raw) >= 2 && raw[0] == 0x80 && raw[1] >= 2 && raw[1] <= 5 {

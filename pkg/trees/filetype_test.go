@@ -53,7 +53,7 @@ func TestImportUnpacks(t *testing.T) {
 	}
 }
 
-// A file that is not a model is named by its kind, with what to do; none of its bytes reach the terminal unescaped.
+// The error for a file that is not a model names its kind and gives advice. None of the file's bytes reach the terminal unescaped.
 func TestImportNamesOtherFiles(t *testing.T) {
 	model := readText(t, "testdata/lightgbm_market.txt")
 	xgb := readText(t, "testdata/xgboost_market.json")
@@ -62,8 +62,8 @@ func TestImportNamesOtherFiles(t *testing.T) {
 		{"empty", "", "empty file"},
 		{"blank", "\n\n  ", "empty file"},
 		{"gzip of nothing", gzipped(t, ""), "empty file"},
-		{"gzip cut short", packed[:len(packed)/2], "gzip file that is cut short"},
-		{"gzip header alone", packed[:5], "gzip file that is cut short"},
+		{"gzip cut short", packed[:len(packed)/2], "truncated gzip file"},
+		{"gzip header alone", packed[:5], "truncated gzip file"},
 		{"gzip damaged", packed[:100] + "xxxx" + packed[104:], "gzip file that cannot be unpacked"},
 		{"gzip twice", gzipped(t, packed), "gzip file in a gzip file"},
 		{"gzip bomb", gzipped(t, strings.Repeat("tree\n", MaxFile/5+1)), "larger than"},
@@ -91,8 +91,8 @@ func TestImportNamesOtherFiles(t *testing.T) {
 		{"CatBoost", "CBM1\x00\x00", "CatBoost"},
 		{"LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "git lfs pull"},
 		{"CSV", "minute,bid,ask\n2025-01-01T00:00Z,1,2\n", "table (CSV)"},
-		{"noise", "\x01\x9a\x00\xff\x07noise", "binary file that is not recognised"},
-		{"Latin-1", "mod\xe8le de \xe9t\xe9 et d'hiver", "binary file that is not recognised"},
+		{"noise", "\x01\x9a\x00\xff\x07noise", "unknown binary file"},
+		{"Latin-1", "mod\xe8le de \xe9t\xe9 et d'hiver", "unknown binary file"},
 		{"prose with escapes", "\x1b[2J\x1b[31mDear all", `starts with "\x1b[2J`},
 		{"a bare number", "42", `starts with "42"`},
 	} {

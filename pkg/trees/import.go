@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Import reads a model of either library, plain or gzipped, and recognises it by its content. If the file says that
-// training stopped early, the ensemble has the trees up to the best round, as in XGBClassifier. The name, such as the
-// file's, is used only in errors.
+// Import reads a model of either library, plain or gzipped, and detects which it is. If the file records an early stop, the
+// ensemble has the trees up to the best round, as in XGBClassifier. The name, for example of the file, is used only in
+// errors.
 func Import(name string, r io.Reader) (*Ensemble, error) { return read(name, r, false) }
 
 // ImportAll is [Import] with all trees of the file, regardless of an early stop.
@@ -74,19 +74,19 @@ func readAll(r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// jsonError explains an error of encoding/json to the reader of a model.
+// jsonError explains an error of encoding/json to the user who imports a model.
 func jsonError(raw []byte, err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the file is cut short")
+		return errors.New("the file is truncated")
 	case !errors.As(err, &syntax):
 		return err
 	case syntax.Offset >= int64(len(raw)):
-		return errors.New("the file is cut short")
+		return errors.New("the file is truncated")
 	case strings.Contains(syntax.Error(), "'N' looking for") || strings.Contains(syntax.Error(), "'I' looking for"):
 		// Python's json writes these for non-finite numbers.
-		return fmt.Errorf("the file holds NaN or Infinity, which a usable model does not: %w", err)
+		return fmt.Errorf("the file contains NaN or Infinity, which a usable model never does: %w", err)
 	}
 	return err
 }

@@ -14,8 +14,8 @@ func TestImport(t *testing.T) {
 		{"text", readText(t, "testdata/lightgbm_leaf.txt"), LightGBM, ""},
 		{"json", readText(t, "testdata/xgboost_category.json"), XGBoost, ""},
 		{"space before", "\n  " + readText(t, "testdata/lightgbm_category.txt"), LightGBM, ""},
-		{"truncated text", readText(t, "testdata/lightgbm_category.txt")[:500], "", "cut short"},
-		{"truncated json", readText(t, "testdata/xgboost_category.json")[:500], "", "xgboost model: the file is cut short"},
+		{"truncated text", readText(t, "testdata/lightgbm_category.txt")[:500], "", "truncated"},
+		{"truncated json", readText(t, "testdata/xgboost_category.json")[:500], "", "xgboost model: the file is truncated"},
 		{"prose", "Dear all,", "", `m: starts with "Dear all,": want a LightGBM`},
 		{"other json", `{"a":1}`, "", "no learner"},
 	} {

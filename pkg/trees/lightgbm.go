@@ -10,7 +10,7 @@ import (
 )
 
 // lightGBMSigmoid returns the slope of the objective's link. BinaryLogloss writes "binary sigmoid:1", CrossEntropy only
-// its name (its link has slope 1); the aliases are those of ParseObjectiveAlias.
+// its name (its link has slope 1); the aliases come from ParseObjectiveAlias.
 func lightGBMSigmoid(objective string) (float64, error) {
 	words := strings.Fields(objective)
 	if len(words) == 0 || words[0] == "custom" {
@@ -24,7 +24,7 @@ func lightGBMSigmoid(objective string) (float64, error) {
 			if s, ok := strings.CutPrefix(w, "sigmoid:"); ok {
 				k, err := strconv.ParseFloat(s, 64)
 				if err != nil || !(k > 0) || math.IsInf(k, 0) {
-					return 0, fmt.Errorf("objective %q: sigmoid wants a finite number > 0", objective)
+					return 0, fmt.Errorf("objective %q: sigmoid needs a finite number > 0", objective)
 				}
 				return k, nil
 			}
@@ -60,9 +60,9 @@ func lightGBMSplit(threshold float64, m lightGBMMissing, defaultLeft bool) branc
 	return b
 }
 
-// lightGBMThreshold reproduces what the library does before any tree sees a row: values within kZeroThreshold of zero
-// become zero (RowPairFunctionFromDenseMatric in src/c_api.cpp and the file readers). With the threshold moved out of
-// that range, all its values fall on the side of zero without being rounded.
+// lightGBMThreshold reproduces what the library does before a tree sees a row: values within kZeroThreshold of zero become
+// zero (RowPairFunctionFromDenseMatric in src/c_api.cpp and the file readers). It moves the threshold out of that range, so
+// that all values in the range fall on the side of zero without being rounded.
 func lightGBMThreshold(t float64) float64 {
 	switch {
 	case t >= 0 && t < lightGBMZero:
@@ -83,7 +83,7 @@ func checkPandas(raw json.RawMessage) error {
 	for _, categories := range lists {
 		for code, c := range categories {
 			if v, err := strconv.ParseFloat(string(c), 64); err != nil || v != float64(code) {
-				return fmt.Errorf("it encodes categories of a data frame (pandas_categorical has %.40q for %d), and features here are numbers: train on numbers", c, code)
+				return fmt.Errorf("it encodes categories of a data frame (pandas_categorical has %.40q for %d), but features here are numbers: train on numbers", c, code)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ type fields map[string]string
 func (f fields) add(line string) error {
 	key, value, _ := strings.Cut(line, "=")
 	if _, ok := f[key]; ok {
-		return fmt.Errorf("%s is given twice", text.Clean(key, 40))
+		return fmt.Errorf("%s appears twice", text.Clean(key, 40))
 	}
 	f[key] = value
 	return nil
@@ -73,10 +73,10 @@ func parseFloat(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 // leaves. It uses all trees of the file; save_model omits those after best_iteration. A categorical input is the code that
 // the category had in training.
 //
-// The format is that of GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a header, a block per
+// The format is written by GBDT::SaveModelToString (src/boosting/gbdt_model_text.cpp): a line "tree", a header, a block per
 // tree that starts with "Tree=<number>", and "end of trees". The rest describes the training; only its pandas_categorical
-// affects predictions. The rules are those of LightGBM 4 in include/LightGBM/tree.h (Tree::NumericalDecision,
-// Tree::CategoricalDecision) and src/boosting/gbdt_prediction.cpp; LightGBM 3 has the same.
+// affects predictions. The rules come from LightGBM 4, include/LightGBM/tree.h (Tree::NumericalDecision,
+// Tree::CategoricalDecision) and src/boosting/gbdt_prediction.cpp; they are the same in LightGBM 3.
 func parseLightGBM(raw string) (*Ensemble, error) {
 	lines := strings.Lines(raw)
 	header, block := fields{}, fields{}
@@ -131,7 +131,7 @@ func parseLightGBM(raw string) (*Ensemble, error) {
 		}
 	}
 	if !ended {
-		return nil, errors.New("no line \"end of trees\": the file is cut short")
+		return nil, errors.New("no line \"end of trees\": the file is truncated")
 	}
 	if err := flush(); err != nil {
 		return nil, err
@@ -159,11 +159,11 @@ func (b *builder) lightGBMHeader(f fields) (int, error) {
 		return 0, fmt.Errorf("version %q: want v3 or v4, which LightGBM 2.3 and later write", v)
 	}
 	if classes != 1 || perIteration != 1 {
-		return 0, fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a model of two classes, with 1 and 1", classes, perIteration)
+		return 0, fmt.Errorf("num_class %d, num_tree_per_iteration %d: want a two-class model, with 1 and 1", classes, perIteration)
 	}
 	names := strings.Fields(f["feature_names"])
 	if len(names) != last+1 {
-		return 0, fmt.Errorf("%d feature_names: max_feature_idx %d wants %d", len(names), last, last+1)
+		return 0, fmt.Errorf("%d feature_names: max_feature_idx %d needs %d", len(names), last, last+1)
 	}
 	if err := checkNames(names); err != nil {
 		return 0, err
@@ -266,7 +266,7 @@ func (b *builder) lightGBMSplits(f fields, splits, cats int, d *draft) error {
 // (kDefaultLeftMask), 4 and 8 the missing type. For a categorical split only the first bit counts, and NaN goes right.
 func lightGBMDecision(bits int, threshold float64, hasSets bool) (branch, error) {
 	if bits < 0 || bits > 15 || bits>>2 == 3 {
-		return branch{}, fmt.Errorf("decision_type %d is not known", bits)
+		return branch{}, fmt.Errorf("unknown decision_type %d", bits)
 	}
 	if bits&1 == 0 {
 		return lightGBMSplit(threshold, lightGBMMissing(bits>>2), bits&2 != 0), nil

@@ -16,7 +16,7 @@ const (
 	kindLeaf
 )
 
-// node is a split or a leaf. It has 16 bytes: four fit into a cache line.
+// node is a split or a leaf. It has 16 bytes, so four fit into a cache line.
 //
 // A split compares integers: the key of its threshold with a key of the row, which [Ensemble.prepare] computes once for
 // all trees. Both libraries' rules reduce to x <= value, because the reader moves thresholds (see lightGBMThreshold and
@@ -27,14 +27,14 @@ type node struct {
 	// left is the index of the left child in Ensemble.nodes; the right child is the next one. A leaf is its own left
 	// child and compares the first column, which always goes left: further steps stay there.
 	left uint32
-	// at is where the keys of the column that the node compares are in a group: its number times lanes.
+	// at is the place of the compared column's keys in a group: the column's number times lanes.
 	at uint32
 }
 
 func (n *node) value() float64 { return math.Float64frombits(uint64(n.key)) }
 
 // column is a form of an input that splits compare. Most inputs have two: missing values go left in one and right in the
-// other. The first column is that of leaves.
+// other. The first column is for leaves.
 type column struct {
 	// input is the position in the vector.
 	input        int
@@ -45,7 +45,7 @@ type column struct {
 // span is a part of Ensemble.words.
 type span struct{ start, length uint32 }
 
-// The keys of a missing value, which are below and above those of all numbers.
+// The keys of a missing value, below and above the keys of all numbers.
 const (
 	alwaysLeft  int64 = math.MinInt64
 	alwaysRight int64 = math.MaxInt64
@@ -54,13 +54,13 @@ const (
 // lightGBMZero is LightGBM's kZeroThreshold: the float 1e-35f widened to a double.
 const lightGBMZero = float64(float32(1e-35))
 
-// keyOf returns an integer for a number, in the order of the numbers; both zeros have the same.
+// keyOf returns an integer for a number, in the order of the numbers. Both zeros have the same integer.
 func keyOf(v float64) int64 {
 	b := int64(math.Float64bits(v + 0)) // turns -0 into 0
 	return b ^ int64(uint64(b>>63)>>1)
 }
 
-// lanes is how many rows walk a tree together. Each waits for memory at every step, and four hide most of that.
+// lanes is how many rows walk a tree together. Each waits for memory at every step, and four hide most of that wait.
 const lanes = 4
 
 // prepare computes the keys of a vector. keys is a group of rows from the row's lane on: it holds the first column of
@@ -91,7 +91,7 @@ func (e *Ensemble) keyIn(c *column, x []float64) int64 {
 	return keyOf(v)
 }
 
-// category returns the number of a category, or alwaysRight if v is none.
+// category returns the number of a category, or alwaysRight if v is not one.
 func (e *Ensemble) category(v float64) int64 {
 	if e.format == XGBoost {
 		// XGBoost, common::InvalidCat: the value is a float32, and a negative one is not a category.
@@ -120,7 +120,7 @@ func (e *Ensemble) outside(set, category int64) uint32 {
 	return 1 - e.words[s.start+uint32(category/32)]>>(category%32)&1
 }
 
-// add adds each row's leaves to its sum, tree by tree: a tree stays in the cache for all rows. keys holds the groups of
+// add adds each row's leaves to its sum, tree by tree, so that a tree stays in the cache for all rows. keys holds the groups of
 // rows one after the other.
 func add[T float32 | float64](e *Ensemble, sums []T, keys []int64) {
 	if len(sums) == 1 {
@@ -149,7 +149,7 @@ func add[T float32 | float64](e *Ensemble, sums []T, keys []int64) {
 	}
 }
 
-// together takes a number of steps from node i with all rows of a group.
+// together walks all rows of a group the given number of steps from node i.
 func (e *Ensemble) together(i uint32, steps int, keys []int64) (a, b, c, d uint32) {
 	nodes := e.nodes
 	a, b, c, d = i, i, i, i
@@ -180,7 +180,7 @@ func (e *Ensemble) together(i uint32, steps int, keys []int64) (a, b, c, d uint3
 	return a, b, c, d
 }
 
-// leaf returns the value of the leaf that a row reaches from node i. It is not tested for in the first steps.
+// leaf returns the value of the leaf that a row reaches from node i. It does not test for a leaf in the first steps.
 func (e *Ensemble) leaf(i uint32, steps int, keys []int64) float64 {
 	nodes := e.nodes
 	for range steps {
@@ -204,7 +204,7 @@ func (e *Ensemble) leaf(i uint32, steps int, keys []int64) float64 {
 	}
 }
 
-// reach returns the value of the leaf of the tree that a vector reaches. It computes the keys that it compares.
+// reach returns the value of the leaf that a vector reaches in the tree. It computes only the keys that it compares.
 func (e *Ensemble) reach(i uint32, x []float64) float64 {
 	for {
 		n, right := &e.nodes[i], uint32(0)

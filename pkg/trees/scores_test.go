@@ -35,7 +35,7 @@ func walk(e *Ensemble, d *draft, i int, x []float64) float64 {
 	return walk(e, d, b.right, x)
 }
 
-// wild makes up an ensemble of uneven trees with splits of the given kinds, of which scores use a part, and its
+// wild generates an ensemble of uneven trees with splits of the given kinds, of which scores use a part, and its
 // reference margin.
 func wild(t *testing.T, r *rand.Rand, f Format, trees, features int, kinds ...kind) (*Ensemble, func(x []float64) float64) {
 	t.Helper()
@@ -107,7 +107,7 @@ func wild(t *testing.T, r *rand.Rand, f Format, trees, features int, kinds ...ki
 
 var oddValues = []float64{math.NaN(), 0, math.Copysign(0, -1), math.Inf(1), math.Inf(-1), 1e-35, -1e-36, -0.5, 1, 2, 33, 39.5, 1e9, 1e300}
 
-// odd makes up rows with missing values, infinities, zeros of both signs, and categories.
+// odd generates rows with missing values, infinities, zeros of both signs, and categories.
 func odd(r *rand.Rand, n int) []float64 {
 	x := make([]float64, n)
 	for i := range x {
@@ -118,7 +118,7 @@ func odd(r *rand.Rand, n int) []float64 {
 	return x
 }
 
-// Rows score alike, bit for bit, alone and in blocks of every length, and as the rules say.
+// Rows score the same, bit for bit, alone and in blocks of every length, and match the reference.
 func TestScoresOfBlocks(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	for name, kinds := range map[string][]kind{

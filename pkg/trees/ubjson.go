@@ -9,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// maxJSON limits the JSON of a UBJSON file, in bytes. A number of one byte becomes up to five.
+// maxJSON limits the JSON of a UBJSON file, in bytes. A one-byte number becomes up to five bytes.
 const maxJSON = 5 * MaxFile
 
 // maxNesting limits objects and arrays within others. XGBoost needs eight.
 const maxNesting = 64
 
-var errCut = errors.New("the file is cut short")
+var errCut = errors.New("the file is truncated")
 
-// fromUBJSON turns the binary form of XGBoost's save_model("model.ubj") into its JSON. Numbers keep their values: a
-// float32 is written with the digits that give the same float32.
+// fromUBJSON converts the binary form of XGBoost's save_model("model.ubj") to its JSON. Numbers keep their values: a
+// float32 is written with digits that give the same float32.
 //
-// The format is that of ubjson.org (draft 12), as XGBoost writes it: src/common/json.cc, UBJWriter.
+// The format is ubjson.org (draft 12), as XGBoost writes it: src/common/json.cc, UBJWriter.
 func fromUBJSON(raw []byte) ([]byte, error) {
 	d := ubjson{rest: raw}
 	marker, err := d.byte()
@@ -86,7 +86,7 @@ func (d *ubjson) count() (int, error) {
 	return int(n), err
 }
 
-// text reads a text after its marker.
+// text reads a string after its marker.
 func (d *ubjson) text() error {
 	n, err := d.count()
 	if err != nil {
@@ -171,7 +171,7 @@ func (d *ubjson) value(marker byte, depth int) error {
 	return nil
 }
 
-// items are the type and the number of the items of an array or object; 0 and -1 if they are not given.
+// items returns the type and number of the items of an array or object; 0 and -1 if they are not given.
 func (d *ubjson) items() (marker byte, n int, err error) {
 	if len(d.rest) > 0 && d.rest[0] == '$' {
 		head, err := d.take(2)
@@ -182,7 +182,7 @@ func (d *ubjson) items() (marker byte, n int, err error) {
 			return 0, 0, errors.New("a type without a length")
 		}
 		switch marker {
-		case 'Z', 'T', 'F': // they have no bytes, so the length could be anything
+		case 'Z', 'T', 'F': // they take no bytes, so the length is unbounded
 			return 0, 0, fmt.Errorf("items of type %q", marker)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// xgboostFile holds the parts of the JSON that are used. Parameters are strings there, even numbers.
+// xgboostFile holds the parts of the JSON that are used. Its parameters are strings, even numbers.
 type xgboostFile struct {
 	Learner *struct {
 		Attributes      xgboostAttributes `json:"attributes"`
@@ -64,7 +64,7 @@ type xgboostModel struct {
 // of them, as Booster.predict does. Missing values are NaN, the default of DMatrix; a model that XGBClassifier trained
 // with another choice is refused. A categorical input is the code that the category had in training.
 //
-// The format is that of doc/model.schema in XGBoost 1.0 to 3; the rules are those of src/predictor (predict_fn.h,
+// The format is described in doc/model.schema of XGBoost 1.0 to 3; the rules come from src/predictor (predict_fn.h,
 // cpu_predictor.cc), src/common/categorical.h, src/objective/regression_loss.h and src/gbm/gbtree.cc.
 func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 	if isUBJSON(raw) {
@@ -79,7 +79,7 @@ func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 		return nil, jsonError(raw, err)
 	}
 	if f.Learner == nil {
-		return nil, errors.New("no learner: not the JSON of Booster.save_model (that of dump_model and get_dump lacks the objective and base_score)")
+		return nil, errors.New("no learner: not the JSON of Booster.save_model (the JSON of dump_model and get_dump lacks the objective and base_score)")
 	}
 	l := f.Learner
 	if o := l.Objective.Name; o != "binary:logistic" && o != "reg:logistic" {
@@ -96,13 +96,13 @@ func parseXGBoost(raw []byte, all bool) (*Ensemble, error) {
 		if l.GradientBooster.GBTree == nil {
 			return nil, errors.New("booster dart without its gbtree")
 		}
-		// Never nil: a dart booster without weights has no weight for any tree.
+		// Not nil even if empty: a dart booster without weights has no weight for any tree.
 		model, weights = &l.GradientBooster.GBTree.Model, append(floats{}, l.GradientBooster.WeightDrop...)
 	default:
 		return nil, fmt.Errorf("booster %.40q: want gbtree or dart", l.GradientBooster.Name)
 	}
 	if len(model.Categories.Encoders) > 0 {
-		return nil, errors.New("it encodes categories of a data frame (cats), and features here are numbers: train on numbers")
+		return nil, errors.New("it encodes categories of a data frame (cats), but features here are numbers: train on numbers")
 	}
 	if err := l.Attributes.checkMissing(); err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 		return fmt.Errorf("num_feature %.40q: want 1 to %d", p.NumFeature, maxFeatures)
 	}
 	if p.NumClass != "" && p.NumClass != "0" && p.NumClass != "1" {
-		return fmt.Errorf("num_class %.40q: want a model of two classes, with 0", p.NumClass)
+		return fmt.Errorf("num_class %.40q: want a two-class model, with 0", p.NumClass)
 	}
 	if p.NumTarget != "" && p.NumTarget != "1" {
 		return fmt.Errorf("num_target %.40q: want a model with one output", p.NumTarget)
@@ -140,7 +140,7 @@ func (p *xgboostParam) apply(e *Ensemble, names []string) error {
 		}
 	}
 	if len(names) != features {
-		return fmt.Errorf("%d feature_names: num_feature wants %d", len(names), features)
+		return fmt.Errorf("%d feature_names: num_feature needs %d", len(names), features)
 	}
 	if err := checkNames(names); err != nil {
 		return err

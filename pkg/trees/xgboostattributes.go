@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// xgboostAttributes are what the Python, R and JVM packages add to a model. They are strings in the file.
+// xgboostAttributes are attributes that the Python, R and JVM packages add to a model. They are strings in the file.
 type xgboostAttributes struct {
 	// BestIteration is the round, from 0, with the best score before an early stop. BestNTreeLimit is the number of
 	// trees up to it; XGBoost 1 writes both.
@@ -50,7 +50,7 @@ func (a *xgboostAttributes) best(m *xgboostModel, trees int) (int, error) {
 }
 
 // errRoundSize is returned for a file that does not give the number of trees per round.
-var errRoundSize = errors.New("the file does not say how many trees a round has (num_parallel_tree)")
+var errRoundSize = errors.New("the file does not give the number of trees per round (num_parallel_tree)")
 
 // treesTo returns the number of trees up to and including a round, from iteration_indptr (since XGBoost 2.1) or
 // num_parallel_tree trees a round (since 1.4).
@@ -91,7 +91,7 @@ func (a *xgboostAttributes) checkMissing() error {
 		return nil
 	}
 	if err := json.Unmarshal(quoteNaN([]byte(*a.ScikitLearn)), &p); err != nil {
-		return nil //nolint:nilerr // written by another program; XGBoost does not read it either
+		return nil //nolint:nilerr // another program wrote it; XGBoost does not read it either
 	}
 	switch m := string(p.Missing); m {
 	case "", "null", `"N"`:

@@ -9,8 +9,8 @@ import (
 )
 
 // quoteNaN turns XGBoost's JSON into valid JSON: it contains bare NaN and Infinity, with NaN in every categorical
-// split. They become strings of the same length, which floats reads, so that offsets in errors stay correct. Strings
-// are left unchanged.
+// split. They become strings of the same length, which floats reads, so that offsets in errors stay correct. Existing
+// strings do not change.
 func quoteNaN(raw []byte) []byte {
 	out := raw
 	replace := func(at int, with string) {
@@ -42,7 +42,7 @@ func quoteNaN(raw []byte) []byte {
 	return out
 }
 
-// floats are float32 numbers, including those of quoteNaN.
+// floats are float32 numbers, including those from quoteNaN.
 type floats []float32
 
 // UnmarshalJSON reads an array of numbers, each rounded once from its decimal digits to a float32.
@@ -76,7 +76,7 @@ func (f *floats) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// flags are 0 and 1, or false and true as the first versions wrote them.
+// flags are 0 and 1, or false and true as written by the first versions.
 type flags []bool
 
 // UnmarshalJSON reads either form.

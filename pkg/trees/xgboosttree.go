@@ -37,7 +37,7 @@ type treeParam struct {
 }
 
 // xgboostTrees reads the trees one by one, so that their number is limited before they are held in memory. weights are
-// for dart, nil for gbtree.
+// set for dart and nil for gbtree.
 func (b *builder) xgboostTrees(m *xgboostModel, weights floats) error {
 	d := json.NewDecoder(bytes.NewReader(m.Trees))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -74,7 +74,7 @@ func (b *builder) xgboostTree(d *json.Decoder, t *xgboostTree, group int) error 
 	if err := d.Decode(&raw); err != nil {
 		return fail(err)
 	}
-	if bytes.Contains(raw, []byte("null")) { // a decoder would read it as 0
+	if bytes.Contains(raw, []byte("null")) { // a decoder would read null as 0
 		return fail(errors.New("a value is null"))
 	}
 	if err := json.Unmarshal(raw, t); err != nil {
@@ -152,8 +152,8 @@ func (b *builder) xgboostSets(t *xgboostTree) error {
 	return nil
 }
 
-// branch returns node i as a branch. Deleted nodes have meaningless values, so range checks are left to the builder,
-// which sees only the nodes in use.
+// branch returns node i as a branch. Deleted nodes have meaningless values, so the builder, which sees only nodes in use, checks
+// the ranges.
 func (t *xgboostTree) branch(i int) (branch, error) {
 	if t.Left[i] == -1 {
 		// GBTree: the leaf; Dart::PredictBatchInternal: the leaf times the tree's weight, in float32.
@@ -187,7 +187,7 @@ func (t *xgboostTree) branch(i int) (branch, error) {
 // two.
 func xgboostThreshold(t float32) float64 {
 	below, at := float64(math.Nextafter32(t, float32(math.Inf(-1)))), float64(t)
-	// The position of the next float, if there were one.
+	// The position of the next float, if it existed.
 	if math.IsInf(below, -1) {
 		below = -0x1p128
 	}

@@ -28,7 +28,7 @@ type Sample struct {
 
 // Options are the options of [Classify].
 type Options struct {
-	// MaxRows limits the rows of a side; longer samples are thinned evenly. Days count, not rows.
+	// MaxRows limits the rows of a side; longer samples are thinned evenly. The test is over days, not rows.
 	MaxRows int
 	// Permutations is the largest number of exchanges of the days' labels. The test ends earlier once so many AUCs have
 	// reached the true one that the p-value must be above 0.05.
@@ -42,7 +42,7 @@ type Options struct {
 }
 
 // DefaultOptions are 2,000 rows a side, 200 permutations, 4 folds and at least 5 days. On two cores this takes a few
-// seconds if something has changed, and a few tenths of that otherwise.
+// seconds if something has changed, and a few tenths of a second otherwise.
 func DefaultOptions() Options {
 	return Options{MaxRows: 2000, Permutations: 200, Folds: 4, Seed: 1, MinDays: 5}
 }
@@ -55,7 +55,7 @@ const (
 	relevantAUC = 0.6
 )
 
-// Result is what the classifier found.
+// Result is the result of the classifier test.
 type Result struct {
 	// AUC is the probability that a present row scores above a reference row, out of fold: 0.5 if they are alike.
 	AUC float64 `json:"auc"`
@@ -68,10 +68,10 @@ type Result struct {
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	Incomplete    int `json:"incomplete"`
-	// LeansOn are the inputs with the largest weights, fitted to all rows, largest first.
+	// LeansOn are the inputs with the largest weights in a fit to all rows, largest first.
 	LeansOn []Weight     `json:"leans_on"`
 	Verdict gate.Verdict `json:"verdict"`
-	// Reason is the reason for a verdict other than PASS.
+	// Reason explains a verdict other than PASS.
 	Reason string `json:"reason"`
 }
 
@@ -132,7 +132,7 @@ func (r *Result) count(t *table) {
 	}
 }
 
-// round is how many exchanges are made before their AUCs are checked in order. The result does not depend on it.
+// round is how many exchanges are computed before their AUCs are checked in order. It does not affect the result.
 const round = 8
 
 // test computes the AUC and its p-value on all cores. If nothing has changed, a few exchanges that reach the AUC are as
@@ -147,7 +147,7 @@ func (r *Result) test(t *table, o Options) error {
 		return err
 	}
 	r.AUC = auc
-	enough := int(maxP*float64(o.Permutations)) + 1 // out of all, this is a p-value above the limit
+	enough := int(maxP*float64(o.Permutations)) + 1 // as many of all permutations give a p-value above the limit
 	reached, rng := 0, rand.New(rand.NewPCG(o.Seed, 0))
 	for made := 0; made < o.Permutations; made += round {
 		exchanged := make([][]bool, min(round, o.Permutations-made))
@@ -225,7 +225,7 @@ func (r *Result) Judge() (verdict gate.Verdict, reason string) {
 	}
 }
 
-// fitOptions are the model's options with four digits: only the order of the rows counts.
+// fitOptions are the model's options with four digits: only the order of the rows matters.
 func fitOptions() train.FitOptions {
 	o := train.DefaultFitOptions()
 	o.Tolerance = 1e-4

@@ -110,8 +110,8 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
-// If nothing has changed, few exchanges are enough, and an early p-value never leads to FAIL. If something has changed,
-// all exchanges are made.
+// If nothing has changed, few exchanges suffice, and an early p-value never leads to FAIL. If something has changed,
+// all exchanges are computed.
 func TestEndsEarly(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	reference, same, moved := sample(rng, 0, 14, 30, 0, 0), sample(rng, 100, 7, 30, 0, 0), sample(rng, 100, 7, 30, 1, 0)
@@ -121,7 +121,7 @@ func TestEndsEarly(t *testing.T) {
 	if r.Permutations >= 99 || math.Abs(r.P*float64(r.Permutations)-5) > 1e-9 || r.P <= 0.05 || r.Verdict != gate.Pass {
 		t.Errorf("the same: got %+v, want the share of 5 in fewer than 99 exchanges", r)
 	}
-	// The first exchanges are those of a longer test: with exactly as many, the fifth is the last.
+	// The first exchanges are the same in a longer test: with exactly as many, the fifth is the last.
 	o.Permutations = r.Permutations
 	if again := classify(t, reference, same, o); again.AUC != r.AUC || again.Permutations > r.Permutations {
 		t.Errorf("as many as it took: got %+v, want %+v", again, r)

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// table holds the rows of both sides by day: days are what is dealt and exchanged.
+// table holds the rows of both sides by day: the test deals and exchanges whole days.
 type table struct {
 	names []string
 	days  []day
@@ -57,7 +57,7 @@ func (t *table) add(s Sample, width int, present bool, maxRows int) (incomplete 
 	return incomplete, nil
 }
 
-// clip bounds, in standard deviations, what one extreme value can do to squares and products.
+// clip bounds, in standard deviations, the effect of one extreme value on squares and products.
 const clip = 5
 
 // expand standardises the features over both sides and adds squares and products.
@@ -111,7 +111,7 @@ func (t *table) expand(features []string) {
 }
 
 // auc returns the AUC over the rows of all days, each scored by a classifier that has not seen its day, with the given
-// labels of the days. The days of each label are dealt in turn, so that every part has both.
+// labels of the days. The days of each label are dealt in turn, so that every part has both labels.
 func (t *table) auc(labels []bool, folds int) (float64, error) {
 	fold := make([]int, len(t.days))
 	var dealt [2]int

@@ -1,5 +1,5 @@
-// Command executor is the sidecar of a trading executor. It answers with the baseline score. In addition it asks ml-engine for
-// a shadow score, within 60 ms and behind a circuit breaker, and compares, counts and reports.
+// Command executor is the sidecar of a trading executor. It answers with the baseline score. It also asks ml-engine for a
+// shadow score, within 60 ms and behind a circuit breaker, and compares, counts and reports.
 //
 //	executor --baseline heuristic=models/btcperp/v1.8.1-rc1/baseline.json
 //
@@ -7,7 +7,7 @@
 // (caller=<name>@<version>).
 //
 // It serves greenlight.executor.v1.DecisionService and ShadowService on gRPC (127.0.0.1:4020), with health and
-// reflection. An HTTP listener (127.0.0.1:4021) offers the same for people, and what operators need:
+// reflection. An HTTP listener (127.0.0.1:4021) offers the same for people, plus endpoints for operators:
 //
 //	POST /predict-with-shadow  {"features":{...}} in, both scores out
 //	GET  /shadow/metrics       quality of the shadow as JSON
@@ -16,13 +16,13 @@
 //
 // A decision takes features by name, a vector of a schema, or a quote. For a quote, executor computes the features from the
 // symbol's quotes so far (from ObserveQuotes or earlier decisions). With --state-dir features and rollout survive a
-// restart. With --feature-log every request leaves a row: its features, both scores and the outcome of the shadow.
+// restart. With --feature-log every request adds a row: its features, both scores and the outcome of the shadow.
 //
-// In place of ml-engine, --engine-addr oip://host:port?model=name asks a server of the Open Inference Protocol, with
+// Instead of ml-engine, --engine-addr oip://host:port?model=name asks a server of the Open Inference Protocol, with
 // --engine-schema.
 //
 // With --allow-gated an operator can set a gate, behind which the model decides a share of the requests within bounds
-// (RolloutService, greenlight gate). KillGate, SIGUSR1 and the file gate.kill in the state folder end that at once.
+// (RolloutService, greenlight gate). KillGate, SIGUSR1 and the file gate.kill in the state folder end that immediately.
 //
 // If ml-engine (--engine-addr) is absent, slow or wrong, the baseline still answers; /readyz, the log and the outcomes
 // show the problem.
@@ -51,7 +51,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process immediately
 	kill := make(chan os.Signal, 1)
 	signal.Notify(kill, syscall.SIGUSR1)
 	run := func(ctx context.Context, opts *app.Options, logger *slog.Logger) error {

@@ -2,9 +2,9 @@
 //
 //	ml-engine --models models --model v1.8.1-rc1
 //
-// It loads one model of a registry folder, verifies it (digests, feature schema, golden scores) and answers
-// greenlight.mlengine.v1.ScoringService on gRPC (127.0.0.1:4010), with health and reflection, and there also the Open
-// Inference Protocol. An HTTP listener (127.0.0.1:4011) offers the same for people, and what operators need:
+// It loads one model of a registry folder, verifies it (digests, feature schema, golden scores) and serves
+// greenlight.mlengine.v1.ScoringService and the Open Inference Protocol on gRPC (127.0.0.1:4010), with health and
+// reflection. An HTTP listener (127.0.0.1:4011) offers the same for people, plus endpoints for operators:
 //
 //	GET  /ml/health        {"ok":true,"model":"v1.8.1-rc1"}
 //	GET  /ml/model/info    the active model
@@ -16,8 +16,8 @@
 // answers greenlight.mlengine.v1.DriftService. With --state-dir the counts survive a restart; a crash loses at most the
 // last minute.
 //
-// With --models oci://registry/repository it copies the models of that repository into --cache, verifies them and serves from
-// there. New tags are copied as they come; the registry may be away.
+// With --models oci://registry/repository it copies that repository's models into --cache, verifies them and serves from
+// there. It copies new tags as they appear. The registry may be unavailable at times.
 //
 // By default both listeners are on loopback. --tls-cert enables TLS, and --tls-client-ca requires client certificates.
 // ModelRegistryService is for operators (--control-san, --control-token-file). See docs/security.md.
@@ -41,7 +41,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process immediately
 	run := func(ctx context.Context, opts *app.Options, logger *slog.Logger) error {
 		opts.Tracing.Getenv = os.Getenv
 		return app.Run(ctx, opts, logger)

@@ -1,4 +1,4 @@
-// Package batches is the server's side of StreamPredict, for ml-engine and for what takes its place in tests.
+// Package batches is the server side of StreamPredict, for ml-engine and for its stand-ins in tests.
 package batches
 
 import (
@@ -13,19 +13,19 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Stream is the server's side of StreamPredict.
+// Stream is the server side of StreamPredict.
 type Stream = grpc.BidiStreamingServer[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse]
 
 // Answer answers every message of a stream with the result of predict, in order. It ends when the client closes its
-// side, and when stopping is closed, after it has answered what it has read. An error of predict concerns its message alone.
-// The returned error is that of the stream; a message that does not decode, or is too large, ends it.
+// side, or when stopping is closed and every message it has read is answered. An error of predict affects only its own message.
+// A message that does not decode, or is too large, ends the stream, and Answer returns the stream's error.
 func Answer(
 	stream Stream, stopping <-chan struct{},
 	predict func(context.Context, *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error),
 ) error {
-	// Recv ends with the stream, and so with the return of the handler: for stopping, a goroutine receives. predict runs in the
-	// handler, where a panic is recovered. A message is received only when the answer before it has left: a client that does not
-	// read would otherwise make the server hold a message of each of its streams.
+	// Recv ends only when the handler returns. A goroutine receives, so that the handler can react to stopping. predict runs in the
+	// handler, where a panic is recovered. The next message is received only after the previous answer was sent: otherwise a client
+	// that does not read would make the server hold a message for each of its streams.
 	type received struct {
 		req *mlenginev1.BatchPredictRequest
 		err error
@@ -72,7 +72,7 @@ func Answer(
 	}
 }
 
-// batchError returns the error of BatchPredict as that of a message.
+// batchError converts an error of BatchPredict to the error of one message.
 func batchError(err error) *mlenginev1.BatchError {
 	s := status.Convert(err)
 	return &mlenginev1.BatchError{

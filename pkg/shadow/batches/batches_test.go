@@ -33,7 +33,7 @@ func (s *unread) Send(*mlenginev1.BatchPredictResponse) error {
 	return s.ctx.Err()
 }
 
-// While an answer waits for its client, no further message is received, which may have 4 MiB.
+// While an answer waits for its client, no further message, of up to 4 MiB, is received.
 func TestAnUnreadAnswerHoldsNoMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// The second failure in a row of an address's streams delays the next stream by reopenAfter, each further one by twice
-	// the delay before, up to reopenAtMost, minus up to a quarter. The first delays nothing: most failures are single.
+	// The second failure in a row of an address's streams delays the next stream by reopenAfter. Each further one doubles
+	// the delay, up to reopenAtMost, minus up to a quarter. The first causes no delay: most failures are isolated.
 	reopenAfter, reopenAtMost = 50 * time.Millisecond, time.Second
-	// fullRetry is how long an address that refuses further streams is called without them.
+	// fullRetry is how long an address that refuses more streams is called without them.
 	fullRetry = 10 * time.Second
 )
 
@@ -31,15 +31,15 @@ type address struct {
 	name   string
 	conn   *grpc.ClientConn
 	client mlenginev1.ScoringServiceClient
-	// free holds the streams, open or not, whose last message is answered.
+	// free holds the streams, open or closed, that wait for no answer.
 	free chan *stream
-	// inFlight is how many values were sent and not answered: rows times the features of a row.
+	// inFlight is how many values were sent but not answered: rows times features per row.
 	inFlight atomic.Int64
-	// picked is the number of the last call for which it was picked.
+	// picked is the number of the last call that picked this address.
 	picked atomic.Uint64
 	// open is how many streams are open.
 	open atomic.Int32
-	// unaryUntil is until when batches are sent without streams, in nanoseconds since start. A new connection resets it.
+	// unaryUntil is when streams may be used again, in nanoseconds since start. A new connection resets it.
 	unaryUntil atomic.Int64
 	start      time.Time
 
@@ -50,7 +50,7 @@ type address struct {
 	removed   chan struct{}  // closed when the address is drained
 
 	mu        sync.Mutex
-	failures  int       // of streams, in a row
+	failures  int       // of streams, consecutive
 	failed    time.Time // the last one
 	notBefore time.Time // when the next stream may be opened
 	reason    error     // of the last failure
@@ -69,7 +69,7 @@ func newAddress(e *Engine, name string, conn *grpc.ClientConn) *address {
 	return a
 }
 
-// watch keeps the connection from staying idle, and allows streams again when it has changed.
+// watch keeps the connection from going idle, and allows streams again after a reconnect.
 func (a *address) watch() {
 	for {
 		state := a.conn.GetState()
@@ -129,7 +129,7 @@ func (a *address) state() string {
 
 func (a *address) isUnary() bool { return int64(time.Since(a.start)) < a.unaryUntil.Load() }
 
-// predict sends the batch. It returns errElsewhere if ml-engine has not read it and the call should be made again.
+// predict sends the batch. It returns errElsewhere if ml-engine has not read it and the call can be made again.
 func (a *address) predict(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
 	var s *stream
 	select {
@@ -150,7 +150,7 @@ func (a *address) predict(ctx context.Context, req *mlenginev1.BatchPredictReque
 	return a.client.BatchPredict(ctx, req)
 }
 
-// done gives back the stream of a call that is answered.
+// done returns the stream of an answered call.
 func (a *address) done(s *stream, load int64) {
 	a.inFlight.Add(-load)
 	a.free <- s
@@ -163,8 +163,8 @@ func (a *address) delayed() bool {
 	return time.Until(a.notBefore) > 0
 }
 
-// backoff waits until a stream may be opened. If there is not enough time for that, it returns why the last stream failed: at
-// once, but after a stall at the end of ctx, when the answer would be late.
+// backoff waits until a stream may be opened. If there is not enough time, it returns why the last stream failed: immediately,
+// except after a stall, when it waits for the end of ctx, because the answer would be late.
 func (a *address) backoff(ctx context.Context) error {
 	for {
 		a.mu.Lock()
@@ -197,8 +197,8 @@ func (a *address) answered() {
 	a.failures, a.notBefore, a.reason = 0, time.Time{}, nil
 }
 
-// fail records that a stream failed, whose last message or whose opening was at began. Streams that fail together count as
-// one failure.
+// fail records that a stream failed. began is when it was opened or its last message was sent. Streams that fail together count
+// as one failure.
 func (a *address) fail(began time.Time, reason error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -216,8 +216,8 @@ func (a *address) fail(began time.Time, reason error) {
 	}
 }
 
-// refuses records that ml-engine has refused a stream, and reports whether batches are sent without streams now: an engine
-// without StreamPredict until it is connected again, a full one for a while.
+// refuses records that ml-engine has refused a stream, and reports whether to send batches without streams now: until the next
+// connection if the engine has no StreamPredict, for a while if it is full.
 func (a *address) refuses(err error) bool {
 	switch status.Code(err) {
 	case codes.Unimplemented:

@@ -22,17 +22,17 @@ import (
 
 // Limits on everything that executor accepts from ml-engine. They are applied in this file only.
 const (
-	// MaxName limits a name, a version or a digest, in bytes. The registry accepts no longer names.
+	// MaxName limits a name, a version or a digest, in bytes. The registry does not accept longer names.
 	MaxName = 64
-	// MaxText limits a text for people, in bytes: an error, or the reason of a verdict.
+	// MaxText limits a text for people, such as an error or the reason of a verdict, in bytes.
 	MaxText = 512
 	// A row of a batch needs 9 bytes for its score and about 200 for an error. The description of a model and its drift
 	// need 10 KiB. So the response to 64 rows may have 64 KiB.
 	engineRowBytes, engineBaseBytes = 512, 32 << 10
-	// maxEngineParts is how many nested messages a response may have, in addition to one per row of a batch. The
-	// description of a model has one per feature.
+	// maxEngineParts is how many nested messages a response may have, besides one per row of a batch. The description of a
+	// model has one per feature.
 	maxEngineParts = feature.MaxFeatures + 48
-	// maxEngineHeader is in bytes as HTTP/2 counts them. The longest header is that of [rpc.Error], up to 12 KiB.
+	// maxEngineHeader is in bytes as HTTP/2 counts them. The longest headers, from [rpc.Error], have up to 12 KiB.
 	maxEngineHeader = 16 << 10
 	// engineWindow is the flow-control window of a stream and of a connection, in bytes.
 	engineWindow = 64 << 10
@@ -43,9 +43,9 @@ const (
 	engineDialsPerSecond, engineDialBurst = 5, 64
 )
 
-// dialOptions returns the options of a connection to ml-engine for batches of at most maxBatch rows. Texts from ml-engine
-// arrive valid and short, and its messages and headers are bounded. A flood of frames has a bounded cost, and so has a flood
-// of connections over all connections with these options. A connection without credentials is not encrypted.
+// dialOptions returns the options of a connection to ml-engine for batches of at most maxBatch rows. They bound messages,
+// headers and texts from ml-engine, the cost of a flood of frames, and the cost of a flood of connections over all connections
+// with these options. A connection without credentials is not encrypted.
 func dialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOption {
 	if c == nil {
 		c = insecure.NewCredentials()
@@ -63,7 +63,7 @@ func dialOptions(c credentials.TransportCredentials, maxBatch int) []grpc.DialOp
 	}
 }
 
-// bounds are interceptors that bound the texts of every response and error. parts is how many parts a response may have.
+// bounds are interceptors that bound the texts of every response and error. parts is the limit of parts in a response.
 type bounds struct{ parts int }
 
 func (b bounds) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -120,11 +120,11 @@ func cleanError(err error) error {
 	return status.Error(code, text.Clean(s.Message(), MaxText))
 }
 
-// cleaner bounds the texts of a response. left is how many more messages and texts the response may have.
+// cleaner bounds the texts of a response. left is how many more messages and texts are allowed.
 type cleaner struct{ left int }
 
-// message bounds the texts of m and drops maps and bytes, which no response needs, except the raw tensors of model servers, which
-// are lists. It reports whether the response has few enough parts.
+// message bounds the texts of m and drops maps and bytes, which no response needs, except the raw tensors of model servers,
+// which are lists. It reports whether the response is within its limit of parts.
 func (c *cleaner) message(m protoreflect.Message, limit int) bool {
 	if c.left--; c.left < 0 {
 		return false

@@ -1,4 +1,4 @@
-// Package link connects executor to ml-engine: an [Engine] is a client of all addresses of a name, balances batches over them
+// Package link connects executor to ml-engine. An [Engine] is a client of all addresses of a name: it balances batches over them
 // and sends them over streams. It bounds everything that ml-engine sends: sizes, texts, error codes and rates.
 package link
 
@@ -33,12 +33,12 @@ import (
 
 const (
 	// resolveEvery is how often a name is resolved, minus up to a fifth so that executors do not ask in step. An added
-	// ml-engine gets rows after at most this and the time to connect. resolveRetry applies until the first answer.
+	// ml-engine gets rows after at most this plus the time to connect. resolveRetry applies until the first answer.
 	resolveEvery, resolveRetry = 5 * time.Second, time.Second
 	// resolveTimeout bounds a lookup.
 	resolveTimeout = 2 * time.Second
-	// maxAddresses is how many addresses of a name an executor uses. Of more it uses a random choice, which it keeps, so
-	// that a fleet of executors uses them all.
+	// maxAddresses is how many addresses of a name an executor uses. If there are more, it picks some at random and keeps
+	// them, so that a fleet of executors uses them all.
 	maxAddresses = 32
 )
 
@@ -46,14 +46,14 @@ const (
 type Options struct {
 	// Timeout is how long ml-engine may take to answer a batch.
 	Timeout time.Duration
-	// MaxInFlight is how many batches may be under way at once, MaxBatch how many rows a batch may have.
+	// MaxInFlight is how many batches may be in flight, MaxBatch how many rows a batch may have.
 	MaxInFlight, MaxBatch int
-	// Logger receives changes of the addresses.
+	// Logger logs changes of the addresses.
 	Logger *slog.Logger
 	// Registerer receives the metrics.
 	Registerer prometheus.Registerer
-	// Challenger is the name of the challenger whose engine this is; empty for the model under trial. Calls to a challenger's
-	// engine are not in grpc_client_*, which are those of the model under trial.
+	// Challenger is the name of this engine's challenger; empty for the model under trial. grpc_client_* count only calls to
+	// the engine of the model under trial.
 	Challenger string
 }
 
@@ -67,11 +67,11 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Engine is a client of ml-engine at one or several addresses. BatchPredict sends a batch over a stream to the address that
-// has the fewest rows in flight. The other calls go to the connected addresses in turn.
+// Engine is a client of ml-engine at one or several addresses. BatchPredict sends a batch over a stream to the address with the
+// fewest values in flight. The other calls go to the connected addresses in turn.
 //
-// gRPC's own balancing resolves a name again only when a connection is lost, at most every 30 s, and does not know how much
-// an address has to do.
+// gRPC's own balancing resolves a name again only when a connection is lost, at most every 30 s, and does not know the load
+// of an address.
 type Engine struct {
 	mlenginev1.ScoringServiceClient // over Invoke
 
@@ -90,12 +90,12 @@ type Engine struct {
 	unresolved atomic.Pointer[error]
 
 	mu  sync.Mutex
-	all map[*address]bool // the current addresses and those that are being drained
+	all map[*address]bool // the current addresses and those being drained
 }
 
-// Connect returns a client of ml-engine at the target, with the limits of opts. A target dns:///name:port is all addresses of
-// the name, followed as they change; any other target is one address. Nil credentials do not encrypt. Call Close after its
-// last call.
+// Connect returns a client of ml-engine at the target, with the limits of opts. A target dns:///name:port means all addresses
+// of the name, followed as they change; any other target is one address. With nil credentials the connection is not encrypted.
+// Call Close after the last call.
 func Connect(target string, creds credentials.TransportCredentials, opts Options, extra ...grpc.DialOption) (*Engine, error) {
 	var network net.Dialer
 	return connect(target, creds, opts, lookupOf(target, network.DialContext), network.DialContext, extra)
@@ -106,7 +106,7 @@ type lookup func(context.Context) ([]netip.AddrPort, error)
 
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// connect is Connect with the network given. find is nil for a target that is one address.
+// connect is Connect with a given network. find is nil for a target with one address.
 func connect(target string, creds credentials.TransportCredentials, opts Options, find lookup, network dialer, extra []grpc.DialOption) (*Engine, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func connect(target string, creds credentials.TransportCredentials, opts Options
 		close(e.resolved)
 		return e, nil
 	}
-	// The target of each connection is the name, so that certificates and the authority are those of the name.
+	// The target of each connection is the name, so that the certificate and the authority are checked against it.
 	named := "passthrough:///" + endpointOf(target)
 	e.dial = func(addr string) (*grpc.ClientConn, error) {
 		to := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return network(ctx, "tcp", addr) })
@@ -183,7 +183,7 @@ func lookupOf(target string, network dialer) lookup {
 		ips, err := resolver.LookupNetIP(ctx, "ip", host)
 		var failed *net.DNSError
 		if errors.As(err, &failed) && server != "" {
-			failed.Server = server // the resolver names the server of resolv.conf, which was not asked
+			failed.Server = server // the resolver reports the server of resolv.conf, which was not asked
 		}
 		if err != nil {
 			return nil, err
@@ -211,7 +211,7 @@ func (e *Engine) follow(find lookup) {
 		}
 		pause := resolveEvery - rand.N(resolveEvery/5)
 		if err != nil && e.ctx.Err() == nil {
-			e.opts.Logger.Warn("the name of ml-engine cannot be resolved: the addresses in use stay", "in_use", len(*e.current.Load()), "error", err)
+			e.opts.Logger.Warn("the name of ml-engine cannot be resolved: keeping the current addresses", "in_use", len(*e.current.Load()), "error", err)
 			if len(*e.current.Load()) == 0 {
 				pause = resolveRetry
 			}
@@ -230,7 +230,7 @@ func (e *Engine) follow(find lookup) {
 	}
 }
 
-// chosen returns at most maxAddresses of the addresses, each once.
+// chosen returns at most maxAddresses of the addresses, without duplicates.
 func chosen(found []netip.AddrPort, seed maphash.Seed) []string {
 	names := make([]string, 0, len(found))
 	for _, a := range found {
@@ -243,7 +243,7 @@ func chosen(found []netip.AddrPort, seed maphash.Seed) []string {
 	return names[:min(len(names), maxAddresses)]
 }
 
-// use connects to the addresses that are new and drains those that are no longer named.
+// use connects to new addresses and drains those that the name no longer has.
 func (e *Engine) use(names []string) error {
 	before := *e.current.Load()
 	var next []*address
@@ -258,13 +258,13 @@ func (e *Engine) use(names []string) error {
 			errs = append(errs, err)
 			continue
 		}
-		e.opts.Logger.Info("ml-engine has another address", "address", name)
+		e.opts.Logger.Info("ml-engine has a new address", "address", name)
 		next = append(next, a)
 	}
 	e.current.Store(&next)
 	for _, a := range before {
 		if !slices.Contains(next, a) {
-			e.opts.Logger.Info("ml-engine has lost an address: its rows in flight are awaited", "address", a.name)
+			e.opts.Logger.Info("ml-engine has lost an address: waiting for its rows in flight", "address", a.name)
 			e.running.Go(func() { e.remove(a) })
 		}
 	}
@@ -303,8 +303,8 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// pick returns the best address: one that is connected and has not just failed, if there is one. Among equals it returns
-// the one with the smallest cost, and of those the one that was picked longest ago.
+// pick returns the best address, preferably one that is connected and has not just failed. Among equals it returns the one
+// with the smallest cost, then the one that was picked longest ago.
 func (e *Engine) pick(ctx context.Context, cost func(*address) int64) (*address, error) {
 	select {
 	case <-e.resolved:
@@ -331,17 +331,17 @@ func (e *Engine) pick(ctx context.Context, cost func(*address) int64) (*address,
 
 func inTurn(*address) int64 { return 0 }
 
-// maxTries is how often a batch is sent that no ml-engine reads: those that stop end their streams.
+// maxTries is how often a batch is sent if no ml-engine reads it: an engine that stops ends its streams.
 const maxTries = 3
 
 var (
-	// errElsewhere is the end of a call that ml-engine has not read. The call can be made again.
+	// errElsewhere ends a call that ml-engine has not read. The call can be made again.
 	errElsewhere = errors.New("ml-engine has not read the call")
 	errUnread    = status.Error(codes.Unavailable, "ml-engine closes its streams without an answer")
 )
 
-// BatchPredict implements the ScoringServiceClient. It sets the sequence of the request. An answer that comes after the end of
-// ctx is counted and dropped.
+// BatchPredict implements the ScoringServiceClient. It sets the sequence of the request. An answer after the end of ctx is
+// counted and dropped.
 func (e *Engine) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest, _ ...grpc.CallOption) (*mlenginev1.BatchPredictResponse, error) {
 	for range maxTries {
 		a, err := e.pick(ctx, func(a *address) int64 { return a.inFlight.Load() })
@@ -384,18 +384,18 @@ func newEngineMetrics(reg prometheus.Registerer) engineMetrics {
 	return engineMetrics{
 		late: f.NewCounter(prometheus.CounterOpts{
 			Name: "late_answers_total",
-			Help: "Answers of ml-engine over a stream that came after the deadline of all their rows, and were dropped.",
+			Help: "Answers of ml-engine over a stream that arrived after the deadline of all their rows and were dropped.",
 		}),
 		reopened: f.NewCounter(prometheus.CounterOpts{
 			Name: "streams_reopened_total",
-			Help: "Streams to ml-engine that were opened in place of one that had ended.",
+			Help: "Streams to ml-engine that replaced one that had ended.",
 		}),
 	}
 }
 
 var (
 	addressesDesc = prometheus.NewDesc("engine_addresses",
-		"Addresses of ml-engine by state: ready; unary, which is ready but takes no streams; unreachable; draining, which is no longer named.",
+		"Addresses of ml-engine by state: ready; unary (ready, but takes no streams); unreachable; draining (no longer an address of the name).",
 		[]string{"state"}, nil)
 	streamsDesc = prometheus.NewDesc("engine_streams",
 		"Open streams to ml-engine by the state of their address.", []string{"state"}, nil)

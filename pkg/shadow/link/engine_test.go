@@ -33,7 +33,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// names is a name of ml-engine whose addresses the test sets. Each is an engine in memory.
+// names is a name of ml-engine whose addresses the test sets. Each is an in-memory engine.
 type names struct {
 	*link
 
@@ -47,7 +47,7 @@ func addrOf(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 4010)
 }
 
-// newNames starts n engines, of which the first ones are named.
+// newNames starts n engines, the first of which are named.
 func newNames(t *testing.T, n int, named ...int) *names {
 	t.Helper()
 	s := &names{named: named}
@@ -109,7 +109,7 @@ func (s *names) wantGot(got []int, want ...int) {
 	}
 }
 
-// Addresses with equally few rows in flight get batches in turn, and one with rows in flight gets none.
+// Addresses with equally few rows in flight get batches in turn, and an address with rows in flight gets none.
 func TestRowsGoToTheShortestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 3, 0, 1, 2)
@@ -144,7 +144,7 @@ func TestRowsGoToTheShortestQueue(t *testing.T) {
 	})
 }
 
-// An added address gets rows within 10 s. A removed one answers what it has and gets no more.
+// An added address gets rows within 10 s. A removed one answers its rows and gets no more.
 func TestAddressesComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 3, 0, 1)
@@ -184,7 +184,7 @@ func TestADeadAddressGetsNothing(t *testing.T) {
 	})
 }
 
-// An address that hangs loses the rows that it has, and gets few more.
+// An address that hangs loses its rows in flight, and gets few more.
 func TestAHungAddressGetsFewRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newNames(t, 3, 0, 1, 2)
@@ -319,7 +319,7 @@ func TestNameServerOfTheTarget(t *testing.T) {
 	for target, want := range map[string]string{
 		"dns://127.0.0.1:5353/ml-engine.test:4010": "127.0.0.1:5353", "dns://127.0.0.1/ml-engine.test:4010": "127.0.0.1:53", "dns://[::1]/ml-engine.test:4010": "[::1]:53",
 	} {
-		var asked atomic.Value // A and AAAA are asked for at once
+		var asked atomic.Value // A and AAAA are queried concurrently
 		_, err := lookupOf(target, func(_ context.Context, _, addr string) (net.Conn, error) {
 			asked.Store(addr)
 			return nil, fmt.Errorf("no network in a test")
@@ -336,7 +336,7 @@ func TestNameServerOfTheTarget(t *testing.T) {
 	}
 }
 
-// certified counts the calls of a server that has a certificate for the name alone.
+// certified counts the calls of a server whose certificate is only for the name.
 type certified struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
@@ -352,7 +352,7 @@ func (s *certified) StreamPredict(stream batches.Stream) error {
 	})
 }
 
-// Certificates are checked against the name, not the address, on the connection to each address, and tokens go to each.
+// On the connection to each address, certificates are checked against the name, not the address, and tokens are sent.
 func TestEveryAddressIsTheName(t *testing.T) {
 	for name, tt := range map[string]struct {
 		target, serverName string

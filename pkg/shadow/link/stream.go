@@ -15,9 +15,9 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// stream is the stream of one call slot of an address. It is opened when it is needed. It has at most one message without an
-// answer, so a slow answer delays no other message. A call takes the stream from address.free and sends one message on it. The
-// stream goes back to address.free when that is answered, even if the call has ended before.
+// stream is the stream of one call slot of an address, opened when needed. It has at most one unanswered message, so a slow
+// answer delays no other message. A call takes the stream from address.free and sends one message on it. The stream returns to
+// address.free once that is answered, even if the call has ended before.
 type stream struct {
 	address *address
 
@@ -29,8 +29,8 @@ type stream struct {
 	stalled  bool
 	reopens  bool // it was open before
 	sequence uint64
-	sent     *message // the message without an answer; nil if there is none
-	sending  *message // the message that Send has not taken yet; nil if there is none
+	sent     *message // the unanswered message; nil if there is none
+	sending  *message // the message that Send is still sending; nil if there is none
 	timer    *time.Timer
 }
 
@@ -39,7 +39,7 @@ type message struct {
 	sequence uint64
 	at       time.Time
 	load     int64
-	late     bool       // its caller has left
+	late     bool       // its caller has given up
 	reply    chan reply // has room for the answer
 }
 
@@ -48,7 +48,7 @@ type reply struct {
 	err      error
 }
 
-// errStalled is the end of a stream that ml-engine has not answered in time: for its caller a deadline.
+// errStalled ends a stream that ml-engine has not answered in time. To its caller it is a deadline.
 var errStalled = fmt.Errorf("ml-engine has not answered a stream within the timeout: %w", context.DeadlineExceeded)
 
 func newStream(a *address) *stream {
@@ -58,7 +58,7 @@ func newStream(a *address) *stream {
 	return s
 }
 
-// predict sends the batch and waits for its answer until the end of ctx. It gives the stream back.
+// predict sends the batch and waits for its answer until the end of ctx. It returns the stream.
 func (s *stream) predict(ctx context.Context, req *mlenginev1.BatchPredictRequest, load int64) (*mlenginev1.BatchPredictResponse, error) {
 	m := &message{load: load, reply: make(chan reply, 1)}
 	call, err := s.begin(ctx, m)
@@ -67,8 +67,8 @@ func (s *stream) predict(ctx context.Context, req *mlenginev1.BatchPredictReques
 		return nil, err
 	}
 	req.Sequence = m.sequence
-	// An error aborts the stream, which its receiver reports. Send does not block, since the previous message has left, unless
-	// ml-engine answers messages that it does not read: then until the stream stalls.
+	// An error aborts the stream, and its receiver reports it. Send does not block, since the previous message has been sent.
+	// If ml-engine answers messages without reading them, Send can block until the stream stalls.
 	_ = call.Send(req)
 	s.taken(m)
 	select {
@@ -82,7 +82,7 @@ func (s *stream) predict(ctx context.Context, req *mlenginev1.BatchPredictReques
 	}
 }
 
-// taken records that Send has returned, and gives the stream back if the message is answered.
+// taken records that Send has returned, and returns the stream if the message is answered.
 func (s *stream) taken(m *message) {
 	s.mu.Lock()
 	s.sending = nil
@@ -122,7 +122,7 @@ func (s *stream) open(ctx context.Context) error {
 	}
 	streamCtx, cancel := context.WithCancel(a.ctx) // the stream outlives its first message
 	leave := context.AfterFunc(ctx, cancel)
-	call, err := a.client.StreamPredict(streamCtx) //nolint:contextcheck // as said
+	call, err := a.client.StreamPredict(streamCtx) //nolint:contextcheck // see streamCtx
 	if !leave() && err == nil {
 		err = ctx.Err()
 	}
@@ -146,7 +146,7 @@ func (s *stream) open(ctx context.Context) error {
 	return nil
 }
 
-// receive hands out the answers until the stream ends.
+// receive delivers the answers until the stream ends.
 func (s *stream) receive(call mlenginev1.ScoringService_StreamPredictClient) {
 	for {
 		response, err := call.Recv()
@@ -160,14 +160,14 @@ func (s *stream) receive(call mlenginev1.ScoringService_StreamPredictClient) {
 	}
 }
 
-// answer hands the response to the caller that waits for it. It returns an error if no message has that sequence: then no
-// answer of this stream can be trusted.
+// answer delivers the response to the waiting caller. It returns an error if no message has that sequence number: then no
+// answer on this stream can be trusted.
 func (s *stream) answer(response *mlenginev1.BatchPredictResponse) error {
 	s.mu.Lock()
 	m := s.sent
 	if m == nil || m.sequence != response.GetSequence() {
 		s.mu.Unlock()
-		return status.Errorf(codes.Internal, "ml-engine answered message %d of a stream, which does not wait for an answer", response.GetSequence())
+		return status.Errorf(codes.Internal, "ml-engine answered message %d of a stream, which is not waiting for an answer", response.GetSequence())
 	}
 	s.sent, s.answered = nil, true
 	late, taken := m.late, s.sending == nil
@@ -194,7 +194,7 @@ func (s *stream) answer(response *mlenginev1.BatchPredictResponse) error {
 	return nil
 }
 
-// stall is the timer's callback: it ends the stream if a message has waited for the timeout, to be answered or to be taken.
+// stall is the timer's callback: it ends the stream if a message has waited for the timeout to be answered or sent.
 func (s *stream) stall() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +205,7 @@ func (s *stream) stall() {
 	}
 }
 
-// end closes the stream, whose receiver failed with the error.
+// end closes the stream after its receiver failed with the error.
 func (s *stream) end(err error) {
 	a := s.address
 	s.mu.Lock()
@@ -242,7 +242,7 @@ func (s *stream) end(err error) {
 	}
 }
 
-// close ends an open stream that waits for no answer.
+// close ends an open stream that is not waiting for an answer.
 func (s *stream) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

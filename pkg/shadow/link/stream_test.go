@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const timeout = 60 * time.Millisecond
 
-// options returns options like those of executor.
+// options returns options like executor's.
 func options(reg prometheus.Registerer) Options {
 	return Options{Timeout: timeout, MaxInFlight: 4, MaxBatch: 64, Logger: slog.New(slog.DiscardHandler), Registerer: reg}
 }
@@ -45,7 +45,7 @@ type link struct {
 	reg    *prometheus.Registry
 }
 
-// newLink starts both. spoil, which may be nil, changes what is read from the engine.
+// newLink starts both. spoil, which may be nil, changes bytes read from the engine.
 func newLink(t *testing.T, slots int, spoil *atomic.Pointer[spoiler], extra ...grpc.DialOption) *link {
 	t.Helper()
 	l := &link{t: t, engine: enginetest.Start(t, enginetest.Options{}), reg: prometheus.NewRegistry()}
@@ -73,7 +73,7 @@ func (l *link) request() *mlenginev1.BatchPredictRequest {
 	return &mlenginev1.BatchPredictRequest{Schema: schema.Name, Values: enginetest.Vector(rand.New(rand.NewPCG(1, 2)), schema)}
 }
 
-// call sends a batch with the time that is left for it.
+// call sends a batch with the given time left.
 func (l *link) call(left time.Duration) error {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), left)
@@ -123,7 +123,7 @@ func (l *link) wantSeries(want map[string]float64) {
 	}
 }
 
-// An answer that comes late is counted and dropped. The stream lives on, and later answers find their callers.
+// A late answer is counted and dropped. The stream stays open, and later answers reach their callers.
 func TestLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 1, nil)
@@ -144,7 +144,7 @@ func TestLateAnswers(t *testing.T) {
 	})
 }
 
-// There is one stream per slot, however many calls were made.
+// There is one stream per slot, however many calls are made.
 func TestOneStreamPerSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 3, nil)
@@ -191,11 +191,11 @@ func TestAStalledStreamIsReopenedWithBackoff(t *testing.T) {
 		l.engine.Break(enginetest.Hang())
 		l.want(shadow.Deadline)
 		l.engine.Heal()
-		l.want(shadow.Match) // the first failure delays nothing
+		l.want(shadow.Match) // the first failure causes no delay
 	})
 }
 
-// The text of an error over a stream is bounded, as that of a call.
+// The text of an error over a stream is bounded like a call's.
 func TestErrorsOverAStreamAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 1, nil)
@@ -237,7 +237,7 @@ func TestAnEngineThatStops(t *testing.T) {
 	})
 }
 
-// An engine that dies takes its calls with it, and those that follow fail at once until it is back.
+// When an engine dies, its calls fail, and later calls fail immediately until it is back.
 func TestAnEngineThatDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 2, nil)
@@ -262,7 +262,7 @@ func TestAnEngineThatDies(t *testing.T) {
 	})
 }
 
-// An engine of an older version gets a call for each batch. When it is replaced by a newer one, batches go over streams.
+// An engine of an older version gets one call per batch. When a newer one replaces it, batches go over streams.
 func TestAnEngineWithoutStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 2, nil)
@@ -286,7 +286,7 @@ func TestAnEngineWithoutStreams(t *testing.T) {
 	})
 }
 
-// A full engine, which refuses streams, is called without them for a while.
+// A full engine, which refuses streams, is called without streams for a while.
 func TestAnEngineWithTooManyStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, 2, nil)
@@ -327,7 +327,7 @@ func (c *spoiled) Close() error {
 	return c.Conn.Close()
 }
 
-// Bytes that are no HTTP/2, and an answer of which half arrives, fail the calls in flight. Both are over with the fault.
+// Invalid HTTP/2 bytes, or half of an answer, fail the calls in flight. Later calls succeed once the fault is gone.
 func TestSpoiledBytes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		spoil spoiler
@@ -400,8 +400,8 @@ func TestCloseOfAHungEngine(t *testing.T) {
 	})
 }
 
-// untaken is a stream whose Send hands the message over and returns only at the end of the stream: so does one to an ml-engine
-// that answers what it does not read.
+// untaken is a stream whose Send passes the message on but returns only when the stream ends, as with an ml-engine that answers
+// without reading.
 type untaken struct{ grpc.ClientStream }
 
 // SendMsg implements grpc.ClientStream.
@@ -411,8 +411,8 @@ func (s untaken) SendMsg(m any) error {
 	return err
 }
 
-// A stream that takes no message although its messages are answered stalls like one that is not answered. It is not used for
-// another message before, and no worker waits for it forever.
+// A stream whose Send blocks stalls like an unanswered one, even if its messages are answered. Until then it is not used for another
+// message, and no worker waits for it forever.
 func TestAStreamThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stuck atomic.Bool

@@ -1,4 +1,4 @@
-// Package oipengine asks a model server for shadow scores by the Open Inference Protocol (KServe v2), as if it were ml-engine.
+// Package oipengine gets shadow scores from a model server over the Open Inference Protocol (KServe v2), as if it were ml-engine.
 package oipengine
 
 import (
@@ -23,8 +23,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Client implements the ScoringServiceClient with the model of a model server. GetModelInfo learns from the server which tensors
-// the model has; BatchPredict sends one ModelInfer. It is safe for concurrent use.
+// Client implements the ScoringServiceClient with a model on a model server. GetModelInfo asks the server for the model's
+// tensors; BatchPredict sends one ModelInfer. It is safe for concurrent use.
 type Client struct {
 	server inference.GRPCInferenceServiceClient
 	target Target
@@ -33,20 +33,20 @@ type Client struct {
 	model  atomic.Pointer[served]
 }
 
-// New returns a client of the target's model, whose vectors have the schema. conn leads to the target's address.
+// New returns a client of the target's model, whose vectors have the schema. conn connects to the target's address.
 func New(conn grpc.ClientConnInterface, target Target, schema *feature.Schema, logger *slog.Logger) *Client {
 	return &Client{server: inference.NewGRPCInferenceServiceClient(conn), target: target, schema: schema, logger: logger}
 }
 
-// DialOptions returns the options of connections to model servers. Without calls there are no pings: gRPC's own servers, of which
-// the model servers are made, close a connection that pings more than once in five minutes. The dispatcher asks for the model
-// every few seconds, which finds a dead connection sooner.
+// DialOptions returns the options of connections to model servers. They send no pings while there are no calls: servers built on
+// gRPC's own library close a connection that pings more than once in five minutes. The dispatcher asks for the model every few
+// seconds, which finds a dead connection sooner.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})}
 }
 
-// GetModelInfo asks for the model's description. An answer that contradicts the target or the schema is no error: then every
-// batch is refused, with the reason.
+// GetModelInfo asks for the model's description. An answer that contradicts the target or the schema is not an error, but then
+// every batch is refused with the reason.
 func (c *Client) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoRequest, opts ...grpc.CallOption) (*mlenginev1.GetModelInfoResponse, error) {
 	meta, err := c.server.ModelMetadata(ctx, &inference.ModelMetadataRequest{Name: c.target.Model, Version: c.target.Version}, opts...)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *Client) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoReq
 	}, nil
 }
 
-// BatchPredict scores the rows of a batch. Raw inputs, event times and sources stay here: the protocol has no place for them.
+// BatchPredict scores the rows of a batch. It does not send raw inputs, event times and sources: the protocol has no fields for them.
 func (c *Client) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictRequest, opts ...grpc.CallOption) (*mlenginev1.BatchPredictResponse, error) {
 	m := c.model.Load()
 	switch {
@@ -79,7 +79,7 @@ func (c *Client) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictR
 	}
 	rows := len(req.GetValues()) / c.schema.Len()
 	if m.batch >= 0 && m.batch != int64(rows) {
-		return nil, refused("the model takes exactly %s, and the batch has %d: serve it with a variable batch size (-1), or start executor with --shadow-batch %d",
+		return nil, refused("the model takes exactly %s, but the batch has %d: serve it with a variable batch size (-1), or start executor with --shadow-batch %d",
 			text.Count(m.batch, "row"), rows, max(m.batch, 1))
 	}
 	values, errs := c.fit(req.GetValues(), m.datatype)
@@ -94,7 +94,7 @@ func (c *Client) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictR
 		asked.Outputs = []*inference.ModelInferRequest_InferRequestedOutputTensor{{Name: m.output}}
 	}
 	answer, err := c.server.ModelInfer(ctx, asked, opts...)
-	if status.Code(err) == codes.NotFound { // the model was unloaded: as absent as a server
+	if status.Code(err) == codes.NotFound { // the model was unloaded: treat it like an absent server
 		err = status.Error(codes.Unavailable, status.Convert(err).Message())
 	}
 	if err != nil {
@@ -111,23 +111,23 @@ func (c *Client) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredictR
 	return resp, nil
 }
 
-// StreamPredict is not a call of the protocol.
+// StreamPredict is not part of the protocol.
 func (*Client) StreamPredict(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[mlenginev1.BatchPredictRequest, mlenginev1.BatchPredictResponse], error) {
 	return nil, status.Error(codes.Unimplemented, "a model server of the Open Inference Protocol has no streams of batches")
 }
 
 // Predict is not used for shadows.
 func (*Client) Predict(context.Context, *mlenginev1.PredictRequest, ...grpc.CallOption) (*mlenginev1.PredictResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "a model server is asked for batches")
+	return nil, status.Error(codes.Unimplemented, "a model server is asked for batches only")
 }
 
-// refused returns the error of a batch that does not fit the model: it is rejected, which does not blame the server's health.
+// refused returns the error for a batch that does not fit the model. It counts as rejected, not as a failure of the server.
 func refused(format string, args ...any) error {
 	return status.Errorf(codes.FailedPrecondition, format, args...)
 }
 
-// fit returns the values as the datatype can hold them, and the errors of the rows with a value that it cannot: that value is
-// sent as 0.
+// fit returns the values as the datatype can represent them. For rows with a value that it cannot represent, it returns errors and
+// sends 0.
 func (c *Client) fit(values []float64, d oip.Datatype) ([]float64, []*mlenginev1.RowError) {
 	var errs []*mlenginev1.RowError
 	if d != oip.FP32 {
@@ -153,25 +153,25 @@ func (c *Client) fit(values []float64, d oip.Datatype) ([]float64, []*mlenginev1
 	return fitting, errs
 }
 
-// served is what a server says about the model. It is comparable.
+// served is the server's description of the model. It is comparable.
 type served struct {
-	// version and digest name the model in reports; number is its version on the server, empty if the server names none.
+	// version and digest name the model in reports; number is its version on the server, empty if the server has no versions.
 	version, digest, number string
-	// input is the name of the input, and output that of the output; output is empty if the answer decides.
+	// input and output are the tensor names; output is empty if only the answer shows it.
 	input, output string
 	datatype      oip.Datatype
 	// batch is the number of rows that the model takes, -1 for any.
 	batch int64
-	// column is the column of the output that has the score, -1 if the output must have one column.
+	// column is the output column with the score, -1 if the output must have one column.
 	column int
 	// problem is why the model cannot be used; empty if it can.
 	problem string
 }
 
-// defaultInput is the name of the input where the server does not describe it. Such servers ignore the name.
+// defaultInput is the input's name if the server does not describe it. Such servers ignore the name.
 const defaultInput = "input-0"
 
-// learn returns what the server says.
+// learn reads the server's description of the model.
 func (c *Client) learn(meta *inference.ModelMetadataResponse) *served {
 	m := &served{number: c.target.Version, output: c.target.Output, datatype: oip.FP64, batch: -1, column: c.target.Column}
 	if m.number == "" {
@@ -187,7 +187,7 @@ func (c *Client) learn(meta *inference.ModelMetadataResponse) *served {
 	return m
 }
 
-// learnInput reads the input. Servers whose models have no signature list none: then the input is FP64, and the server's answers
+// learnInput reads the input. Servers list none for models without a signature: then the input is FP64, and the server's answers
 // show whether it fits.
 func (c *Client) learnInput(m *served, meta *inference.ModelMetadataResponse) error {
 	m.input = c.target.Input
@@ -215,8 +215,8 @@ func (c *Client) learnInput(m *served, meta *inference.ModelMetadataResponse) er
 	return nil
 }
 
-// learnOutput reads the output: the one that the target names, or else the only one of a floating point type. A classifier often
-// has its labels first.
+// learnOutput reads the output: the one that the target names, or else the only floating-point one. Classifiers often list their
+// labels first.
 func (c *Client) learnOutput(m *served, meta *inference.ModelMetadataResponse) error {
 	outputs := meta.GetOutputs()
 	if len(outputs) == 0 {
@@ -246,25 +246,25 @@ func (c *Client) learnOutput(m *served, meta *inference.ModelMetadataResponse) e
 	return m.checkWidth(width)
 }
 
-// checkWidth returns an error unless an output with so many columns has the score's.
+// checkWidth returns an error unless an output of that width has the score's column.
 func (m *served) checkWidth(width int64) error {
 	switch {
 	case m.column < 0 && width != 1:
 		return fmt.Errorf("output %q has %d columns: name the one with the score, for example column=1 for the second class", m.output, width)
 	case int64(m.column) >= width:
-		return fmt.Errorf("output %q has %s: there is no column %d, they count from 0", m.output, text.Count(width, "column"), m.column)
+		return fmt.Errorf("output %q has %s, numbered from 0: there is no column %d", m.output, text.Count(width, "column"), m.column)
 	}
 	return nil
 }
 
-// tensor is what metadata and answers say about a tensor.
+// tensor is what descriptions and answers have in common about a tensor.
 type tensor interface {
 	GetName() string
 	GetDatatype() string
 	GetShape() []int64
 }
 
-// choose returns the tensor of that name, or the only one.
+// choose returns the tensor with that name, or the only one.
 func choose[T tensor](what, name string, all []T) (T, error) {
 	var none T
 	if name == "" {
@@ -306,7 +306,7 @@ func names[T tensor](all []T) string {
 	return strings.Join(list, ", ")
 }
 
-// newest returns the version that a server chooses: the largest number, or the last version if one is no number.
+// newest returns the version that a server chooses: the largest number, or the last version if any is not a number.
 func newest(versions []string) string {
 	best, largest := "", int64(-1)
 	for _, v := range versions {
@@ -360,8 +360,8 @@ func (m *served) scores(answer *inference.ModelInferResponse, rows int) ([]float
 	return scores, nil
 }
 
-// rawOf returns the raw contents of an output. Where a server sends some outputs raw and others not, raw contents belong to the
-// outputs without others, in order.
+// rawOf returns the raw contents of an output. If a server sends only some outputs raw, the raw contents belong, in order, to the
+// outputs without other contents.
 func rawOf(answer *inference.ModelInferResponse, of *inference.ModelInferResponse_InferOutputTensor) []byte {
 	raw := answer.GetRawOutputContents()
 	each := len(raw) == len(answer.GetOutputs())

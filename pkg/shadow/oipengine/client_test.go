@@ -101,7 +101,7 @@ func (tr *trial) want(r shadow.Result, outcome shadow.Outcome, text string) {
 	}
 }
 
-// Every known kind of server is asked as it wants to be asked, and its scores are read as it sends them.
+// Every known kind of server accepts the requests, and its scores are read in the form in which it sends them.
 func TestServers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind       oiptest.Kind
@@ -175,7 +175,7 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// A server may be ready without its model, and be absent: both are unavailable, and end by themselves.
+// A server may be ready without its model, or absent: both are unavailable, and recover without intervention.
 func TestAbsence(t *testing.T) {
 	for name, kind := range map[string]oiptest.Kind{"Triton": oiptest.Triton(), "MLServer": oiptest.MLServer(), "KServe": oiptest.KServe(), "OVMS": oiptest.OVMS()} {
 		for way, absent := range map[string]func(*oiptest.Server, bool){
@@ -209,7 +209,7 @@ func TestAbsence(t *testing.T) {
 					if r := tr.ask(0.5, 0, 0); !r.Outcome.Compared() {
 						t.Fatalf("after its return: %v, %v\n%s", r.Outcome, r.Err, tr.log)
 					}
-					absent(server, true) // while the model is known
+					absent(server, true) // after the model is known
 					outcome := shadow.Unavailable
 					if name == "MLServer" && way == "model" {
 						outcome = shadow.Rejected // INVALID_ARGUMENT, as for a wrong request
@@ -226,7 +226,7 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
-// What a server says is learned again when it changes.
+// A changed description of the model is learned again.
 func TestChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := oiptest.Start(t, oiptest.OVMS(), width, score, false)
@@ -258,7 +258,7 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// An answer that does not fit is rejected with what was found; a score that is no probability fails alone.
+// An invalid answer is rejected with a description; an invalid score fails only its row.
 func TestAnswers(t *testing.T) {
 	constant := func(v float64) func([]float64) float64 { return func([]float64) float64 { return v } }
 	one := func(out oiptest.Output) func(*oiptest.Kind) {
@@ -283,9 +283,9 @@ func TestAnswers(t *testing.T) {
 		"below 0":            {oiptest.OVMS(), nil, constant(-0.5), "&column=1", nil, shadow.InvalidScore, "want a score in [0,1]"},
 		"not a number":       {oiptest.MLServer(), nil, constant(math.NaN()), "&output=predict_proba&column=1", nil, shadow.InvalidScore, "NaN"},
 		"two columns":        {oiptest.Triton(), nil, nil, "", nil, shadow.Rejected, `output "output__0" has 2 columns: name the one with the score, for example column=1`},
-		"no such column":     {oiptest.Triton(), nil, nil, "&column=2", nil, shadow.Rejected, "2 columns: there is no column 2"},
+		"no such column":     {oiptest.Triton(), nil, nil, "&column=2", nil, shadow.Rejected, "2 columns, numbered from 0: there is no column 2"},
 		"columns, no meta":   {oiptest.MLServer(), nil, nil, "&output=predict_proba", nil, shadow.Rejected, "has 2 columns"},
-		"a column of one":    {oiptest.KServe(), nil, nil, "&column=1", nil, shadow.Rejected, "has 1 column: there is no column 1"},
+		"a column of one":    {oiptest.KServe(), nil, nil, "&column=1", nil, shadow.Rejected, "has 1 column, numbered from 0: there is no column 1"},
 		"no such output":     {oiptest.OVMS(), nil, nil, "&output=score", nil, shadow.Rejected, `no output is called "score": the outputs are "label" (INT64), "probabilities" (FP32)`},
 		"a label":            {oiptest.OVMS(), nil, nil, "&output=label", nil, shadow.Rejected, `output "label" has the datatype INT64: want FP64 or FP32`},
 		"only labels":        {oiptest.MLServer(), nil, nil, "", nil, shadow.Rejected, "the outputs are"},
@@ -304,7 +304,7 @@ func TestAnswers(t *testing.T) {
 		"a fixed batch": {oiptest.OVMS(), func(k *oiptest.Kind) {
 			in := k.Metadata.GetInputs()[0]
 			k.Metadata = &inference.ModelMetadataResponse{Outputs: k.Metadata.GetOutputs(), Inputs: []*inference.ModelMetadataResponse_TensorMetadata{{Name: in.GetName(), Datatype: "FP32", Shape: []int64{4, 0}}}}
-		}, nil, "&column=1", nil, shadow.Rejected, "the model takes exactly 4 rows, and the batch has 1"},
+		}, nil, "&column=1", nil, shadow.Rejected, "the model takes exactly 4 rows, but the batch has 1"},
 		"an input of integers": {oiptest.OVMS(), func(k *oiptest.Kind) {
 			k.Metadata = &inference.ModelMetadataResponse{Inputs: []*inference.ModelMetadataResponse_TensorMetadata{{Name: "X", Datatype: "INT8", Shape: []int64{-1, 0}}}}
 		}, nil, "", nil, shadow.Rejected, `input "X" has the datatype INT8: want FP64 or FP32`},
@@ -400,7 +400,7 @@ func TestRowBeyondFP32(t *testing.T) {
 	})
 }
 
-// The answers of a model server are as bounded as those of ml-engine.
+// The answers of a model server are bounded like ml-engine's.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := oiptest.Start(t, oiptest.KServe(), width, score, false)

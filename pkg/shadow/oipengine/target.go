@@ -11,32 +11,32 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// scheme begins the address of a model server.
+// scheme is the URL scheme of a model server.
 const scheme = "oip://"
 
-// IsTarget reports whether the address is one of a model server.
+// IsTarget reports whether the address is a model server's.
 func IsTarget(addr string) bool { return strings.HasPrefix(addr, scheme) }
 
 // Target is a model of a model server.
 type Target struct {
 	// Addr is the gRPC address of the server.
 	Addr string
-	// Model and Version name the model. Without a version the server chooses.
+	// Model and Version name the model. The server chooses a missing version.
 	Model, Version string
-	// Input and Output are the names of the tensors; empty if there is only one that can be meant.
+	// Input and Output are the names of the tensors; empty if the choice is unique.
 	Input, Output string
-	// Column is the column of the output that has the score; -1 if the output has one column.
+	// Column is the output column with the score; -1 if the output has one column.
 	Column int
 }
 
 // maxColumn limits the columns of an output, and maxParameter the length of a name, in bytes.
 const maxColumn, maxParameter = 1 << 10, 256
 
-// ParseTarget reads an address of the form oip://host:port?model=name[&version=][&input=][&output=][&column=]. In place of
-// host:port there may be any other gRPC address.
+// ParseTarget reads an address of the form oip://host:port?model=name[&version=][&input=][&output=][&column=]. Any other gRPC
+// address may replace host:port.
 func ParseTarget(s string) (Target, error) {
 	wrong := func(format string, args ...any) (Target, error) {
-		return Target{}, fmt.Errorf("address %q: %s: want oip://host:port?model=name, and where they are needed version, input, output and column", s, fmt.Sprintf(format, args...))
+		return Target{}, fmt.Errorf("address %q: %s: want oip://host:port?model=name and, if needed, version, input, output and column", s, fmt.Sprintf(format, args...))
 	}
 	addr, query, _ := strings.Cut(strings.TrimPrefix(s, scheme), "?")
 	if err := rpc.CheckTarget(addr); !IsTarget(s) || err != nil {

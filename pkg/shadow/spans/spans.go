@@ -1,4 +1,4 @@
-// Package spans has the spans of shadows and of the calls to ml-engine. They have no feature value.
+// Package spans creates the spans of shadows and of calls to ml-engine. They contain no feature values.
 package spans
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// maxLinks is how many rows a call to ml-engine is linked to. The rest of a batch has no link.
+// maxLinks is how many rows a call's span links to. Further rows of a batch have no link.
 const maxLinks = 64
 
 // Shadow is how a shadow ended.
@@ -27,8 +27,8 @@ type Shadow struct {
 	Failed bool
 }
 
-// Begin starts the span of a shadow, a child of its decision's, which may end first. challenger is empty for the model under
-// trial. A decision that is not sampled is nil, and so is the span.
+// Begin starts the span of a shadow, a child of its decision's span, which may end first. challenger is empty for the model
+// under trial. If the decision is not sampled, its span is nil, and so is this one.
 func Begin(decision trace.Span, challenger string) trace.Span {
 	if decision == nil {
 		return nil
@@ -58,7 +58,7 @@ func End(span trace.Span, s Shadow) {
 	span.End()
 }
 
-// Gate sets the decision of a gate. The model's has no reason.
+// Gate sets the decision of a gate. A decision for the model has no reason.
 func Gate(span trace.Span, d decide.Decision) {
 	const by = "greenlight.gate.decided_by"
 	if d.ByModel() {
@@ -68,9 +68,9 @@ func Gate(span trace.Span, d decide.Decision) {
 	}
 }
 
-// Call starts the span of a call to ml-engine with the rows, whose spans are those of their shadows; nil is none. It begins a
-// separate trace, which is linked to the rows: they may be of many traces. It returns the context of a unary call and the
-// traceparent of a message. Without a sampled row the span is nil.
+// Call starts the span of a call to ml-engine. row returns the span of each row's shadow, or nil. The call's span begins a
+// separate trace and links to the rows, which may belong to many traces. Call returns the context for a unary call and the
+// traceparent for a message. If no row is sampled, the span is nil.
 func Call(ctx context.Context, rows int, row func(int) trace.Span) (_ context.Context, span trace.Span, traceparent string) {
 	var links []trace.Link
 	var first trace.Span

@@ -1,4 +1,4 @@
-// Package wire turns the plans and the block records of package outcome into messages of executor's contract, and back.
+// Package wire converts the plans and block records of package outcome to messages of executor's contract, and back.
 package wire
 
 import (
@@ -17,7 +17,7 @@ var labelSources = map[outcome.LabelSource]executorv1.LabelSource{
 	outcome.Reported: executorv1.LabelSource_LABEL_SOURCE_REPORTED,
 }
 
-// Plan returns a plan in the contract's form; nil for the zero Plan, which is none.
+// Plan returns a plan as a message; nil for the zero Plan.
 func Plan(p outcome.Plan) *executorv1.QualityPlan {
 	if p == (outcome.Plan{}) {
 		return nil
@@ -28,7 +28,7 @@ func Plan(p outcome.Plan) *executorv1.QualityPlan {
 	}
 }
 
-// PlanOf returns a valid plan; the zero Plan for none. A digest that the message has is that of its values.
+// PlanOf returns a valid plan; the zero Plan for nil. A digest in the message must match the plan's values.
 func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	if q == nil {
 		return outcome.Plan{}, nil
@@ -58,7 +58,7 @@ func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	return p, nil
 }
 
-// Record returns a record in the contract's form.
+// Record returns a record as a message.
 func Record(r *outcome.Record) *executorv1.QualityRecord {
 	f, s := &r.Fallbacks, &r.Sources
 	return &executorv1.QualityRecord{
@@ -75,7 +75,7 @@ func Record(r *outcome.Record) *executorv1.QualityRecord {
 	}
 }
 
-// RecordOf returns a record, which the caller validates.
+// RecordOf returns a record. The caller must validate it.
 func RecordOf(r *executorv1.QualityRecord) outcome.Record {
 	f, s := r.GetFallbacks(), r.GetSources()
 	return outcome.Record{
@@ -95,7 +95,7 @@ func RecordOf(r *executorv1.QualityRecord) outcome.Record {
 	}
 }
 
-// Labels returns counts of labels in the contract's form.
+// Labels returns counts of labels as a message.
 func Labels(l *outcome.LabelCounts) *executorv1.LabelCounts {
 	return &executorv1.LabelCounts{
 		Matured: l[outcome.Matured], Pending: l[outcome.Pending], NoLabel: l[outcome.NoLabel], NotReady: l[outcome.NotReady],
@@ -119,8 +119,8 @@ func scoresProto(h outcome.Histogram) *executorv1.ScoreCounts {
 	return c
 }
 
-// histogramOf returns a histogram whose bins do not ascend, or whose lists differ in length, without the rest: the record
-// then does not validate, since its rows are not those of the histogram.
+// histogramOf returns a histogram. It stops where bins do not ascend or a list ends early: the record then does not validate,
+// since its row count differs from the histogram's.
 func histogramOf(c *executorv1.ScoreCounts) (h outcome.Histogram) {
 	for i, bin := range c.GetBins() {
 		if i >= len(c.GetNegatives()) || i >= len(c.GetPositives()) || bin >= outcome.Bins || i > 0 && bin <= c.GetBins()[i-1] {

@@ -28,7 +28,7 @@ type Authority struct {
 	PEM []byte
 }
 
-// NewAuthority makes an authority that is valid for a day.
+// NewAuthority makes an authority whose certificate is valid for a day.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	key := newKey(t)
@@ -57,7 +57,7 @@ func (a *Authority) Issue(names ...string) Pair {
 	return a.IssueFor(time.Now().Add(-time.Hour), time.Now().Add(12*time.Hour), names...)
 }
 
-// IssueFor is Issue with the certificate's period of validity.
+// IssueFor is Issue with a given period of validity.
 func (a *Authority) IssueFor(from, to time.Time, names ...string) Pair {
 	a.t.Helper()
 	template := &x509.Certificate{

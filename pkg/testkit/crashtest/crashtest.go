@@ -1,5 +1,5 @@
 // Package crashtest kills programs while they write and checks what they leave behind: every acknowledged operation is there,
-// nothing is partial, nothing is there that was never begun, and all of it can be opened.
+// none is partial, none appears that was never begun, and everything can be opened.
 package crashtest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Writer is the code of a program that writes files, which is killed.
+// Writer is the code of a program that writes files and is killed.
 type Writer struct {
 	// Name is its name in the table.
 	Name string
@@ -37,21 +37,21 @@ const (
 	roundsEnv, seedEnv = "CRASH_ROUNDS", "CRASH_SEED"
 	// tableEnv names a file that receives a line for every writer.
 	tableEnv = "CRASH_TABLE"
-	// dirEnv, opEnv and opsEnv are for the process that writes: the folder, the first operation, and the number of operations,
+	// dirEnv, opEnv and opsEnv are for the writing process: the folder, the first operation, and the number of operations,
 	// 0 for no limit.
 	dirEnv, opEnv, opsEnv = "CRASH_DIR", "CRASH_OP", "CRASH_OPS"
 
 	defaultRounds = 10
 	// lives is how many rounds share a folder: each process continues from the leftovers of the previous kill.
 	lives = 8
-	// longest is the longest time that a process writes before it is killed: a few operations.
+	// longest is the maximum time that a process writes before it is killed: enough for a few operations.
 	longest = 60 * time.Millisecond
 	// patience is how long a process may take to start.
 	patience = time.Minute
 )
 
 // Run kills the writer repeatedly, then checks the order of its syncs. The test must have a unique name and do nothing else,
-// since the process that writes runs it too.
+// since the writing process runs it too.
 func Run(t *testing.T, w Writer) {
 	if dir := os.Getenv(dirEnv); dir != "" {
 		write(t, w, dir)
@@ -61,7 +61,7 @@ func Run(t *testing.T, w Writer) {
 	t.Run("power", func(t *testing.T) { power(t, strings.SplitN(t.Name(), "/", 2)[0]) })
 }
 
-// Teller reports the progress of a process to its parent, over a pipe that survives the process.
+// Teller reports the progress of a process to its parent, over a pipe that survives a kill.
 type Teller struct {
 	pipe io.Writer
 	left int
@@ -80,7 +80,7 @@ func (t *Teller) Done(op int) {
 
 func (t *Teller) say(format string, args ...any) {
 	if _, err := fmt.Fprintf(t.pipe, format, args...); err != nil {
-		os.Exit(2) // the parent is gone
+		os.Exit(2) // the parent has exited
 	}
 }
 
@@ -154,7 +154,7 @@ func (l *ledger) listen(p *process, first func()) {
 // counts is a line of the table.
 type counts struct{ rounds, writing, acknowledged, lost, invented, unreadable int }
 
-// judge compares the operations that are there with the reported ones.
+// judge compares the operations found with the reported ones.
 func (l *ledger) judge(found []int, latest bool) (lost, invented []int) {
 	there := map[int]bool{}
 	for _, op := range found {
@@ -218,10 +218,10 @@ func kill(t *testing.T, w Writer, test string) {
 		alarm.Stop()
 		_ = p.Wait() // returns an error, since it was killed
 		if !begun {
-			t.Fatalf("round %d: the writer has not started:\n%s", round, p.out.String())
+			t.Fatalf("round %d: the writer did not start:\n%s", round, p.out.String())
 		}
 		if p.ProcessState.Exited() {
-			t.Fatalf("round %d: the writer ended by itself:\n%s", round, p.out.String())
+			t.Fatalf("round %d: the writer exited by itself:\n%s", round, p.out.String())
 		}
 		sum.rounds++
 		if reports.writing {
@@ -230,12 +230,12 @@ func kill(t *testing.T, w Writer, test string) {
 		found, err := w.Read(dir)
 		if err != nil {
 			sum.unreadable++
-			t.Errorf("round %d, killed after %v: what is left cannot be read: %v\n%s", round, after, err, listing(dir))
+			t.Errorf("round %d, killed after %v: the files cannot be read: %v\n%s", round, after, err, listing(dir))
 			continue
 		}
 		lost, invented := reports.judge(found, w.Latest)
 		if len(lost)+len(invented) > 0 {
-			t.Errorf("round %d, killed after %v: lost %v, and %v are there that were not begun or are there twice; %d of %d acknowledged\n%s",
+			t.Errorf("round %d, killed after %v: lost %v, and found %v, which were not begun or are there twice; %d of %d acknowledged\n%s",
 				round, after, lost, invented, len(reports.done), len(reports.begun), listing(dir))
 		}
 		sum.lost, sum.invented = sum.lost+len(lost), sum.invented+len(invented)

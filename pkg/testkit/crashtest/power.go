@@ -17,10 +17,10 @@ import (
 // tracedOps is how many operations are traced.
 const tracedOps = 6
 
-// calls are the system calls that change or sync what is on disk.
+// calls are the system calls that change or sync files.
 const calls = "openat,mkdirat,write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,unlinkat,ftruncate"
 
-// power checks the effect of a power cut. A kill does not show that, since the kernel keeps what was written. When an
+// power checks what a power cut would do. A kill does not show that, since the kernel keeps what was written. When an
 // operation is acknowledged, the writer's system calls must have synced everything, and it must not rename a file with
 // unsynced content.
 func power(t *testing.T, test string) {
@@ -49,7 +49,7 @@ func power(t *testing.T, test string) {
 		t.Fatal(err)
 	}
 	if d.acknowledged != tracedOps || d.syncs == 0 {
-		t.Errorf("saw %d operations acknowledged and %d syncs: want %d, and some", d.acknowledged, d.syncs, tracedOps)
+		t.Errorf("saw %d acknowledged operations and %d syncs: want %d, and at least one sync", d.acknowledged, d.syncs, tracedOps)
 	}
 	for _, f := range d.faults {
 		t.Error(f)
@@ -73,11 +73,11 @@ func newDisk(base string) *disk {
 }
 
 var (
-	// unfinished calls were interrupted by another thread in the trace; the rest of the line comes later.
+	// unfinished matches a call that another thread interrupts in the trace; the rest of the line comes later.
 	unfinished = regexp.MustCompile(`^(\d+) +(.*) <unfinished \.\.\.>$`)
 	resumed    = regexp.MustCompile(`^(\d+) +<\.\.\. \w+ resumed>(.*)$`)
 	call       = regexp.MustCompile(`^\d+ +(\w+)\((.*)\) += (-?\d+)`)
-	// described is a descriptor with its path, named a path relative to one.
+	// described matches a descriptor with its path, named a path relative to a descriptor.
 	described = regexp.MustCompile(`^\d+<([^>]*)>`)
 	named     = regexp.MustCompile(`(?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"`)
 )

@@ -1,4 +1,4 @@
-// Package durabletest makes writes of package durable fail, in the process of the test, and has files that it cannot use.
+// Package durabletest makes writes of package durable fail in the test's process, and provides damaged files.
 package durabletest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/internal/fault"
 )
 
-// BrokenCounters returns contents of files that no counter has written, by what is wrong with them.
+// BrokenCounters returns contents that no counter has written, by their defect.
 func BrokenCounters() map[string][]byte {
 	const page = 4096
 	broken := map[string][]byte{"empty": {}, "1 byte": {1}, "7 bytes": make([]byte, 7), "9 bytes": make([]byte, 9), "a byte more": make([]byte, page+1), "1 MiB": make([]byte, 1<<20)}
@@ -24,7 +24,7 @@ func BrokenCounters() map[string][]byte {
 }
 
 // FailFolders makes every sync of dir, or of a folder below it, fail with EIO: a file is replaced, but a power cut may undo
-// that. The returned function ends the fault, as does the end of the test.
+// the replacement. The returned function ends the fault, as does the end of the test.
 func FailFolders(t *testing.T, dir string) (repair func()) {
 	return fail(t, dir, true)
 }

@@ -62,7 +62,7 @@ func RegistryOf(t testing.TB, schema *feature.Schema, versions ...string) (dir s
 	return dir
 }
 
-// Own returns a schema named name with n features of a desk's own: own_0, own_1 and so on.
+// Own returns a custom schema with n features: own_0, own_1 and so on.
 func Own(t testing.TB, name string, n int) *feature.Schema {
 	t.Helper()
 	var defs []feature.Def
@@ -115,7 +115,7 @@ func draft(t testing.TB, s *feature.Schema, version string) *model.Artifact {
 	return a
 }
 
-// references are the drift profiles of the drafts so far: they take most of the time of a draft, and nobody changes them.
+// references caches the drift profiles of the drafts, which take most of a draft's time. They are never changed.
 var references = struct {
 	sync.Mutex
 
@@ -164,7 +164,7 @@ func reference(t testing.TB, rng *rand.Rand, schema *feature.Schema, formula mod
 	return p
 }
 
-// logistic returns a formula of the inputs in which each input has a weight, except bias.
+// logistic returns a formula with a weight for each input except bias.
 func logistic(rng *rand.Rand, inputs []string) model.Logistic {
 	m := model.Logistic{Features: inputs, Intercept: -0.8, Clip: 8}
 	for _, name := range inputs {

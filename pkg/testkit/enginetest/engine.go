@@ -1,12 +1,12 @@
-// Package enginetest is an ml-engine in memory, for tests. It implements the contract over gRPC with a real logistic model,
-// and has faults that can be switched while it runs.
+// Package enginetest is an in-memory ml-engine for tests. It implements the contract over gRPC with a real logistic model,
+// and its faults can be switched while it runs.
 //
 //	engine := enginetest.Start(t, enginetest.Options{})
 //	engine.Break(enginetest.Hang())
 //	... engine.Client() ...
 //	engine.Heal()
 //
-// It runs inside a testing/synctest bubble, where its delays take no time. Everything it starts ends before the bubble.
+// It works inside a testing/synctest bubble, where its delays take no time. Everything it starts ends before the bubble.
 package enginetest
 
 import (
@@ -28,20 +28,20 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Options configures an [Engine]. The zero value is a healthy engine in memory.
+// Options configures an [Engine]. The zero value is a healthy in-memory engine.
 type Options struct {
 	// Schema is the model's feature schema. Default feature.DefaultSchema.
 	Schema string
-	// Own is the model's schema, if it is not built in.
+	// Own is the model's schema if it is not built in.
 	Own *feature.Schema
-	// Version is the model's version. Default the schema's name and "-test".
+	// Version is the model's version. Default: the schema's name and "-test".
 	Version string
-	// Absent starts without a server: calls fail as to a closed port, until Restart.
+	// Absent starts without a server: calls fail as if the port were closed, until Restart.
 	Absent bool
 	// Loopback listens on a real TCP port of 127.0.0.1 instead of in memory, for tests of whole programs. It does not
 	// work inside a synctest bubble.
 	Loopback bool
-	// Unary serves no StreamPredict, as engines of older versions.
+	// Unary serves no StreamPredict, like engines of older versions.
 	Unary bool
 }
 
@@ -68,7 +68,7 @@ type Engine struct {
 type Call struct {
 	Schema string
 	Rows   int
-	// Arrival is when it arrived, Timeout the caller's remaining time; 0 over a stream, which has no deadline.
+	// Arrival is when it arrived. Timeout is the caller's remaining time; 0 over a stream, which has no deadline.
 	Arrival time.Time
 	Timeout time.Duration
 	// Watched are the names of the raw inputs, WatchedValues one value per name and row, EventTimesMS one time per row. They
@@ -118,7 +118,7 @@ func (e *Engine) Target() string {
 	return "passthrough:///bufnet"
 }
 
-// Dialer returns the options that lead a connection to the engine.
+// Dialer returns the options that connect to the engine.
 func (e *Engine) Dialer() []grpc.DialOption {
 	if e.opts.Loopback {
 		return nil
@@ -126,7 +126,7 @@ func (e *Engine) Dialer() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return e.Dial(ctx) })}
 }
 
-// Client returns a client of the engine that makes a call for each batch.
+// Client returns a client of the engine that makes one call per batch.
 func (e *Engine) Client() mlenginev1.ScoringServiceClient {
 	return mlenginev1.NewScoringServiceClient(e.conn)
 }
@@ -134,7 +134,7 @@ func (e *Engine) Client() mlenginev1.ScoringServiceClient {
 // Addr returns the address of a loopback engine.
 func (e *Engine) Addr() string { return e.addr }
 
-// Dial connects to an engine in memory.
+// Dial connects to an in-memory engine.
 func (e *Engine) Dial(ctx context.Context) (net.Conn, error) {
 	e.mu.Lock()
 	buffer := e.buffer
@@ -157,14 +157,14 @@ func (e *Engine) Stop() {
 	}
 }
 
-// SetUnary makes the engine serve no StreamPredict, or serve it, from its next Restart on.
+// SetUnary chooses whether the engine serves no StreamPredict from its next Restart on.
 func (e *Engine) SetUnary(unary bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.opts.Unary = unary
 }
 
-// Shutdown stops the engine as ml-engine stops: it answers what it has read, ends its streams, and waits for open calls.
+// Shutdown stops the engine like ml-engine: it answers what it has read, ends its streams, and waits for open calls.
 func (e *Engine) Shutdown() {
 	e.mu.Lock()
 	server, stopping := e.server, e.stopping
@@ -224,8 +224,8 @@ func (e *Engine) Break(f Fault) { e.fault.Store(&f) }
 // Heal ends a fault.
 func (e *Engine) Heal() { e.fault.Store(&Fault{}) }
 
-// served has the models of all engines of the process, by schema and version: making one takes longer than most tests. Nobody
-// changes them.
+// served caches the models of all engines in the process, by schema and version: making one takes longer than most tests. They
+// are never changed.
 var served = struct {
 	sync.Mutex
 

@@ -11,18 +11,18 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Fault is what goes wrong with a call. The zero value is no fault. For a fault that is not among the functions below, write
-// a Fault with a custom function.
+// Fault is a failure of a call. The zero value is no fault. For a fault that no function below returns, write a Fault with a
+// custom function.
 type Fault struct {
 	// Before, if set, runs before a call is scored. Its error becomes the error of the call.
 	Before func(ctx context.Context) error
-	// After, if set, may change the answer of a batch before it is sent. Predict answers with the first row.
+	// After, if set, may change the answer to a batch before it is sent. Predict returns the first row.
 	After func(*mlenginev1.BatchPredictResponse)
-	// Send, if set, sends the answer to a message of StreamPredict. Its error ends the stream; io.EOF ends it without one.
+	// Send, if set, sends the answer to a message of StreamPredict. Its error ends the stream; io.EOF ends it without an error.
 	Send func(batches.Stream, *mlenginev1.BatchPredictResponse) error
 	// Info, if set, may change the answer of GetModelInfo before it is sent.
 	Info func(*mlenginev1.GetModelInfoResponse)
-	// Everywhere applies Before to GetModelInfo too: the whole process is unhealthy, not only its scoring.
+	// Everywhere applies Before to GetModelInfo too: the whole process is unhealthy, not only scoring.
 	Everywhere bool
 }
 
@@ -84,7 +84,7 @@ func Shift(by float64) Fault {
 	}}
 }
 
-// Surplus answers with n scores too many, or with -n too few if n is negative.
+// Surplus answers with n scores too many, or -n too few if n is negative.
 func Surplus(n int) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
 		if n <= 0 {
@@ -95,7 +95,7 @@ func Surplus(n int) Fault {
 	}}
 }
 
-// RefuseRows lists every row as an error with the reason.
+// RefuseRows returns an error with the reason for every row.
 func RefuseRows(reason mlenginev1.ErrorReason) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) {
 		r.Errors = nil
@@ -105,7 +105,7 @@ func RefuseRows(reason mlenginev1.ErrorReason) Fault {
 	}}
 }
 
-// Version makes the answers name another model than GetModelInfo.
+// Version makes the answers name a different model than GetModelInfo.
 func Version(version, digest string) Fault {
 	return Fault{After: func(r *mlenginev1.BatchPredictResponse) { r.ModelVersion, r.ModelDigest = version, digest }}
 }

@@ -15,8 +15,8 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// service answers like ml-engine in everything that a shadow can observe; a test of ml-engine compares the two. Invalid
-// features by name, which only people send, are not checked closely.
+// service answers like ml-engine in everything that a shadow can observe; a test of ml-engine compares the two. It does not
+// fully check features sent by name, which only people use.
 type service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
@@ -118,7 +118,7 @@ func (s *service) StreamPredict(stream batches.Stream) error {
 	return batches.Answer(faultyStream{stream, s.engine}, s.stopping, s.BatchPredict)
 }
 
-// faultyStream sends as the fault of the engine wants.
+// faultyStream sends through the engine's fault.
 type faultyStream struct {
 	batches.Stream
 

@@ -1,4 +1,4 @@
-// Package keytest makes the keys that tests sign with.
+// Package keytest makes signing keys for tests.
 package keytest
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/dsse"
 )
 
-// New returns a new key and the file that has it. The file with ".pub" appended to its name has the public key.
+// New returns a new key and its file. The public key is in the file with ".pub" appended to the name.
 func New(t testing.TB) (key *dsse.Signer, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "key.pem")

@@ -18,7 +18,7 @@ import (
 
 // Cluster is one server, or several that replicate what they store.
 type Cluster struct {
-	// URL has the addresses of all servers, with commas between them.
+	// URL has the addresses of all servers, separated by commas.
 	URL string
 
 	t       testing.TB
@@ -28,7 +28,7 @@ type Cluster struct {
 	account nkeys.KeyPair
 }
 
-// startWait is how long a server may take to start on a machine with a load. No test takes longer for it.
+// startWait is how long a server may take to start on a loaded machine.
 const startWait = time.Minute
 
 // Start runs n servers until the test ends. They need no credentials.
@@ -62,7 +62,7 @@ func StartSecured(t testing.TB) *Cluster {
 	return c
 }
 
-// Creds returns a credentials file that allows these subjects alone.
+// Creds returns a credentials file that allows only these subjects.
 func (c *Cluster) Creds(publish, subscribe []string) (path string) {
 	c.t.Helper()
 	user := c.key(nkeys.CreateUser)
@@ -88,13 +88,13 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 	for i := range n {
 		o := &server.Options{
 			ServerName: fmt.Sprint("server-", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: c.t.TempDir(),
-			// Streams reserve their bounds; the default bound of all is a part of what is free on the disk.
+			// Streams reserve their maximum size; the default total is a fraction of the free disk space.
 			JetStreamMaxStore: 64 << 30, NoLog: true, NoSigs: true,
 		}
 		if n > 1 {
 			at, err := net.ResolveTCPAddr("tcp", routes[i].Host)
 			c.must(err)
-			// A client learns no other address, so that a test may put proxies before the servers.
+			// Clients learn no other addresses, so that a test may put proxies before the servers.
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: at.Port, NoAdvertise: true}
 			o.Routes = routes
 		}
@@ -108,7 +108,7 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 	var all []string
 	for i := range n {
 		if !c.servers[i].ReadyForConnections(startWait) {
-			c.t.Fatal("a NATS server has not started")
+			c.t.Fatal("a NATS server did not start")
 		}
 		at := c.servers[i].Addr().(*net.TCPAddr) //nolint:forcetypeassert // it listens on TCP
 		c.options[i].Port = at.Port              // for a restart
@@ -117,7 +117,7 @@ func (c *Cluster) start(n int, changes ...func(*server.Options)) {
 	c.URL = strings.Join(all, ",")
 }
 
-// Kill ends a server. What it has stored stays.
+// Kill ends a server. Its stored data stay.
 func (c *Cluster) Kill(i int) {
 	c.servers[i].Shutdown()
 	c.servers[i].WaitForShutdown()
@@ -132,7 +132,7 @@ func (c *Cluster) Restart(i int) {
 	s.Start()
 }
 
-// Traffic returns how many messages of clients have entered and left the servers that run, and their bytes.
+// Traffic returns how many client messages have entered and left the running servers, and their bytes.
 func (c *Cluster) Traffic() (messages, bytes int64) {
 	for _, s := range c.servers {
 		if v, err := s.Varz(&server.VarzOptions{}); err == nil {
@@ -142,7 +142,7 @@ func (c *Cluster) Traffic() (messages, bytes int64) {
 	return messages, bytes
 }
 
-// Leader returns the server that leads the store of the bucket or stream, -1 if none does now.
+// Leader returns the server that leads the store of the bucket or stream, or -1 if there is no leader now.
 func (c *Cluster) Leader(stream string) int {
 	for i, s := range c.servers {
 		if s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
@@ -173,7 +173,7 @@ func (c *Cluster) must(err error) {
 	}
 }
 
-// freeAddress returns an address of loopback that was free just now. Servers of a cluster must know those of the others before
+// freeAddress returns a loopback address that was free a moment ago. Servers of a cluster must know each other's addresses before
 // they start.
 func freeAddress(t testing.TB) string {
 	t.Helper()
@@ -185,7 +185,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// Wipe forgets what a server that was killed has stored.
+// Wipe deletes the stored data of a killed server.
 func (c *Cluster) Wipe(i int) {
 	c.t.Helper()
 	c.must(os.RemoveAll(c.options[i].StoreDir))

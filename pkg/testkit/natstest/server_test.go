@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// recorder is a test whose end is a call. Fatal ends its goroutine, as that of a test does.
+// recorder records a test's Fatal, which ends its goroutine as in a test.
 type recorder struct {
 	testing.TB
 
@@ -18,7 +18,7 @@ func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 
 func (r *recorder) Fatal(...any) { runtime.Goexit() }
 
-// Servers that have started end with the test if a later one cannot start.
+// If a later server cannot start, the test stops the ones that have started.
 func TestStartFails(t *testing.T) {
 	r := &recorder{TB: t}
 	c := &Cluster{t: r}

@@ -1,5 +1,5 @@
 // Package need skips tests that lack a program or data. With GREENLIGHT_STRICT=1, which continuous integration sets, they
-// fail instead, so that nothing goes untested unseen.
+// fail instead, so that no test is skipped unnoticed.
 package need
 
 import (
@@ -18,7 +18,7 @@ func Missing(tb testing.TB, format string, args ...any) {
 	tb.Skipf(format, args...)
 }
 
-// Program returns the path of a program. debian names the Debian package that has it.
+// Program returns the path of a program. debian is the Debian package that contains it.
 func Program(tb testing.TB, name, debian string) string {
 	tb.Helper()
 	path, err := exec.LookPath(name)
@@ -38,8 +38,8 @@ func Data(tb testing.TB) string {
 	return dir
 }
 
-// Programs returns a folder with the named programs: GREENLIGHT_BIN, in which make test has built them for all tests, or a
-// folder of the test, in which it builds them. root is the folder of the repository.
+// Programs returns a folder with the named programs: GREENLIGHT_BIN, where make test has built them for all tests, or a temporary
+// folder in which it builds them. root is the folder of the repository.
 func Programs(tb testing.TB, root string, names ...string) string {
 	tb.Helper()
 	if built := os.Getenv("GREENLIGHT_BIN"); built != "" {

@@ -1,5 +1,5 @@
-// Package oiptest has fake model servers of the Open Inference Protocol in memory, for tests. Each behaves in the ways in which a
-// known server differs from the others; comments name the sources.
+// Package oiptest provides fake in-memory model servers of the Open Inference Protocol, for tests. Each behaves like a known
+// server where servers differ; comments name the sources.
 package oiptest
 
 import (
@@ -28,15 +28,15 @@ type Kind struct {
 	Metadata *inference.ModelMetadataResponse
 	// Inputs are the datatypes that the model takes.
 	Inputs []oip.Datatype
-	// Outputs returns the outputs for the scores of the positive class. requested are the names that the caller wants.
+	// Outputs returns the outputs for the scores of the positive class. requested are the output names in the request.
 	Outputs func(scores []float64, requested []string) ([]Output, error)
-	// Raw reports whether the outputs are raw, for a request that is raw or not.
+	// Raw reports whether the outputs are raw, given whether the request is raw.
 	Raw func(request bool) bool
 	// Version is the model's version in answers.
 	Version string
 	// Missing is the error of a model that is not loaded.
 	Missing error
-	// Health is whether the server has grpc.health.v1.
+	// Health reports whether the server has grpc.health.v1.
 	Health bool
 	// Alter, if set, changes an answer before it is sent.
 	Alter func(*inference.ModelInferResponse)
@@ -47,22 +47,22 @@ type Output struct {
 	Name     string
 	Datatype string
 	Shape    []int64
-	// Values are the elements; an INT64 has whole ones.
+	// Values are the elements; whole numbers for INT64.
 	Values []float64
 }
 
 // Triton is NVIDIA's server with a forest of its FIL backend.
 func Triton() Kind {
 	return Kind{
-		// With max_batch_size the shape has a variable batch dimension in front of the dims of the configuration. FIL takes and gives
-		// TYPE_FP32 only, as input__0 and output__0; a classifier with predict_proba has a column per class.
+		// With max_batch_size the shape has a variable batch dimension before the configured dims. FIL takes and returns only
+		// TYPE_FP32, as input__0 and output__0; a classifier with predict_proba has a column per class.
 		// https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/fil_backend/docs/model_config.html
 		Metadata: metadata("fil", []string{"1"}, tensor("input__0", "FP32", -1, 0), tensor("output__0", "FP32", -1, 2)),
 		Inputs:   []oip.Datatype{oip.FP32},
 		Outputs: func(scores []float64, _ []string) ([]Output, error) {
 			return []Output{both("output__0", "FP32", scores)}, nil
 		},
-		// "The return by raw output contents is by design", whatever the request has.
+		// "The return by raw output contents is by design", whether or not the request is raw.
 		// https://github.com/triton-inference-server/server/issues/2937
 		Raw:     func(bool) bool { return true },
 		Version: "1",
@@ -99,7 +99,7 @@ func MLServer() Kind {
 			}
 			return all, nil
 		},
-		// Raw for raw, typed for typed. https://github.com/SeldonIO/MLServer/pull/770
+		// Raw for raw, typed for typed: https://github.com/SeldonIO/MLServer/pull/770
 		Raw: func(request bool) bool { return request },
 		// https://github.com/SeldonIO/MLServer/blob/master/mlserver/grpc/servicers.py
 		Missing: status.Error(codes.InvalidArgument, "Model m not found"),
@@ -109,23 +109,23 @@ func MLServer() Kind {
 // KServe is the server of the kserve Python package with a custom model.
 func KServe() Kind {
 	return Kind{
-		// The answer has no versions, and a model that declares no types has no inputs and outputs.
+		// The answer has no versions, and a model that declares no types has no inputs or outputs.
 		// https://github.com/kserve/kserve/blob/master/python/kserve/kserve/protocol/grpc/servicer.py
 		Metadata: metadata("", nil, nil),
 		Inputs:   []oip.Datatype{oip.FP32, oip.FP64},
 		Outputs: func(scores []float64, _ []string) ([]Output, error) {
 			return []Output{{"output-0", "FP64", []int64{int64(len(scores))}, scores}}, nil
 		},
-		// Contents are typed, unless one of them is FP16. https://github.com/kserve/kserve/pull/3695
+		// Contents are typed, unless one of them is FP16: https://github.com/kserve/kserve/pull/3695
 		Raw:     func(bool) bool { return false },
 		Missing: status.Error(codes.NotFound, "Model with name m does not exist."),
 	}
 }
 
-// OVMS is the OpenVINO Model Server with a classifier that sklearn-onnx has converted.
+// OVMS is the OpenVINO Model Server with a classifier converted by sklearn-onnx.
 func OVMS() Kind {
 	return Kind{
-		// The labels come first, as INT64. https://github.com/onnx/sklearn-onnx/issues/754
+		// The labels come first, as INT64: https://github.com/onnx/sklearn-onnx/issues/754
 		Metadata: metadata("OpenVINO", []string{"1"}, tensor("X", "FP32", -1, 0), tensor("label", "INT64", -1), tensor("probabilities", "FP32", -1, 2)),
 		Inputs:   []oip.Datatype{oip.FP32},
 		Outputs: func(scores []float64, _ []string) ([]Output, error) {
@@ -134,8 +134,8 @@ func OVMS() Kind {
 		// https://github.com/openvinotoolkit/model_server, src/kfs_frontend: useSharedOutputContentFn
 		Raw:     func(bool) bool { return true },
 		Version: "1",
-		// "If some of the models have not been loaded successfully, server still becomes ready": so every fake is ready without its
-		// model. https://docs.openvino.ai/latest/ovms_docs_grpc_api_kfs.html
+		// "If some of the models have not been loaded successfully, server still becomes ready": so every fake is ready even without
+		// its model. https://docs.openvino.ai/latest/ovms_docs_grpc_api_kfs.html
 		// There is no grpc.health service: https://github.com/openvinotoolkit/model_server/issues/724
 		Missing: status.Error(codes.NotFound, "Model with requested name is not found"),
 	}
@@ -153,7 +153,7 @@ func tensor(name, datatype string, shape ...int64) *inference.ModelMetadataRespo
 	return &inference.ModelMetadataResponse_TensorMetadata{Name: name, Datatype: datatype, Shape: shape}
 }
 
-// both is an output with a column for each of two classes.
+// both is an output with a column for each of the two classes.
 func both(name, datatype string, scores []float64) Output {
 	out := Output{Name: name, Datatype: datatype, Shape: []int64{int64(len(scores)), 2}}
 	for _, p := range scores {
@@ -162,7 +162,7 @@ func both(name, datatype string, scores []float64) Output {
 	return out
 }
 
-// labels is an output with the labels of the scores.
+// labels is an output with the class labels for the scores.
 func labels(name string, scores []float64, width ...int64) Output {
 	out := Output{Name: name, Datatype: "INT64", Shape: append([]int64{int64(len(scores))}, width...)}
 	for _, p := range scores {
@@ -177,7 +177,7 @@ type Server struct {
 
 	t     testing.TB
 	score func(x []float64) float64
-	addr  string // of a server on loopback
+	addr  string // set for a server on loopback
 	opts  []grpc.ServerOption
 
 	mu      sync.Mutex
@@ -192,7 +192,7 @@ type Server struct {
 	served chan struct{}
 }
 
-// Start returns a running server of a model that scores rows of the width. On loopback it listens on a real TCP port.
+// Start returns a running server with a model that scores rows of that width. On loopback it listens on a real TCP port.
 func Start(t testing.TB, kind Kind, width int, score func(x []float64) float64, loopback bool, opts ...grpc.ServerOption) *Server {
 	t.Helper()
 	s := &Server{t: t, kind: kind, width: width, score: score, opts: opts}
@@ -207,7 +207,7 @@ func Start(t testing.TB, kind Kind, width int, score func(x []float64) float64, 
 // Addr returns the address of a server on loopback.
 func (s *Server) Addr() string { return s.addr }
 
-// Dialer returns the option that leads a connection to a server in memory.
+// Dialer returns the option that connects to an in-memory server.
 func (s *Server) Dialer() grpc.DialOption {
 	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		s.mu.Lock()
@@ -221,7 +221,7 @@ func (s *Server) Dialer() grpc.DialOption {
 	})
 }
 
-// Dials returns how often a server in memory was connected to.
+// Dials returns how many connections an in-memory server has had.
 func (s *Server) Dials() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,7 +271,7 @@ func (s *Server) Restart() {
 	}()
 }
 
-// Change changes the kind and the width of the rows, as if another model was loaded under the same name.
+// Change changes the kind and the width of the rows, as if another model had been loaded under the same name.
 func (s *Server) Change(width int, change func(*Kind)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,14 +288,14 @@ func (s *Server) SetMissing(missing bool) {
 	s.missing = missing
 }
 
-// Calls returns the requests for scores so far.
+// Calls returns the scoring requests so far.
 func (s *Server) Calls() []*inference.ModelInferRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.calls)
 }
 
-// now returns how the server behaves now, or the error of a model that it does not have.
+// now returns the current behaviour, or an error for a model that the server does not have.
 func (s *Server) now(name string) (Kind, int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -385,7 +385,7 @@ func (s *Server) ModelInfer(_ context.Context, req *inference.ModelInferRequest)
 	return resp, nil
 }
 
-// put writes the elements of the newest output of the response.
+// put appends the output's elements to the newest output of the response.
 func (o Output) put(resp *inference.ModelInferResponse, raw bool) {
 	var contents *inference.InferTensorContents
 	var bytes []byte

@@ -1,4 +1,4 @@
-// Package outcometest makes block records of made-up scores and labels, for tests of what a verdict on quality decides.
+// Package outcometest makes block records from synthetic scores and labels, for tests of quality verdicts.
 package outcometest
 
 import (
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 const (
@@ -13,18 +15,18 @@ const (
 	minute = int64(time.Minute / time.Millisecond)
 )
 
-// Plan returns a plan under which two equal scorers have a PASS after 100 blocks, which is 25 hours.
+// Plan returns a plan under which two equal scorers reach a PASS after 100 blocks, which is 25 hours.
 func Plan() outcome.Plan {
 	return outcome.Plan{DisagreementCap: 0.05, Margin: 0.02, Alpha: 0.05, LabelSource: outcome.Quotes, HorizonMS: 15 * minute}
 }
 
-// Score returns a model's score for the baseline's score q of a row with the label y.
+// Score returns a model's score for a row with the baseline's score q and the label y.
 type Score func(q float64, y bool) float64
 
-// Equal scores as the baseline.
+// Equal returns the baseline's score.
 func Equal(q float64, _ bool) float64 { return q }
 
-// Toward moves the baseline's score by the distance toward the label, or away from it if the distance is below 0. Within the
+// Toward moves the baseline's score toward the label by the distance, or away from it if the distance is negative. Within the
 // match tolerance, the match rate does not show the difference.
 func Toward(distance float64) Score {
 	return func(q float64, y bool) float64 {
@@ -35,8 +37,8 @@ func Toward(distance float64) Score {
 	}
 }
 
-// Records returns the records of so many blocks of live requests, one a minute. The last block is the last whose labels are
-// all known at the end. The key has no block and no plan.
+// Records returns the records of that many blocks of live requests, one request a minute. The last block is the latest whose
+// labels are all known at end. The key has no block and no plan.
 func Records(p outcome.Plan, key outcome.Key, end time.Time, blocks int, score Score) []outcome.Record {
 	j := outcome.NewJoin(key, p)
 	width, horizon := p.Width().Milliseconds(), p.HorizonMS
@@ -58,5 +60,26 @@ func Records(p outcome.Plan, key outcome.Key, end time.Time, blocks int, score S
 	return j.Closed()
 }
 
-// positive reports whether the label of the minute that ends at t is 1, which three in ten are.
+// positive reports whether the label of the minute that ends at t is 1. Three in ten are.
 func positive(t int64) bool { return t/minute*7%10 < 3 }
+
+// Page answers a request for records of one model, baseline and plan: the matching records from the block on.
+func Page(req *executorv1.GetQualityReportRequest, executor string, plan *executorv1.QualityPlan, records []outcome.Record) *executorv1.GetQualityReportResponse {
+	const most = 50
+	r := &executorv1.GetQualityReportResponse{
+		ExecutorId: executor, ModelDigest: req.GetModelDigest(), BaselineDigest: req.GetBaselineDigest(), Plan: plan, Labels: &executorv1.LabelCounts{},
+	}
+	for i := range records {
+		one := &records[i]
+		switch {
+		case one.Model != req.GetModelDigest() || one.Baseline != req.GetBaselineDigest() || one.Plan != req.GetPlanDigest():
+		case req.FromBlock != nil && one.Block < req.GetFromBlock(): //nolint:protogetter // presence
+		case len(r.GetRecords()) == most:
+			r.NextBlock = &one.Block
+			return r
+		default:
+			r.Records = append(r.Records, wire.Record(one))
+		}
+	}
+	return r
+}

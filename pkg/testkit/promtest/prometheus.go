@@ -24,17 +24,17 @@ import (
 // Server is a Prometheus that runs until the test ends.
 type Server struct {
 	t *testing.T
-	// URL is where it answers.
+	// URL is the server's base URL.
 	URL string
 	// API queries it.
 	API promv1.API
 }
 
-// Options are what a server is started with.
+// Options configure a server.
 type Options struct {
 	// Config is its configuration file, as text.
 	Config string
-	// Data is its storage folder; empty is a new one.
+	// Data is its storage folder; empty means a new one.
 	Data string
 }
 
@@ -44,7 +44,7 @@ func Program(t *testing.T, name string) string {
 	return need.Program(t, name, "prometheus")
 }
 
-// Start returns a ready server. It tries another address if the program ends.
+// Start returns a ready server. If the program exits, it retries with another address.
 func Start(t *testing.T, o Options) *Server {
 	t.Helper()
 	program, dir := Program(t, "prometheus"), t.TempDir()
@@ -71,7 +71,7 @@ func Start(t *testing.T, o Options) *Server {
 // starts bounds the attempts to start: another process may take the free address first.
 const starts = 5
 
-// run starts the program and waits until it answers at the URL. The error is that of a program that has ended.
+// run starts the program and waits until it answers at the URL. It returns an error if the program has exited.
 func run(t *testing.T, program string, args []string, url string) (*Server, error) {
 	t.Helper()
 	var log strings.Builder
@@ -124,7 +124,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// patience is how long Await polls. It is long for busy machines; normally conditions are met within seconds.
+// patience is how long Await polls. It is generous for busy machines; usually conditions are met within seconds.
 const patience = 90 * time.Second
 
 // Await polls until ok.

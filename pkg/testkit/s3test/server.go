@@ -1,5 +1,5 @@
-// Package s3test has a fake S3 server in memory, for tests. It has what the clients of rows use: objects with metadata that are
-// written whole, read whole, in ranges and on conditions, and listed over pages. It does not check signatures. Tests make it fail.
+// Package s3test is a fake in-memory S3 server for tests. It supports what the clients of rows use: whole writes of objects with
+// metadata, whole, range and conditional reads, and paged listings. It does not check signatures. Tests can make it fail.
 package s3test
 
 import (
@@ -27,11 +27,11 @@ import (
 	"time"
 )
 
-// Server is the server. It is an [http.Handler] for buckets in the path of the URL. The zero value has no buckets.
+// Server is the server. It is an [http.Handler] with buckets in the URL path. The zero value has no buckets.
 type Server struct {
-	// PageSize is how many objects a page of a listing has at most; 1,000 if it is 0.
+	// PageSize is the maximum number of objects on a page of a listing; 0 means 1,000.
 	PageSize int
-	// Fault, if set, returns how a request fails. It may change the objects. It is called by one goroutine at a time.
+	// Fault, if set, returns how a request fails. It may change the objects. Calls are serialized.
 	Fault func(*http.Request) Fault
 
 	faults   sync.Mutex
@@ -42,16 +42,16 @@ type Server struct {
 
 // Fault is how a request fails. The zero value is no fault.
 type Fault struct {
-	// Status and Code are the answer to a request that is not carried out.
+	// Status and Code are the response to a request that is not executed.
 	Status int
 	Code   string
-	// Lost carries the request out, and closes the connection instead of answering.
+	// Lost executes the request, but closes the connection instead of answering.
 	Lost bool
-	// Half closes the connection after half of the answer.
+	// Half closes the connection after half of the response.
 	Half bool
 	// Stall never answers. With Half, it does not close the connection either.
 	Stall bool
-	// Skip leaves out conditions on the ETag, as servers do that do not know them.
+	// Skip ignores conditions on the ETag, like servers that do not support them.
 	Skip bool
 }
 
@@ -66,14 +66,14 @@ func (o object) etag() string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-// Transport serves in memory until the test ends, and returns how the server is reached. It needs no network, and so runs in the
+// Transport serves in memory until the test ends, and returns the client's transport. It needs no network, so it works in the
 // fake time of testing/synctest.
 func (s *Server) Transport(t testing.TB) http.RoundTripper {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: s, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	transport := &http.Transport{DialContext: listener.dial, DialTLSContext: listener.dial} // as if by TLS
+	transport := &http.Transport{DialContext: listener.dial, DialTLSContext: listener.dial} // TLS is only pretended
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		if err := errors.Join(server.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
@@ -83,7 +83,7 @@ func (s *Server) Transport(t testing.TB) http.RoundTripper {
 	return transport
 }
 
-// pipes is a listener in memory. The deadlines of net.Pipe hold; those of bufconn may fire after they were taken back.
+// pipes is an in-memory listener. It uses net.Pipe, because deadlines of bufconn may fire after they were cleared.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -138,7 +138,7 @@ func (s *Server) Put(bucket, key string, data []byte) {
 	s.buckets[bucket][key] = object{data: data, modified: time.Now()}
 }
 
-// Alter changes the content of an object, and leaves its metadata.
+// Alter changes the content of an object but not its metadata.
 func (s *Server) Alter(bucket, key string, change func([]byte) []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,14 +180,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case f.Stall && !f.Half:
-		_, _ = io.Copy(io.Discard, r.Body) // the server sees that the client leaves only once it has read the request
+		_, _ = io.Copy(io.Discard, r.Body) // the server notices a disconnect only once it has read the request
 		<-r.Context().Done()
 		hangUp()
 	case f.Status != 0:
 		fail(w, r, f.Status, f.Code)
 		return
 	}
-	answer := httptest.NewRecorder() // so that it can fail as a whole
+	answer := httptest.NewRecorder() // buffered, so that it can fail as a whole
 	s.serve(answer, r, f.Skip)
 	if f.Lost {
 		hangUp()
@@ -209,12 +209,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hangUp()
 }
 
-// hangUp closes the connection without the rest of the answer.
+// hangUp closes the connection without finishing the response.
 func hangUp() {
-	panic(http.ErrAbortHandler) //nolint:forbidigo // so net/http documents it
+	panic(http.ErrAbortHandler) //nolint:forbidigo // the way that net/http documents
 }
 
-// fail answers with an error of S3.
+// fail sends an S3 error.
 func fail(w http.ResponseWriter, r *http.Request, status int, code string) {
 	body, _ := xml.Marshal(struct {
 		XMLName                 xml.Name `xml:"Error"`
@@ -254,7 +254,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, skip bool) {
 	}
 }
 
-// get answers with an object, or with a range of it.
+// get sends an object, or a range of it.
 func get(w http.ResponseWriter, r *http.Request, o object, skip bool) {
 	if want := r.Header.Get("If-Match"); want != "" && want != o.etag() && !skip {
 		fail(w, r, http.StatusPreconditionFailed, "PreconditionFailed")
@@ -322,7 +322,7 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, bucket, key string,
 	w.Header().Set("ETag", o.etag())
 }
 
-// body returns the content of a request, from its chunks if it is signed by chunk.
+// body returns the content of a request, decoded if it is signed in chunks.
 func body(r *http.Request) ([]byte, error) {
 	if !strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
 		data, err := io.ReadAll(r.Body)
@@ -353,13 +353,13 @@ func body(r *http.Request) ([]byte, error) {
 		data = append(data, chunk[:n]...)
 	}
 	if want := r.Header.Get("X-Amz-Decoded-Content-Length"); want != strconv.Itoa(len(data)) {
-		return nil, errors.New("another length")
+		return nil, errors.New("the chunks have another length")
 	}
 	_, err := io.Copy(io.Discard, lines) // the trailers
 	return data, err
 }
 
-// list answers with a page of ListObjectsV2.
+// list sends a page of ListObjectsV2.
 func (s *Server) list(w http.ResponseWriter, bucket string, query url.Values) {
 	type content struct {
 		Key, LastModified, ETag string

@@ -1,4 +1,4 @@
-// Package servetest runs a service of the pair in a test, on real ports of loopback, as its main would.
+// Package servetest runs executor or ml-engine in a test, on real loopback ports, as its main would.
 package servetest
 
 import (
@@ -81,14 +81,14 @@ func (s *Service) addresses(path string) map[string]string {
 	}
 }
 
-// End asks the service to stop, and returns at once.
+// End asks the service to stop, and returns immediately.
 func (s *Service) End() { s.end() }
 
 // Stop asks the service to stop and returns its error.
 func (s *Service) Stop() error {
 	s.end()
 	err := <-s.done
-	s.done <- nil // for the cleanup
+	s.done <- nil // the cleanup reads it
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 )
 
-// Streams returns the streaming calls that every service has, each with one message sent.
+// Streams returns the streaming calls that every service has. Each sends one message.
 func (s *Service) Streams() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"health watch": func(ctx context.Context) error {
@@ -44,7 +44,7 @@ func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.C
 			if err := open(ctx); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			for range rng.IntN(200) { // from at once to after the answer, without waiting by the clock
+			for range rng.IntN(200) { // from immediately to after the answer, without a timer
 				runtime.Gosched()
 			}
 			cancel()
@@ -55,14 +55,14 @@ func (s *Service) WantStreamsEnd(t *testing.T, streams map[string]func(context.C
 			case <-t.Context().Done():
 				var stacks strings.Builder
 				_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
-				t.Fatalf("%s: %d goroutines, before %d:\n%s", name, runtime.NumGoroutine(), before, stacks.String())
+				t.Fatalf("%s: %d goroutines, %d before:\n%s", name, runtime.NumGoroutine(), before, stacks.String())
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}
 }
 
-// StaleSocket creates the socket file that a killed process leaves behind.
+// StaleSocket creates a socket file like the one that a killed process leaves behind.
 func StaleSocket(t testing.TB, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -1,4 +1,4 @@
-// Package telemetrytest holds the metrics of a service against its contract: a golden file of every name and label.
+// Package telemetrytest compares the metrics of a service with its contract: a golden file of every name and label.
 package telemetrytest
 
 import (
@@ -79,11 +79,11 @@ func Golden(t testing.TB, path, got string) {
 		t.Fatalf("%v (go test -update writes it)", err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs; these names are API: if the change is meant, run go test -update and say so in CHANGELOG.md.\ngot:\n%s\nwant:\n%s", path, got, want)
+		t.Errorf("%s differs; these names are API: if the change is intended, run go test -update and add it to CHANGELOG.md.\ngot:\n%s\nwant:\n%s", path, got, want)
 	}
 }
 
-// Values returns the counters and gauges whose names begin with prefix, by name and label values, sorted by label name. Of a
+// Values returns the counters and gauges whose names begin with prefix, by name and label values, sorted by label name. For a
 // histogram it returns the count.
 func Values(families map[string]*dto.MetricFamily, prefix string) map[string]float64 {
 	values := map[string]float64{}

@@ -10,8 +10,8 @@ import (
 )
 
 // Lint checks the families with the prefixes on a metrics page with Prometheus' linter. by lists accepted problems: the
-// linter's text, and the names to which it applies (or their ends, as in "*_ms"). An accepted problem that does not occur
-// fails too, so that the list stays correct.
+// linter's text and the affected names (or their ends, as in "*_ms"). An accepted problem that does not occur fails too, so that
+// the list stays correct.
 func Lint(t testing.TB, page io.Reader, prefixes []string, by map[string][]string) {
 	t.Helper()
 	problems, err := promlint.New(page).Lint()
@@ -36,7 +36,7 @@ func Lint(t testing.TB, page io.Reader, prefixes []string, by map[string][]strin
 	for text, names := range by {
 		for _, name := range names {
 			if !seen[text+name] {
-				t.Errorf("the linter no longer reports %q of %s: remove it from the list", text, name)
+				t.Errorf("the linter no longer reports %q for %s: remove it from the list", text, name)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Collector receives spans on a port of loopback.
+// Collector receives spans on a loopback port.
 type Collector struct {
 	collectorpb.UnimplementedTraceServiceServer
 
@@ -30,11 +30,11 @@ type Collector struct {
 
 // Span is a received span.
 type Span struct {
-	// Service is the name of the service that sent it. The ids are hexadecimal; Parent is empty for the root of a trace.
+	// Service is the sender's name. The ids are hexadecimal; Parent is empty for the root of a trace.
 	Service, Name, Trace, ID, Parent string
-	// Links are the ids of the spans that it is linked to.
+	// Links are the ids of the linked spans.
 	Links []string
-	// Attributes are those that are texts, numbers and truth values.
+	// Attributes are the string, number and boolean attributes.
 	Attributes map[string]any
 }
 
@@ -111,7 +111,7 @@ func (c *Collector) Spans() []Span {
 	return slices.Clone(c.spans)
 }
 
-// Find returns the spans of the service with the name.
+// Find returns the spans of that service and name.
 func Find(spans []Span, service, name string) (found []Span) {
 	for _, s := range spans {
 		if s.Service == service && s.Name == name {
@@ -121,7 +121,7 @@ func Find(spans []Span, service, name string) (found []Span) {
 	return found
 }
 
-// Exemplars returns the traces of the exemplars of a histogram on a page of metrics in the OpenMetrics format.
+// Exemplars returns the trace ids of a histogram's exemplars, from a metrics page in the OpenMetrics format.
 func Exemplars(t testing.TB, url, histogram string) (traces []string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

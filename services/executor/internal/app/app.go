@@ -101,7 +101,7 @@ type parts struct {
 	reports    *decision.ReportService
 	// home is nil without a group.
 	home *member.Member
-	// drift is nil for a model server, which reports none.
+	// drift is nil for a model server, which does not report drift.
 	drift driftCall
 }
 
@@ -109,7 +109,7 @@ type parts struct {
 type driftCall func(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error)
 
 // open opens the parts. They stop in reverse order: first the shadows of the last decisions end, then features and rows are
-// written. served is the schema of a model server's model, nil with ml-engine.
+// written. served is the schema of a model server's model; it is nil for ml-engine.
 func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, served *feature.Schema, logger *slog.Logger) (*parts, error) {
 	secured, err := opts.EngineTLS.Open(enginePrefix, "ml-engine", logger)
 	if err != nil {
@@ -193,8 +193,8 @@ func open(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas 
 	return p, nil
 }
 
-// connect returns a client of the ml-engine or model server at the address, until shell stops, and how to ask ml-engine for its
-// drift. served is the schema of a model server's model.
+// connect returns a client of the ml-engine or model server at the address, which shell closes when it stops, and a function that asks
+// ml-engine for its drift. served is the schema of a model server's model.
 func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store, served *feature.Schema, limits link.Options) (mlenginev1.ScoringServiceClient, driftCall, error) {
 	var target oipengine.Target
 	var extra []grpc.DialOption
@@ -217,7 +217,7 @@ func connect(shell *serve.App, opts *Options, addr string, secured *certs.Store,
 	return engine, mlenginev1.NewDriftServiceClient(engine).GetDrift, nil
 }
 
-// killOn kills the gate whenever a signal comes.
+// killOn kills the gate on every signal.
 func (p *parts) killOn(ctx context.Context, signals <-chan os.Signal) {
 	for {
 		select {
@@ -254,7 +254,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	shell.State = func() string { return p.state(opts.EngineAddr) }
 	shell.Pages.Handle("POST /predict-with-shadow", facade.Unary(decisions.PredictWithShadow, facade.Route[*executorv1.PredictWithShadowRequest]{
 		Bodies: new(facade.Bodies), Prepare: func(r *executorv1.PredictWithShadowRequest) { facade.CanonicalNames(r.GetFeatures()) },
-		// A quote changes the features of its symbol, and so the decisions of other clients.
+		// A quote changes the features of its symbol, and therefore other clients' decisions.
 		Changes: func(r *executorv1.PredictWithShadowRequest) bool { return r.GetQuote() != nil },
 	}))
 	shell.Pages.Handle("GET /shadow/metrics", facade.Unary(reports.GetShadowReport, facade.Route[*executorv1.GetShadowReportRequest]{}))
@@ -274,7 +274,7 @@ func (p *parts) serve(shell *serve.App, opts *Options, logger *slog.Logger) {
 	shell.OnDrain("status page", status.Stop)
 }
 
-// state describes the parts for /readyz. Neither an absent ml-engine nor a full disk makes executor unready: the baseline
+// state describes the parts for /readyz. Neither a missing ml-engine nor a full disk makes executor unready: the baseline
 // still answers.
 func (p *parts) state(engine string) string {
 	shadows := "no shadow: ml-engine cannot be reached at " + engine
@@ -295,7 +295,7 @@ func (p *parts) state(engine string) string {
 	return strings.Join(append([]string{fmt.Sprintf("baseline %s, %s", p.baseline.Version, shadows)}, troubles...), "; ")
 }
 
-// knownSchemas returns the schemas that are known from the start.
+// knownSchemas returns the schemas known from the start.
 func knownSchemas(files []string, baseline *decision.Baseline) (*feature.Known, error) {
 	known := feature.NewKnown()
 	for _, path := range files {
@@ -306,7 +306,7 @@ func knownSchemas(files []string, baseline *decision.Baseline) (*feature.Known, 
 	return known, baseline.Learn(known)
 }
 
-// serverSchema returns the schema of a model server's model, nil with ml-engine.
+// serverSchema returns the schema of a model server's model; nil for ml-engine.
 func serverSchema(opts *Options, known *feature.Known) (*feature.Schema, error) {
 	if opts.EngineSchema == "" {
 		return nil, nil //nolint:nilnil // ml-engine sends it
@@ -334,7 +334,7 @@ func readSchema(path string, known *feature.Known) (*feature.Schema, error) {
 	return known.Add(s)
 }
 
-// ownState locks the state folder, if there is one, so that its files have one writer.
+// ownState locks the state folder, if there is one, so that only one process writes its files.
 func ownState(shell *serve.App, dir string) error {
 	if dir == "" {
 		return nil
@@ -368,7 +368,7 @@ func openBook(shell *serve.App, opts *Options, onMinute func(string, feature.Min
 	return book, keeper, nil
 }
 
-// latest returns the limit on the times of quotes; nil is no limit.
+// latest returns the limit on the times of quotes; nil means no limit.
 func latest(ahead time.Duration) func() int64 {
 	if ahead == 0 {
 		return nil
@@ -379,7 +379,7 @@ func latest(ahead time.Duration) func() int64 {
 // openRows starts the feature log; nil if it is off.
 func openRows(shell *serve.App, opts *Options, baseline *decision.Baseline, schemas *feature.Known, logger *slog.Logger) (*rowlog.Log, error) {
 	if opts.FeatureLog == "" {
-		return nil, nil //nolint:nilnil // nil is a log that is off
+		return nil, nil //nolint:nilnil // a nil log is off
 	}
 	rows, err := rowlog.Open(
 		featurelog.Options{Dir: opts.FeatureLog, Interval: opts.FeatureLogInterval, Logger: logger},

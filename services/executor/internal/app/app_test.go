@@ -120,7 +120,7 @@ func TestMetrics(t *testing.T) {
 	telemetrytest.Lint(t, strings.NewReader(page), prefixes, map[string][]string{
 		// These names are interfaces. Latencies are in milliseconds, as the limits of 60 and 80 ms are.
 		"metric names should not contain abbreviated units": {"*_ms"},
-		// How long a verdict takes is days or months, for people.
+		// The time to a verdict is days or months, for people.
 		`use base unit "seconds" instead of "days"`: {"ml_quality_days_needed"},
 	})
 }
@@ -147,7 +147,7 @@ func TestOverGRPC(t *testing.T) {
 	}
 }
 
-// Over HTTP too, the caller's score is the answer. Decisions are counted by their sides of the threshold.
+// The caller's score is the answer over HTTP too. Decisions are counted by side of the threshold.
 func TestCallerScoreOverHTTP(t *testing.T) {
 	o := options(t, loopback(t))
 	o.Baseline, o.Shadow.MatchTolerance, o.Shadow.DecisionThreshold = "caller=desk@7", 0.99, 0.5
@@ -182,7 +182,7 @@ func TestCallerScoreOverHTTP(t *testing.T) {
 	}
 }
 
-// Without an engine executor starts, is ready and answers, and /readyz shows that the engine is missing.
+// Without an engine executor starts, is ready and answers, and /readyz reports the missing engine.
 func TestWithoutAnEngine(t *testing.T) {
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true, Absent: true})
 	r := start(t, options(t, engine))

@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
 
-// Challengers are in the report, the metrics, the log and /readyz, and the series of the model under trial are as without
-// them. One at the same address is an A/A test, and one that is absent or hangs delays neither an answer nor a stop.
+// Challengers appear in the report, the metrics, the log and /readyz, and do not change the series of the model under trial. One at
+// the same address is an A/A test. One that is absent or hangs delays neither an answer nor a stop.
 func TestChallengers(t *testing.T) {
 	engine := loopback(t)
 	other := enginetest.Start(t, enginetest.Options{Loopback: true, Version: "gbm"})

@@ -34,7 +34,7 @@ func TestLockedFeedsAreNamedAndReset(t *testing.T) {
 	if code != http.StatusBadRequest || !strings.Contains(body, "NOT_READY") || !strings.Contains(body, "ahead of this machine's clock by more than --max-quote-ahead") {
 		t.Errorf("got %d %s", code, body)
 	}
-	if body := ready(); strings.Contains(body, "no quote is taken") {
+	if body := ready(); strings.Contains(body, "every quote is ignored") {
 		t.Errorf("/readyz: %s", body)
 	}
 	var late []*executorv1.Quote
@@ -44,7 +44,7 @@ func TestLockedFeedsAreNamedAndReset(t *testing.T) {
 	if _, err := r.observe(late).CloseAndRecv(); err != nil {
 		t.Fatal(err)
 	}
-	if body := ready(); !strings.Contains(body, `; no quote is taken of "SIM" (the last 14: out_of_order)`) {
+	if body := ready(); !strings.Contains(body, `; every quote is ignored for "SIM" (the last 14: out_of_order)`) {
 		t.Errorf("/readyz: %s", body)
 	}
 	feeds := executorv1.NewFeedServiceClient(r.Conn)
@@ -54,7 +54,7 @@ func TestLockedFeedsAreNamedAndReset(t *testing.T) {
 	if _, err := r.observe(late).CloseAndRecv(); err != nil {
 		t.Fatal(err)
 	}
-	if body := ready(); strings.Contains(body, "no quote is taken") {
+	if body := ready(); strings.Contains(body, "every quote is ignored") {
 		t.Errorf("/readyz: %s", body)
 	}
 	if log := r.Log(); !strings.Contains(log, "method=/greenlight.executor.v1.FeedService/ResetSymbol") || !strings.Contains(log, "the feed is of yesterday") {

@@ -18,17 +18,17 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/rollout"
 )
 
-// Fleet is the group of an executor, whose record sets the rollout.
+// Fleet configures the group of an executor, whose record sets the rollout.
 type Fleet struct {
-	// URL has the NATS servers, Creds and CA are files for the connection. An empty URL is no group.
+	// URL has the NATS servers; empty means no group. Creds and CA are files for the connection.
 	URL, Creds, CA string
 	Group          string
-	// Trust is the file with the public keys whose records count.
+	// Trust is the file with the public keys whose records are accepted.
 	Trust string
 }
 
 func (f *Fleet) declare(fs *flag.FlagSet) {
-	fs.StringVar(&f.URL, "fleet", "", "NATS `servers` of one cluster, nats://host:port or tls://host:port with commas between them, at which executor follows the record of its group; needs --state-dir; empty is off")
+	fs.StringVar(&f.URL, "fleet", "", "NATS `servers` of one cluster, nats://host:port or tls://host:port separated by commas, from which executor follows the record of its group; needs --state-dir; empty is off")
 	fs.StringVar(&f.Group, "fleet-group", "", "`name` of the group: 1 to 64 letters, digits, - and _")
 	fs.StringVar(&f.Creds, "fleet-creds", "", "NATS credentials `file`, read at every connection")
 	fs.StringVar(&f.CA, "fleet-ca", "", "`file` with the certificates of the authorities of the NATS servers (PEM), read at every connection")
@@ -53,7 +53,7 @@ func (o *Options) checkFleet() error {
 	case f.Group == "":
 		return errors.New("--fleet needs --fleet-group")
 	case f.Trust == "":
-		return errors.New("--fleet needs --fleet-trust: executor obeys nothing that no trusted key has signed")
+		return errors.New("--fleet needs --fleet-trust: executor obeys only records that a trusted key has signed")
 	case o.StateDir == "":
 		return errors.New("--fleet needs --state-dir: an abort must survive a restart")
 	case o.SamplePercent > 0:
@@ -65,7 +65,7 @@ func (o *Options) checkFleet() error {
 	return nil
 }
 
-// callHome makes executor follow its group until shell stops. Without a group it has the metrics alone.
+// callHome makes executor follow its group until shell stops. Without a group it only registers the metrics.
 func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) error {
 	f := &opts.Fleet
 	if f.URL == "" {
@@ -77,7 +77,7 @@ func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) e
 		return fmt.Errorf("--fleet-trust: %w", err)
 	}
 	if len(keys.Ed25519()) == len(keys) {
-		return fmt.Errorf("--fleet-trust %s has no ECDSA key, and no other signs records", f.Trust)
+		return fmt.Errorf("--fleet-trust %s has no ECDSA key; records need one", f.Trust)
 	}
 	carrier, err := natsgroup.Open(f.connection(logger))
 	if err != nil {
@@ -87,7 +87,7 @@ func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) e
 		carrier.Close()
 		return nil
 	})
-	host, _ := os.Hostname() // without a name the operator sees the id alone
+	host, _ := os.Hostname() // without a name the operator sees only the id
 	p.home, err = member.Open(member.Options{
 		Group: f.Group, Keys: keys, Carrier: carrier, ID: p.outcomes.ID(), Instance: p.rollouts.Instance(), Host: host, Dir: opts.StateDir,
 		Executor: follower{p, rollout.NewService(p.rollouts)}, Logger: logger,
@@ -103,7 +103,7 @@ func (p *parts) callHome(shell *serve.App, opts *Options, logger *slog.Logger) e
 	return nil
 }
 
-// follower is the executor as its group drives it.
+// follower adapts the executor to its group.
 type follower struct {
 	*parts
 

@@ -27,7 +27,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/app"
 )
 
-// inFleet returns the options of an executor of a group, and the key of its operator.
+// inFleet returns the options of an executor in a group, and the key of its operator.
 func inFleet(t *testing.T, engine *enginetest.Engine, url string) (*app.Options, *dsse.Signer) {
 	t.Helper()
 	signer, key := keytest.New(t)
@@ -61,12 +61,12 @@ func TestFleetOptions(t *testing.T) {
 	}
 }
 
-// desk is the operator of a group of one executor.
+// desk is the operator of a group with one executor.
 type desk struct {
 	t       *testing.T
 	carrier *natsgroup.Carrier
 	session *group.Session
-	// reports has the newest report, a report after the other.
+	// reports has the newest report.
 	reports chan *fleetv1.Report
 	version uint64
 }
@@ -115,7 +115,7 @@ func (d *desk) change(terms *fleetv1.Record) {
 	}
 }
 
-// reported answers reports until one is as wanted.
+// reported answers reports until one matches.
 func (d *desk) reported(want func(*fleetv1.Report) bool) *fleetv1.Report {
 	d.t.Helper()
 	for {
@@ -131,7 +131,7 @@ func (d *desk) reported(want func(*fleetv1.Report) bool) *fleetv1.Report {
 	}
 }
 
-// admit sends an admission of the process of a report, or a command for it.
+// admit sends an admission, or a command, to the process of a report.
 func (d *desk) admit(report *fleetv1.Report, envelope []byte, err error) {
 	d.t.Helper()
 	if err == nil {
@@ -142,14 +142,14 @@ func (d *desk) admit(report *fleetv1.Report, envelope []byte, err error) {
 	}
 }
 
-// at is a report of an executor that obeys the newest record with the percentage.
+// at matches a report of an executor that obeys the newest record with the percentage.
 func (d *desk) at(percent float64) func(*fleetv1.Report) bool {
 	return func(r *fleetv1.Report) bool {
 		return r.GetRollout().GetRollout().GetPercent() == percent && r.GetRevision() == d.session.Last().GetRevision()
 	}
 }
 
-// The whole program follows the record of its group over NATS, and works as before without NATS.
+// The whole program follows the record of its group over NATS, and keeps working without NATS.
 func TestFleetOfRunningExecutor(t *testing.T) {
 	nats := natstest.Start(t, 1)
 	o, signer := inFleet(t, loopback(t), nats.URL)
@@ -189,7 +189,7 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	if _, page := r.Get("/metrics"); !strings.Contains(page, "\nml_fleet_connected{group=\"desk-a\"} 1\n") || !strings.Contains(page, "\nml_fleet_refused_total{reason=\"conflict\"} 0\n") {
 		t.Errorf("the metrics do not have the fleet:\n%s", page)
 	}
-	nats.Kill(0) // the lease goes on, and decisions do
+	nats.Kill(0) // the lease stays in force, and decisions continue
 	if decide().GetShadow() == nil {
 		t.Error("a decision without NATS has no shadow")
 	}
@@ -203,7 +203,7 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
 	nats.Restart(0)
-	report := reported(0) // the record counts no longer, though NATS has it
+	report := reported(0) // the record no longer counts, though NATS has it
 	if !strings.Contains(report.GetTrouble(), "aborted") {
 		t.Errorf("the trouble is %q", report.GetTrouble())
 	}
@@ -215,8 +215,8 @@ func TestFleetOfRunningExecutor(t *testing.T) {
 	}
 }
 
-// Behind the gate of a group the model decides in the whole program. An alarm and its clearing come as commands, which nobody can
-// repeat; a kill that comes after what a person has seen stays.
+// With the gate of a group, the model decides in the whole program. An alarm and its clearing come as commands, which cannot be
+// replayed; a kill after the one that a person has seen stays.
 func TestGateOfAGroup(t *testing.T) {
 	nats, engine := natstest.Start(t, 1), loopback(t)
 	o, signer := inFleet(t, engine, nats.URL)
@@ -263,7 +263,7 @@ func TestGateOfAGroup(t *testing.T) {
 	alarming := d.reported(latches(quality))
 	decides(executorv1.Decider_DECIDER_BASELINE, executorv1.FallbackReason_FALLBACK_REASON_QUALITY_ALARM)
 
-	// A person clears it. What was sent before is sent again, and changes nothing.
+	// A person clears it. Replayed commands change nothing.
 	found := func(report *fleetv1.Report, which ...executorv1.GateLatch) []byte {
 		t.Helper()
 		c := &fleetv1.Admission{Clear: which, Reason: "late labels"}
@@ -279,7 +279,7 @@ func TestGateOfAGroup(t *testing.T) {
 	d.admit(report, alarmed, nil)
 	d.admit(report, cleared, nil)
 
-	// A person has looked at the gate before it is killed again: the kill stays. Then at that kill.
+	// A person looks at the gate, then it is killed again: the new kill stays until the person has seen it.
 	kill := func(reason string) {
 		t.Helper()
 		e, err := group.Stop(signer, "desk-a", "test", fleetv1.StopKind_STOP_KIND_KILL, d.session.Last().GetRevision(), reason, time.Now())

@@ -39,7 +39,7 @@ func TestAllowGatedNeedsAStateFolder(t *testing.T) {
 	}
 }
 
-// Without --allow-gated nobody can let a model decide.
+// Without --allow-gated no one can let a model decide.
 func TestGateIsNotAllowed(t *testing.T) {
 	engine := loopback(t)
 	o := options(t, engine)
@@ -52,7 +52,7 @@ func TestGateIsNotAllowed(t *testing.T) {
 	}
 }
 
-// The model decides in the whole program. A signal, and a restart after it, give the decision back to the baseline. The spans of
+// The model decides in the whole program. A signal, and a restart after it, return decisions to the baseline. The spans of
 // a decision and of its shadow name who decided.
 func TestGateOfRunningExecutor(t *testing.T) {
 	engine, collector := loopback(t), tracetest.Start(t)

@@ -19,7 +19,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// A model server need not be there at the start, and reports no drift.
+// A model server may be absent at startup, and reports no drift.
 func TestModelServer(t *testing.T) {
 	schema := filepath.Join(t.TempDir(), "desk.yaml")
 	own := enginetest.Own(t, "desk", 2)
@@ -69,7 +69,7 @@ func TestModelServer(t *testing.T) {
 	}
 }
 
-// The connection to a model server is secured by the flags of the connection to ml-engine.
+// The flags for the connection to ml-engine also secure the connection to a model server.
 func TestModelServerOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca := certstest.NewAuthority(t, "desk")

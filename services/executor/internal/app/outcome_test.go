@@ -12,7 +12,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Only an operator may report outcomes. They reach the requests that executor has answered, and nothing in them fails the
+// Only an operator may report outcomes. They reach the requests that executor has answered, and invalid ones do not fail the
 // stream.
 func TestReportOutcomes(t *testing.T) {
 	closed := start(t, options(t, loopback(t)))
@@ -48,7 +48,7 @@ func TestReportOutcomes(t *testing.T) {
 	}
 	one := uint32(1)
 	known := timestamppb.New(at.Add(time.Second))
-	for range 100 { // a flood of what is wrong
+	for range 100 { // a flood of invalid reports
 		if err := stream.Send(&executorv1.ReportOutcomesRequest{Outcomes: []*executorv1.ReportedOutcome{{}, {RequestId: "other", Outcome: &one, KnownTime: known}}}); err != nil {
 			t.Fatal(err)
 		}

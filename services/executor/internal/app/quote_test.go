@@ -51,7 +51,7 @@ func (r *running) observe(all []*executorv1.Quote) executorv1.DecisionService_Ob
 	return stream
 }
 
-// After a restart with a state folder executor answers at once, bit for bit as without the restart. An open stream does not
+// After a restart with a state folder executor answers immediately, bit for bit as without the restart. An open stream does not
 // delay the stop, and every request leaves a row.
 func TestRestartWithState(t *testing.T) {
 	engine := loopback(t)
@@ -196,7 +196,7 @@ func TestQuotesOverHTTP(t *testing.T) {
 	}
 }
 
-// A log that cannot be written delays no request, and shows in the metrics and in the exit error.
+// A log that cannot be written delays no request, and is reported in the metrics and the exit error.
 func TestFeatureLogThatCannotBeWritten(t *testing.T) {
 	o := options(t, loopback(t))
 	o.FeatureLog, o.FeatureLogInterval = t.TempDir(), time.Millisecond

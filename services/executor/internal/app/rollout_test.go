@@ -56,7 +56,7 @@ func TestRolloutNeedsAnOperator(t *testing.T) {
 				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+tt.given)
 			}
 			r.reached()
-			// Anybody may watch, but only an operator may see features.
+			// Anyone may watch, but only an operator may see features.
 			want := tt.want
 			if want == codes.Unauthenticated {
 				want = codes.PermissionDenied

@@ -54,7 +54,7 @@ func TestCanceledStreamsLeaveNothing(t *testing.T) {
 	r.WantStreamsEnd(t, streams)
 }
 
-// Of 10,000 streams 256 are served, the others are refused at once, and calls are answered meanwhile.
+// Of 10,000 streams 256 are served, the others are refused immediately, and calls are answered meanwhile.
 func TestTenThousandStreams(t *testing.T) {
 	r := start(t, options(t, loopback(t)))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -82,7 +82,7 @@ func TestTenThousandStreams(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	// A stream that is being refused counts for a moment, so that another may be refused before the 256th is served.
+	// A refused stream counts for a moment, so another may be refused before the 256th is served.
 	if n := served.Load(); n < 128 || n > 256 || n+refused.Load() != 10_000 {
 		t.Errorf("%d streams are served and %d refused", n, refused.Load())
 	}
@@ -114,7 +114,7 @@ func decide(ctx context.Context, conn *grpc.ClientConn) (executorv1.DecisionServ
 	return stream, err
 }
 
-// Messages of streams and calls share the rate of a client. A message over it is refused alone.
+// Messages of streams and calls share a client's rate. Only the message over the rate is refused.
 func TestRateOfMessages(t *testing.T) {
 	o := options(t, loopback(t))
 	o.MaxRequestRate = 0.001 // one, and then none for the time of a test

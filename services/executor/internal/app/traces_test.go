@@ -19,8 +19,8 @@ const (
 	unsampled    = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 )
 
-// Each decision whose caller samples it is one trace: a call, a message and a POST. Its shadow is a child, linked to by the call to
-// ml-engine, and the exemplars have its id. One that its caller does not sample is none.
+// Each decision that its caller samples is one trace, for a call, a message and a POST. Its shadow is a child, the call to
+// ml-engine links to it, and the exemplars have its id. A decision that its caller does not sample has no trace.
 func TestTraces(t *testing.T) {
 	collector, engine := tracetest.Start(t), loopback(t)
 	o := options(t, engine)
@@ -109,7 +109,7 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// An absent collector costs neither decisions nor the exit code.
+// A missing collector costs neither decisions nor the exit code.
 func TestAbsentCollector(t *testing.T) {
 	o := options(t, loopback(t))
 	o.Tracing.Endpoint, o.Tracing.Ratio = "127.0.0.1:1", 1

@@ -10,20 +10,20 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/model"
 )
 
-// Baseline is the scorer whose answer is the decision.
+// Baseline is the scorer that makes the decision.
 type Baseline struct {
 	Version, Digest string
 	// inputs are the features that the scorer takes, in order.
 	inputs *feature.Schema
-	// score is nil if the score that comes with the request decides. inputs is then the constant bias alone.
+	// score is nil if the score that comes with the request decides. Then inputs contains only the constant bias.
 	score model.Scorer
-	// schema is that of a model that decides; nil for the others.
+	// schema is the schema of a model that decides; nil for the other scorers.
 	schema *feature.Schema
-	// columns are the indexes of the inputs in each schema that has them all. It does not have the schemas that are learned
-	// from ml-engine.
+	// columns has the indexes of the inputs in each schema that has them all. It does not have schemas learned from
+	// ml-engine.
 	columns map[*feature.Schema][]int
-	// live is what is computed from quotes: all features of the catalogue, so that any model can be tried. needed are the
-	// indexes in it of the inputs; the other inputs come with the request.
+	// live is the schema computed from quotes: all features of the catalogue, so that any model can be tried. needed are the
+	// indexes of the inputs in it; the other inputs come with the request.
 	live   *feature.Schema
 	needed []int
 }
@@ -36,7 +36,7 @@ const Forms = "heuristic=<file>, model=<registry entry> or caller=<name>@<versio
 
 // LoadBaseline loads the baseline that --baseline names: "heuristic=<file>" for a baseline.json, "model=<entry>" for a model of
 // the registry folder, or "caller=<name>@<version>" for the score that comes with each request. With keys, the model must be
-// signed with one of them; a caller's score has nothing to sign.
+// signed with one of them; a caller's score cannot be signed.
 func LoadBaseline(spec, registry string, keys dsse.Keys) (*Baseline, error) {
 	kind, what, ok := strings.Cut(spec, "=")
 	switch {
@@ -97,7 +97,7 @@ func newBaseline(version, digest string, inputs []string, score model.Scorer, sc
 	return b, nil
 }
 
-// columnsOf returns the indexes of those of the names that the schema has.
+// columnsOf returns the indexes of the names that the schema has.
 func columnsOf(s *feature.Schema, names []string) []int {
 	columns := make([]int, 0, len(names))
 	for _, name := range names {
@@ -108,7 +108,7 @@ func columnsOf(s *feature.Schema, names []string) []int {
 	return columns
 }
 
-// Learn adds the schema of a model that decides to the known ones.
+// Learn adds the schema of a deciding model to the known schemas.
 func (b *Baseline) Learn(known *feature.Known) error {
 	if b.schema == nil {
 		return nil

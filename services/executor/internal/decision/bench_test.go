@@ -22,8 +22,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
-// BenchmarkPredict measures the handler without an engine: the cost of a decision, and what submitting a shadow adds. The
-// shadow ends there for lack of a schema; BenchmarkDetach of pkg/shadow measures the rest.
+// BenchmarkPredict measures the handler without an engine: the cost of a decision, and of submitting a shadow. The shadow ends
+// there for lack of a schema; BenchmarkDetach of pkg/shadow measures the rest.
 func BenchmarkPredict(b *testing.B) {
 	for name, percent := range map[string]float64{"shadow off": 0, "shadow half": 50, "shadow all": 100} {
 		b.Run(name, func(b *testing.B) {

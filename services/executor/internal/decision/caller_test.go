@@ -34,7 +34,7 @@ func deskDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// The caller's score is the decision, bit for bit, whatever the engine does. The state is that of the model under trial alone.
+// The caller's score is the decision, bit for bit, whatever the engine does. Only the model under trial uses the state.
 func TestCallerScore(t *testing.T) {
 	for name, breakEngine := range engineFaults {
 		t.Run(name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestCallerScoreWithoutAState(t *testing.T) {
 		"NaN":               {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"mid": nan}}, "mid is NaN"},
 		"unknown feature":   {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"adx": 1}}, "no such feature: adx"},
 		"too few features":  {&executorv1.PredictWithShadowRequest{Features: map[string]float64{"rsi14_z": 1}}, "lacks inputs of the model under trial"},
-		"unknown schema":    {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v9"}}, `schema "v9" is not known`},
+		"unknown schema":    {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v9"}}, `schema "v9" is unknown`},
 		"short vector":      {&executorv1.PredictWithShadowRequest{Vector: &executorv1.FeatureVector{Schema: "v1.8.1", Values: []float64{1}}}, "the vector has 1 value"},
 		"quote of nothing":  {&executorv1.PredictWithShadowRequest{Quote: &executorv1.Quote{}}, "a quote needs a symbol"},
 		"quote of no price": {&executorv1.PredictWithShadowRequest{Symbol: "S", Quote: &executorv1.Quote{}}, "want prices of 1e-12 to 1e12"},
@@ -123,7 +123,7 @@ func TestCallerScoreWithoutAState(t *testing.T) {
 	}
 }
 
-// Without a sample the outcome is that of every request that is not sampled.
+// Without a sample the outcome is not_sampled, as for every other baseline.
 func TestCallerScoreNotSampled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 0, byCaller)
@@ -205,7 +205,7 @@ func TestLoadCallerBaseline(t *testing.T) {
 	}
 }
 
-// Any model of the registry can decide: here trees with their own schema, while a model of another schema is tried.
+// Any model of the registry can decide: here trees with a custom schema, while the model under trial has another schema.
 func TestTreesDecide(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "pkg", "trees", "testdata", "own", "lightgbm_own_features.txt"))
 	if err != nil {
@@ -258,7 +258,7 @@ func TestTreesDecide(t *testing.T) {
 	})
 }
 
-// Features that executor computes from quotes go to the shadow as with any baseline.
+// With any baseline, features that executor computes from quotes go to the shadow.
 func TestCallerScoreWithQuotes(t *testing.T) {
 	minutes, frame := simulated(t)
 	s := schema(t, "v1.8.1")

@@ -9,8 +9,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// This file is the only one of the package that sees scores of the model: its call compares, and never decides by the model.
-// The linter forbids them to the others.
+// This is the only file of the package that sees the model's scores: its call only compares. The linter forbids them in the other
+// files.
 
 // PredictWithShadow implements DecisionService.
 func (s *Service) PredictWithShadow(ctx context.Context, req *executorv1.PredictWithShadowRequest) (*executorv1.PredictWithShadowResponse, error) {

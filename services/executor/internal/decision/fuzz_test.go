@@ -29,7 +29,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/decision"
 )
 
-// nobody is an absent ml-engine.
+// nobody is a missing ml-engine.
 type nobody struct {
 	mlenginev1.ScoringServiceClient
 }
@@ -162,8 +162,8 @@ func (m *messages) SendMsg(a any) error {
 	return nil
 }
 
-// FuzzDecide sends arbitrary messages over a stream, each between two valid ones. All are answered, and the others are as
-// without it.
+// FuzzDecide sends arbitrary messages over a stream, each between two valid ones. All are answered, and the arbitrary one does not
+// change the other answers.
 func FuzzDecide(f *testing.F) {
 	service, d := handlers(f)
 	valid := &executorv1.DecideRequest{Sequence: 9, Request: &executorv1.PredictRequest{

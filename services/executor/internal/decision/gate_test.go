@@ -41,7 +41,7 @@ func (e *executor) openGate() *executorv1.SetRolloutRequest {
 	}
 }
 
-// behindGate starts executor in the folder with an open gate, unless a change makes it another request.
+// behindGate starts executor in the folder with an open gate; changes may modify the request that opens it.
 func behindGate(t *testing.T, dir string, engine enginetest.Options, changes ...func(*executorv1.SetRolloutRequest)) *executor {
 	t.Helper()
 	e := start(t, engine, 100, func(s *setup) { s.gated = dir })
@@ -62,7 +62,7 @@ func (e *executor) set(req *executorv1.SetRolloutRequest) *executorv1.Rollout {
 	return resp.GetRollout()
 }
 
-// calm is a request whose features are within the range of the training data. The shadows of earlier ones have ended.
+// calm is a request whose features are within the range of the training data. Earlier shadows have ended when it returns.
 func (e *executor) calm(id string) *executorv1.PredictRequest {
 	time.Sleep(timeout)
 	return e.calmNow(id)
@@ -143,7 +143,7 @@ func (e *executor) decisions() map[string]uint64 {
 	return counts
 }
 
-// Each guard of the gate alone makes the baseline decide, with its reason, and without it the model decides.
+// Each guard of the gate alone makes the baseline decide, with its reason; otherwise the model decides.
 func TestGateGuards(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestGateGuards(t *testing.T) {
 				tt.after()
 				r := e.calm("after " + tt.name)
 				baseline, _ := e.scores(r)
-				if got := e.must(r); got.GetGate() != nil || got.GetScore() != baseline { // clearing ends the gate, and opens nothing
+				if got := e.must(r); got.GetGate() != nil || got.GetScore() != baseline { // clearing ends the gate and does not open another
 					t.Errorf("after %s: %v", tt.name, got)
 				}
 			}
@@ -262,7 +262,7 @@ func TestGateGuards(t *testing.T) {
 	})
 }
 
-// guards is the gate as the contract describes it, for one request after the other.
+// guards models the gate as the contract describes it, for sequential requests.
 type guards struct {
 	*executor
 
@@ -270,10 +270,10 @@ type guards struct {
 	set     *executorv1.SetRolloutRequest // nil without a gate
 	lapsed  bool
 	latches map[executorv1.GateLatch]bool
-	// requests and changes are the minutes of all requests, and of those that the model has changed.
+	// requests and changes are the minutes of all requests, and of the requests that the model has changed.
 	begin             time.Time
 	requests, changes []int
-	// answer changes the model's scores, and its digest. late is how long it takes.
+	// answer changes the model's scores and its digest. late is its delay.
 	answer func(float64) float64
 	digest string
 	late   time.Duration
@@ -292,7 +292,7 @@ func hour(minutes []int, now int) (n int) {
 	return n
 }
 
-// want returns the reason of the decision on the request; none if the model must decide, with its score.
+// want returns the expected reason of the decision on the request; none, with the score, if the model must decide.
 func (g *guards) want(r *executorv1.PredictRequest, baseline, score float64) (reason string, changes bool) {
 	now := int(time.Since(g.begin) / time.Minute)
 	g.requests = append(g.requests, now)
@@ -359,9 +359,9 @@ func (g *guards) want(r *executorv1.PredictRequest, baseline, score float64) (re
 	return "", true
 }
 
-// A decision is one of the two scores, bit for bit: the model's if every guard holds, and then no further from the baseline
-// than the cap; otherwise the baseline's, with the reason of the first guard that fails. That holds over random states of the
-// gate, terms, states of the market, and answers of ml-engine.
+// A decision is one of the two scores, bit for bit. If every guard holds, it is the model's, no further from the baseline than the
+// cap. Otherwise it is the baseline's, with the reason of the first guard that fails. The test uses random states of the gate,
+// terms, market states, and answers of ml-engine.
 func TestGateProperty(t *testing.T) {
 	reasons := map[string]int{}
 	for seed := range uint64(2) {
@@ -487,7 +487,7 @@ func (g *guards) move(i int) {
 	g.lapsed = false
 }
 
-// disturb may change what ml-engine answers. Shadows of earlier requests have ended.
+// disturb may change ml-engine's answers. Shadows of earlier requests have ended.
 func (g *guards) disturb() {
 	time.Sleep(timeout)
 	g.repair()
@@ -509,7 +509,7 @@ func (g *guards) disturb() {
 	case 3:
 		g.late = time.Duration(1+g.rng.IntN(40)) * time.Millisecond
 		if g.late == g.set.GetGate().GetWaitBudget().AsDuration() {
-			g.late++ // both at once is either
+			g.late++ // with both, either result is allowed
 		}
 	case 4:
 		g.fails = []codes.Code{codes.Internal, codes.Unavailable, codes.InvalidArgument}[g.rng.IntN(3)]
@@ -541,7 +541,7 @@ func (g *guards) disturb() {
 	})
 }
 
-// repair closes the breaker, or lets it be open for the next request.
+// repair closes the breaker, or leaves it open for the next request.
 func (g *guards) repair() {
 	g.broken = false
 	for {
@@ -564,14 +564,14 @@ func (g *guards) repair() {
 	}
 }
 
-// set2 is the same call again, as a renewal makes it.
+// set2 repeats the call, like a renewal.
 func (g *guards) set2() *executorv1.SetRolloutRequest {
 	again := pb.Clone(g.set).(*executorv1.SetRolloutRequest)
 	again.ExpectedRevision = 0
 	return again
 }
 
-// state is a random state of the market.
+// state is a random market state.
 func (g *guards) state(id string) *executorv1.PredictRequest {
 	r := g.request(id)
 	if g.rng.IntN(10) > 0 {
@@ -591,7 +591,7 @@ func (g *guards) state(id string) *executorv1.PredictRequest {
 	return r
 }
 
-// Without an open gate an answer has the bytes of the executor that had no gate, even where one is allowed.
+// Without an open gate an answer has the same bytes as from an executor without gates, even if gates are allowed.
 func TestUngatedAnswersAreTheSame(t *testing.T) {
 	const golden = "0a017811b5b2a6a47017c83f1a0e6865757269737469632d74657374224037366632623462323833656363363239313931376638616363633932326236326133363865656430336165623166303464663963393833613135356238663063"
 	for _, tt := range []struct {
@@ -622,7 +622,7 @@ func TestUngatedAnswersAreTheSame(t *testing.T) {
 	}
 }
 
-// A request waits for the model exactly as long as the wait budget and its caller allow. Its shadow goes on and is compared.
+// A request waits for the model exactly as long as the wait budget and its caller allow. Its shadow continues and is compared.
 func TestGateWaits(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -680,7 +680,7 @@ func TestGateWaits(t *testing.T) {
 	})
 }
 
-// What switches the gate off during the wait is in force for the answer.
+// Switching the gate off during the wait affects the answer.
 func TestGateIsReadAgainAfterTheWait(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -734,7 +734,7 @@ func TestGateIsReadAgainAfterTheWait(t *testing.T) {
 			e.set(opened)
 			opened.ExpectedRevision = 0
 		}
-		// An abort removes the gate: the answer is that of an executor without one.
+		// An abort removes the gate: the answer is the same as without a gate.
 		r := e.calm("abort")
 		go func() {
 			time.Sleep(20 * time.Millisecond)
@@ -750,7 +750,7 @@ func TestGateIsReadAgainAfterTheWait(t *testing.T) {
 	})
 }
 
-// PredictWithShadow never decides by the model, and counts.
+// PredictWithShadow never decides by the model, but counts.
 func TestGateComparesOnly(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

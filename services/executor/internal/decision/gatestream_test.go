@@ -22,7 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
-// onlySymbol lets the model decide the symbol S alone, and requests wait 50 ms for it.
+// onlySymbol lets the model decide only the symbol S, and requests wait up to 50 ms for it.
 func onlySymbol(r *executorv1.SetRolloutRequest) {
 	r.Gate.AllSymbols, r.Gate.Symbols, r.Gate.WaitBudget = false, []string{"S"}, durationpb.New(50*time.Millisecond)
 }
@@ -51,7 +51,7 @@ func drain(t *testing.T, stream decideStream) (answers []*executorv1.DecideRespo
 	}
 }
 
-// Answers that wait for the model are overtaken by those that do not.
+// Answers that do not wait for the model overtake those that do.
 func TestGateStreamOvertakes(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestGateStreamStops(t *testing.T) {
 	})
 }
 
-// A client that does not read holds back a stop for a second, also with messages that wait, and no goroutine is left.
+// A client that does not read delays a stop by one second, even with waiting messages, and no goroutine is left.
 func TestGateStreamSlowReader(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestGateStreamSlowReader(t *testing.T) {
 	})
 }
 
-// panics is a rollout whose bug shows only when the answer of the model is awaited.
+// panics is a rollout whose bug appears only while a message waits for the model.
 type panics struct {
 	gate.Rollout
 
@@ -190,7 +190,7 @@ func (p *panics) Gate(at time.Time) gate.Standing {
 	return p.Rollout.Gate(at)
 }
 
-// A panic of a message that waits ends its stream as any panic does.
+// A panic of a waiting message ends its stream like any other panic.
 func TestGateStreamPanic(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -209,8 +209,8 @@ func TestGateStreamPanic(t *testing.T) {
 	})
 }
 
-// Over random messages, faults, kills and ends of the stream, every message that is decided on has one answer in time, which is
-// the model's only while the gate is open.
+// For random messages, faults, kills and ends of the stream, every decided message has one answer in time, which is the model's only
+// while the gate is open.
 func TestGateStreamModel(t *testing.T) {
 	byModel, ends := 0, map[string]int{}
 	for seed := range uint64(6) {
@@ -262,7 +262,7 @@ func TestGateStreamModel(t *testing.T) {
 				case k < 99:
 					e.engine.Break(faults[e.rng.IntN(len(faults))].fault)
 				case e.rng.IntN(4) == 0:
-					synctest.Wait() // the messages so far are begun, and those that wait get the baseline
+					synctest.Wait() // the messages so far have begun, and waiting ones get the baseline
 					killed = true
 					if err := e.gate.Kill("test", "", ""); err != nil {
 						t.Fatal(err)
@@ -322,7 +322,7 @@ func TestGateStreamModel(t *testing.T) {
 	t.Log(byModel, ends)
 }
 
-// A canceled stream decides its waiting messages at once, by the baseline.
+// If a stream is canceled, its waiting messages are decided immediately by the baseline.
 func TestGateStreamCanceled(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -50,7 +50,7 @@ type executor struct {
 	reg           *prometheus.Registry
 }
 
-// setup is what differs between tests. The zero value is an empty book and no OnSettled.
+// setup has the settings of a test. The zero value is an empty book and no OnSettled.
 type setup struct {
 	// baseline is --baseline, and models its registry; by default it is a heuristic of schema v1.8.1.
 	baseline, models string

@@ -17,7 +17,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// The reasons of refused requests. The contract of DecisionService documents them.
+// The reasons of refused requests. They are documented in the contract of DecisionService.
 const (
 	reasonDeadlineInvalid = "DEADLINE_INVALID"
 	reasonExpired         = "EXPIRED"
@@ -79,10 +79,10 @@ func (s *Service) callerScore(req request) (*float64, error) {
 	decides := s.baseline.score == nil
 	switch {
 	case score == nil && decides:
-		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineMissing, "no baseline_score: the baseline here is the caller's score %s, so send it with every request", s.baseline.Version)
+		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineMissing, "no baseline_score: the baseline is the caller's score %s, so send it with every request", s.baseline.Version)
 	case score != nil && !decides:
 		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineUnexpected,
-			"baseline_score is set, and the baseline here is %s: leave it out, or start executor with --baseline caller=<name>@<version>", s.baseline.Version)
+			"baseline_score is set, but the baseline is %s: omit it, or start executor with --baseline caller=<name>@<version>", s.baseline.Version)
 	case score != nil && !(*score >= 0 && *score <= 1): // NaN too
 		return nil, rpc.ExecutorError(codes.InvalidArgument, reasonBaselineInvalid, "baseline_score is %v: want a number in [0,1]", *score)
 	}
@@ -119,7 +119,7 @@ func checkLength(symbol string) error {
 func (s *Service) packedState(v *executorv1.FeatureVector) (shadow.State, error) {
 	schema, ok := s.schemas.Lookup(v.GetSchema())
 	if !ok {
-		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is not known: want one of %s%s", text.Cut(v.GetSchema(), maxQuoted), rpc.Names(s.schemas.Names()), s.unreached())
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %q is unknown: want one of %s%s", text.Cut(v.GetSchema(), maxQuoted), rpc.Names(s.schemas.Names()), s.unreached())
 	}
 	want := v.GetSchemaHash()
 	if want == "" && s.shadow.Learned(schema) { // a wrong order would change the decision
@@ -127,7 +127,7 @@ func (s *Service) packedState(v *executorv1.FeatureVector) (shadow.State, error)
 			"schema %s is known only from ml-engine: send its schema_hash with the vector (greenlight schema check prints it), or start executor with --schema", schema.Name)
 	}
 	if want != "" && want != schema.Hash() {
-		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "schema %s has the hash %s here, not that of the vector: give a changed schema a new name", schema.Name, schema.Hash())
+		return shadow.State{}, rpc.ExecutorError(codes.InvalidArgument, reasonSchemaUnknown, "the vector's schema hash does not match schema %s, whose hash is %s here: give a changed schema a new name", schema.Name, schema.Hash())
 	}
 	values := v.GetValues()
 	if len(values) != schema.Len() {
@@ -149,8 +149,8 @@ func (s *Service) namedState(named map[string]float64) (shadow.State, error) {
 	return shadow.State{Named: named}, nil
 }
 
-// checkNamed returns an error if a name is not known or a value is not possible. Before ml-engine was reached, the inputs of
-// its model are not known, so no name is refused: a decision never depends on ml-engine.
+// checkNamed returns an error for an unknown name or an invalid value. Until ml-engine has been reached, its model's inputs are
+// unknown, so no name is refused: a decision never depends on ml-engine.
 func (s *Service) checkNamed(named map[string]float64) error {
 	var unknown []string
 	bad := false
@@ -162,7 +162,7 @@ func (s *Service) checkNamed(named map[string]float64) error {
 	}
 	if len(unknown) > 0 && s.unreached() == "" {
 		slices.Sort(unknown)
-		return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s; the schemas that are known are %s", rpc.Names(unknown), rpc.Names(s.schemas.Names())).About(unknown)
+		return rpc.ExecutorError(codes.InvalidArgument, reasonFeatureUnknown, "no such feature: %s; the known schemas are %s", rpc.Names(unknown), rpc.Names(s.schemas.Names())).About(unknown)
 	}
 	if bad {
 		return invalidValues(slices.Sorted(maps.Keys(named)), func(name string) float64 { return named[name] })
@@ -170,7 +170,7 @@ func (s *Service) checkNamed(named map[string]float64) error {
 	return nil
 }
 
-// checkOwn returns an error unless the features can come with a quote: those of the catalogue are computed from it.
+// checkOwn returns an error unless the features can come with a quote. Features of the catalogue cannot: they are computed from it.
 func (s *Service) checkOwn(named map[string]float64) error {
 	var computed []string
 	for name := range named {
@@ -180,18 +180,18 @@ func (s *Service) checkOwn(named map[string]float64) error {
 	}
 	if len(computed) > 0 {
 		slices.Sort(computed)
-		return rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "features and quote are both set, and executor computes %s from quotes: send features without a quote, or only those that it does not compute",
+		return rpc.ExecutorError(codes.InvalidArgument, reasonInputAmbiguous, "features and quote are both set, but executor computes %s from quotes: send features without a quote, or only those that it does not compute",
 			rpc.Names(computed)).About(computed)
 	}
 	return s.checkNamed(named)
 }
 
-// unreached explains that the schema of the model under trial is not known; empty if it is.
+// unreached explains that the schema of the model under trial is unknown; empty if it is known.
 func (s *Service) unreached() string {
 	if model, _ := s.shadow.Ready(); model != "" {
 		return ""
 	}
-	return "; ml-engine has not been reached, so the schema of its model is not known: start executor with --schema to know it"
+	return "; ml-engine has not been reached, so its model's schema is unknown: to know it from the start, start executor with --schema"
 }
 
 // maxQuoted limits how much of a name an error repeats, in bytes.
@@ -211,7 +211,7 @@ func invalidValues(names []string, value func(name string) float64) error {
 		case valid(name, x):
 			continue
 		case name == feature.Bias:
-			why = append(why, fmt.Sprintf("bias is %v: it is always 1", x))
+			why = append(why, fmt.Sprintf("bias is %v: want 1", x))
 		default:
 			why = append(why, fmt.Sprintf("%s is %v: want a finite number", name, x))
 		}

@@ -13,7 +13,7 @@ type Metrics struct {
 	latency      prometheus.Histogram
 	notReady     prometheus.Counter
 	eventIgnored prometheus.Counter
-	// messages are the answers to messages of streams, by their code.
+	// messages count the answers to messages of streams, by code.
 	messages [codes.Unauthenticated + 1]prometheus.Counter
 }
 

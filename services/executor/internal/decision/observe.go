@@ -22,7 +22,7 @@ var quoteNotes = map[feature.Note]executorv1.QuoteNote{
 	feature.Ahead:       executorv1.QuoteNote_QUOTE_NOTE_AHEAD,
 }
 
-var errStopping = rpc.ExecutorError(codes.Unavailable, reasonStopping, "executor is stopping: open another stream when it is back")
+var errStopping = rpc.ExecutorError(codes.Unavailable, reasonStopping, "executor is stopping: open a new stream when it is back")
 
 // quoteCounts counts the quotes of a stream by their note.
 type quoteCounts struct {
@@ -51,7 +51,7 @@ func (s *Service) observe(req *executorv1.ObserveQuotesRequest, t *quoteCounts) 
 	}
 	for _, q := range req.GetQuotes() {
 		note, err := s.book.Observe(symbol, quoteOf(q))
-		if err != nil { // too many symbols; the other quotes of the stream are still observed
+		if err != nil { // too many symbols: the stream's other quotes are still observed
 			t.tooManySymbols++
 			continue
 		}

@@ -24,7 +24,7 @@ func withBaseline(s *feature.Schema, x []float64) map[string]float64 {
 	return m
 }
 
-// A model of a desk's own schema is tried without a new executor: executor learns the schema from ml-engine.
+// A model with a custom schema can be tried without changing executor, which learns the schema from ml-engine.
 func TestOwnSchema(t *testing.T) {
 	for _, n := range []int{1, 5, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestOwnSchema(t *testing.T) {
 						t.Errorf("got %s (%v), want %s", got, err, name)
 					}
 				}
-				// An order of features that only ml-engine vouches for could change the decision.
+				// A feature order known only from ml-engine could change the decision.
 				_, err := e.Predict(t.Context(), &executorv1.PredictRequest{Vector: &executorv1.FeatureVector{Schema: "desk", Values: make([]float64, n)}})
 				if err == nil || !strings.Contains(err.Error(), "known only from ml-engine: send its schema_hash") {
 					t.Errorf("a vector without the hash: got %v", err)
@@ -80,7 +80,7 @@ func reasonOf(t *testing.T, err error) string {
 	return fmt.Sprint(err)
 }
 
-// A schema that holds the baseline's inputs too can be sent as a vector.
+// A schema that also has the baseline's inputs can be sent as a vector.
 func TestOwnVector(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		own, err := feature.Named("mixed", "own_a", "zscore_mid_24h", "rsi14_z", "own_b", "spread_bp_rel", "vol1m_log_rel")
@@ -105,7 +105,7 @@ func TestOwnVector(t *testing.T) {
 	})
 }
 
-// Features that executor computes from quotes and features that only the caller has make one state.
+// Features that executor computes from quotes and features that only the caller has form one state.
 func TestQuoteWithOwnFeatures(t *testing.T) {
 	minutes, frame := simulated(t)
 	own, err := feature.Named("mixed", "mid", "own_a", "vol1m")
@@ -133,7 +133,7 @@ func TestQuoteWithOwnFeatures(t *testing.T) {
 	})
 }
 
-// While ml-engine was never reached, features that only its model has are accepted: a decision does not depend on it.
+// Until ml-engine has been reached, features that only its model has are accepted: a decision does not depend on it.
 func TestOwnFeaturesOfAnAbsentEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{Absent: true}, 100)
@@ -144,7 +144,7 @@ func TestOwnFeaturesOfAnAbsentEngine(t *testing.T) {
 	})
 }
 
-// A model swap does not change how a vector is read: the second schema of a name is refused, and only the shadow suffers.
+// A model swap does not change how a vector is read: a second schema with the same name is refused, and only the shadow fails.
 func TestSchemaOfTheSameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, err := feature.Named("desk", "vol1m_log_rel", "spread_bp_rel", "rsi14_z", "zscore_mid_24h", "own")

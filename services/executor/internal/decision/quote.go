@@ -15,7 +15,7 @@ import (
 )
 
 // maxAgeMS is the largest age of features relative to the minute of the quote. It is the longest gap that is filled with
-// flat minutes, here and in training. After a longer gap there are no features until a minute is complete again.
+// flat minutes, here and in training. After a longer gap there are no features until another minute is complete.
 const maxAgeMS = feature.MaxFill * market.MinuteMS
 
 // quoteOf converts a quote of the contract. A missing or invalid time becomes 0, which no market quote has.
@@ -27,7 +27,7 @@ func quoteOf(q *executorv1.Quote) market.Quote {
 	return m
 }
 
-// quoteInput observes the quote and returns the features of its symbol at the end of the last complete minute, with the
+// quoteInput observes the quote and returns the features of its symbol at the end of the last complete minute, plus the
 // named features that are not computed from quotes. Features that the baseline does not need may be undefined (NaN).
 func (s *Service) quoteInput(symbol string, proto *executorv1.Quote, named map[string]float64) (input, error) {
 	if err := s.checkOwn(named); err != nil {
@@ -61,7 +61,7 @@ func (s *Service) quoteInput(symbol string, proto *executorv1.Quote, named map[s
 	}
 	s.metrics.notReady.Inc()
 	wanted := s.baseline.inputs
-	if in.asOf == 0 { // nothing is known yet, whatever is wanted
+	if in.asOf == 0 { // no feature is known yet, so report on all of them
 		wanted = live
 	}
 	why := s.book.Readiness(symbol, wanted)

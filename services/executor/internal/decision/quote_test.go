@@ -21,7 +21,7 @@ import (
 
 const (
 	day  = 24 * time.Hour
-	warm = 1441 // minutes: with the first minute of the second day the first day is complete, and every feature defined
+	warm = 1441 // minutes: with the first minute of the second day, the first day is complete and every feature defined
 )
 
 func proto(q market.Quote) *executorv1.Quote {
@@ -195,7 +195,7 @@ ml_feature_not_ready_total 2
 	})
 }
 
-// After a gap that is not filled there is no decision until a minute is complete. Then the baseline decides, although a
+// After a gap that is not filled there is no decision until a minute is complete. Then the baseline decides, even if a
 // feature of the model under trial is still undefined.
 func TestLongHole(t *testing.T) {
 	minutes, _ := simulated(t)

@@ -13,7 +13,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// The reasons of refused calls of ShadowService, whose contract documents them, next to reasonFieldTooLong and reasonStopping.
+// The reasons of refused calls of ShadowService, documented in its contract, besides reasonFieldTooLong and reasonStopping.
 const (
 	reasonOutcomeUnknown  = "OUTCOME_UNKNOWN"
 	reasonSampleInvalid   = "SAMPLE_INVALID"
@@ -34,7 +34,7 @@ type ReportService struct {
 	stopping chan struct{}
 }
 
-// AsOperator runs call if the caller of the method is an operator, and returns its error or why the caller is refused.
+// AsOperator runs call if the caller of the method is an operator, and returns its error, or the reason for refusing the caller.
 type AsOperator func(ctx context.Context, method string, req any, call func(context.Context) error) error
 
 // NewReportService returns a service that reports on the dispatcher.
@@ -45,7 +45,7 @@ func NewReportService(b *Baseline, d *shadow.Dispatcher, r Rollout) *ReportServi
 // SetOperators sets who may ask for features. Call it before the first request.
 func (s *ReportService) SetOperators(as AsOperator) { s.asOperator = as }
 
-// SetQuality sets what answers GetQualityReport. Call it before the first request.
+// SetQuality sets the function that answers GetQualityReport. Call it before the first request.
 func (s *ReportService) SetQuality(report func(context.Context, *executorv1.GetQualityReportRequest) (*executorv1.GetQualityReportResponse, error)) {
 	s.quality = report
 }
@@ -73,11 +73,11 @@ func (s *ReportService) WatchComparisons(req *executorv1.WatchComparisonsRequest
 		return err
 	}
 	defer watcher.Close()
-	// The caller learns that it is admitted, and that the requests from now on are selected.
+	// The header shows the caller that it is admitted and that requests are selected from now on.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	// A stop does not wait for a client that does not read. Only the return of this handler ends Send, so a goroutine sends.
+	// A stop does not wait for a client that does not read. Send ends only when this handler returns, so a goroutine sends.
 	ended := make(chan error, 1)
 	go func() { ended <- sendComparisons(stream, watcher) }()
 	select {
@@ -113,7 +113,7 @@ func (s *ReportService) watch(ctx context.Context, req *executorv1.WatchComparis
 	opts := shadow.WatchOptions{Percent: req.GetSamplePercent(), Symbol: req.GetSymbol(), Features: req.GetIncludeFeatures()}
 	for _, o := range req.GetOutcomes() {
 		if _, known := executorv1.ShadowOutcome_name[int32(o)]; !known || o == executorv1.ShadowOutcome_SHADOW_OUTCOME_UNSPECIFIED {
-			return nil, rpc.ExecutorError(codes.InvalidArgument, reasonOutcomeUnknown, "outcome %d is not known: this executor may be older than the program that asks", o)
+			return nil, rpc.ExecutorError(codes.InvalidArgument, reasonOutcomeUnknown, "unknown outcome %d: this executor may be older than the calling program", o)
 		}
 		opts.Outcomes = append(opts.Outcomes, shadow.Outcome(o))
 	}

@@ -231,7 +231,7 @@ func TestRowsOfOtherStates(t *testing.T) {
 	})
 }
 
-// When the disk hangs, the log fills up and drops rows, and no decision waits for it.
+// When the disk hangs, the log buffer fills up and rows are dropped, and no decision waits for it.
 func TestAStuckLogDelaysNoDecision(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

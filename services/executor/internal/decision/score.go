@@ -17,16 +17,16 @@ import (
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
 )
 
-// answer is a decision: the baseline's score, and what the shadow needs.
+// answer is a decision: the baseline's score, and the data that the shadow needs.
 type answer struct {
 	id, symbol string
 	source     shadow.Source
 	event      time.Time
-	// undated is set if the event_time was ignored, so that nobody knows how old the state is.
+	// undated is set if the event_time was ignored, so that the state's age is unknown.
 	undated bool
 	input   input
 	// fault is why the state cannot be scored; nil if it can. It is set only if the caller's score decides: otherwise such a
-	// request has no answer.
+	// request fails.
 	fault   error
 	score   float64
 	arrival time.Time
@@ -34,7 +34,7 @@ type answer struct {
 }
 
 // answer scores the request with the baseline, or takes the caller's score. No shadow is involved: the decision is complete
-// before a shadow begins. span is nil unless the trace of the request is sampled.
+// before a shadow begins. span is nil unless the request's trace is sampled.
 func (s *Service) answer(req request, span trace.Span) (answer, error) {
 	a := answer{arrival: time.Now(), id: req.GetRequestId(), symbol: req.GetSymbol(), source: shadow.SourceOf(req.GetSource())}
 	if err := checkNames(req); err != nil {
@@ -85,8 +85,8 @@ func (a *answer) shadowRequest() shadow.Request {
 	}
 }
 
-// consider returns the request as the gate decides on it, or has decided; nil unless a gate is set. deadline is that of a
-// message, zero for none. A request that only compares is always decided, by the baseline.
+// consider gives the request to the gate and returns it; nil unless a gate is set. deadline is a message's deadline, zero if there
+// is none. The baseline always decides a request that only compares.
 func (s *Service) consider(ctx context.Context, a *answer, deadline time.Time, compares bool) *gate.Pending {
 	if !s.gate.Allowed() {
 		s.gate.Pass()

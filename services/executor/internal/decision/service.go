@@ -42,7 +42,7 @@ type Service struct {
 	schemas  *feature.Known
 	book     *live.Book
 	metrics  *Metrics
-	// tracer starts the spans of messages; nil without traces.
+	// tracer starts the spans of messages; nil if traces are off.
 	tracer *telemetry.Tracer
 	// ahead is how far an event_time may be ahead of the clock; 0 is no limit.
 	ahead time.Duration
@@ -65,8 +65,8 @@ func (s *Service) LimitEventTimes(ahead time.Duration) { s.ahead = ahead }
 // request.
 func (s *Service) Trace(t *telemetry.Tracer) { s.tracer = t }
 
-// LimitMessages makes the service ask limit before each message of a stream but the first, which was counted when the stream
-// was opened. A message for which limit returns an error is answered with it. Call it before the first request.
+// LimitMessages makes the service call limit before each message of a stream except the first, which was counted when the stream
+// was opened. If limit returns an error, that is the answer to the message. Call it before the first request.
 func (s *Service) LimitMessages(limit func(context.Context) error) { s.limit = limit }
 
 // Predict implements DecisionService.
@@ -83,7 +83,7 @@ func (s *Service) Predict(ctx context.Context, req *executorv1.PredictRequest) (
 	return resp, nil
 }
 
-// decided is a decision, or one that the gate has yet to make.
+// decided is a decision, or a request that the gate has yet to decide.
 type decided struct {
 	id          string
 	baseline    float64
@@ -91,12 +91,12 @@ type decided struct {
 	featureTime *timestamppb.Timestamp
 	// gate is nil unless a gate is set.
 	gate *gate.Pending
-	// span is nil unless the trace of the request is sampled.
+	// span is nil unless the request's trace is sampled.
 	span trace.Span
 }
 
-// predict begins the decision on a request of Predict or Decide and hands it to the shadow. deadline is that of the message;
-// zero is none. span is nil unless the trace of the request is sampled.
+// predict begins the decision on a request of Predict or Decide and hands it to the shadow. deadline is a message's deadline,
+// zero if there is none. span is nil unless the request's trace is sampled.
 func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, deadline time.Time, span trace.Span) (decided, error) {
 	a, err := s.answer(req, span)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Service) predict(ctx context.Context, req *executorv1.PredictRequest, d
 	return d, nil
 }
 
-// fill sets every field of the response. A decision of the gate must have been made.
+// fill sets every field of the response. If there is a gate, it must have decided.
 func (s *Service) fill(resp *executorv1.PredictResponse, d *decided) {
 	resp.RequestId, resp.Score, resp.ShadowSampled, resp.FeatureTime = d.id, d.baseline, d.sampled, d.featureTime
 	resp.ModelVersion, resp.ModelDigest, resp.Gate = s.baseline.Version, s.baseline.Digest, nil

@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// lastAnswer is how long a stop waits for the messages that wait for the model, and for a client to read the answer that is
-	// being sent to it.
+	// lastAnswer is how long a stop waits for messages that wait for the model, and for a client to read the answer being sent
+	// to it.
 	lastAnswer = time.Second
 	// maxWaiting is how many messages of a stream may wait for the model.
 	maxWaiting = 64
 )
 
-// Decide implements DecisionService. It answers one message after the other: a decision takes about a microsecond, so there
-// is nothing to gain from several at once, and a message that waits its turn waits in the stream's window, where it holds
-// back its sender. So at most one message of a stream is under way here, and its client alone can count the unanswered ones.
+// Decide implements DecisionService. It answers one message after the other: a decision takes about a microsecond, so answering
+// several concurrently gains nothing. A message that waits its turn stays in the stream's window, where it holds back its sender.
+// So at most one message of a stream is in progress here, and only the client can count the unanswered ones.
 //
 // Behind a gate, up to [maxWaiting] messages also wait for the model, each in a goroutine. The next ones may overtake them.
 func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideRequest, executorv1.DecideResponse]) error {
@@ -39,8 +39,8 @@ func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideReques
 		return errStopping
 	default:
 	}
-	// A stream may last as long as the market is open, and a stop does not wait for it. Only the return of this handler ends
-	// RecvMsg, so a goroutine answers. It ends when the handler has returned.
+	// A stream may last as long as the market is open, and a stop does not wait for it. RecvMsg ends only when this handler returns,
+	// so a goroutine answers. It ends once the handler has returned.
 	d := &decider{service: s, stream: stream, turn: make(chan struct{}, 1), ended: make(chan ending, 1)}
 	go func() { d.end(d.run()) }()
 	select {
@@ -58,7 +58,7 @@ func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideReques
 		return errStopping
 	}
 	answered := make(chan struct{})
-	go func() { // ends when the handler has returned, like those that it waits for
+	go func() { // ends once the handler has returned, like the goroutines that it waits for
 		d.waiting.Wait()
 		close(answered)
 	}()
@@ -71,16 +71,16 @@ func (s *Service) Decide(stream grpc.BidiStreamingServer[executorv1.DecideReques
 	return errStopping
 }
 
-// decider answers the messages of a stream. The messages it sends and receives are reused, except those that wait for the model.
+// decider answers the messages of a stream. It reuses the messages it sends and receives, except those that wait for the model.
 type decider struct {
 	service *Service
 	stream  grpc.ServerStream
-	// turn is taken while a message is answered, and for good when the stream ends.
+	// turn is held while a message is answered, and forever once the stream ends.
 	turn chan struct{}
-	// paid is set once the stream has had a message: the limit of the request rate counted the first when the stream was opened.
+	// paid is set after the stream's first message: the rate limit counted that one when the stream was opened.
 	paid bool
 
-	// waiting are the goroutines of messages that wait for the model, and places has one element for each; nil before the first.
+	// waiting counts the goroutines of messages that wait for the model, and places has one element for each; nil before the first.
 	waiting sync.WaitGroup
 	places  chan struct{}
 	// sending is held while an answer is sent.
@@ -100,7 +100,7 @@ type ending struct {
 	panic any
 }
 
-// end ends the handler, unless it has ended.
+// end ends the handler, unless it has already ended.
 func (d *decider) end(e ending) {
 	select {
 	case d.ended <- e:
@@ -122,7 +122,7 @@ func recovered(p any) (end ending) {
 	return end
 }
 
-// run answers messages until the client closes its side or the stream ends. It returns when none waits for the model any more.
+// run answers messages until the client closes its side or the stream ends. It returns once no message waits for the model.
 func (d *decider) run() (end ending) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -133,7 +133,7 @@ func (d *decider) run() (end ending) {
 	d.decision.Response = &executorv1.PredictResponse{}
 	ctx := d.stream.Context()
 	for {
-		if d.places != nil { // wait until there is one, so that the sender is held back
+		if d.places != nil { // wait for a place, which holds back the sender
 			d.places <- struct{}{}
 			<-d.places
 		}
@@ -159,7 +159,7 @@ func (d *decider) run() (end ending) {
 	}
 }
 
-// answer answers a message that does not wait, whatever is wrong with it.
+// answer answers a message that does not wait, successfully or with an error.
 func (d *decider) answer(sequence uint64, made *decided, err error) error {
 	d.response.Sequence = sequence
 	code := codes.OK
@@ -175,7 +175,7 @@ func (d *decider) answer(sequence uint64, made *decided, err error) error {
 	return d.send(&d.response, code)
 }
 
-// wait answers a message when the gate has decided on it. It returns at once.
+// wait answers a message once the gate has decided on it. It returns immediately.
 func (d *decider) wait(ctx context.Context, sequence uint64, made decided) {
 	if d.places == nil {
 		d.places = make(chan struct{}, maxWaiting)
@@ -199,7 +199,7 @@ func (d *decider) wait(ctx context.Context, sequence uint64, made decided) {
 	})
 }
 
-// send sends an answer with the code.
+// send sends an answer and counts its code.
 func (d *decider) send(answer *executorv1.DecideResponse, code codes.Code) error {
 	d.service.metrics.messages[code].Inc()
 	d.sending.Lock()
@@ -248,7 +248,7 @@ func checkDeadline(t *timestamppb.Timestamp, now time.Time) error {
 	return nil
 }
 
-// decideError returns the error of a message: the same code, reason, text and metadata as that of a call.
+// decideError returns the error of a message, with the same code, reason, text and metadata as a call's error.
 func decideError(err error) *executorv1.DecideError {
 	var e *rpc.Error
 	if !errors.As(err, &e) {

@@ -76,7 +76,7 @@ func failureOf(err error) *executorv1.DecideError {
 	return f
 }
 
-// A message is answered as a call of Predict with the same request, bit for bit, and a bad one does not end the stream.
+// A message gets the same answer as a Predict call with the same request, bit for bit, and an invalid one does not end the stream.
 func TestDecideAnswersAsPredict(t *testing.T) {
 	minutes, _ := simulated(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -168,8 +168,8 @@ func (e *executor) wantMessages(t *testing.T, want map[codes.Code]float64) {
 	}
 }
 
-// A message that is read after its deadline is answered but neither scored nor observed, and so is one whose deadline is no
-// time.
+// A message that is read after its deadline is answered but neither scored nor observed. So is one with an invalid
+// deadline.
 func TestDecideDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100)
@@ -246,7 +246,7 @@ func TestDecideDrainsAHalfClosedStream(t *testing.T) {
 	})
 }
 
-// A stop ends streams at once, answers every message that was decided on, and refuses new streams.
+// A stop ends streams immediately, answers every message that was decided on, and refuses new streams.
 func TestDecideEndsWithTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100)
@@ -311,7 +311,7 @@ func (e *executor) fill(stream decideStream, m *executorv1.DecideRequest) (sent 
 	}
 }
 
-// A client that never reads holds back itself alone: executor decides on no more than its windows hold, answers the others
+// A client that never reads blocks only itself: executor decides no more than fits into its windows, answers other clients
 // meanwhile, and stops within a second.
 func TestDecideSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -413,7 +413,7 @@ func (e *executor) sendBytes(b string) decideStream {
 	return stream
 }
 
-// What is no message, or a message over 64 KiB, ends its stream and no other.
+// An undecodable message, or one over 64 KiB, ends its stream and no other.
 func TestDecideGarbage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100, func(s *setup) { s.maxMessage = rpc.SmallMessage })
@@ -431,7 +431,7 @@ func TestDecideGarbage(t *testing.T) {
 			}
 			ask(t, healthy, &executorv1.DecideRequest{Sequence: 7, Request: e.request("r")})
 		}
-		// Random bytes end the stream, or are a message with an answer.
+		// Random bytes end the stream, or decode to a message with an answer.
 		rng := rand.New(rand.NewPCG(1, 2))
 		for range 300 {
 			b := make([]byte, rng.IntN(40))
@@ -453,7 +453,7 @@ func TestDecideGarbage(t *testing.T) {
 	})
 }
 
-// The rate limit counts messages: the first with the stream, each other one by itself. One over the rate is refused alone.
+// The rate limit counts the first message with the stream, and every other one separately. Only the message over the rate is refused.
 func TestDecideLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100)
@@ -485,7 +485,7 @@ type panicking struct{ decision.Rollout }
 
 func (panicking) Sampled(string, time.Time) bool { panic("a bug") }
 
-// A panic ends the stream with INTERNAL, is counted as that of a call, and executor lives on.
+// A panic ends the stream with INTERNAL, is counted like a call's, and executor keeps running.
 func TestDecidePanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{}, 100, func(s *setup) { s.rollout = func(r decision.Rollout) decision.Rollout { return panicking{r} } })
@@ -520,7 +520,7 @@ func counter(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// A stream holds none of its messages once it has answered them: 64 KiB of short names decode to ten times as much, and 256
+// A stream keeps no message in memory once it has answered it: 64 KiB of short names decode to ten times as much, and 256
 // streams may be open.
 func TestStreamsHoldNoMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -93,8 +93,8 @@ func TestWatchedScoresAreThoseOfTheAnswers(t *testing.T) {
 	})
 }
 
-// The stream of a client that does not read fills up. Decisions are as quick as before, and what the client reads later and
-// what it lost add up.
+// The buffer of a client that does not read fills up. Decisions stay as fast as before, and the comparisons that it reads later and
+// those that it missed add up.
 func TestAClientThatDoesNotReadLosesAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, enginetest.Options{Absent: true}, 0)
@@ -115,7 +115,7 @@ func TestAClientThatDoesNotReadLosesAndCounts(t *testing.T) {
 		}
 		synctest.Wait()
 		read, lost := uint64(0), uint64(0)
-		go func() { // until all that was kept is read
+		go func() { // until everything kept has been read
 			time.Sleep(time.Second)
 			cancel()
 		}()

@@ -8,35 +8,35 @@ import (
 )
 
 const (
-	// hour is the number of minutes that a budget covers, with the current one.
+	// hour is the number of minutes that a budget covers, including the current one.
 	hour = 60
-	// fewRequests is how many requests an hour must have before the percentage counts. Until then fewChanges may be changed.
+	// fewRequests is how many requests an hour must have before the percentage applies. Until then fewChanges are allowed.
 	fewRequests, fewChanges = 1000, 100
 )
 
 // minute counts one minute of requests.
 type minute struct {
-	// Minute is the number of the minute since 1970, if no clock was ever set.
+	// Minute is the number of the minute since 1970, if the clock was never set.
 	Minute   int64  `json:"minute"`
 	Requests uint64 `json:"requests"`
 	Changed  uint64 `json:"changed"`
 }
 
-// budget counts the requests of a rolling hour, and those of them that the model has changed. Its time is the monotonic clock
-// from the start of the process, so that setting the machine's clock does not widen it.
+// budget counts the requests of a rolling hour, and how many of them the model has changed. It uses the monotonic clock from
+// the start of the process, so that setting the machine's clock does not widen it.
 type budget struct {
 	mu sync.Mutex
 	// first is the minute in which the process started, at began.
 	first int64
 	began time.Time
-	// minutes are those of the hour by their number modulo hour. sum adds them up; its Minute is the current one.
+	// minutes are the minutes of the hour, at their number modulo hour. sum adds them up; its Minute is the current one.
 	minutes [hour]minute
 	sum     minute
-	// total counts all changes, even through a kill; nil without a folder.
+	// total counts all changes, even across a kill; nil without a folder.
 	total *durable.Counter
 }
 
-// restore begins at now with what was counted before. If the clock is behind those minutes, no time has passed since.
+// restore starts at now with earlier counts. If the clock is behind those minutes, no time has passed since.
 func (b *budget) restore(now time.Time, before []minute) {
 	b.began, b.first = now, now.Unix()/60
 	for _, m := range before {
@@ -81,7 +81,7 @@ func (b *budget) request(now time.Time) {
 	b.mu.Unlock()
 }
 
-// change counts a request that the model changes. It reports false, and counts nothing, if the model may change no more.
+// change counts a request that the model changes. If the model may not change any more, it counts nothing and returns false.
 func (b *budget) change(now time.Time, maxChanged float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// newest returns the latch with the largest number as its reason, and the number; 0 without one. It leaves out the kill that
-// executor sets for a latch that was not written: that one was not acknowledged.
+// newest returns the latch with the largest number as its reason, and the number; 0 if there is none. It ignores the kill that
+// executor sets for an unwritten latch, which was not acknowledged.
 func newest(l *latches) (which executorv1.GateLatch, op int, err error) {
 	for _, w := range l.list() {
 		if l[w].By == byExecutor {
@@ -31,7 +31,7 @@ func newest(l *latches) (which executorv1.GateLatch, op int, err error) {
 	return which, op, err
 }
 
-// Every operation sets a latch, with its number as the reason. Of two latches it takes the older one, which it clears before.
+// Every operation sets a latch, with its number as the reason. It uses two latches in turn, and clears the older one first.
 func TestCrash(t *testing.T) {
 	begin := func(dir string) (*Keeper, error) {
 		return Open(Options{Allowed: true, Dir: dir, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})

@@ -16,9 +16,9 @@ import (
 const (
 	fileName   = "gate.json"
 	fileSchema = "greenlight/gate/v1"
-	// killName is the file whose existence kills the gate.
+	// killName is the file that kills the gate while it exists.
 	killName = "gate.kill"
-	// counterName is the file of the counter of changes, setsName that of how often a latch was set.
+	// counterName is the file that counts changes, setsName the file that counts how often a latch was set.
 	counterName, setsName = "gate.changes", "gate.sets"
 
 	// writePeriod is the time between saves, and between retries of a failed one.
@@ -38,7 +38,7 @@ type file struct {
 	Hour    []minute `json:"hour"`
 }
 
-// written is what the file has. Without a file that is no latch.
+// written is the content of the file: no latch if there is no file.
 type written struct {
 	latched *latches
 	sum     minute
@@ -48,8 +48,8 @@ func (k *Keeper) disk() durable.State[file] {
 	return durable.State[file]{Path: filepath.Join(k.opts.Dir, fileName), Schema: fileSchema}
 }
 
-// load reads the state of the folder. now is the time of the start. What cannot be read kills the gate: it may have had a latch,
-// or changes of the last hour.
+// load reads the state of the folder. now is the time of the start. Unreadable state kills the gate: it may have contained a
+// latch, or changes of the last hour.
 func (k *Keeper) load(now time.Time) error {
 	var unusable *durable.UnusableError
 	var set latches
@@ -81,8 +81,8 @@ func (k *Keeper) load(now time.Time) error {
 	}
 	first = first && !lost
 	if k.sets.Load() > f.Sets && set[killed] == nil { // the disk was full, and the process was killed
-		k.opts.Logger.Error("a latch of the gate was set before the restart, and could not be written: it is killed until a person clears it")
-		kill("a latch was set before the restart, and could not be written")
+		k.opts.Logger.Error("a latch of the gate was set before the restart but could not be written: it is killed until a person clears it")
+		kill("a latch was set before the restart but could not be written")
 	}
 	if n := k.budget.total.Load(); n > f.Changes && !first { // the process was killed before it saved the latest changes
 		latest := minute{Minute: now.Unix() / 60, Changed: n - f.Changes}
@@ -99,9 +99,9 @@ func (k *Keeper) load(now time.Time) error {
 	return nil
 }
 
-// loadCounters opens the counters. One that is lost continues at what the file has, which may be less than it was: kill is called
-// for it, and its latch is on disk before the counter is. So it is for a state that was there before and is not, and if lost is set
-// the state could not be read: the next start would find none. It reports whether anything is lost.
+// loadCounters opens the counters and reports whether any state was lost: a counter, a state that the folder has had, or, if lost is
+// set, a state that cannot be read. It calls kill for each loss that it finds. A lost counter continues from the number in the file,
+// which may be too low. The latch is saved before a new counter: otherwise the next start might find no loss.
 func (k *Keeper) loadCounters(f *file, first, lost bool, set *latches, kill func(reason string)) (_ bool, err error) {
 	counters := []struct {
 		name    string
@@ -152,8 +152,8 @@ func (k *Keeper) loadCounters(f *file, first, lost bool, set *latches, kill func
 	return lost, nil
 }
 
-// hadState reports whether the folder without a state has had one: something was counted, or one was set aside and the start that
-// did so could not write another.
+// hadState reports whether a folder without a state has had one: something was counted, or a start set a file aside and could not
+// write another.
 func (k *Keeper) hadState() (bool, error) {
 	for _, c := range []*durable.Counter{k.budget.total, k.sets} {
 		if c != nil && c.Load() > 0 {
@@ -185,7 +185,7 @@ func (f *file) validate() (set latches, err error) {
 		l := &f.Latches[i]
 		which := executorv1.GateLatch(executorv1.GateLatch_value["GATE_LATCH_"+strings.ToUpper(l.Latch)])
 		if which <= 0 || int(which) >= len(set) || set[which] != nil {
-			return set, fmt.Errorf("latch %q is not known, or is there twice", l.Latch)
+			return set, fmt.Errorf("latch %q is unknown or appears twice", l.Latch)
 		}
 		set[which] = l
 	}
@@ -206,14 +206,14 @@ const (
 	maxCount = 1 << 50
 )
 
-// flush reads the kill file, and writes the state unless the file has it. The saver calls it, or a caller that holds the saver.
+// flush reads the kill file, and writes the state unless the file is up to date. The caller is the saver, or holds it.
 func (k *Keeper) flush() error {
 	k.CheckKillFile()
 	for {
 		l, sets := k.snapshot()
 		at := time.Now()
 		sum, was := k.budget.now(at), &k.written.sum
-		// The requests matter, and are worth a write every second, only while a gate is set.
+		// While a gate is set, the number of requests matters too, and is worth a write every second.
 		if l == k.written.latched && sum.Changed == was.Changed && (sum.Requests == was.Requests || k.standing(at).Terms == nil) {
 			return nil
 		}
@@ -226,7 +226,7 @@ func (k *Keeper) flush() error {
 	}
 }
 
-// snapshot returns the latches, and how often one was set until then; 0 without a folder.
+// snapshot returns the latches, and how often one has been set so far; 0 without a folder.
 func (k *Keeper) snapshot() (l *latches, sets uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

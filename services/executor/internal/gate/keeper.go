@@ -1,10 +1,10 @@
-// Package gate decides whether the model's score leaves as the decision.
+// Package gate decides whether the model's score becomes the decision.
 //
-// A gate is set by a rollout of mode GATED. [github.com/greenlight-ml/greenlight/pkg/decide] chooses between the two scores by
+// A rollout of mode GATED sets a gate. [github.com/greenlight-ml/greenlight/pkg/decide] chooses between the two scores from
 // the state that this package keeps: the latches, which switch the gate off until a person clears them, and how many decisions
-// of the last hour the model has changed. Both are kept across restarts.
+// of the last hour the model has changed. Both survive restarts.
 //
-// With package decide this is the only code that forms a decision and sees a score of the model.
+// Only this package and package decide see a model's score and make a decision.
 package gate
 
 import (
@@ -30,7 +30,7 @@ import (
 
 // Options configures a keeper.
 type Options struct {
-	// Allowed is set if models may decide at all. It needs Dir.
+	// Allowed is set if models may decide at all. It requires Dir.
 	Allowed bool
 	// Dir is the state folder, which this process owns. If empty, everything is only in memory.
 	Dir string
@@ -43,11 +43,11 @@ type Options struct {
 type Rollout interface {
 	// Gate returns the gate at that time. It must not block.
 	Gate(at time.Time) Standing
-	// Demote makes a gate that is in force OBSERVE_ONLY. It must not block.
+	// Demote changes a gate in force to OBSERVE_ONLY. It must not block.
 	Demote(by, from, reason string)
 }
 
-// Standing is a gate as the rollout has it. The zero value is no gate.
+// Standing is the gate of the rollout. The zero value is no gate.
 type Standing struct {
 	Terms    *Terms
 	Revision uint64
@@ -56,16 +56,16 @@ type Standing struct {
 	Phase  Phase
 }
 
-// Phase is the state of a gate that was set.
+// Phase is the state of a gate.
 type Phase uint8
 
 // The phases.
 const (
-	// InForce is that its lease is in force.
+	// InForce means that its lease is in force.
 	InForce Phase = iota
-	// Lapsed is that its lease has lapsed, or executor has restarted and its holder has not renewed it.
+	// Lapsed means that its lease has lapsed, or that executor has restarted and the holder has not renewed it.
 	Lapsed
-	// Demoted is that a latch has made it OBSERVE_ONLY.
+	// Demoted means that a latch has made it OBSERVE_ONLY.
 	Demoted
 )
 
@@ -80,7 +80,7 @@ type Keeper struct {
 	metrics *metrics
 	budget  budget
 	latched atomic.Pointer[latches]
-	mu      sync.Mutex // guards changes of latched and sets; nobody waits for the disk under it
+	mu      sync.Mutex // guards changes of latched and sets; it is never held during disk access
 	// sets counts how often a latch was set, even if no file can be written; nil without a folder.
 	sets *durable.Counter
 	// rollout and active are set before the first request.
@@ -88,17 +88,16 @@ type Keeper struct {
 	active  func() shadow.Active
 	// onKill is nil until [Keeper.OnKill]. The saver may call it before the first request.
 	onKill atomic.Pointer[func()]
-	// kills reports whether somebody has killed the gate since Open, present whether the kill file was there when it was last read.
+	// kills reports whether the gate was killed since Open, present whether the kill file existed when it was last read.
 	kills, present atomic.Bool
 
 	saver *durable.Saver
-	// written is what the file has. The saver guards it.
+	// written is the content of the file. The saver guards it.
 	written written
 }
 
-// Open continues with the latches and counts in the folder. An unreadable file is set aside, and means that the gate is killed, as
-// a missing file does if there was one. That kill is on disk, or Open fails.
-// The caller must call Stop.
+// Open continues with the latches and counts in the folder. An unreadable file is set aside and kills the gate, and so does a file
+// that has gone missing. That kill is on disk, or Open fails. The caller must call Stop.
 func Open(opts Options) (*Keeper, error) {
 	k := &Keeper{opts: opts, metrics: newMetrics(), active: func() shadow.Active { return shadow.Active{} }}
 	k.latched.Store(&latches{})
@@ -119,14 +118,14 @@ func Open(opts Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Stop writes what is not written yet.
+// Stop writes unwritten state.
 func (k *Keeper) Stop() {
 	if k.saver == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
 	defer cancel()
-	if k.saver.Stop(ctx) == nil { // otherwise it may yet write, and is logged and counted
+	if k.saver.Stop(ctx) == nil { // otherwise a write may still be running; it is logged and counted
 		_ = k.closeCounters() // they unmap files
 	}
 }
@@ -146,11 +145,11 @@ func (k *Keeper) Govern(r Rollout) {
 	}
 }
 
-// Ask makes the keeper ask which model ml-engine has. Call it before the first request.
+// Ask sets how the keeper asks for ml-engine's model. Call it before the first request.
 func (k *Keeper) Ask(active func() shadow.Active) { k.active = active }
 
-// OnKill makes the keeper call the function whenever somebody kills the gate, also if it is killed already, and whenever the kill
-// file appears. It calls it now if that has happened since Open, or if the file exists. The function must not block.
+// OnKill sets a function to call whenever the gate is killed, even if it already was, and whenever the kill file appears. It calls
+// the function now if that has happened since Open or the file exists. The function must not block.
 func (k *Keeper) OnKill(call func()) {
 	k.CheckKillFile()
 	k.onKill.Store(&call)
@@ -161,7 +160,7 @@ func (k *Keeper) OnKill(call func()) {
 
 // tellKill calls the function of [Keeper.OnKill].
 func (k *Keeper) tellKill() {
-	k.kills.Store(true) // before the pointer is read: OnKill calls otherwise
+	k.kills.Store(true) // before reading the pointer: otherwise OnKill calls the function
 	if call := k.onKill.Load(); call != nil {
 		(*call)()
 	}
@@ -170,7 +169,7 @@ func (k *Keeper) tellKill() {
 // Trouble describes a failing folder. It is empty if the state is written, or if there is no folder.
 func (k *Keeper) Trouble() string { return k.saver.Trouble() }
 
-// Refused returns an error if no gate may be in force: models are not allowed to decide, or a latch is set.
+// Refused returns an error if no gate may be in force: because models are not allowed to decide, or a latch is set.
 func (k *Keeper) Refused() error {
 	if !k.opts.Allowed {
 		return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED,
@@ -183,7 +182,7 @@ func (k *Keeper) Refused() error {
 	return nil
 }
 
-// Unfit returns an error unless ml-engine has the model of the terms, and its range of features is known.
+// Unfit returns an error unless ml-engine serves the model of the terms and the range of its features is known.
 func (k *Keeper) Unfit(t *Terms) error {
 	const reason = executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_MODEL
 	switch m := k.active(); {
@@ -200,7 +199,7 @@ func (k *Keeper) Unfit(t *Terms) error {
 	return nil
 }
 
-// CheckKillFile reads the kill file now. It is read anyway before the model decides, and every second.
+// CheckKillFile reads the kill file now. It is also read before the model decides, and every second.
 func (k *Keeper) CheckKillFile() {
 	why := k.killFile()
 	appeared := why != "" && !k.present.Load()
@@ -213,7 +212,7 @@ func (k *Keeper) CheckKillFile() {
 	}
 }
 
-// killFile explains what the kill file says; empty if there is none.
+// killFile describes the kill file; empty if there is none.
 func (k *Keeper) killFile() string {
 	if k.opts.Dir == "" {
 		return ""
@@ -230,19 +229,19 @@ func (k *Keeper) killFile() string {
 
 func (k *Keeper) killPath() string { return filepath.Join(k.opts.Dir, killName) }
 
-// standing returns the gate of the rollout, as long as models may decide.
+// standing returns the gate of the rollout while models may decide.
 func (k *Keeper) standing(at time.Time) Standing {
 	if k.rollout == nil || !k.opts.Allowed {
 		return Standing{}
 	}
 	s := k.rollout.Gate(at)
-	if s.Phase == Demoted && !k.latched.Load().any() { // a person has cleared what demoted it, so nothing is left of it
+	if s.Phase == Demoted && !k.latched.Load().any() { // a person has cleared its latch, so the gate is gone
 		return Standing{}
 	}
 	return s
 }
 
-// state returns what the decision depends on, whatever the request is.
+// state returns the part of a decision's input that does not depend on the request.
 func (k *Keeper) state(s *Standing) decide.State {
 	if s.Terms == nil {
 		return decide.State{}
@@ -250,7 +249,7 @@ func (k *Keeper) state(s *Standing) decide.State {
 	l := k.latched.Load()
 	return decide.State{
 		Gated: true, Limits: s.Terms.Limits,
-		// A demotion ends the lease. Its latch is the reason as long as it is set.
+		// A demotion ends the lease. While its latch is set, the latch is the reason.
 		LeaseLapsed: s.Phase == Lapsed || s.Phase == Demoted && !l.any(),
 		Killed:      l[killed] != nil, QualityAlarm: l[quality] != nil, DriftAlarm: l[drift] != nil, BudgetSpent: l[spent] != nil,
 	}

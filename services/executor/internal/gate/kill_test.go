@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// OnKill hears of the kill file and of an earlier kill, whatever the latch says.
+// OnKill reports the kill file and an earlier kill, whatever the latch.
 func TestOnKillIsTold(t *testing.T) {
 	dir := t.TempDir()
 	k, err := Open(Options{Allowed: true, Dir: dir, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
@@ -28,7 +28,7 @@ func TestOnKillIsTold(t *testing.T) {
 	if err := k.Kill("me", "", "early"); err != nil {
 		t.Fatal(err)
 	}
-	k.OnKill(func() { kills <- true }) // the saver runs already
+	k.OnKill(func() { kills <- true }) // the saver is already running
 	told("a kill before OnKill", 1)
 	if err := os.WriteFile(k.killPath(), nil, 0o600); err != nil {
 		t.Fatal(err)

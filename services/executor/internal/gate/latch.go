@@ -20,29 +20,29 @@ const (
 	spent   = executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT
 )
 
-// Who sets a latch that no call has set.
+// Values of who set a latch, if no call did.
 const (
 	byExecutor = "executor"
 	byFile     = "file"
-	// BySignal is who sets the latch of a signal.
+	// BySignal sets the latch of a signal.
 	BySignal = "signal"
 )
 
-// latch is why the gate is shut.
+// latch describes why the gate is shut.
 type latch struct {
 	Latch  string    `json:"latch"`
 	By     string    `json:"set_by"`
 	From   string    `json:"set_from,omitempty"`
 	Reason string    `json:"reason"`
 	Time   time.Time `json:"set_time"`
-	// Last is when it was set last; zero if it was set once.
+	// Last is when it was last set; zero if it was set once.
 	Last time.Time `json:"last_set_time,omitzero"`
 }
 
-// last returns when it was set last.
+// last returns when it was last set.
 func (l *latch) last() time.Time { return cmp.Or(l.Last, l.Time) }
 
-// latches are those that are set, by their number in the contract. They are immutable.
+// latches are the set latches, by their number in the contract. They are immutable.
 type latches [spent + 1]*latch
 
 func (l *latches) any() bool { return *l != latches{} }
@@ -62,7 +62,7 @@ func (l *latches) list() (set []executorv1.GateLatch) {
 	return set
 }
 
-// records returns the latches that are set as the file has them.
+// records returns the set latches for the file.
 func (l *latches) records() []latch {
 	all := []latch{}
 	for _, which := range l.list() {
@@ -89,7 +89,8 @@ func (k *Keeper) shut(which executorv1.GateLatch, by, from, reason string) {
 	k.demote(l)
 }
 
-// set sets a latch, and returns it as it is set. Who set it first, why and when stays. It is in force for the next request.
+// set sets a latch and returns it. If it was already set, the first setter, reason and time stay. It is in force for the next
+// request.
 func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -100,7 +101,7 @@ func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch
 		if !again.After(was.last()) { // the clock was set back
 			again = was.last().Add(1)
 		}
-		l = *was // a copy, so that a Clear which is under way keeps it
+		l = *was // a copy, so that a concurrent Clear keeps it
 		l.Last = again
 	}
 	next[which] = &l
@@ -111,7 +112,7 @@ func (k *Keeper) set(which executorv1.GateLatch, by, from, reason string) *latch
 	return &l
 }
 
-// demote demotes a gate that is in force, because of the latch.
+// demote demotes the gate in force because of the latch.
 func (k *Keeper) demote(l *latch) {
 	if k.rollout != nil {
 		k.rollout.Demote(l.By, l.From, strings.TrimSuffix(l.Latch+": "+l.Reason, ": "))
@@ -119,7 +120,7 @@ func (k *Keeper) demote(l *latch) {
 	k.opts.Logger.Warn("the gate is shut: no model decides until a person clears it", "latch", l.Latch, "by", l.By, "from", l.From, "reason", l.Reason)
 }
 
-// Kill lets no model decide from the next request on. An error means that a restart may forget it.
+// Kill stops the model from deciding, from the next request on. An error means that a restart may forget the kill.
 func (k *Keeper) Kill(by, from, reason string) error {
 	k.shut(killed, by, from, reason)
 	if err := k.saver.Save(writeWait); err != nil {
@@ -148,13 +149,14 @@ func (k *Keeper) Alarm(which executorv1.GateLatch, model, by, from, reason strin
 	return nil
 }
 
-// Clear clears latches. A wrong one or a failing disk clears none; one that is set again meanwhile stays set, which is an error.
+// Clear clears latches. If one is invalid or the disk fails, it clears none. A latch that is set again meanwhile stays set, and
+// Clear returns an error.
 func (k *Keeper) Clear(which []executorv1.GateLatch, by, from, reason string) error {
 	return k.ClearSeen(which, nil, by, from, reason)
 }
 
-// ClearSeen is [Keeper.Clear] by a person who has seen when each of the latches was set last. If one was set again since, it clears
-// none. Without seen it is Clear.
+// ClearSeen is [Keeper.Clear] by a person who has seen when each latch was last set. If any was set again since, it clears none.
+// Without seen it is Clear.
 func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen []*timestamppb.Timestamp, by, from, reason string) error {
 	switch {
 	case len(which) == 0 || reason == "":
@@ -172,7 +174,7 @@ func (k *Keeper) ClearSeen(which []executorv1.GateLatch, seen []*timestamppb.Tim
 	for i, w := range which {
 		switch {
 		case w <= 0 || int(w) >= len(before):
-			return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID, "latch %d is not known", w)
+			return rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_INVALID, "unknown latch %d", w)
 		case before[w] == nil:
 			return rpc.ExecutorError(codes.FailedPrecondition, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET, "the latch %s is not set: nothing was cleared", word(w))
 		case len(seen) > 0 && !before[w].last().Equal(seen[i].AsTime()):
@@ -216,7 +218,7 @@ func notCleared(err error) error {
 	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN, "the latches could not be cleared, since the state folder cannot be written: %v", err)
 }
 
-// proto returns the latches in the contract's form.
+// proto returns the latches as messages.
 func (l *latches) proto() (all []*executorv1.GateLatchState) {
 	for _, which := range l.list() {
 		state := &executorv1.GateLatchState{Latch: which, SetBy: l[which].By, Reason: l[which].Reason, SetTime: timestamppb.New(l[which].Time)}

@@ -13,7 +13,7 @@ import (
 
 var (
 	decisionsDesc = prometheus.NewDesc("ml_decisions_total",
-		"Decisions by who decided, and by why the baseline did; the reason of the model's is none. They add up to the requests.", []string{"decided_by", "reason"}, nil)
+		"Decisions by who decided, and why the baseline did; the reason is none if the model decided. They add up to the requests.", []string{"decided_by", "reason"}, nil)
 	latchDesc = prometheus.NewDesc("ml_gate_latch",
 		"1 for each latch that keeps the gate shut until a person clears it, 0 for the others.", []string{"latch"}, nil)
 	openDesc = prometheus.NewDesc("ml_gate_open",
@@ -23,14 +23,14 @@ var (
 	hourChangedDesc = prometheus.NewDesc("ml_gate_hour_changed",
 		"Requests of the last hour that the model has changed by more than 0.05.", nil, nil)
 	hourLimitDesc = prometheus.NewDesc("ml_gate_hour_changed_limit",
-		"How many requests of the last hour the model may change by more than 0.05; 0 without a gate.", nil, nil)
+		"Limit on the requests of the last hour that the model may change by more than 0.05; 0 without a gate.", nil, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_gate_state_write_errors_total",
 		"Failed writes of the state of the gate to the state folder.", nil, nil)
 )
 
 // metrics are the counts of a keeper.
 type metrics struct {
-	// decisions are those by reason; the model's have [decide.None].
+	// decisions are counted by reason; the model's have [decide.None].
 	decisions   []atomic.Uint64
 	writeErrors atomic.Uint64
 	wait        prometheus.Histogram

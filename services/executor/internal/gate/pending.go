@@ -21,25 +21,25 @@ type Case struct {
 	Arrival    time.Time
 	// Baseline is the baseline's score.
 	Baseline float64
-	// Age is that of the features, 0 if it is unknown.
+	// Age is the age of the features, 0 if unknown.
 	Age time.Duration
-	// State is the market state, and Fault why it cannot be scored.
+	// State is the market state. Fault is why it cannot be scored.
 	State shadow.State
 	Fault error
 	// Compares is set if the request only compares, so that the model never decides it.
 	Compares bool
-	// Deadline is the caller's; zero is none.
+	// Deadline is the caller's; zero if there is none.
 	Deadline time.Time
 }
 
-// Pending is a request that the gate decides on, or has decided on. It implements [shadow.Gated].
+// Pending is a request that the gate decides on or has decided. It implements [shadow.Gated].
 type Pending struct {
 	keeper     *Keeper
 	id, symbol string
 	request    decide.Request
 	revision   uint64
 	arrival    time.Time
-	// limit is until when it waits. done is closed when it is decided; nil if it was decided at once.
+	// limit is how long it may wait. done is closed when it is decided; nil if it was decided immediately.
 	limit time.Time
 	done  chan struct{}
 
@@ -48,20 +48,20 @@ type Pending struct {
 	verdict verdict
 }
 
-// verdict is a decision with what names it.
+// verdict is a decision and the model behind it.
 type verdict struct {
 	decide.Decision
 
 	standing Standing
-	// version is that of the model that decided.
+	// version is the version of the model that decided.
 	version string
 }
 
 // Pass counts a request that the baseline decides because models are not allowed to.
 func (k *Keeper) Pass() { k.metrics.count(decide.Off) }
 
-// Begin counts a request, and returns it if a gate is set; nil otherwise: the baseline decides. A request that waits for the
-// model must go to [shadow.Dispatcher.Advise], and then to Wait.
+// Begin counts a request. If a gate is set, it returns the request; otherwise nil, and the baseline decides. A request that waits
+// for the model must go to [shadow.Dispatcher.Advise], and then to Wait.
 func (k *Keeper) Begin(ctx context.Context, c *Case) *Pending {
 	k.budget.request(c.Arrival)
 	s := k.standing(c.Arrival)
@@ -98,21 +98,21 @@ func (k *Keeper) Begin(ctx context.Context, c *Case) *Pending {
 	return p
 }
 
-// outside reports whether a feature of the state is outside the model's range. A state that the model cannot score is not: the
-// shadow is then rejected.
+// outside reports whether a feature of the state is outside the model's range. It is false for a state that the model cannot
+// score, whose shadow will be rejected.
 func outside(m shadow.Active, s shadow.State) bool {
 	if m.Schema == nil || len(m.Domain) != m.Schema.Len() {
-		return true // nothing is known to be inside
+		return true // no range is known
 	}
 	values, ok := s.Project(m.Schema)
 	return ok && decide.Outside(values, m.Domain)
 }
 
-// Waits reports whether the request was not decided at once.
+// Waits reports whether the request is waiting for the model.
 func (p *Pending) Waits() bool { return p.done != nil }
 
-// Wait waits until the request is decided: at most for the wait budget, and at most until the caller's deadline less
-// [shadow.ReplyReserve].
+// Wait waits until the request is decided, at most for the wait budget and until [shadow.ReplyReserve] before the caller's
+// deadline.
 func (p *Pending) Wait(ctx context.Context) {
 	if p.done == nil {
 		return
@@ -134,7 +134,7 @@ func (p *Pending) Wait(ctx context.Context) {
 	p.keeper.metrics.wait.Observe(telemetry.Milliseconds(time.Since(p.arrival)))
 }
 
-// Advise implements [shadow.Gated]: the request is decided by the result, unless it is decided already.
+// Advise implements [shadow.Gated]: the result decides the request, unless it is already decided.
 func (p *Pending) Advise(r shadow.Result) {
 	if p.claimed.Load() {
 		return
@@ -142,17 +142,17 @@ func (p *Pending) Advise(r shadow.Result) {
 	a := decide.Advice{Failure: failureOf(r.Outcome)}
 	if a.Failure == decide.None {
 		a.Score, a.Model = r.Score, r.Digest
-		p.keeper.CheckKillFile() // before the claim: a slow disk delays no decision, since Wait ends with the baseline's
+		p.keeper.CheckKillFile() // before the claim: a slow disk delays no decision, since Wait ends with the baseline's score
 	}
 	p.decide(a, r.Version)
 }
 
-// failures has the reason of every outcome of a shadow without a score.
+// failures maps every outcome of a shadow without a score to its reason.
 var failures = map[shadow.Outcome]decide.Reason{
 	shadow.Match: decide.None, shadow.Mismatch: decide.None, shadow.Deadline: decide.Deadline, shadow.BreakerOpen: decide.BreakerOpen,
 	shadow.Shed: decide.Shed, shadow.Unavailable: decide.Unavailable, shadow.InvalidScore: decide.InvalidScore,
 	shadow.Rejected: decide.Rejected, shadow.Internal: decide.Internal, shadow.Canceled: decide.Canceled,
-	// The rollout changed after it was read for the gate.
+	// The rollout changed between reading the gate and sampling.
 	shadow.NotSampled: decide.NotSelected,
 }
 
@@ -163,7 +163,7 @@ func failureOf(o shadow.Outcome) decide.Reason {
 	return decide.Internal
 }
 
-// decide decides, unless somebody has. The state of the gate is that of now: it may have changed during the wait.
+// decide decides, unless the request is already decided. It uses the gate's current state, which may have changed during the wait.
 func (p *Pending) decide(a decide.Advice, version string) {
 	if !p.claimed.CompareAndSwap(false, true) {
 		return
@@ -206,7 +206,7 @@ func (p *Pending) Decision() (d decide.Decision, revision uint64) {
 	return v.Decision, v.standing.Revision
 }
 
-// decided returns the verdict. A claim is followed by one at once.
+// decided returns the verdict, which follows a claim immediately.
 func (p *Pending) decided() *verdict {
 	if p.done != nil {
 		<-p.done
@@ -214,7 +214,7 @@ func (p *Pending) decided() *verdict {
 	return &p.verdict
 }
 
-// Model returns the version and the digest of the model if it decided; otherwise they are empty.
+// Model returns the version and digest of the model if it decided; otherwise they are empty.
 func (p *Pending) Model() (version, digest string) {
 	v := p.decided()
 	if !v.ByModel() {
@@ -223,7 +223,7 @@ func (p *Pending) Model() (version, digest string) {
 	return v.version, v.standing.Terms.Model
 }
 
-// Proto returns the decision in the contract's form; nil if the gate was removed meanwhile.
+// Proto returns the decision as a message; nil if the gate was removed meanwhile.
 func (p *Pending) Proto(baselineDigest string) *executorv1.GateDecision {
 	v := p.decided()
 	if v.standing.Terms == nil {

@@ -26,13 +26,14 @@ const (
 // maxSymbols limits the list of a gate.
 const maxSymbols = 1000
 
-// Terms are what a model may decide, and within which bounds. They are immutable.
+// Terms define what a model may decide, and within which bounds. They are immutable.
 type Terms struct {
 	// Limits are the digest of the model, the disagreement cap, and the range of its scores.
 	decide.Limits
 	// Observe is the percentage of requests that get a shadow, in [0,100].
 	Observe float64
-	// Symbols are those that the model may decide, in order. All is set if it may decide every symbol, and requests without one.
+	// Symbols are the symbols that the model may decide, in order. All is set if it may decide every symbol, and requests
+	// without one.
 	Symbols []string
 	All     bool
 	// Wait is how long a request waits for the model.
@@ -41,8 +42,8 @@ type Terms struct {
 	MaxChanged float64
 }
 
-// TermsOf returns the terms of a gate for percent of the requests with the disagreement cap. A request waits for the model at
-// most for longest. Absent fields get their defaults.
+// TermsOf returns the terms of a gate for percent of the requests, with the disagreement cap. longest bounds the wait for the
+// model. Absent fields get their defaults.
 func TermsOf(g *executorv1.Gate, percent, disagreement float64, longest time.Duration) (*Terms, error) {
 	or := func(v *float64, absent float64) float64 {
 		if v == nil {
@@ -103,7 +104,7 @@ func (t *Terms) Validate(percent float64) error {
 			return fmt.Errorf("symbol %.80q has %d bytes: want 1 to %d", s, len(s), rpc.MaxSymbol)
 		}
 		if i > 0 && s == t.Symbols[i-1] {
-			return fmt.Errorf("symbol %q is given twice", s)
+			return fmt.Errorf("symbol %q appears twice", s)
 		}
 	}
 	return nil
@@ -126,7 +127,7 @@ func (t *Terms) allows(symbol string) bool {
 	return found
 }
 
-// Proto returns the terms in the contract's form; nil for none.
+// Proto returns the terms as a message; nil for none.
 func (t *Terms) Proto() *executorv1.Gate {
 	if t == nil {
 		return nil
@@ -138,7 +139,7 @@ func (t *Terms) Proto() *executorv1.Gate {
 	}
 }
 
-// Record is the form of terms in a file. The disagreement cap is that of the plan.
+// Record is the form of terms in a file. The plan has the disagreement cap.
 type Record struct {
 	Model      string   `json:"model_digest"`
 	Observe    float64  `json:"observe_percent"`

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/market"
 )
 
-// Book is a [feature.Builders] whose counts begin at 0 with the process, as Prometheus counters do. Counts restored from a
+// Book is a [feature.Builders] whose counts begin at 0 with the process, like Prometheus counters. Counts restored from a
 // snapshot would look like new quotes.
 type Book struct {
 	*feature.Builders
@@ -20,7 +20,7 @@ type Book struct {
 	logger *slog.Logger
 	// before are the counts of the snapshot.
 	before map[feature.Note]uint64
-	// tooMany counts the quotes of symbols over the limit, resets the symbols that were reset.
+	// tooMany counts the quotes for symbols over the limit, resets counts the symbols that were reset.
 	tooMany, resets atomic.Uint64
 }
 
@@ -33,7 +33,7 @@ func NewBook(features *feature.Builders, logger *slog.Logger) *Book {
 	return b
 }
 
-// Observe calls [feature.Builders.Observe] and counts the quotes of symbols over the limit.
+// Observe calls [feature.Builders.Observe] and counts the quotes for symbols over the limit.
 func (b *Book) Observe(symbol string, q market.Quote) (feature.Note, error) {
 	note, err := b.Builders.Observe(symbol, q)
 	if errors.Is(err, feature.ErrTooManySymbols) && b.tooMany.Add(1) == 1 {
@@ -54,11 +54,11 @@ func (b *Book) Reset(symbol string) bool {
 	return known
 }
 
-// lockedAfter is how many quotes in a row must be ignored before a symbol counts as locked. It exceeds what a single jump
-// in time costs.
+// lockedAfter is how many consecutive quotes must be ignored before a symbol counts as locked. A single jump in time causes
+// fewer.
 const lockedAfter = 10
 
-// blocked returns the symbols whose quotes are all ignored, and those with a quote that waits for a confirming second one.
+// blocked returns the symbols whose quotes are all ignored, and those with a quote that waits for a second one to confirm it.
 func (b *Book) blocked() (locked, waiting []feature.Feed) {
 	for _, f := range b.Refusing() {
 		if f.Refused >= lockedAfter {
@@ -78,10 +78,10 @@ func (b *Book) Trouble() string {
 	locked, waiting := b.blocked()
 	var all []string
 	if len(locked) > 0 {
-		all = append(all, "no quote is taken of "+namesOf(locked))
+		all = append(all, "every quote is ignored for "+namesOf(locked))
 	}
 	if len(waiting) > 0 {
-		all = append(all, "a second quote after a jump in time is needed of "+namesOf(waiting))
+		all = append(all, "a second quote must confirm a jump in time for "+namesOf(waiting))
 	}
 	return strings.Join(all, "; ")
 }

@@ -52,7 +52,7 @@ ml_feature_symbols_waiting `+waiting+`
 	}
 	see("FINE", month, feature.Jump)
 	gauges("0", "1", "0")
-	if got, want := book.Trouble(), `a second quote after a jump in time is needed of "FINE" (the last 1: jump)`; got != want {
+	if got, want := book.Trouble(), `a second quote must confirm a jump in time for "FINE" (the last 1: jump)`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	see("FINE", 2, feature.Accepted)
@@ -73,7 +73,7 @@ ml_feature_symbols_waiting `+waiting+`
 		see(symbol, 11, feature.OutOfOrder)
 	}
 	gauges("4", "0", "0")
-	want := `no quote is taken of "A" (the last 10: out_of_order), "B" (the last 10: out_of_order), "C" (the last 10: out_of_order) and 1 more`
+	want := `every quote is ignored for "A" (the last 10: out_of_order), "B" (the last 10: out_of_order), "C" (the last 10: out_of_order) and 1 more`
 	if got := book.Trouble(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -15,13 +15,13 @@ import (
 // snapshotName is the file with the features in the state folder.
 const snapshotName = "features.snapshot"
 
-// Folder is a state folder, which this process owns. Empty is none.
+// Folder is a state folder, which this process owns. Empty means none.
 type Folder string
 
 func (f Folder) path() string { return filepath.Join(string(f), snapshotName) }
 
-// Load returns the features that were saved last, or an empty book if there are none. An unusable file is set aside under a
-// new name, and the features start empty.
+// Load returns the features that were saved last, or an empty book if there are none. It sets an unusable file aside under a
+// new name and starts empty.
 func (f Folder) Load(opts feature.BuildersOptions, logger *slog.Logger) (*feature.Builders, error) {
 	if f == "" {
 		return feature.NewBuilders(opts)
@@ -57,7 +57,7 @@ func read(path string, opts feature.BuildersOptions) (*feature.Builders, error) 
 	return feature.RestoreBuilders(bufio.NewReaderSize(file, 1<<16), opts)
 }
 
-// save writes the features. At any moment the file is complete: either the old one or the new one.
+// save writes the features. The file is always complete: either the old one or the new one.
 func (f Folder) save(book *feature.Builders) error {
 	return durable.Write(f.path(), 0o644, book.Snapshot)
 }

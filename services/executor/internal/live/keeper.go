@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// savePeriod is how often the features are saved, and so what a kill can lose. Features change by the minute.
+// savePeriod is how often the features are saved, and therefore how much a kill can lose. Features change by the minute.
 const savePeriod = time.Minute
 
 // Keeper saves a book to its folder periodically and when it stops.

@@ -71,7 +71,7 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// The features are saved every minute and at the stop, and are restored bit for bit.
+// The features are saved every minute and at shutdown, and restored bit for bit.
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("logged %d times that there are too many symbols, want once", n)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP ml_feature_quotes_total Quotes observed, by what was done with them.
+# HELP ml_feature_quotes_total Quotes observed, by how they were handled.
 # TYPE ml_feature_quotes_total counter
 ml_feature_quotes_total{note="accepted"} 3
 ml_feature_quotes_total{note="ahead"} 0

@@ -7,7 +7,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// tooManySymbols is the note of a quote of a symbol over the limit.
+// tooManySymbols is the note of a quote for a symbol over the limit.
 const tooManySymbols = "too_many_symbols"
 
 // RegisterMetrics exports the counts of the book.
@@ -15,7 +15,7 @@ func (b *Book) RegisterMetrics(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	quotes := func(note string, count func() uint64) {
 		f.NewCounterFunc(prometheus.CounterOpts{
-			Name: "ml_feature_quotes_total", Help: "Quotes observed, by what was done with them.",
+			Name: "ml_feature_quotes_total", Help: "Quotes observed, by how they were handled.",
 			ConstLabels: prometheus.Labels{"note": note},
 		}, func() float64 { return float64(count()) })
 	}

@@ -35,7 +35,7 @@ func (s *Service) ResetSymbol(ctx context.Context, req *executorv1.ResetSymbolRe
 	case !s.book.Reset(symbol):
 		return nil, rpc.ExecutorError(codes.NotFound, "SYMBOL_UNKNOWN", "symbol %q has no features: none of its quotes was accepted", symbol)
 	}
-	s.book.logger.WarnContext(ctx, "the features of a symbol were reset: it is not ready until a day of quotes has come",
+	s.book.logger.WarnContext(ctx, "the features of a symbol were reset: it is not ready until it has had a day of quotes",
 		"symbol", symbol, "who", rpc.Caller(ctx), "reason", req.GetReason())
 	return &executorv1.ResetSymbolResponse{}, nil
 }

@@ -23,35 +23,35 @@ import (
 const (
 	// drainPeriod is how often rows and minutes are joined.
 	drainPeriod = 20 * time.Millisecond
-	// maxQueue bounds the rows and minutes that wait, about 100 bytes each: 1.6 million a second. More rows are lost.
+	// maxQueue bounds the waiting rows and minutes, about 100 bytes each: 1.6 million a second. Further rows are lost.
 	maxQueue = 1 << 15
-	// maxJoins bounds the models and plans whose labels are joined at once: the current one, and those before it whose last
+	// maxJoins bounds the models and plans whose labels are joined concurrently: the current one, and earlier ones whose last
 	// labels are not known yet.
 	maxJoins = 4
-	// savePeriod is how often the state is saved, and so how many rows a kill loses.
+	// savePeriod is how often the state is saved, and therefore how many rows a kill loses.
 	savePeriod = time.Second
 )
 
-// horizon is that of the labels that are computed from quotes.
+// horizon is the horizon of labels computed from quotes.
 var horizon = time.Duration(label.Default().Horizon) * time.Minute
 
 // Options configures a keeper.
 type Options struct {
 	// Baseline is the digest of the baseline, Instance the random id of the process.
 	Baseline, Instance string
-	// Plan returns the plan in force, the zero Plan without one, and the revision of the rollout.
+	// Plan returns the plan in force, or the zero Plan, and the revision of the rollout.
 	Plan func() (quality.Plan, uint64)
 	// Dir is the state folder, which this process owns. If empty, everything is only in memory.
 	Dir string
-	// Judge is set if the verdict is on the records of this executor alone.
+	// Judge is set if the verdict uses only this executor's records.
 	Judge bool
 	// Ahead is how far the time of a report may be ahead of the clock; 0 is no limit.
 	Ahead  time.Duration
 	Logger *slog.Logger
 }
 
-// Keeper joins rows to labels. It is safe for concurrent use. [Keeper.Settled] and [Keeper.Minute] put what happens into a
-// queue, in order, and never wait for a join or the disk.
+// Keeper joins rows to labels. It is safe for concurrent use. [Keeper.Settled] and [Keeper.Minute] put events into a queue,
+// in order, and never wait for a join or the disk.
 type Keeper struct {
 	opts Options
 	id   string
@@ -59,7 +59,7 @@ type Keeper struct {
 	in      sync.Mutex // guards queue and dropped
 	queue   []event
 	dropped uint64
-	// received counts the sampled rows, even through a kill; nil without a folder.
+	// received counts the sampled rows, even across a kill; nil without a folder.
 	received *durable.Counter
 	wake     chan struct{}
 
@@ -68,18 +68,18 @@ type Keeper struct {
 	spare []event
 	// model returns the active model and its label; nil before Start.
 	model func() (digest string, label shadow.Label)
-	// current is the key of the rows that come in.
+	// current is the key of incoming rows.
 	current  quality.Key
 	revision uint64
 	joins    map[quality.Key]*joining
 	streams  map[string]*stream
 	records  recordBook
-	// changed reports that something came since the last save.
+	// changed reports whether anything came since the last save.
 	changed bool
 	// taken is the number of rows that were joined or lost.
 	taken uint64
-	// offset makes counts begin at 0 with the process, as Prometheus counters do. It has the negated counts of restored joins,
-	// and those of joins that have ended.
+	// offset makes counts begin at 0 with the process, like Prometheus counters. It has the negated counts of restored joins,
+	// and the counts of ended joins.
 	offset     [quality.NotKept + 1]int64
 	lostOffset int64
 	judged     *quality.Judgment // of the current key; nil without a plan
@@ -93,18 +93,18 @@ type Keeper struct {
 	stopping chan struct{}
 }
 
-// joining is a join with the threshold of its model's label; 0 while it is not known.
+// joining is a join with the threshold of its model's label; 0 while it is unknown.
 type joining struct {
 	*quality.Join
 	plan      quality.Plan
 	threshold float64
-	// warned is set once the log says that its label cannot be computed.
+	// warned is set once the log has reported that the label cannot be computed.
 	warned bool
-	// stale is set once another model or plan has followed.
+	// stale is set once another model or plan has replaced it.
 	stale bool
 }
 
-// stream is the label of a symbol.
+// stream computes the label of a symbol.
 type stream struct {
 	*label.Stream
 	changed bool
@@ -113,9 +113,9 @@ type stream struct {
 // event is a row or a minute.
 type event struct {
 	quality.Row
-	// model is the digest of the model that has answered, empty if none did.
+	// model is the digest of the model that answered, empty if none did.
 	model string
-	// minute is set for a minute: Symbol names it.
+	// minute is set for a minute of the symbol in Symbol.
 	minute feature.Minute
 }
 
@@ -142,7 +142,7 @@ func Open(opts Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Start joins what comes from now on. model returns the digest of the active model, empty while it is not known, and its
+// Start joins everything from now on. model returns the digest of the active model, empty while it is unknown, and its
 // label.
 func (k *Keeper) Start(model func() (string, shadow.Label)) {
 	k.mu.Lock()
@@ -204,7 +204,7 @@ func (k *Keeper) Settled(req shadow.Request, r shadow.Result) {
 	k.put(&e)
 }
 
-// Minute takes a grid minute of a symbol. Those of a symbol must come in order.
+// Minute takes a grid minute of a symbol. The minutes of a symbol must come in order.
 func (k *Keeper) Minute(symbol string, m feature.Minute) {
 	k.put(&event{Row: quality.Row{Symbol: symbol}, minute: m})
 }
@@ -217,7 +217,7 @@ func (k *Keeper) put(e *event) {
 		k.queue = append(k.queue, *e)
 	case e.minute.End == 0:
 		k.dropped++
-	} // a minute that is left out is a hole in the labels
+	} // a skipped minute is a gap in the labels
 	k.in.Unlock()
 	if n == maxQueue/2 {
 		select {
@@ -227,7 +227,7 @@ func (k *Keeper) put(e *event) {
 	}
 }
 
-// fallbacks has the fallback of every outcome of a shadow.
+// fallbacks maps every outcome of a shadow to its fallback.
 var fallbacks = func() (all [shadow.NotSampled + 1]quality.Fallback) {
 	for o := range all {
 		all[o] = quality.FallbackOf(shadow.Outcome(o).String())
@@ -235,7 +235,7 @@ var fallbacks = func() (all [shadow.NotSampled + 1]quality.Fallback) {
 	return all
 }()
 
-// drain joins what is in the queue. The caller holds the lock.
+// drain joins the events in the queue. The caller holds the lock.
 func (k *Keeper) drain() {
 	k.follow(k.opts.Plan())
 	k.in.Lock()
@@ -250,7 +250,7 @@ func (k *Keeper) drain() {
 		}
 	}
 	k.changed = k.changed || len(events) > 0 || dropped > 0
-	clear(events) // which hold ids
+	clear(events) // they hold ids
 	k.spare = events
 	if dropped > 0 {
 		k.taken += dropped
@@ -259,7 +259,7 @@ func (k *Keeper) drain() {
 	k.collect()
 }
 
-// follow makes the plan and the active model the current ones.
+// follow makes the plan and the active model current.
 func (k *Keeper) follow(plan quality.Plan, revision uint64) {
 	k.revision = revision
 	digest, about := k.current.Model, shadow.Label{}
@@ -323,7 +323,7 @@ func (k *Keeper) oldest() *joining {
 	return least
 }
 
-// end ends a join: its rows that wait are expired.
+// end ends a join: its waiting rows expire.
 func (k *Keeper) end(j *joining) {
 	j.End(time.Now().UnixMilli())
 	k.take(j)
@@ -351,7 +351,7 @@ func (k *Keeper) add(e *event) {
 		if other := k.joins[key]; other != nil {
 			j = other
 		} else if e.Missing == quality.None {
-			e.Missing = quality.Internal // the score of a model that ml-engine does not name as its active one
+			e.Missing = quality.Internal // the score comes from a model that ml-engine does not name as its active one
 		}
 	}
 	j.Add(&e.Row)
@@ -382,7 +382,7 @@ func (k *Keeper) minute(symbol string, m feature.Minute) {
 	}
 }
 
-// collect takes the records of blocks that have closed, and ends stale joins without any open one.
+// collect takes the records of closed blocks, and ends stale joins without any open block.
 func (k *Keeper) collect() {
 	for _, j := range k.joins {
 		k.take(j)
@@ -392,13 +392,13 @@ func (k *Keeper) collect() {
 	}
 }
 
-// take takes the records of blocks that have closed.
+// take takes the records of closed blocks.
 func (k *Keeper) take(j *joining) {
 	closed := j.Closed()
 	if len(closed) == 0 {
 		return
 	}
-	if err := k.records.add(time.Now(), closed); err != nil { // not for numbers that a record can have
+	if err := k.records.add(time.Now(), closed); err != nil { // impossible for the numbers of a record
 		k.opts.Logger.Error("records of labels are lost", "error", err)
 	}
 	if k.store == nil {
@@ -417,7 +417,7 @@ func (k *Keeper) judge() {
 	k.judged = quality.Judge(j.plan, lightOf(k.records.of(k.current)))
 }
 
-// Counts returns the sampled requests since the start by label. Waiting ones are those that wait now.
+// Counts returns the sampled requests since the start by label. Pending counts those that wait now.
 func (k *Keeper) Counts() (labels quality.LabelCounts, lost uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -115,8 +115,8 @@ func feed(k *Keeper, rng *rand.Rand, symbol string, end int64) {
 	k.Minute(symbol, feature.Minute{End: end, High: 100 * (1 + 0.004*rng.Float64()), Low: 100 * (1 - 0.004*rng.Float64()), SigmaRef: 10})
 }
 
-// fill gives the keeper minutes and rows from minute a to before minute b. What it gives is a function of the seed and the
-// minute alone.
+// fill feeds the keeper minutes and rows from minute a to before minute b. They depend only on the seed and the
+// minute.
 func fill(k *Keeper, symbols []string, a, b int64, seed uint64) (rows uint64) {
 	for m := a; m < b; m++ {
 		at := first + m*minuteMS
@@ -133,7 +133,7 @@ func fill(k *Keeper, symbols []string, a, b int64, seed uint64) (rows uint64) {
 				rows++
 			}
 		}
-		k.mu.Lock() // the queue of a test has no other reader in time
+		k.mu.Lock() // in a test nothing else drains the queue in time
 		k.drain()
 		k.mu.Unlock()
 	}
@@ -393,7 +393,7 @@ func TestEveryRequestHasALabel(t *testing.T) {
 					t.Errorf("%d sampled, %d accounted for: %v, lost %d", sampled, got, labels, lost)
 				}
 				time.Sleep(2 * time.Second)
-				// The same by records: all of them, of any model and plan, and what the joins still have open.
+				// The same by records: all of them, of any model and plan, plus what the joins still have open.
 				total := uint64(0)
 				tr.mu.Lock()
 				for _, r := range tr.records.all {
@@ -479,7 +479,7 @@ func TestTimeOfReportsIsLimited(t *testing.T) {
 	})
 }
 
-// A model that returns within the same block, and a plan that changes, neither lose nor repeat a record.
+// A model that returns within the same block, and a changed plan, neither lose nor repeat a record.
 func TestModelReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, planOf(quality.Quotes), "")
@@ -547,7 +547,7 @@ func TestUnusableFiles(t *testing.T) {
 	}
 }
 
-// A counter that cannot be used is set aside and continues at what was saved: no saved row counts as lost, and later ones do.
+// An unusable counter is set aside and continues from the saved count: no saved row counts as lost, but later ones do.
 func TestUnusableCounter(t *testing.T) {
 	for name, content := range durabletest.BrokenCounters() {
 		t.Run(name, func(t *testing.T) {

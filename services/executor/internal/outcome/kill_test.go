@@ -30,7 +30,7 @@ func openIn(dir string) (*Keeper, error) {
 	return k, err
 }
 
-// A kill -9 in the middle of rows loses only those since the last save, and counts them.
+// A kill -9 in the middle of rows loses only the rows since the last save, and counts them.
 func TestKill(t *testing.T) {
 	if dir := os.Getenv(killDir); dir != "" {
 		written(t, dir)
@@ -109,8 +109,8 @@ func written(t *testing.T, dir string) {
 	<-t.Context().Done()
 }
 
-// The memory of an executor with 100 symbols and labels from quotes. Memory depends on the bins that are in use and not on the
-// number of rows: 400 rows a symbol and minute fill all bins, as the 6,000 of 10,000 requests a second would.
+// The memory of an executor with 100 symbols and labels from quotes. It depends on the bins in use, not on the number of rows: 400
+// rows per symbol and minute fill all bins, as would the 6,000 of 10,000 requests a second.
 func TestMemory(t *testing.T) {
 	k, err := Open(Options{
 		Baseline: baseline, Plan: func() (quality.Plan, uint64) { return planOf(quality.Quotes), 1 }, Logger: slog.New(slog.DiscardHandler),

@@ -11,20 +11,20 @@ import (
 
 var (
 	verdictDesc = prometheus.NewDesc("ml_quality_verdict",
-		"1 for the verdict on the quality of the model under the plan, 0 for the others. All are 0 without a plan, and where another program judges.",
+		"1 for the verdict on the quality of the model under the plan, 0 for the others. All are 0 without a plan, and if another program judges.",
 		[]string{"verdict"}, nil)
 	boundDesc = prometheus.NewDesc("ml_quality_bound",
 		"Bound of the mean difference of the Brier losses; above 0 the model is better. NaN without a verdict.", []string{"side"}, nil)
 	labelsDesc = prometheus.NewDesc("ml_quality_labels_total",
-		"Sampled requests by the state of their label. With ml_quality_pending_rows and ml_quality_lost_total these are all.", []string{"label"}, nil)
+		"Sampled requests by the state of their label. Together with ml_quality_pending_rows and ml_quality_lost_total they add up to all sampled requests.", []string{"label"}, nil)
 	pendingDesc = prometheus.NewDesc("ml_quality_pending_rows",
 		"Sampled requests that wait for their label.", nil, nil)
 	lostDesc = prometheus.NewDesc("ml_quality_lost_total",
 		"Sampled requests whose row was lost in a kill or an overload.", nil, nil)
 	coverageDesc = prometheus.NewDesc("ml_quality_coverage",
-		"Share of the sampled requests whose label is due that have it, for the current model and plan, in [0,1]. NaN if none is due.", nil, nil)
+		"Share of the sampled requests with a due label that have it, for the current model and plan, in [0,1]. NaN if none is due.", nil, nil)
 	daysDesc = prometheus.NewDesc("ml_quality_days_needed",
-		"Days that a PASS still needs at the difference so far; +Inf if it never passes so, NaN without a verdict.", nil, nil)
+		"Days that a PASS still needs at the difference so far; +Inf if it would never pass, NaN without a verdict.", nil, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_quality_state_write_errors_total",
 		"Failed writes of labels and records to the state folder.", nil, nil)
 )

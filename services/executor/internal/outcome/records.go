@@ -19,12 +19,12 @@ const (
 	maxRecords = 20_000
 )
 
-// keptRecord is a record. It is held encoded, about 2 kB, since its histograms are large.
+// keptRecord is a record, held in encoded form, about 2 kB, since its histograms are large.
 type keptRecord struct {
 	// number counts records from 1.
 	number uint64
 	closed time.Time
-	// light is the record with all scores in one bin, which is enough for a verdict.
+	// light is the record with all scores in one bin, which is sufficient for a verdict.
 	light quality.Record
 	raw   []byte
 	// line is its line for the file until it is saved.
@@ -35,7 +35,7 @@ type keptRecord struct {
 type recordLine struct {
 	Number uint64    `json:"number"`
 	Closed time.Time `json:"closed"`
-	// Plan is the zero Plan without one.
+	// Plan is the zero Plan if there is none.
 	Plan   quality.Plan   `json:"plan"`
 	Record quality.Record `json:"record"`
 }
@@ -43,15 +43,15 @@ type recordLine struct {
 // recordBook holds the records by their key without the block, in the order of blocks.
 type recordBook struct {
 	byKey map[quality.Key][]*keptRecord
-	// plans are those of the keys, by their digest.
+	// plans are the plans of the keys, by digest.
 	plans map[string]quality.Plan
-	// all has them in the order of their numbers.
+	// all has the records in the order of their numbers.
 	all []*keptRecord
 	// last is the number of the newest record. Records up to saved can be read: later ones might change after a kill.
 	last, saved uint64
-	// requests is the number of requests of all records, pruned of those that were removed.
+	// requests is the number of requests in all records, pruned the number in removed ones.
 	requests, pruned uint64
-	// removed is how many records were removed that are still in the file.
+	// removed is how many removed records are still in the file.
 	removed int
 }
 
@@ -122,7 +122,7 @@ func oneBin(h quality.Histogram) quality.Histogram {
 	return quality.Histogram{{0, negatives, positives}}
 }
 
-// of returns the records with the key, without a block, that can be read.
+// of returns the readable records with the key, ignoring its block.
 func (b *recordBook) of(key quality.Key) []*keptRecord {
 	all := b.byKey[key]
 	for len(all) > 0 && all[len(all)-1].number > b.saved {
@@ -140,7 +140,7 @@ func lightOf(all []*keptRecord) []quality.Record {
 	return light
 }
 
-// linesAfter returns the lines of the records after a number. They are in memory until they are published.
+// linesAfter returns the lines of the records after a number. They stay in memory until they are published.
 func (b *recordBook) linesAfter(number uint64) (lines []byte) {
 	for i := len(b.all) - 1; i >= 0 && b.all[i].number > number; i-- {
 		lines = append(bytes.Clone(b.all[i].line), lines...)
@@ -148,7 +148,7 @@ func (b *recordBook) linesAfter(number uint64) (lines []byte) {
 	return lines
 }
 
-// numbers returns the numbers of the records that can be read.
+// numbers returns the numbers of the readable records.
 func (b *recordBook) numbers() map[uint64]bool {
 	kept := map[uint64]bool{}
 	for _, r := range b.all {
@@ -157,7 +157,7 @@ func (b *recordBook) numbers() map[uint64]bool {
 	return kept
 }
 
-// publish makes the records up to the number readable. It reports whether there are any that were not.
+// publish makes the records up to the number readable. It reports whether any of them were not.
 func (b *recordBook) publish(number uint64) bool {
 	fresh := false
 	for i := len(b.all) - 1; i >= 0 && b.all[i].number > b.saved; i-- {

@@ -16,7 +16,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// maxPage bounds the records of an answer, which have at most about 6 kB each.
+// maxPage bounds the records of an answer, which take at most about 6 kB each.
 const maxPage = 250
 
 // Service is executor's OutcomeService.
@@ -26,7 +26,7 @@ type Service struct {
 	keeper *Keeper
 }
 
-// NewService returns a service that gives the keeper outcomes.
+// NewService returns a service that passes outcomes to the keeper.
 func NewService(k *Keeper) *Service { return &Service{keeper: k} }
 
 var errStopping = rpc.ExecutorError(codes.Unavailable, "STOPPING", "executor is stopping: report the rest when it is back")
@@ -48,7 +48,7 @@ func (s *Service) ReportOutcomes(stream grpc.ClientStreamingServer[executorv1.Re
 // once.
 func (k *Keeper) EndStreams() { close(k.stopping) }
 
-// report takes reported outcomes and counts what they did.
+// report takes reported outcomes and counts the reactions.
 func (k *Keeper) report(outcomes []*executorv1.ReportedOutcome, sum *executorv1.ReportOutcomesResponse) {
 	now := time.Now()
 	counts := [...]*uint64{
@@ -57,7 +57,7 @@ func (k *Keeper) report(outcomes []*executorv1.ReportedOutcome, sum *executorv1.
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.drain() // rows that were answered before
+	k.drain() // rows that were answered earlier
 	for _, o := range outcomes {
 		id := o.GetRequestId()
 		known, ok := rpc.EventTime(o.GetKnownTime(), now, k.opts.Ahead)
@@ -71,7 +71,7 @@ func (k *Keeper) report(outcomes []*executorv1.ReportedOutcome, sum *executorv1.
 	k.collect()
 }
 
-// react gives every join the outcome. At most one knows the request, unless it was repeated.
+// react passes the outcome to every join. At most one knows the request, unless it was repeated.
 func (k *Keeper) react(id string, y bool, known int64) quality.Reaction {
 	did := quality.UnknownID
 	for _, j := range k.joins {
@@ -120,7 +120,7 @@ func (k *Keeper) Report(_ context.Context, req *executorv1.GetQualityReportReque
 	return resp, nil
 }
 
-// page returns an answer about a key, all of whose records are given, without any of them.
+// page returns an answer about a key without records. all are the key's records.
 func (k *Keeper) page(key quality.Key, all []*keptRecord) *executorv1.GetQualityReportResponse {
 	labels, lost := countsOf(all)
 	if j := k.joins[key]; j != nil {
@@ -141,11 +141,11 @@ func appendRecord(to *executorv1.GetQualityReportResponse, r *keptRecord) error 
 	return nil
 }
 
-// ID returns the id of this executor, which outlives restarts with a state folder.
+// ID returns the id of this executor, which survives restarts with a state folder.
 func (k *Keeper) ID() string { return k.id }
 
-// Closed returns the first record after the given number, in an answer like that of GetQualityReport without a verdict, its
-// number, and how many there are. Without one the answer is nil. Numbers outlive restarts with a state folder.
+// Closed returns the first record after the given number, as an answer like GetQualityReport's without a verdict, the record's
+// number, and how many records there are. If there is no such record, the answer is nil. Numbers survive restarts with a state folder.
 func (k *Keeper) Closed(after uint64) (page *executorv1.GetQualityReportResponse, number uint64, waiting int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -216,7 +216,7 @@ func judgmentProto(v *quality.Judgment) *executorv1.QualityJudgment {
 	return j
 }
 
-// coverage returns the matured share of the rows whose label is due. ok is false if none is.
+// coverage returns the matured share of the rows whose label is due. ok is false if none is due.
 func coverage(l *quality.LabelCounts, lost uint64) (share float64, ok bool) {
 	due := l[quality.Matured] + l[quality.NoLabel] + l[quality.Expired] + lost
 	return float64(l[quality.Matured]) / float64(due), due > 0

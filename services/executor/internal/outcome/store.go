@@ -25,11 +25,11 @@ const (
 )
 
 const (
-	// maxLine bounds a line, in bytes: the largest is a whole state with a million rows that wait for a report.
+	// maxLine bounds a line, in bytes. The largest is a whole state with a million rows that wait for a report.
 	maxLine = 256 << 20
-	// leastRewrite is the size in bytes from which the file of open blocks is written again, once it is twice as large as then.
+	// leastRewrite is the minimum size, in bytes, at which the file of open blocks is rewritten once it has doubled.
 	leastRewrite = 4 << 20
-	// leastPruned is how many removed records make the file of records be written again.
+	// leastPruned is how many removed records cause a rewrite of the file of records.
 	leastPruned = 1000
 )
 
@@ -42,19 +42,19 @@ type identity struct {
 // header is the first line of the other files.
 type header struct {
 	Schema string `json:"schema"`
-	// Pruned is the number of requests in records that were removed.
+	// Pruned is the number of requests in the removed records.
 	Pruned uint64 `json:"pruned_requests,omitempty"`
 }
 
-// commit is a line of the file of open blocks: what has changed, or everything.
+// commit is a line of the file of open blocks: the changes, or everything.
 type commit struct {
 	Whole bool `json:"whole"`
 	// Taken is the number of rows that were joined or lost.
 	Taken uint64 `json:"taken"`
-	// Records is the number of the last record that the state is without: later ones in the file do not count.
+	// Records is the number of the last record before the state: later ones in the file do not count.
 	Records uint64      `json:"records"`
 	Current quality.Key `json:"current"`
-	// Joins are all joins, Streams those symbols whose minutes have changed.
+	// Joins are all joins, Streams the symbols whose minutes have changed.
 	Joins   []joinState   `json:"joins"`
 	Streams []streamState `json:"streams"`
 }
@@ -74,10 +74,10 @@ type streamState struct {
 type store struct {
 	dir           string
 	open, records *durable.Lines
-	// whole is set if the next commit must be whole. size and base are the size of the file, and after the last whole commit.
+	// whole is set if the next commit must be whole. size is the size of the file, base its size after the last whole commit.
 	whole      bool
 	size, base int64
-	// appended is the number of the last record in the file. Without its state it does not count yet.
+	// appended is the number of the last record in the file. It does not count until its state is saved.
 	appended uint64
 }
 
@@ -103,7 +103,7 @@ func (k *Keeper) restore() error {
 		k.records = *book
 	}
 	if last == nil {
-		// Everything that is in no record is lost.
+		// Everything that is not in a record is lost.
 		k.taken = k.records.requests + k.records.pruned
 	} else {
 		k.taken, k.current = last.Taken, last.Current
@@ -138,7 +138,7 @@ func (k *Keeper) restore() error {
 	return k.restoreReceived()
 }
 
-// restoreReceived opens the counter of sampled rows. A new one continues at the rows that are joined or lost.
+// restoreReceived opens the counter of sampled rows. A new one starts at the number of rows that were joined or lost.
 func (k *Keeper) restoreReceived() (err error) {
 	path := k.store.path(receivedName)
 	k.received, err = durable.OpenCounter(path)
@@ -148,7 +148,7 @@ func (k *Keeper) restoreReceived() (err error) {
 		k.received.Raise(k.taken) // a power cut may have brought back an older number
 		return nil
 	case errors.As(err, &unusable):
-		k.opts.Logger.Error("the counter of sampled requests cannot be used: those since the last save are not counted as lost", "error", unusable.Err,
+		k.opts.Logger.Error("the counter of sampled requests cannot be used: requests since the last save are not counted as lost", "error", unusable.Err,
 			"file", path, "set_aside_as", unusable.Aside)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -172,14 +172,14 @@ func (k *Keeper) restoreIdentity() error {
 		k.id = saved.Executor
 		return nil
 	case errors.As(err, &unusable):
-		k.opts.Logger.Error("the id of the executor's quality records cannot be read: they begin again under a new one", "error", err)
+		k.opts.Logger.Error("the id of the executor's quality records cannot be read: they start over under a new one", "error", err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	return file.Save(&identity{identitySchema, k.id})
 }
 
-// restoreFile reads a file; nil if there is none. If it cannot be used, it is set aside, and the log tells the consequence.
+// restoreFile reads a file; nil if there is none. If it cannot be used, it is set aside, and the log reports the consequence.
 func restoreFile[T any](k *Keeper, name, consequence string, read func(path string) (*T, error)) (*T, error) {
 	path := k.store.path(name)
 	v, err := read(path)
@@ -188,8 +188,8 @@ func restoreFile[T any](k *Keeper, name, consequence string, read func(path stri
 	case err == nil:
 		return v, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil //nolint:nilnil // nil is no file
-	case errors.As(err, &failed): // of the disk, and not of the content
+		return nil, nil //nolint:nilnil // there is no file
+	case errors.As(err, &failed): // the disk failed; the content may be valid
 		return nil, err
 	}
 	aside, asideErr := durable.SetAside(path, err)
@@ -197,10 +197,10 @@ func restoreFile[T any](k *Keeper, name, consequence string, read func(path stri
 		return nil, asideErr
 	}
 	k.opts.Logger.Error("a file of the state folder cannot be used: "+consequence, "error", err, "file", path, "set_aside_as", aside) //nolint:sloglint // the texts are constants of the caller
-	return nil, nil                                                                                                                   //nolint:nilnil // as above
+	return nil, nil                                                                                                                   //nolint:nilnil // the file was set aside
 }
 
-// lines calls use for every line after the header, whose schema must be the given one.
+// lines calls use for every line after the header, which must have the given schema.
 func lines(path, schema string, use func(raw []byte) error) (head header, err error) {
 	n := 0
 	for raw, err := range durable.ReadLines(path, maxLine) {
@@ -252,7 +252,7 @@ func readOpen(path, id string) (*restored, error) {
 		alive := map[quality.Key][]*quality.State{}
 		for _, j := range c.Joins {
 			if j.State == nil || j.State.Key.Executor != id {
-				return errors.New("a state is of another executor")
+				return errors.New("a state belongs to another executor")
 			}
 			all := states[j.State.Key]
 			all = append(all, j.State)
@@ -294,7 +294,7 @@ func readOpen(path, id string) (*restored, error) {
 	return last, nil
 }
 
-// readRecords reads the records. Those after the last state are left out: its rows are still waiting in that state.
+// readRecords reads the records. It leaves out those after the last state: their rows are still waiting in that state.
 func readRecords(path string, last *restored) (*recordBook, error) {
 	b := newRecordBook()
 	head, err := lines(path, recordsSchema, func(raw []byte) error {
@@ -319,7 +319,7 @@ func readRecords(path string, last *restored) (*recordBook, error) {
 			return err
 		}
 		if r.Plan != line.Plan.Digest() {
-			return fmt.Errorf("record %d is not of its plan", line.Number)
+			return fmt.Errorf("record %d does not match its plan", line.Number)
 		}
 		if r.Plan != "" {
 			b.plans[r.Plan] = line.Plan
@@ -330,7 +330,7 @@ func readRecords(path string, last *restored) (*recordBook, error) {
 	return &b, err
 }
 
-// writeRecords writes the file of records again, with those of the old one that are kept.
+// writeRecords rewrites the file of records with the kept ones of the old file.
 func (s *store) writeRecords(kept map[uint64]bool, pruned uint64) error {
 	path := s.path(recordsName)
 	write := func(w io.Writer) error {
@@ -364,7 +364,7 @@ func (s *store) writeRecords(kept map[uint64]bool, pruned uint64) error {
 	return old.Close()
 }
 
-// save writes what has changed. The saver calls it.
+// save writes the changes. The saver calls it.
 func (k *Keeper) save() (err error) {
 	defer func() {
 		if err != nil {
@@ -415,7 +415,7 @@ func (k *Keeper) save() (err error) {
 	return k.store.writeRecords(kept, pruned)
 }
 
-// append writes a commit: a whole one into a new file.
+// append writes a commit. A whole one goes to a new file.
 func (s *store) append(line []byte, whole bool) error {
 	if !whole {
 		s.size += int64(len(line))

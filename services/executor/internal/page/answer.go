@@ -11,7 +11,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Answer is one of the questions with its answer in a word.
+// Answer is a question with its answer in a word.
 type Answer struct {
 	Question string `json:"question"`
 	// Word is the answer: "yes", "no", "partly", "as far as seen", "not worse", "no, worse", "off", "too early", "not reported",
@@ -31,7 +31,7 @@ func (a Answer) over(period string) Answer {
 	return a
 }
 
-// Tone is what an answer means for an operator.
+// Tone is an answer's meaning for an operator.
 type Tone string
 
 // The tones.
@@ -54,7 +54,7 @@ func affected(h Histogram) Answer {
 	return a
 }
 
-// seen judges how much of the sample was compared. Failures, shed shadows and an open breaker all count against it.
+// seen judges how much of the sample was compared. Failures, shed shadows and an open breaker all reduce it.
 func seen(report *executorv1.GetShadowReportResponse) Answer {
 	w, breaker := report.GetWindow(), report.GetBreaker().GetState()
 	a := Answer{Question: "Is the shadow seen?"}
@@ -96,7 +96,7 @@ func coverage(w *executorv1.ShadowWindow) (rule gate.Rule, sampled uint64, verdi
 	return rule, sampled, gate.Check(rule, gate.Rate(w.GetComparisons(), sampled)).Verdict
 }
 
-// agrees judges the match rate as a canary does. The compared shadows may not represent the others, so a good rate with low
+// agrees judges the match rate like a canary. The compared shadows may not represent the others, so a good rate with low
 // coverage is not a plain yes.
 func agrees(w *executorv1.ShadowWindow) Answer {
 	a := Answer{Question: "Does it agree?"}

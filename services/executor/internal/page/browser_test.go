@@ -63,7 +63,7 @@ func show(t *testing.T, servers []*httptest.Server, flags ...string) (console st
 	return browser(t, whole.URL, flags...)
 }
 
-// view is the page of a world at a width with what it must have, and what the browser saw.
+// view is the page of a world at a width, with its required content and the browser's results.
 type view struct {
 	world  *world
 	width  int

@@ -9,18 +9,18 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Decisions counts who decided, in the order of the checks of the gate.
+// Decisions counts who decided. Reasons are in the order of the gate's checks.
 type Decisions struct {
 	// Seconds is the length of the period before the status; 0 means since the start of the executor.
 	Seconds float64 `json:"seconds"`
-	// N is the number of requests, Model how many of them the model decided.
+	// N is the number of requests, Model the number that the model decided.
 	N     uint64 `json:"n"`
 	Model uint64 `json:"model"`
-	// Reasons are why the baseline decided the others.
+	// Reasons are why the baseline decided the other requests.
 	Reasons []DecisionsOf `json:"reasons"`
 }
 
-// DecisionsOf are the decisions of the baseline for one reason, which is named as in the metrics.
+// DecisionsOf counts the baseline's decisions for one reason, which is named as in the metrics.
 type DecisionsOf struct {
 	Reason string `json:"reason"`
 	Count  uint64 `json:"count"`
@@ -28,7 +28,7 @@ type DecisionsOf struct {
 	Total uint64 `json:"total"`
 }
 
-// deciders is the name of the counts of decisions in a reading. Their bucket is the number of the reason; 0 is the model's.
+// deciders names the counts of decisions in a reading. Their bucket is the number of the reason; 0 is for the model.
 const deciders = "ml_decisions_total"
 
 // countsOf returns the decisions since the start as counts that a window can take.
@@ -55,10 +55,10 @@ func decisionsOf(recent, total Histogram, length time.Duration) *Decisions {
 // fewest is the number of selected requests below which their fallbacks are not judged.
 const fewest = 50
 
-// fallback returns the share of the requests that the model may decide, but the baseline decided; 0 if there are too few.
+// fallback returns the share of requests that the model could have decided but the baseline did; 0 if there are too few.
 func (d *Decisions) fallback() float64 {
 	refused := uint64(0)
-	for _, r := range d.Reasons[executorv1.FallbackReason_FALLBACK_REASON_NOT_SELECTED:] { // those of the state come before
+	for _, r := range d.Reasons[executorv1.FallbackReason_FALLBACK_REASON_NOT_SELECTED:] { // earlier reasons are about the gate's state
 		refused += r.Count
 	}
 	if d.Model+refused < fewest {
@@ -67,7 +67,7 @@ func (d *Decisions) fallback() float64 {
 	return float64(refused) / float64(d.Model+refused)
 }
 
-// relevant reports whether the page has anything to show of a gate: one is set, or a latch is.
+// relevant reports whether the page shows anything about a gate: if one is set, or a latch is.
 func relevant(rollout *executorv1.Rollout, g *executorv1.GateStatus) bool {
 	return rollout.GetGate() != nil || len(g.GetLatches()) > 0
 }
@@ -99,7 +99,7 @@ func decider(rollout *executorv1.Rollout, g *executorv1.GateStatus, d *Decisions
 	return a
 }
 
-// latched describes every latch. The page has the reasons, which are free text, elsewhere.
+// latched describes every latch. The page shows the reasons, which are free text, elsewhere.
 func latched(latches []*executorv1.GateLatchState) string {
 	all := make([]string, 0, len(latches))
 	for _, l := range latches {

@@ -21,7 +21,7 @@ import (
 const (
 	// driftInterval is how often ml-engine is asked. Its index changes over days.
 	driftInterval = 30 * time.Second
-	// driftRetry is how soon it is asked again after an error: an engine that is back is seen to be back.
+	// driftRetry is the wait after an error, short enough that a recovered engine is noticed.
 	driftRetry   = 2 * time.Second
 	driftTimeout = 5 * time.Second
 )

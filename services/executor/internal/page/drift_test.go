@@ -40,7 +40,7 @@ func TestDriftIsAskedSeldom(t *testing.T) {
 		if got, raw, err := d.latest(); err == nil || err.Error() != "the model has no reference" || got != nil || raw != nil {
 			t.Errorf("got %v, %v; want why there is none", got, err)
 		}
-		time.Sleep(driftRetry) // the page does not say for long that an engine is away which is back
+		time.Sleep(driftRetry) // the page soon notices that the engine is back
 		_, _, _ = d.latest()
 		synctest.Wait()
 		if got, _, err := d.latest(); err != nil || got.GetRows() != 3 || asked != 3 {

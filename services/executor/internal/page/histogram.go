@@ -6,13 +6,13 @@ import "time"
 type Histogram struct {
 	// Edges are the inclusive upper edges of the buckets. One more bucket without an edge follows the last.
 	Edges []float64 `json:"edges"`
-	// Counts are the observations per bucket, not cumulated: one more than Edges.
+	// Counts are the observations per bucket, not cumulative. There is one more than Edges.
 	Counts []uint64 `json:"counts"`
 	// N is their sum.
 	N uint64 `json:"n"`
 }
 
-// within returns the number of observations in the buckets up to the edge.
+// within returns the number of observations up to the edge.
 func (h Histogram) within(edge float64) uint64 {
 	n := uint64(0)
 	for i, e := range h.Edges {
@@ -38,11 +38,11 @@ func (h Histogram) less(earlier Histogram) Histogram {
 const (
 	// longest is the length of the window.
 	longest = 5 * time.Minute
-	// shortest is how long there must have been viewers before the window replaces the time since the start.
+	// shortest is how long there must be viewers before the window replaces the time since start.
 	shortest = 30 * time.Second
 )
 
-// window turns histograms since the start into those of the last minutes, as far as there were viewers. Otherwise weeks of
+// window turns histograms since start into histograms of the last minutes, as long as there are viewers. Without it, weeks of
 // fast answers would hide a baseline that is slow now.
 type window struct {
 	readings []reading // oldest first

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// historyStep is the time between two points of the history, and historyPoints how many are kept: those of 24 hours, about
+	// historyStep is the time between two points of the history, and historyPoints how many are kept: 24 hours, about
 	// 30 kB.
 	historyStep   = 5 * time.Minute
 	historyPoints = 288
 )
 
-// Point is what was known at one time. A figure that was not known is nil.
+// Point has the figures at one time. An unknown figure is nil.
 type Point struct {
 	Time time.Time `json:"time"`
 	// Match and Coverage are in [0,1], and P95 is the shadow's latency in milliseconds, all over the window of the report.
@@ -28,11 +28,11 @@ type Point struct {
 	P95      *float64 `json:"p95"`
 	// PSI is the overall index of the drift.
 	PSI *float64 `json:"psi"`
-	// Quality is the middle of the bounds of the mean difference of the Brier losses: above 0 the model is better.
+	// Quality is the midpoint of the bounds of the mean difference of the Brier losses: above 0 the model is better.
 	Quality *float64 `json:"quality"`
 }
 
-// history has the points of the last 24 hours, in memory alone.
+// history has the points of the last 24 hours, only in memory.
 type history struct {
 	source *source
 	stop   func()
@@ -41,7 +41,7 @@ type history struct {
 	points []Point // the oldest first
 }
 
-// startHistory takes a point now and then every historyStep, until stop is called.
+// startHistory takes a point now and every historyStep, until stop is called.
 func startHistory(s *source) *history {
 	h := &history{source: s}
 	h.stop = serve.Go(func(ctx context.Context) {
@@ -103,7 +103,7 @@ func (s *source) point(ctx context.Context) Point {
 	return p
 }
 
-// finite returns a copy of x; nil if it is nil, or no number, which JSON does not have.
+// finite returns a copy of x, or nil if x is nil or not a finite number, which JSON cannot represent.
 func finite(x *float64) *float64 {
 	if x == nil || math.IsNaN(*x) || math.IsInf(*x, 0) {
 		return nil

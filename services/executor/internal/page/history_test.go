@@ -26,7 +26,7 @@ func readHistory(t *testing.T, p *Page) []Point {
 	return points
 }
 
-// A point is taken every five minutes without any viewer, and those of the last 24 hours are kept.
+// A point is taken every five minutes, even without viewers, and the points of the last 24 hours are kept.
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -52,7 +52,7 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// What is not known is null, and never a number.
+// Unknown figures are null, never numbers.
 func TestHistoryWithoutData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

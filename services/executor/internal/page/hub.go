@@ -17,7 +17,7 @@ const (
 	maxViewers = 64
 )
 
-// hub sends every viewer the latest status. A slow viewer misses some and delays nobody.
+// hub sends every viewer the latest status. A slow viewer misses some but delays no one.
 type hub struct {
 	make   func(context.Context) (*Status, error)
 	logger *slog.Logger
@@ -50,7 +50,7 @@ func (h *hub) stop() {
 	}
 }
 
-// subscribe returns a channel of statuses, the first of which comes at once. It is closed when the hub stops. It is nil if
+// subscribe returns a channel of statuses, the first of which comes immediately. It is closed when the hub stops. It is nil if
 // there are too many viewers or the hub has stopped.
 func (h *hub) subscribe() chan []byte {
 	h.mu.Lock()
@@ -102,7 +102,7 @@ func (h *hub) watched() bool {
 	return len(h.viewers) > 0
 }
 
-// publish makes a status and sends it to all viewers. For a slow viewer it replaces the status not yet received.
+// publish makes a status and sends it to all viewers. A slow viewer's unread status is replaced.
 func (h *hub) publish(ctx context.Context) {
 	status, err := h.make(ctx)
 	var raw []byte

@@ -81,7 +81,7 @@
         bar("bar", x(low), x(high), 18, 16), line("mark", x(rate), 15, 37), line("target", x(s.matchTarget), 13, 40),
         label(slo, x(s.matchTarget), 10), label(percent(from, 0), 0, 51), label("100 %", 1, 51)),
       el("p", { class: "muted" }, `Coverage ${w.coverage == null ? "not known" : percent(w.coverage, 2)}; ` +
-        (w.matchRateWorst == null ? "" : `between ${percent(w.matchRateWorst, 2)} and ${percent(w.matchRateBest, 2)} if all that is missing were mismatches, or matches; `) +
+        (w.matchRateWorst == null ? "" : `between ${percent(w.matchRateWorst, 2)} and ${percent(w.matchRateBest, 2)} if all missing shadows were mismatches, or matches; `) +
         `error rate ${w.errorRate == null ? "not known" : percent(w.errorRate, 2)}.`));
   };
 
@@ -105,8 +105,8 @@
     const ticks = [0.001, 0.01, 0.1, 1, 10, 100].map((v) => label(String(v), x(v), 12));
     $("latency").replaceChildren(...rows("baseline", s.baseline, s.baselineLimit), ...rows("shadow", s.shadow, s.shadowLimit),
       el("tr", { "aria-hidden": "true" }, el("td", { class: "strip", colspan: 5 }, draw("svg", { height: 14 }, ...ticks))));
-    $("latency-note").textContent = `From the arrival of a request, ${since(s.baseline)}; shadows that failed count. ` +
-      `Bar: p50 to p99; solid: p95; dashed: the baseline promises ${s.baselineLimit} ms, a shadow has ${s.shadowLimit} ms.`;
+    $("latency-note").textContent = `From the arrival of a request, ${since(s.baseline)}; including failed shadows. ` +
+      `Bar: p50 to p99; solid: p95; dashed: the limit, ${s.baselineLimit} ms for the baseline and ${s.shadowLimit} ms for a shadow.`;
   };
 
   const delta = (s) => {
@@ -159,7 +159,7 @@
     const scale = Math.max(0.4, ...known.flatMap(([, , , r]) => [r.psi, r.nullQ99 || 0]));
     const tones = { DRIFT_VERDICT_FAIL: "bad", DRIFT_VERDICT_PASS: "good" };
     $("drift").replaceChildren(
-      el("p", { class: "muted" }, `${plural(s.drift.rows, "row")} of ${plural(s.drift.days, "day")}. Bar: PSI; dashed: threshold; solid: what noise alone reaches once in a hundred times.`),
+      el("p", { class: "muted" }, `${plural(s.drift.rows, "row")} of ${plural(s.drift.days, "day")}. Bar: PSI; dashed: threshold; solid: 99 % quantile without drift.`),
       ...known.map(([name, role, n, r]) => {
         const verdict = words(r.verdict, "DRIFT_VERDICT_"), noise = r.nullQ99 == null ? "noise not known" : `noise 99 % ${r.nullQ99.toFixed(3)}`;
         const marks = [line("target", r.threshold / scale, 0, 14)];
@@ -267,7 +267,7 @@
     pairs("rollout", [
       ["set by", `${r.setBy}${r.setFrom ? " from " + r.setFrom : ""}, revision ${r.revision}`],
       ["reason", r.reason || "none given"],
-      ["lease", r.leaseExpireTime ? `${span((Date.parse(r.leaseExpireTime) - now) / 1000)} left, held by ${r.holder}` : "none: for good"],
+      ["lease", r.leaseExpireTime ? `${span((Date.parse(r.leaseExpireTime) - now) / 1000)} left, held by ${r.holder}` : "none: permanent"],
     ]);
   };
 
@@ -275,7 +275,7 @@
     const b = s.report.breaker, state = words(b.state, "BREAKER_STATE_"), failures = Number(b.failures), n = Number(b.successes) + failures;
     $("state").replaceChildren(el("p", { class: "big " + (breakerTone[state] || "neutral") }, state));
     const entries = [
-      ["failures", `${n === 0 ? "none to count" : `${count(failures)}, ${percent(failures / n, 2)}`}, n = ${count(n)} in its window`],
+      ["failures", `${n === 0 ? "none" : `${count(failures)}, ${percent(failures / n, 2)}`}, n = ${count(n)} in its window`],
       ["opened", `${plural(b.tripsTotal, "time")} since start`],
       ["in flight", plural(s.report.inFlight, "shadow")],
     ];
@@ -320,7 +320,7 @@
     $("name").textContent = executor;
   };
 
-  // The connection to the executor: a stream, or polling if there is none. A status arrives every second. After patience
+  // The connection to the executor is a stream, or polling if there is none. A status arrives every second. After patience
   // milliseconds without an answer, the executor counts as dead.
   const patience = 4000, retry = 2000;
   let paused = false, stream = null, timer = 0, last = 0, answered = Date.now(), link = "";

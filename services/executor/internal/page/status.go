@@ -16,12 +16,12 @@ import (
 // Status is the content of the page: the answers, and the figures behind them in the contract's JSON.
 type Status struct {
 	Time time.Time `json:"time"`
-	// Host is the name of the executor's machine; Report has the id of the process.
+	// Host is the name of the executor's machine; Report has the process's id.
 	Host    string          `json:"host"`
 	Answers []Answer        `json:"answers"`
 	Report  json.RawMessage `json:"report"`
 	Rollout json.RawMessage `json:"rollout"`
-	// Drift is ml-engine's answer. While there is none, DriftError is set instead. DriftNote is why there will be none.
+	// Drift is ml-engine's answer. Until there is one, DriftError is set instead. DriftNote is why there will be none.
 	Drift      json.RawMessage `json:"drift,omitempty"`
 	DriftError string          `json:"driftError,omitempty"`
 	DriftNote  string          `json:"driftNote,omitempty"`
@@ -30,10 +30,10 @@ type Status struct {
 	Baseline Distribution `json:"baseline"`
 	Shadow   Distribution `json:"shadow"`
 	Delta    Distribution `json:"delta"`
-	// Bounds are those of the mean difference of the Brier losses over time, at most 200 points. Empty without a verdict.
+	// Bounds are the bounds of the mean difference of the Brier losses over time, at most 200 points. Empty without a verdict.
 	Bounds []Bound `json:"bounds"`
-	// Gate is the state of the gate. It, Decisions and Wait, how long decisions waited for the model in milliseconds, are set only
-	// while a gate or a latch is. Then there is a sixth answer.
+	// Gate is the state of the gate. Gate, Decisions and Wait (how long decisions waited for the model, in milliseconds) are set
+	// only while a gate or a latch is. Then there is a sixth answer.
 	Gate      json.RawMessage `json:"gate,omitempty"`
 	Decisions *Decisions      `json:"decisions,omitempty"`
 	Wait      *Distribution   `json:"wait,omitempty"`
@@ -77,7 +77,7 @@ func describe(h Histogram, length time.Duration) Distribution {
 	return d
 }
 
-// source makes statuses and points. Only the hub's goroutine makes statuses.
+// source makes statuses and points of the history. Only the hub's goroutine makes statuses.
 type source struct {
 	opts   Options
 	drift  *drift

@@ -33,11 +33,11 @@ type file struct {
 	Reason  string     `json:"reason"`
 	Time    time.Time  `json:"set_time"`
 	Ended   string     `json:"ended_holder,omitempty"`
-	// Plan is nil without one.
+	// Plan is nil if there is none.
 	Plan *outcome.Plan `json:"quality_plan,omitempty"`
-	// Gate is nil without one. Percent is then that of the contract.
+	// Gate is nil if there is none. If there is one, Percent is the contract's percent.
 	Gate *gate.Record `json:"gate,omitempty"`
-	// Demoted is the last revision of a group's record whose gate was demoted.
+	// Demoted is the revision of the last group record whose gate was demoted.
 	Demoted uint64 `json:"demoted_record,omitempty"`
 }
 
@@ -66,7 +66,7 @@ func (k *Keeper) save(r *Rollout) error {
 	return err
 }
 
-// first returns the rollout to start with, without its sampler, and reports whether it must be written.
+// first returns the rollout at startup, without its sampler, and reports whether it must be written.
 func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	start := &Rollout{
 		Percent: k.opts.Percent, Mode: observe, Revision: 1, By: byExecutor, Time: now,
@@ -111,7 +111,7 @@ func (k *Keeper) first(now time.Time) (r *Rollout, write bool, err error) {
 	return r, false, nil
 }
 
-// ungated returns what follows a rollout with a gate when executor was started without --allow-gated.
+// ungated returns the rollout that replaces a gated one if executor was started without --allow-gated.
 func (k *Keeper) ungated(r *Rollout, now time.Time) *Rollout {
 	if r.Mode != gated { // it has lapsed or was demoted
 		r.Gate = nil
@@ -153,13 +153,13 @@ func (f *file) rollout(now time.Time) (*Rollout, error) {
 		By: f.By, From: f.From, Reason: f.Reason, Time: f.Time, Ended: f.Ended, Gate: terms, Demoted: f.Demoted,
 	}
 	if f.Expires != nil {
-		// If the clock was set back meanwhile, the holder still has at most its full lease to renew it.
+		// If the clock was set back meanwhile, the holder still gets at most its full lease to renew it.
 		r.Expires = now.Add(min(f.Expires.Sub(now), lease))
 	}
 	return r, nil
 }
 
-// terms returns the gate of the file; nil without one. A gate that has lapsed or was demoted decides nothing.
+// terms returns the gate in the file; nil if there is none. A lapsed or demoted gate decides nothing.
 func (f *file) terms(mode executorv1.RolloutMode) (*gate.Terms, error) {
 	if f.Gate == nil {
 		return nil, nil //nolint:nilnil // a rollout without a gate
@@ -186,7 +186,7 @@ const (
 	writeWait = 2 * time.Second
 )
 
-// flush writes the rollout in force until the file has it. The saver calls it, or a caller that holds the saver.
+// flush writes the rollout in force until the file has it. The caller is the saver, or holds it.
 func (k *Keeper) flush() error {
 	for {
 		r := k.now.Load()

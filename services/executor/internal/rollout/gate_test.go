@@ -44,7 +44,7 @@ func gatedKeeper(t *testing.T, dir string, allowed bool) (*Keeper, *gate.Keeper,
 	return k, g, active
 }
 
-// gateRequest lets the model decide 10 % and shadows 80 %.
+// gateRequest lets the model decide 10 %, and gives 80 % shadows.
 func gateRequest() *executorv1.SetRolloutRequest {
 	return &executorv1.SetRolloutRequest{
 		Percent: 10, Mode: gated, Lease: durationpb.New(time.Minute), Holder: "gate-1", Reason: "start",
@@ -110,7 +110,7 @@ func TestGatedRefusals(t *testing.T) {
 	}
 }
 
-// The model's share is part of the shadows' share, and reports and metrics tell them apart.
+// The model's share is part of the shadows' share, and reports and metrics distinguish them.
 func TestGatedShares(t *testing.T) {
 	k, _, _ := gatedKeeper(t, t.TempDir(), true)
 	r := set(t, k, gateRequest())
@@ -137,8 +137,8 @@ func TestGatedShares(t *testing.T) {
 	}
 }
 
-// A renewal keeps the revision, whatever model ml-engine has by then. A lapse keeps the gate and decides nothing, and the
-// holder may go on.
+// A renewal keeps the revision, whichever model ml-engine has by then. A lapse keeps the gate but the model decides nothing, and the
+// holder may continue.
 func TestGatedLease(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestGatedLease(t *testing.T) {
 	})
 }
 
-// After a restart under a gated lease nothing is decided until the holder renews it. Without --allow-gated shadows go on.
+// After a restart under a gated lease the model decides nothing until the holder renews it. Without --allow-gated shadows continue.
 func TestGatedRestart(t *testing.T) {
 	dir := t.TempDir()
 	k, g, _ := gatedKeeper(t, dir, true)
@@ -260,7 +260,7 @@ func TestGateIsDemoted(t *testing.T) {
 	}
 }
 
-// What ends a gate or a rollout is not refused for a long reason.
+// A long reason does not prevent the end of a gate or rollout.
 func TestLongReasonsAreCut(t *testing.T) {
 	long, s := strings.Repeat("x", 513), (*Service)(nil)
 	for name, tt := range map[string]struct {
@@ -292,8 +292,8 @@ func TestLongReasonsAreCut(t *testing.T) {
 	}
 }
 
-// A latch that is there before the rollout is read demotes it at the start, as when a kill of the process came between the two
-// files; and so does the kill file.
+// A latch that was set before the rollout is read demotes it at startup, for example after a kill of the process between writing the
+// two files. So does the kill file.
 func TestLatchAtTheStart(t *testing.T) {
 	for _, file := range []bool{false, true} {
 		dir := t.TempDir()
@@ -350,7 +350,7 @@ func TestKillDuringAStart(t *testing.T) {
 	}
 }
 
-// A gate with the most and the longest symbols is read again.
+// A gate with the largest number of symbols of maximum length can be read back.
 func TestManySymbols(t *testing.T) {
 	dir := t.TempDir()
 	k, g, _ := gatedKeeper(t, dir, true)

@@ -12,13 +12,13 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// OnAbort sets what an abort does to the record of the group: hold makes it and others of sessions that have begun no longer
-// count, at once, and keep saves that. Call it before the first request.
+// OnAbort sets how an abort affects the record of the group. hold immediately invalidates it and other records of sessions that
+// have begun; keep saves that. Call it before the first request.
 func (k *Keeper) OnAbort(hold func(), keep func(wait time.Duration) error) {
 	k.hold, k.keep = hold, keep
 }
 
-// refuseDirect returns an error if a group decides.
+// refuseDirect returns an error if a group controls the rollout.
 func (k *Keeper) refuseDirect() error {
 	if k.opts.Group == "" {
 		return nil
@@ -27,7 +27,7 @@ func (k *Keeper) refuseDirect() error {
 		"the group %s decides the rollout of this executor: change the record of the group (greenlight canary start --fleet), or end it here with AbortRollout", k.opts.Group)
 }
 
-// grouped returns what follows the rollout of the file when a group decides: 0 %, whatever it was.
+// grouped returns the rollout that replaces the file's if a group controls it: always 0 %.
 func (k *Keeper) grouped(r *Rollout, now time.Time) (*Rollout, bool, error) {
 	if r.Mode == off && r.Holder == "" {
 		return r, false, nil
@@ -38,12 +38,12 @@ func (k *Keeper) grouped(r *Rollout, now time.Time) (*Rollout, bool, error) {
 	}, true, nil
 }
 
-// byGroup is who sets a rollout that the record of the group has set.
+// byGroup is who set a rollout from the record of the group.
 func (k *Keeper) byGroup() string { return "group:" + k.opts.Group }
 
-// Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record is 0 %, and why
-// explains it. An error means that the record is refused: it is then 0 %, or after a demotion of its gate the percentage of its
-// shadows. Obey does not wait for the disk.
+// Obey puts the record of the group in force until then, a time with a monotonic clock reading. A nil record means 0 %, and why
+// explains it. An error means that the record is refused, which gives 0 %, or the record's shadow percentage if its gate was
+// demoted. Obey does not wait for the disk.
 func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) error {
 	if record == nil {
 		k.rest(why)
@@ -64,7 +64,7 @@ func (k *Keeper) Obey(record *fleetv1.Record, until time.Time, why string) error
 	return err
 }
 
-// order returns the change that the record wants.
+// order returns the change that the record requests.
 func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	c := change{
 		percent: r.GetPercent(), mode: r.GetMode(), lease: r.GetLease().AsDuration(), holder: r.GetHolder(), by: k.byGroup(), reason: r.GetReason(),
@@ -82,8 +82,8 @@ func (k *Keeper) order(r *fleetv1.Record) (change, error) {
 	return c, err
 }
 
-// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, it goes on with the shadows, and
-// the gate stays shut, even if its latch is cleared, until a higher revision.
+// follow puts the record with the revision in force. If its gate was demoted, or a latch is set, shadows continue and the gate
+// stays shut until a higher revision, even if its latch is cleared.
 func (k *Keeper) follow(record uint64, c *change, until time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -94,9 +94,9 @@ func (k *Keeper) follow(record uint64, c *change, until time.Time) error {
 		Percent: c.shadows(), Decides: c.decides(), Mode: c.mode, Revision: before.Revision + 1, Holder: c.holder, Lease: c.lease, Expires: until,
 		By: c.by, Reason: c.reason, Time: now, Plan: c.plan, Gate: c.gate, Record: record, Demoted: before.Demoted,
 	}
-	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // by a latch: order refuses what is not allowed
+	if c.mode == gated && (before.Demoted == record || k.gateRefuses(next) != nil) { // a latch refuses: order has checked the rest
 		next.Mode, next.Decides, next.Demoted = observe, 0, record
-		if before.Record == record { // who demoted it, and the reason, stay
+		if before.Record == record { // keep who demoted it, and the reason
 			next.Reason = before.Reason
 		}
 	}

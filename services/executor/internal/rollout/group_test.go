@@ -27,7 +27,7 @@ func gatedRecord(revision uint64) *fleetv1.Record {
 	return &fleetv1.Record{Revision: revision, Percent: req.GetPercent(), Mode: gated, Lease: req.GetLease(), Plan: req.GetPlan(), Gate: req.GetGate(), Holder: req.GetHolder()}
 }
 
-// follow obeys a record until then, as the group does.
+// follow obeys a record until then, as if from the group.
 func follow(k *Keeper, r *fleetv1.Record, until time.Duration) error {
 	return k.Obey(r, time.Now().Add(until), "why")
 }
@@ -75,7 +75,7 @@ func TestObey(t *testing.T) {
 		if after := stamp(t, path); after != before {
 			t.Errorf("renewals are written: %s, before %s", after, before)
 		}
-		obey(record(7, 100), time.Second) // a worse bound of the same lease
+		obey(record(7, 100), time.Second) // an earlier bound of the same lease
 		time.Sleep(30 * time.Second)
 		wants(t, k, observe, 100)
 		time.Sleep(30 * time.Second)
@@ -117,7 +117,7 @@ func stamp(t *testing.T, path string) string {
 	return fmt.Sprint(info.ModTime(), string(raw))
 }
 
-// Whatever the file has, an executor of a group starts at 0 %, and so does one that leaves its group.
+// Whatever the file contains, an executor that is in a group, or leaves one, starts at 0 %.
 func TestStartInAGroup(t *testing.T) {
 	for name, set := range map[string]func(k *Keeper) error{
 		"permanent": func(k *Keeper) error { _, err := k.set(change{percent: 100, mode: observe}); return err },
@@ -166,7 +166,7 @@ func TestAbortHoldsTheRecord(t *testing.T) {
 	wants(t, k, off, 0)
 }
 
-// A demoted gate goes on with its shadows, as long as the record is renewed, and stays shut until a higher revision.
+// While the record is renewed, a demoted gate keeps its shadows, and stays shut until a higher revision.
 func TestDemotedGateOfAGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -222,7 +222,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		if err := g.Kill("me", "", "again"); err != nil {
 			t.Fatal(err)
 		}
-		obey(8, "the gate is shut") // the latch was there before the record, which is then demoted from the start
+		obey(8, "the gate is shut") // the latch was set before the record, which is therefore demoted from the start
 		first := wants(t, k, observe, 80)
 		obey(8, "the gate is shut")
 		if renewed := wants(t, k, observe, 80); renewed.GetRevision() != first.GetRevision() {
@@ -235,7 +235,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 		wants(t, k, observe, 80)
 		obey(9, "")
 		wants(t, k, gated, 10)
-		// A latch that comes while the lease has lapsed demotes the record too.
+		// A latch set while the lease has lapsed demotes the record too.
 		time.Sleep(time.Minute)
 		wants(t, k, off, 0)
 		alarm := executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM
@@ -252,7 +252,7 @@ func TestDemotedGateOfAGroup(t *testing.T) {
 	})
 }
 
-// Until the timer of a lease has run, a reader computes what it will put in force, without a lock.
+// Until the timer of a lease has fired, readers compute the next rollout without a lock.
 func TestLapseWithoutALock(t *testing.T) {
 	k, _ := open(t, Options{})
 	must(t, k, canary(100, time.Minute))

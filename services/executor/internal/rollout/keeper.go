@@ -23,15 +23,15 @@ import (
 
 // Options configures a keeper.
 type Options struct {
-	// Percent is the share at the first start, in [0,100]; later starts continue from the folder. Salt determines which
+	// Percent is the percentage at the first start, in [0,100]; later starts continue from the folder. Salt determines which
 	// requests are sampled.
 	Percent float64
 	Salt    string
 	// Dir is the state folder, which this process owns. If empty, the rollout is only in memory.
 	Dir string
-	// Gate keeps the state of the gate. nil is one that is never allowed.
+	// Gate keeps the state of the gate. nil means that a gate is never allowed.
 	Gate *gate.Keeper
-	// Group is the group whose record decides: the start is then at 0 %. Empty is none.
+	// Group is the group whose record controls the rollout, which then starts at 0 %. Empty means none.
 	Group  string
 	Logger *slog.Logger
 }
@@ -44,12 +44,12 @@ type Keeper struct {
 	// writeErrors counts the saves that failed.
 	writeErrors atomic.Uint64
 
-	mu      sync.Mutex // guards changes of now; requests do not take it, and nobody waits for the disk under it
+	mu      sync.Mutex // guards changes of now; requests do not take it, and it is never held during disk access
 	lapse   *time.Timer
 	stopped bool
 
-	// hold makes the record of the group no longer count, and keep saves that. They are set before the first request, and do
-	// nothing without a group.
+	// hold invalidates the record of the group, and keep saves that. They are set before the first request, and do nothing
+	// without a group.
 	hold func()
 	keep func(wait time.Duration) error
 
@@ -96,7 +96,7 @@ func Open(opts Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Stop stops the timers and writes what is not written yet.
+// Stop stops the timers and writes unwritten state.
 func (k *Keeper) Stop() {
 	k.mu.Lock()
 	k.stopped = true
@@ -153,18 +153,18 @@ func (k *Keeper) Demote(by, from, reason string) {
 		Percent: wanted.Gate.Observe, Mode: observe, Revision: before.Revision + 1, By: by, From: from, Time: now, Ended: before.Holder,
 		Reason: text.Cut("the gate was demoted: "+reason, maxReason), Plan: wanted.Plan, Gate: wanted.Gate,
 	}
-	if before.Record != 0 { // the shadows end with the lease as well
+	if before.Record != 0 { // the lease also ends the shadows
 		next.Ended, next.Holder, next.Lease, next.Expires = "", before.Holder, before.Lease, before.Expires
 		next.Record, next.Demoted = before.Record, before.Record
 	}
 	_ = next.sample(k.opts.Salt) // it fails only for percentages out of range
 	k.put(next)
 	k.mu.Unlock()
-	k.opts.Logger.Warn("the gate was demoted: no model decides, and shadows go on", "percent", next.Percent, "revision", next.Revision,
+	k.opts.Logger.Warn("the gate was demoted: no model decides, but shadows continue", "percent", next.Percent, "revision", next.Revision,
 		"holder", before.Holder, "by", by, "from", from, "reason", reason)
 }
 
-// Plan returns the plan of the rollout in force, the zero Plan without one, and its revision.
+// Plan returns the plan of the rollout in force, or the zero Plan, and the rollout's revision.
 func (k *Keeper) Plan() (outcome.Plan, uint64) {
 	r := k.now.Load()
 	return r.Plan, r.Revision
@@ -177,15 +177,15 @@ func (k *Keeper) Report() *executorv1.Rollout { return k.current(time.Now()).pro
 type change struct {
 	percent          float64
 	mode             executorv1.RolloutMode
-	lease            time.Duration // 0 is no lease
+	lease            time.Duration // 0 means no lease
 	holder           string
 	by, from, reason string
-	expected         uint64 // 0 is any
+	expected         uint64 // 0 means any
 	plan             outcome.Plan
 	gate             *gate.Terms // nil unless the mode is GATED
 }
 
-// shadows returns the percentage of requests that get a shadow, and decides that of those that the model may decide.
+// shadows returns the percentage of requests that get a shadow.
 func (c *change) shadows() float64 {
 	if c.mode == gated {
 		return c.gate.Observe
@@ -193,7 +193,7 @@ func (c *change) shadows() float64 {
 	return c.percent
 }
 
-// decides: see shadows.
+// decides returns the percentage of requests that the model may decide.
 func (c *change) decides() float64 {
 	if c.mode == gated {
 		return c.percent
@@ -283,7 +283,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	k.mu.Lock()
 	k.settle(time.Now())
 	now, refused := k.now.Load(), k.gateRefuses(next)
-	if now != before || refused != nil { // an abort, a lapse or a latch, which do not wait for the disk
+	if now != before || refused != nil { // changed meanwhile by an abort, a lapse or a latch, which do not wait for the disk
 		k.mu.Unlock()
 		if err := k.saver.SaveHeld(); err != nil {
 			return nil, unknown(now, err)
@@ -296,7 +296,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	}
 	k.put(next)
 	k.mu.Unlock()
-	_ = k.saver.SaveHeld() // nothing is left to write: this ends a trouble
+	_ = k.saver.SaveHeld() // nothing is left to write, which ends any trouble
 	switch {
 	case next.Revision == before.Revision && before.Awaited != nil:
 		k.opts.Logger.Info("the lease was renewed after a restart: the rollout is in force again", "percent", next.percent(),
@@ -308,7 +308,7 @@ func (k *Keeper) set(c change) (*Rollout, error) {
 	return next, nil
 }
 
-// next returns the rollout in force and the one that the change makes of it, or an error if the change is refused.
+// next returns the rollout in force and the one after the change, or an error if the change is refused.
 func (k *Keeper) next(c change) (before, next *Rollout, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -333,13 +333,13 @@ func (k *Keeper) next(c change) (before, next *Rollout, err error) {
 	}
 	if renews(before, next) {
 		next.Revision, next.By, next.From, next.Time = before.Revision, before.By, before.From, before.Time
-	} else if next.Gate != nil { // a renewal may come while ml-engine has another model, which then decides nothing
+	} else if next.Gate != nil { // a renewal is allowed while ml-engine has another model, which then decides nothing
 		err = k.opts.Gate.Unfit(next.Gate)
 	}
 	return before, next, err
 }
 
-// gateRefuses returns an error if the rollout is gated and no gate may be in force.
+// gateRefuses returns an error if the rollout is gated but no gate may be in force.
 func (k *Keeper) gateRefuses(r *Rollout) error {
 	if r.Mode != gated {
 		return nil
@@ -347,8 +347,8 @@ func (k *Keeper) gateRefuses(r *Rollout) error {
 	return k.opts.Gate.Refused()
 }
 
-// notWritten returns the error of a change that was not saved and is not in force. If the file may have it anyway, the
-// rollout in force is written back.
+// notWritten returns the error of a change that was not saved and is not in force. In case the file has it anyway, the rollout in
+// force is written back.
 func (k *Keeper) notWritten(before *Rollout, err error) error {
 	if durable.Unsure(err) {
 		if back := k.saver.SaveHeld(); back != nil {
@@ -356,7 +356,7 @@ func (k *Keeper) notWritten(before *Rollout, err error) error {
 		}
 	}
 	return rpc.ExecutorError(codes.Internal, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_STATE_NOT_WRITTEN,
-		"the rollout could not be written, and nothing was changed: %v", err)
+		"the rollout could not be written, so nothing was changed: %v", err)
 }
 
 // unknown returns the error of a change that is not in force but may be in the file.
@@ -366,12 +366,12 @@ func unknown(inForce *Rollout, err error) error {
 		inForce.Revision, writePeriod, err)
 }
 
-// abort sets 0 % at once, even if the folder cannot be written.
+// abort sets 0 % immediately, even if the folder cannot be written.
 func (k *Keeper) abort(by, from, reason string) (*Rollout, error) {
-	reason = text.Cut(reason, maxReason) // a reason is no cause to refuse
+	reason = text.Cut(reason, maxReason) // never refuse an abort because of its reason
 	before, next := k.zero(by, from, reason)
 	k.hold()
-	if k.now.Load().Record != 0 { // the group's record was renewed before it was held
+	if k.now.Load().Record != 0 { // the group's record was renewed before hold
 		_, next = k.zero(by, from, reason)
 	}
 	k.opts.Logger.Warn("rollout aborted: no request gets a shadow", "revision", next.Revision, "was", before.wanted().Percent, "holder", before.Holder,

@@ -178,7 +178,7 @@ func TestMetrics(t *testing.T) {
 	k, _ := open(t, Options{Percent: 0})
 	must(t, k, change{percent: 25, mode: observe, by: "token"})
 	want := `
-# HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id are of one executor.
+# HELP ml_executor_info Always 1, with the random id of this process: two scrapes with the same id come from one executor.
 # TYPE ml_executor_info gauge
 ml_executor_info{instance_id="` + k.instance + `"} 1
 # HELP ml_gate_percent Percentage of the requests that the model may decide, in [0,100], before the list of symbols; 0 unless the mode is GATED.
@@ -192,7 +192,7 @@ ml_rollout_lease_seconds 0
 ml_rollout_mode{mode="gated"} 0
 ml_rollout_mode{mode="observe_only"} 1
 ml_rollout_mode{mode="off"} 0
-# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100]; in mode GATED observe_percent of the gate.
+# HELP ml_rollout_percent Percentage of the requests that get a shadow, in [0,100]; in mode GATED the gate's observe_percent.
 # TYPE ml_rollout_percent gauge
 ml_rollout_percent 25
 # HELP ml_rollout_state_write_errors_total Failed writes of the rollout to the state folder.
@@ -343,7 +343,7 @@ func TestRestartsDoNotGrantTheLeaseAgain(t *testing.T) {
 					again.Stop()
 				}
 				last, _ := open(t, Options{Dir: dir})
-				time.Sleep(30 * time.Second) // it waits for its holder at most the length of the lease
+				time.Sleep(30 * time.Second) // it waits for its holder no longer than the lease
 				if got := last.Report(); got.GetHolder() != "" || got.GetAwaitingRenewal() {
 					t.Errorf("still held: %v", got)
 				}
@@ -519,7 +519,7 @@ func TestAbortDoesNotWaitForAHungDisk(t *testing.T) {
 	})
 }
 
-// A concurrent reader sees one rollout or another, and never a mixture.
+// A concurrent reader sees one rollout or the other, never a mixture.
 func TestChangesUnderLoad(t *testing.T) {
 	k, _ := open(t, Options{Percent: 100, Salt: "salt"})
 	stop := make(chan struct{})
@@ -567,7 +567,7 @@ func BenchmarkSampled(b *testing.B) {
 	}
 }
 
-// An abort that a full disk refused is written once there is space, or at the stop. So is a lapse. A later change replaces
+// An abort that a full disk refused is written once there is space, or at shutdown. So is a lapse. A later change replaces
 // it.
 func TestUnwrittenAbortIsRetried(t *testing.T) {
 	percentOf := func(t *testing.T, k *Keeper) float64 {

@@ -11,14 +11,14 @@ const (
 	maxLease = time.Hour
 )
 
-// awaiting returns the rollout after a restart under a lease: 0 % until the holder renews it.
+// awaiting returns the rollout after a restart under a lease: 0 % until the holder renews the lease.
 func (r *Rollout) awaiting() *Rollout {
 	a := *r
 	a.Percent, a.Decides, a.Mode, a.Awaited = 0, 0, off, r
 	return &a
 }
 
-// wanted returns the rollout as it was set.
+// wanted returns the rollout that was requested.
 func (r *Rollout) wanted() *Rollout {
 	if r.Awaited != nil {
 		return r.Awaited
@@ -37,7 +37,7 @@ func (r *Rollout) left(now time.Time) time.Duration {
 	return max(0, r.Expires.Sub(now))
 }
 
-// after returns the rollout that follows the lapse of the lease.
+// after returns the rollout after the lease has lapsed.
 func (r *Rollout) after() *Rollout {
 	return &Rollout{
 		Mode: off, Revision: r.Revision + 1, By: byExecutor, Time: r.Expires,
@@ -45,14 +45,14 @@ func (r *Rollout) after() *Rollout {
 	}
 }
 
-// renews reports whether next changes nothing but the expiry of the lease.
+// renews reports whether next changes only the expiry of the lease.
 func renews(before, next *Rollout) bool {
 	before = before.wanted()
 	return before.Holder != "" && before.Holder == next.Holder && before.Percent == next.Percent && before.Decides == next.Decides && before.Mode == next.Mode &&
 		before.Reason == next.Reason && before.Plan == next.Plan && before.Gate.Equal(next.Gate) && before.Record == next.Record
 }
 
-// current returns the rollout in force at that time. Requests call it, so it takes no lock: the timer replaces what has lapsed.
+// current returns the rollout in force at that time. Requests call it, so it takes no lock: the timer replaces a lapsed rollout.
 func (k *Keeper) current(now time.Time) *Rollout {
 	r := k.now.Load()
 	if r.lapsed(now) {
@@ -68,11 +68,11 @@ func (k *Keeper) settle(now time.Time) {
 		return
 	}
 	next := r.after()
-	k.put(next) // the saver writes it within writePeriod; the next start would find the lease lapsed as well
+	k.put(next) // the saver writes it within writePeriod; until then a restart would find the lease lapsed as well
 	k.opts.Logger.Warn("a lease has lapsed: no request gets a shadow", "holder", r.Holder, "percent", r.wanted().Percent, "revision", next.Revision)
 }
 
-// put makes the rollout the one in force and starts the timer of its lease. The caller holds the lock.
+// put puts the rollout in force and starts the timer of its lease. The caller holds the lock.
 func (k *Keeper) put(r *Rollout) {
 	k.now.Store(r)
 	if k.lapse != nil {

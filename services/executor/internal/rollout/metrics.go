@@ -11,7 +11,7 @@ import (
 
 var (
 	percentDesc = prometheus.NewDesc("ml_rollout_percent",
-		"Percentage of the requests that get a shadow, in [0,100]; in mode GATED observe_percent of the gate.", nil, nil)
+		"Percentage of the requests that get a shadow, in [0,100]; in mode GATED the gate's observe_percent.", nil, nil)
 	gateDesc = prometheus.NewDesc("ml_gate_percent",
 		"Percentage of the requests that the model may decide, in [0,100], before the list of symbols; 0 unless the mode is GATED.", nil, nil)
 	modeDesc = prometheus.NewDesc("ml_rollout_mode",
@@ -19,7 +19,7 @@ var (
 	leaseDesc = prometheus.NewDesc("ml_rollout_lease_seconds",
 		"Remaining time of the rollout's lease, in seconds; 0 without a lease.", nil, nil)
 	infoDesc = prometheus.NewDesc("ml_executor_info",
-		"Always 1, with the random id of this process: two scrapes with the same id are of one executor.", []string{"instance_id"}, nil)
+		"Always 1, with the random id of this process: two scrapes with the same id come from one executor.", []string{"instance_id"}, nil)
 	writeErrorsDesc = prometheus.NewDesc("ml_rollout_state_write_errors_total",
 		"Failed writes of the rollout to the state folder.", nil, nil)
 )

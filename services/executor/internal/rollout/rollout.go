@@ -1,11 +1,11 @@
 // Package rollout holds the percentage of requests that get a shadow, who set it, and for how long.
 //
 // A percentage under a lease is in force until the lease lapses. From then on no request gets a shadow: every request
-// compares its own arrival with the expiry, so no timer has to fire first. The comparison uses the monotonic clock, so
-// setting the machine's clock changes no lease.
+// compares its own arrival with the expiry, so this does not depend on a timer. The comparison uses the monotonic clock, so
+// setting the machine's clock does not change a lease.
 //
 // After a restart a percentage under a lease is not in force, since the clock cannot tell how long the executor was down.
-// It is 0 % until the holder renews the lease, which lapses otherwise.
+// It is 0 % until the holder renews the lease or the lease lapses.
 //
 // A rollout of mode GATED sets a gate, see [github.com/greenlight-ml/greenlight/services/executor/internal/gate]. It is always
 // under a lease.
@@ -25,7 +25,7 @@ import (
 
 // Rollout is a percentage of requests that get a shadow. It is immutable: a change makes a new one.
 type Rollout struct {
-	// Percent is the percentage of requests that get a shadow, Decides of those that the model may decide, both in [0,100].
+	// Percent is the percentage of requests that get a shadow, Decides the percentage that the model may decide, both in [0,100].
 	Percent, Decides float64
 	Mode             executorv1.RolloutMode
 	// Revision increases with every change, from 1 to [maxRevision].
@@ -34,22 +34,22 @@ type Rollout struct {
 	Holder  string
 	Expires time.Time
 	Lease   time.Duration
-	// By is who set it, From the address of the call, Reason the caller's reason, and Time when it was set.
+	// By is who set it, From the address of the call, Reason the caller's reason, and Time the time of the call.
 	By, From, Reason string
 	Time             time.Time
-	// Ended is the holder whose lease an abort or a demotion ended, until the next change.
+	// Ended is the holder whose lease was ended by an abort or a demotion, until the next change.
 	Ended string
 	// Awaited is the rollout that a renewal by the holder restores after a restart; nil otherwise.
 	Awaited *Rollout
-	// Plan is what the verdict on the model's quality is about; the zero Plan is none. An abort and a lapse keep it.
+	// Plan defines the verdict on the model's quality; the zero Plan means none. It survives an abort and a lapse.
 	Plan outcome.Plan
-	// Gate is what the model may decide; nil unless a gate is set. A lapse and a demotion keep it.
+	// Gate defines what the model may decide; nil unless a gate is set. It survives a lapse and a demotion.
 	Gate *gate.Terms
-	// Record is the revision of the group's record that is obeyed, 0 if it is none. Demoted is that of the last one whose gate
-	// was demoted.
+	// Record is the revision of the group's record that executor obeys, 0 if none. Demoted is the revision of the last record whose
+	// gate was demoted.
 	Record, Demoted uint64
 
-	// sampler selects the requests that get a shadow, and decides those that the model may decide.
+	// sampler selects the requests that get a shadow, decides the requests that the model may decide.
 	sampler, decides *shadow.Sampler
 }
 
@@ -61,7 +61,7 @@ func (r *Rollout) sample(salt string) (err error) {
 	return err
 }
 
-// percent returns the percentage in the contract's form: with mode GATED that of the requests that the model may decide.
+// percent returns the percentage for the contract: in mode GATED the percentage of requests that the model may decide.
 func (r *Rollout) percent() float64 {
 	if r.Mode == gated {
 		return r.Decides
@@ -83,7 +83,7 @@ const byExecutor = "executor"
 // changes never reach the limit.
 const maxRevision = 1 << 53
 
-// proto returns the rollout in the contract's form.
+// proto returns the rollout as a message.
 func (r *Rollout) proto() *executorv1.Rollout {
 	p := &executorv1.Rollout{
 		Percent: r.percent(), Mode: r.Mode, Revision: r.Revision, Holder: r.Holder,

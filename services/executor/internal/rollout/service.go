@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
@@ -25,7 +27,7 @@ func NewService(k *Keeper) *Service { return &Service{keeper: k} }
 
 // GetRollout implements RolloutService.
 func (s *Service) GetRollout(context.Context, *executorv1.GetRolloutRequest) (*executorv1.GetRolloutResponse, error) {
-	status := s.keeper.opts.Gate.Status() // first, since it may demote
+	status := s.keeper.opts.Gate.Status() // first, since it may demote the gate
 	return &executorv1.GetRolloutResponse{Rollout: s.keeper.Report(), InstanceId: s.keeper.instance, Gate: status}, nil
 }
 
@@ -44,7 +46,7 @@ func (s *Service) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 		plan: plan,
 	}
 	if l := req.GetLease(); l != nil {
-		// An invalid or zero duration is out of range as well.
+		// An invalid or zero duration is out of range, too.
 		if c.lease = l.AsDuration(); !l.IsValid() || c.lease == 0 {
 			c.lease = -1
 		}
@@ -68,7 +70,7 @@ func (s *Service) AbortRollout(ctx context.Context, req *executorv1.AbortRollout
 	return &executorv1.AbortRolloutResponse{Rollout: r.proto(), InstanceId: s.keeper.instance}, nil
 }
 
-// terms returns what the gate of a request allows; nil for a request that validate refuses.
+// terms returns the terms of a request's gate; nil for a request that validate refuses.
 func (k *Keeper) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
 	gates := k.opts.Gate
 	switch {
@@ -81,7 +83,7 @@ func (k *Keeper) terms(c *change, g *executorv1.Gate) (*gate.Terms, error) {
 	case g == nil:
 		return nil, gateInvalid(errors.New("no gate: mode GATED needs one"))
 	case c.plan == (outcome.Plan{}):
-		return nil, gateInvalid(errors.New("no plan: mode GATED needs a quality plan, whose disagreement cap is that of the gate"))
+		return nil, gateInvalid(errors.New("no plan: mode GATED needs a quality plan, which sets the gate's disagreement cap"))
 	}
 	t, err := gate.TermsOf(g, c.percent, c.plan.DisagreementCap, gates.Timeout())
 	if err != nil {
@@ -126,4 +128,13 @@ func from(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return ""
+}
+
+// planOf returns the plan of a request; the zero Plan if it has none.
+func planOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
+	p, err := wire.PlanOf(q)
+	if err != nil {
+		return p, rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID, "%v", err)
+	}
+	return p, nil
 }

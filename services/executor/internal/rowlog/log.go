@@ -17,7 +17,7 @@ import (
 // Baseline is the scorer that decided.
 type Baseline struct {
 	Version, Digest string
-	// Inputs are the features that it takes. Every state that it scored has at least these.
+	// Inputs are the features that it takes. Every scored state has at least these.
 	Inputs *feature.Schema
 }
 
@@ -45,8 +45,7 @@ func Open(opts featurelog.Options, baseline Baseline, known *feature.Known) (*Lo
 	return l, nil
 }
 
-// Settled logs a request and its result. It never waits for the disk: when the buffer is full, the row is dropped and
-// counted.
+// Settled logs a request and its result. It never waits for the disk: if the buffer is full, the row is dropped and counted.
 func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	schema, values := l.stateOf(req.State, r.Schema)
 	row := featurelog.Row{
@@ -68,7 +67,7 @@ func (l *Log) Settled(req shadow.Request, r shadow.Result) {
 	l.files.Log(row)
 }
 
-// decisionOf returns the columns of a decision behind a gate.
+// decisionOf returns the columns for a decision behind a gate.
 func decisionOf(d decide.Decision, revision uint64) featurelog.Decision {
 	by := "baseline"
 	if d.ByModel() {
@@ -83,22 +82,22 @@ func (l *Log) layoutOf(s *feature.Schema) *featurelog.Schema {
 		return known.(*featurelog.Schema) //nolint:forcetypeassert // nothing else is stored
 	}
 	layout, err := featurelog.NewSchema(s)
-	if err != nil { // not for a schema that feature accepts: see feature.CheckName
+	if err != nil { // impossible for a schema that feature accepts: see feature.CheckName
 		l.logger.Error("rows of the schema are not logged", "schema", s.Name, "error", err)
-		return l.layoutOf(l.baseline.Inputs) // which the row does not fit: it counts as invalid
+		return l.layoutOf(l.baseline.Inputs) // the row does not fit it, and counts as invalid
 	}
 	actual, _ := l.layouts.LoadOrStore(s, layout)
 	return actual.(*featurelog.Schema) //nolint:forcetypeassert // nothing else is stored
 }
 
-// input returns a raw input of the state, absent if it is not known.
+// input returns a raw input of the state, absent if it is unknown.
 func input(s shadow.State, name string) featurelog.Optional {
 	x, ok := s.Value(name)
 	return featurelog.Optional{Value: x, Present: ok}
 }
 
-// stateOf returns the state for the log. It uses the schema of the model under trial, so that the row has exactly what was
-// scored. If the model is not known or the state lacks features, it uses the newest schema that the state has, or else the
+// stateOf returns the state for the log. It uses the schema of the model under trial, so that the row has exactly the scored
+// values. If the model is unknown or the state lacks features, it uses the newest schema that the state has, or else the
 // inputs of the baseline.
 func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, []float64) {
 	if trial != nil {
@@ -114,7 +113,7 @@ func (l *Log) stateOf(s shadow.State, trial *feature.Schema) (*feature.Schema, [
 			return schema, values
 		}
 	}
-	values, _ := s.Project(l.baseline.Inputs) // without values the row has nulls; the baseline would not have scored it
+	values, _ := s.Project(l.baseline.Inputs) // if it lacks values, the row has nulls; the baseline would not have scored it
 	return l.baseline.Inputs, values
 }
 

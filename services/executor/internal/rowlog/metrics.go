@@ -16,6 +16,6 @@ func (l *Log) RegisterMetrics(reg prometheus.Registerer) {
 	counter("ml_feature_log_rows_total", "Rows of the feature log that are on disk.",
 		func(s featurelog.Stats) uint64 { return s.Written })
 	counter("ml_feature_log_dropped_total", "Rows of the feature log that were dropped because the disk was too slow or failed.", featurelog.Stats.Lost)
-	counter("ml_feature_log_write_errors_total", "Failed writes of feature log files. Their rows wait for the next try.",
+	counter("ml_feature_log_write_errors_total", "Failed writes of feature log files. Their rows are retried.",
 		func(s featurelog.Stats) uint64 { return s.WriteErrors })
 }

@@ -17,7 +17,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// rollouts keeps the tokens of the calls.
+// rollouts records the tokens of the calls.
 type rollouts struct {
 	executorv1.UnimplementedRolloutServiceServer
 
@@ -75,7 +75,7 @@ func TestToken(t *testing.T) {
 	if err := errors.Join(call("one-of-many-tokens\n"), call("two-of-many-tokens")); err != nil {
 		t.Fatal(err)
 	}
-	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in it") {
+	if err := call(" \n"); err == nil || !strings.Contains(Plain(err).Error(), "no token in the file") {
 		t.Errorf("an empty token: %v", err)
 	}
 	if got := strings.Join(r.tokens, "; "); got != "Bearer one-of-many-tokens; Bearer two-of-many-tokens" {
@@ -103,6 +103,6 @@ func TestPlain(t *testing.T) {
 	}
 	other := errors.New("no status")
 	if Plain(nil) != nil || !errors.Is(Plain(other), other) {
-		t.Error("what is no status is left alone")
+		t.Error("an error without a status must stay unchanged")
 	}
 }

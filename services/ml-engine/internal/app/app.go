@@ -104,7 +104,7 @@ func Run(ctx context.Context, opts *Options, logger *slog.Logger) (err error) {
 	return shell.Wait(ctx)
 }
 
-// mirrored returns what copies the models of an OCI repository into the registry; nil without a repository.
+// mirrored returns the mirror that copies an OCI repository's models into the registry; nil without a repository.
 func mirrored(opts *Options, models *model.Registry, shell *serve.App, logger *slog.Logger) (*mirror.Mirror, error) {
 	if !oci.Is(opts.Models) {
 		return nil, nil //nolint:nilnil // nothing to copy

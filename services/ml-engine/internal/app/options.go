@@ -17,15 +17,15 @@ type Options struct {
 	// Models is the registry folder, or a repository of an OCI registry, oci://registry/repository. Model is the entry to serve:
 	// "name/version", or a version that only one name has.
 	Models, Model string
-	// Cache is the registry folder to which the models of a repository are copied. ModelsPeriod is the time between two polls
-	// of its tags. PlainHTTP reaches a registry beyond loopback without TLS.
+	// Cache is the registry folder into which a repository's models are copied. ModelsPeriod is the time between two polls
+	// of its tags. PlainHTTP reaches a registry that is not on loopback without TLS.
 	Cache        string
 	ModelsPeriod time.Duration
 	PlainHTTP    bool
 	// RequireSignature is a file of public keys. Only models signed with one of them are served. Empty requires no signature.
 	RequireSignature string
 	// StateDir is the folder that keeps the active model, the previous one and the drift counts across restarts. Empty keeps
-	// nothing. DriftClock selects the hour in which a row is counted: that of its arrival, or of its event.
+	// nothing. DriftClock selects the hour in which a row is counted: the hour of its arrival, or of its event.
 	StateDir, DriftClock string
 	// MaxEventAhead is how far the time of an event may be ahead of this machine's clock; 0 is no limit.
 	MaxEventAhead time.Duration
@@ -35,14 +35,14 @@ type Options struct {
 func Flags(fs *flag.FlagSet) *Options {
 	o := &Options{}
 	fs.StringVar(&o.Models, "models", "models", "registry `folder`, laid out as <name>/<version>/, or oci://registry/repository, whose tags are versions")
-	fs.StringVar(&o.Cache, "cache", "", "`folder` to which the models of an oci:// repository are copied, and from which they are served, also while the registry is away")
-	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to read the tags of an oci:// repository; after failures less often, down to every 15 minutes")
-	fs.BoolVar(&o.PlainHTTP, "models-plain-http", false, "reach the registry of an oci:// repository without TLS; on loopback that is always so")
-	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version that only one name has (required); with --state-dir a later activation survives a restart")
+	fs.StringVar(&o.Cache, "cache", "", "`folder` into which the models of an oci:// repository are copied, and from which they are served, even while the registry is unavailable")
+	fs.DurationVar(&o.ModelsPeriod, "models-period", time.Minute, "how often to read the tags of an oci:// repository; less often after failures, down to every 15 minutes")
+	fs.BoolVar(&o.PlainHTTP, "models-plain-http", false, "reach the registry of an oci:// repository without TLS; always so on loopback")
+	fs.StringVar(&o.Model, "model", "", "`model` to serve at the first start: name/version, or a version if only one name has it (required); with --state-dir a later activation survives a restart")
 	fs.StringVar(&o.RequireSignature, "require-signature", "", "`file` with public keys (PEM); only models signed with one of them are served")
 	o.Options.Declare(fs, "127.0.0.1:4010", "127.0.0.1:4011", "ModelRegistryService")
 	fs.StringVar(&o.StateDir, "state-dir", "", "`folder` that keeps the active model, the previous one and the drift counts across restarts; empty is off")
-	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` by which drift is counted: arrival, or event (the time in the request) for a replay of past data")
+	fs.StringVar(&o.DriftClock, "drift-clock", arrivalClock, "`clock` for counting drift: arrival, or event (the time in the request) for a replay of past data")
 	fs.DurationVar(&o.MaxEventAhead, "max-event-ahead", time.Minute, "with --drift-clock event, how far the time of an event may be ahead of this machine's clock; a time further ahead is ignored; 0 is no limit")
 	return o
 }

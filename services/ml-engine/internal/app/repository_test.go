@@ -25,7 +25,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
-// repository is a repository in a registry that can be away or hang.
+// repository is a repository in a registry that can be unavailable or hang.
 type repository struct {
 	*testing.T
 	*oci.Repository
@@ -101,8 +101,8 @@ func until(t *testing.T, s *servetest.Service, what string, matches func(ready s
 	}
 }
 
-// ml-engine pulls the model to serve, and new versions as they come. It refuses what is not signed, and serves on while the
-// registry is away, also after a restart.
+// ml-engine pulls the model to serve, and new versions as they appear. It refuses unsigned models, and keeps serving while the
+// registry is unavailable, even after a restart.
 func TestServesARepository(t *testing.T) {
 	_, key := keytest.New(t)
 	r := newRepository(t)
@@ -130,7 +130,7 @@ func TestServesARepository(t *testing.T) {
 
 	r.away.Store(true)
 	until(t, first, "the registry is away", func(ready string) bool {
-		return strings.HasPrefix(ready, "model v1.8.1-b; the repository of models cannot be read, and the cache is served: ")
+		return strings.HasPrefix(ready, "model v1.8.1-b; the repository of models cannot be read, serving from the cache: ")
 	})
 	s.stop(first)
 	second := s.start()
@@ -189,7 +189,7 @@ func TestRepositoryIsAway(t *testing.T) {
 	}
 }
 
-// Asked to stop while it waits for the registry, ml-engine stops without an error.
+// If it is asked to stop while it waits for the registry, ml-engine stops without an error.
 func TestStopsWhileTheRegistryHangs(t *testing.T) {
 	r := newRepository(t)
 	r.hangs.Store(true)

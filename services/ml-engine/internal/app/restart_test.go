@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/app"
 )
 
-// starts is several starts of ml-engine with the same registry of models a and b, and the same state folder. --model is a.
+// starts is a series of ml-engine starts with the same registry of models a and b, and the same state folder. --model is a.
 type starts struct {
 	*testing.T
 
@@ -95,8 +95,8 @@ func TestActivationSurvivesARestart(t *testing.T) {
 
 	r = s.start()
 	s.serves(r, "v1.8.1-b", "v1.8.1-a")
-	if !strings.Contains(r.Log(), "--model differs from the model that is served") {
-		t.Errorf("the log does not warn that --model differs from the model that is served:\n%s", r.Log())
+	if !strings.Contains(r.Log(), "--model differs from the served model") {
+		t.Errorf("the log does not warn that --model differs from the served model:\n%s", r.Log())
 	}
 	back, err := models(r).RollbackModel(t.Context(), &mlenginev1.RollbackModelRequest{})
 	if err != nil || back.GetWarning() != "" || !back.GetActive().GetLoadTime().AsTime().Before(back.GetPrevious().GetLoadTime().AsTime()) {

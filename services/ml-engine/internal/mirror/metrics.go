@@ -4,9 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 var (
 	successDesc = prometheus.NewDesc("ml_models_mirror_last_success_timestamp_seconds",
-		"Time at which the repository of models was last read, in Unix seconds; 0 before the first, and without a repository.", nil, nil)
+		"Time at which the repository of models was last read, in Unix seconds; 0 before the first time, and without a repository.", nil, nil)
 	failuresDesc = prometheus.NewDesc("ml_models_mirror_failures_total",
-		"Failed tries to read the repository of models (of=\"repository\"), and to copy one of its models (of=\"model\").", []string{"of"}, nil)
+		"Failed attempts to read the repository of models (of=\"repository\"), or to copy one of its models (of=\"model\").", []string{"of"}, nil)
 )
 
 // Describe implements prometheus.Collector.

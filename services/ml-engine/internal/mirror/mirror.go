@@ -1,5 +1,5 @@
-// Package mirror copies the models of a repository in an OCI registry into a models folder, the cache. ml-engine reads the
-// cache alone: whatever the registry does, the models that are there stay, and serving does not wait for it.
+// Package mirror copies the models of a repository in an OCI registry into a models folder, the cache. ml-engine reads only the
+// cache: whatever the registry does, cached models stay, and serving does not wait for it.
 package mirror
 
 import (
@@ -22,26 +22,26 @@ import (
 )
 
 const (
-	// firstTime limits how long a start waits for the registry, if the cache does not have the model to serve.
-	// The transfer has its own limit.
+	// firstTime limits how long a start waits for the registry if the cache does not have the model to serve.
+	// The transfer has a separate limit.
 	firstTime = time.Minute
-	// maxBackoff limits the time between two tries after failures.
+	// maxBackoff limits the time between two attempts after failures.
 	maxBackoff = 15 * time.Minute
-	// maxBytes limits the models of a repository in the cache together: at 8 GB it takes no more.
+	// maxBytes limits the total size of a repository's models in the cache, 8 GB.
 	maxBytes = 8 << 30
 	// maxProblem limits an error of the registry in the log and in /readyz, in bytes.
 	maxProblem = 300
 )
 
-var errFull = errors.New("the models of the repository have 8 GB, and the cache takes no more")
+var errFull = errors.New("the models of the repository have 8 GB, the limit of the cache")
 
 // Source is a repository of models: [oci.Repository].
 type Source interface {
-	// Tags returns the tags; those that are versions name models.
+	// Tags returns the tags. Those that are valid versions name models.
 	Tags(ctx context.Context) ([]string, error)
-	// Resolve returns the digest of what a tag names.
+	// Resolve returns the digest of the artifact that a tag names.
 	Resolve(ctx context.Context, tag string) (string, error)
-	// Pull adds what a digest names to the models folder.
+	// Pull adds the model that a digest names to the models folder.
 	Pull(ctx context.Context, digest string, into *model.Registry, progress func(done, total int)) (oci.Moved, error)
 }
 
@@ -50,51 +50,51 @@ type Options struct {
 	// Name names the repository in messages.
 	Name   string
 	Source Source
-	// Cache is the models folder. It gets only models that it can load, with their signature if it requires one.
+	// Cache is the models folder. Only models that it can load are added, including their signatures if it requires them.
 	Cache *model.Registry
 	// Period is the time between two polls of the tags.
 	Period time.Duration
 	Logger *slog.Logger
 }
 
-// Mirror brings new tags into the cache. A tag that has been copied is not asked for again, because models are never changed. A
-// nil mirror has nothing to copy.
+// Mirror copies new tags into the cache. It never asks for a copied tag again, because models never change. A nil mirror has
+// nothing to copy.
 type Mirror struct {
 	Options
 
-	tags    map[string]*tag // by name; of the goroutine that runs
+	tags    map[string]*tag // by name; only the running goroutine uses it
 	bytes   int64           // in the cache
-	counted map[string]bool // the digests of the artifacts in bytes that were copied since the start
+	counted map[string]bool // digests of the artifacts in bytes that were copied since the start
 	stop    context.CancelFunc
 	done    chan struct{}
 
 	mu sync.Mutex
-	// away is why the repository cannot be read, and refused has why tags were not copied; empty if all is well.
+	// away is why the repository cannot be read, and refused has why tags were not copied; empty if there is no problem.
 	away    string
 	refused map[string]string
-	// success is when the repository was last read. unread and uncopied count the failed tries to read it, and to copy a model.
+	// success is when the repository was last read. unread and uncopied count failed attempts to read it and to copy a model.
 	success          time.Time
 	unread, uncopied int
 }
 
-// tag is what is known of a tag.
+// tag is the known state of a tag.
 type tag struct {
 	copied bool
-	// digest is what the tag named at the last failed try, empty if that is not known; failures counts them, and the next try is
-	// not before next.
+	// digest is what the tag named at the last failed attempt, empty if unknown. failures counts those attempts; the next one
+	// is not before next.
 	digest   string
 	failures int
 	next     time.Time
-	// unanswered is the error if the registry did not say what the tag names.
+	// unanswered is the error if the registry did not resolve the tag.
 	unanswered error
 }
 
-// New returns a mirror, which copies nothing before Start.
+// New returns a mirror. It copies nothing before Start.
 func New(opts Options) *Mirror {
 	return &Mirror{Options: opts, tags: map[string]*tag{}, counted: map[string]bool{}, refused: map[string]string{}, done: make(chan struct{})}
 }
 
-// First copies the model that ref names, unless the cache has it and it verifies. Its tag is its version.
+// First copies the model that ref names, unless the cache has it and it verifies. The model's tag is its version.
 func (m *Mirror) First(ctx context.Context, ref string) error {
 	if m == nil {
 		return nil
@@ -107,7 +107,7 @@ func (m *Mirror) First(ctx context.Context, ref string) error {
 	if !ok {
 		version = ref
 	}
-	m.Logger.Info("the cache cannot serve the model yet: it is pulled", "model", ref, "from", m.Name, "reason", reason)
+	m.Logger.Info("the cache cannot serve the model yet: pulling it", "model", ref, "from", m.Name, "reason", reason)
 	asking, cancel := context.WithTimeout(ctx, firstTime)
 	digest, err := m.Source.Resolve(asking, version)
 	cancel()
@@ -146,7 +146,7 @@ func (m *Mirror) Stop(ctx context.Context) error {
 	}
 }
 
-// run polls at once, and then every period. While the repository cannot be read, the time doubles.
+// run polls immediately, and then every period. While the repository cannot be read, the time doubles.
 func (m *Mirror) run(ctx context.Context) {
 	m.bytes = size(m.Cache.Dir(model.Entry{}))
 	for failures := 0; ; {
@@ -165,11 +165,11 @@ func (m *Mirror) run(ctx context.Context) {
 	}
 }
 
-// size returns the bytes of the files in a folder, as far as they can be counted.
+// size returns the total size of the files in a folder, skipping files that it cannot read.
 func size(folder string) (n int64) {
 	_ = filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
-			return nil //nolint:nilerr // the others are counted
+			return nil //nolint:nilerr // count the others
 		}
 		if info, err := e.Info(); err == nil {
 			n += info.Size()
@@ -179,14 +179,14 @@ func size(folder string) (n int64) {
 	return n
 }
 
-// wait returns the time to the next try: the period, doubled per failure up to a limit, and up to a tenth more, so that engines
-// which were started together do not ask together.
+// wait returns the time to the next attempt: the period, doubled per failure up to a limit, plus up to a tenth, so that engines
+// that were started together do not poll in step.
 func (m *Mirror) wait(failures int) time.Duration {
 	d := max(m.Period, min(m.Period<<min(failures, 10), maxBackoff))
 	return d + rand.N(d/10+1)
 }
 
-// poll copies what is new. It returns an error if the repository cannot be read, or only in part.
+// poll copies new tags. It returns an error if the repository cannot be read, even in part.
 func (m *Mirror) poll(ctx context.Context) error {
 	err := m.copyTags(ctx)
 	if ctx.Err() == nil {
@@ -195,14 +195,14 @@ func (m *Mirror) poll(ctx context.Context) error {
 	return err
 }
 
-// copyTags copies what is new. A tag for which the registry does not answer keeps no other from being copied; it is an error if
-// that is so for all.
+// copyTags copies new tags. A tag that the registry does not resolve does not keep others from being copied; it is an error only if
+// the registry resolves none.
 func (m *Mirror) copyTags(ctx context.Context) error {
 	names, err := m.Source.Tags(ctx)
 	if err != nil {
 		return err
 	}
-	// Other tags are no versions, such as those in which registries without an API of referrers keep the signatures.
+	// Other tags are not versions, for example where registries without the referrers API keep signatures.
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return model.CheckName("tag", name) != nil || strings.HasPrefix(name, "sha256-")
 	})
@@ -227,7 +227,7 @@ func (m *Mirror) copyTags(ctx context.Context) error {
 		}
 		t.unanswered = nil
 		switch {
-		case errors.Is(err, oci.ErrNotFound): // it was removed after it was listed
+		case errors.Is(err, oci.ErrNotFound): // removed after it was listed
 			m.refuse(name, "", t, err)
 		case err != nil:
 			m.refuse(name, "", t, err)
@@ -243,13 +243,13 @@ func (m *Mirror) copyTags(ctx context.Context) error {
 	if len(away) == 0 || len(away) < len(names) {
 		return nil
 	}
-	for _, t := range m.tags { // the time between the polls grows instead
+	for _, t := range m.tags { // the time between polls grows instead
 		t.next = time.Time{}
 	}
 	return away[0]
 }
 
-// refuse notes that a tag was not copied, and when it is tried again.
+// refuse records that a tag was not copied, and when to try again.
 func (m *Mirror) refuse(name, digest string, t *tag, err error) {
 	if digest != t.digest {
 		t.digest, t.failures = digest, 0
@@ -263,7 +263,7 @@ func (m *Mirror) refuse(name, digest string, t *tag, err error) {
 	m.Logger.Warn("a model of the repository is not copied to the cache", "tag", name, "digest", digest, "error", m.refused[name], "next_try", t.next)
 }
 
-// forget forgets all tags but those, so that a repository cannot fill the memory over time.
+// forget forgets all tags except those in but, so that a repository cannot fill the memory over time.
 func (m *Mirror) forget(but []string) {
 	maps.DeleteFunc(m.tags, func(name string, _ *tag) bool { return !slices.Contains(but, name) })
 	m.mu.Lock()
@@ -271,7 +271,7 @@ func (m *Mirror) forget(but []string) {
 	maps.DeleteFunc(m.refused, func(name, _ string) bool { return !slices.Contains(but, name) })
 }
 
-// copy copies what the tag names. After a failure it waits, unless the tag names something else now.
+// copy copies the model that the tag names. After a failure it waits, unless the tag has moved since.
 func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
 	if digest == t.digest && time.Now().Before(t.next) {
 		return
@@ -303,14 +303,14 @@ func (m *Mirror) copy(ctx context.Context, name, digest string, t *tag) {
 	}
 }
 
-// answered notes whether the repository can be read.
+// answered records whether the repository can be read.
 func (m *Mirror) answered(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
 		m.unread++
 		m.away = text.Clean(err.Error(), maxProblem)
-		m.Logger.Warn("the repository of models cannot be read: the cache is served", "repository", m.Name, "error", m.away)
+		m.Logger.Warn("the repository of models cannot be read: serving from the cache", "repository", m.Name, "error", m.away)
 		return
 	}
 	if m.away != "" {
@@ -328,7 +328,7 @@ func (m *Mirror) Trouble() string {
 	defer m.mu.Unlock()
 	switch {
 	case m.away != "":
-		return "the repository of models cannot be read, and the cache is served: " + m.away
+		return "the repository of models cannot be read, serving from the cache: " + m.away
 	case len(m.refused) > 0:
 		first := slices.Min(slices.Collect(maps.Keys(m.refused)))
 		return fmt.Sprintf("%s of the repository not copied, such as %s: %s", text.Count(len(m.refused), "tag"), first, m.refused[first])

@@ -29,8 +29,8 @@ var (
 	errBad  = errors.New("it does not verify\x1b[2J")
 )
 
-// source is a repository whose tags name digests. A digest that begins with "bad" does not verify; for one with "away" the registry
-// does not answer, and one with "gone" it does not find.
+// source is a repository whose tags name digests. A digest that begins with "bad" does not verify; for "away" the registry does not
+// answer; "gone" is not found.
 type source struct {
 	mu    sync.Mutex
 	tags  map[string]string
@@ -142,11 +142,11 @@ func pass(d time.Duration) {
 func exports(t *testing.T, m *mirror.Mirror, success int64, repository, models int) {
 	t.Helper()
 	want := fmt.Sprintf(`
-# HELP ml_models_mirror_failures_total Failed tries to read the repository of models (of="repository"), and to copy one of its models (of="model").
+# HELP ml_models_mirror_failures_total Failed attempts to read the repository of models (of="repository"), or to copy one of its models (of="model").
 # TYPE ml_models_mirror_failures_total counter
 ml_models_mirror_failures_total{of="model"} %d
 ml_models_mirror_failures_total{of="repository"} %d
-# HELP ml_models_mirror_last_success_timestamp_seconds Time at which the repository of models was last read, in Unix seconds; 0 before the first, and without a repository.
+# HELP ml_models_mirror_last_success_timestamp_seconds Time at which the repository of models was last read, in Unix seconds; 0 before the first time, and without a repository.
 # TYPE ml_models_mirror_last_success_timestamp_seconds gauge
 ml_models_mirror_last_success_timestamp_seconds %d
 `, models, repository, success)
@@ -157,7 +157,7 @@ ml_models_mirror_last_success_timestamp_seconds %d
 
 func TestMetricsWithoutARepository(t *testing.T) { exports(t, nil, 0, 0, 0) }
 
-// New tags are copied within the period and a tenth, each once. What is no version is left alone.
+// New tags are copied once each, within the period plus a tenth. Tags that are not versions are ignored.
 func TestNewTags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a", "sha256-0123": "signatures", ".hidden": "x", strings.Repeat("v", 65): "y"}}
@@ -175,7 +175,7 @@ func TestNewTags(t *testing.T) {
 		if n := len(polls); n < 55 || n > 63 {
 			t.Errorf("%d polls in an hour and a minute, want one a minute", n)
 		}
-		// A tag that moves names another model, and models are never changed.
+		// A tag that moves would name another model, but models never change.
 		s.set(func() { s.tags["v1"] = "c" })
 		pass(time.Hour)
 		if pulls, _ := s.seen(); len(pulls) != 2 || m.Trouble() != "" {
@@ -187,12 +187,12 @@ func TestNewTags(t *testing.T) {
 	})
 }
 
-// While the registry is away it is asked less and less, at most every 15 minutes and a tenth. Then all is as before.
+// While the registry is unavailable it is polled less and less often, down to every 15 minutes plus a tenth. Then polling recovers.
 func TestAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, away: true}
 		m, log := start(t, s)
-		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+		if want := "cannot be read, serving from the cache: the registry is away"; !strings.Contains(m.Trouble(), want) {
 			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
 		}
 		pass(24 * time.Hour)
@@ -224,8 +224,8 @@ func TestAway(t *testing.T) {
 	})
 }
 
-// A tag that does not verify is tried less and less, until it names something else. Others are copied. The text of the registry
-// cannot write to a terminal.
+// A tag that does not verify is retried less and less often, until it moves. Others are copied. Text from the registry
+// cannot control a terminal.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "bad1", "v2": "b"}}
@@ -263,7 +263,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// A tag for which the registry does not answer, or that it does not find, is asked for less and less. Others are copied.
+// A tag that the registry does not answer for, or does not find, is retried less and less often. Others are copied.
 func TestOneTagIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "away", "v2": "gone", "v3": "c"}}
@@ -292,7 +292,7 @@ func TestAllTagsAreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "away1", "v2": "away2"}}
 		m, _ := start(t, s)
-		if want := "cannot be read, and the cache is served: the registry is away"; !strings.Contains(m.Trouble(), want) {
+		if want := "cannot be read, serving from the cache: the registry is away"; !strings.Contains(m.Trouble(), want) {
 			t.Errorf("trouble: got %q, want %q", m.Trouble(), want)
 		}
 		pass(24 * time.Hour)
@@ -307,7 +307,7 @@ func TestAllTagsAreAway(t *testing.T) {
 	})
 }
 
-// What the cache has counts, and a tag that vanishes and returns does not count again.
+// The models already in the cache count, and a tag that vanishes and returns does not count again.
 func TestBytesOfTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, size: 3 << 30}
@@ -339,7 +339,7 @@ func TestBytesOfTheCache(t *testing.T) {
 	})
 }
 
-// The transfer of the first model may take longer than the answer to what its tag names.
+// Pulling the first model may take longer than resolving its tag.
 func TestFirstIsLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{tags: map[string]string{"v1": "a"}, slow: 5 * time.Minute}
@@ -358,7 +358,7 @@ func TestFull(t *testing.T) {
 			s.tags[fmt.Sprintf("v%02d", i)] = fmt.Sprint(i)
 		}
 		m, _ := start(t, s)
-		if pulls, _ := s.seen(); len(pulls) != 32 || !strings.Contains(m.Trouble(), "8 GB, and the cache takes no more") { // 8 GiB
+		if pulls, _ := s.seen(); len(pulls) != 32 || !strings.Contains(m.Trouble(), "8 GB, the limit of the cache") { // 8 GiB
 			t.Errorf("%d pulls, trouble %q", len(pulls), m.Trouble())
 		}
 	})

@@ -8,14 +8,14 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// clock decides in which hour a row counts. It tolerates wrong times, of single rows and for a while of this machine. It is
-// not safe for concurrent use.
+// clock decides in which hour a row counts. It tolerates wrong times of single rows, and temporarily wrong times of this machine.
+// It is not safe for concurrent use.
 type clock struct {
-	// event selects event time; ahead is how far an event time may be ahead of this machine's clock, 0 is no limit.
+	// event selects event time; ahead is how far an event time may be ahead of this machine's clock; 0 is no limit.
 	event bool
 	ahead time.Duration
 
-	// last is the latest accepted time of this machine, leapt the hour of a time not accepted yet, 0 without one.
+	// last is the latest accepted time of this machine; leapt is the hour of a time not accepted yet, 0 without one.
 	last  time.Time
 	leapt int64
 	// behind is the hour since which the ring's present has been later than any valid event; 0 while it is not.
@@ -31,8 +31,8 @@ type clock struct {
 // maxStep is how many hours time may step ahead without confirmation.
 const maxStep = 24
 
-// tick passes the time of this machine to the ring. It returns how many rows were dropped because they were counted at a
-// time that no event can have.
+// tick passes this machine's time to the ring. It returns how many rows were dropped because they were counted at a time that
+// no event can have.
 func (c *clock) tick(ring *drift.Ring, now time.Time) (dropped uint64) {
 	if c.event {
 		return c.dropAhead(ring, now)
@@ -49,7 +49,7 @@ func (c *clock) tick(ring *drift.Ring, now time.Time) (dropped uint64) {
 }
 
 // step reports whether the hour of the wall clock is accepted. passed is the monotonic time since the last accepted one. If
-// the wall clock is far ahead of that, it was set wrong or the machine has slept: the new time is accepted in its next hour.
+// the wall clock is far ahead of that, it was set wrong or the machine has slept: the new time is accepted when its next hour begins.
 func (c *clock) step(hour int64, passed time.Duration) bool {
 	leap := hour - hourOf(c.last) - int64(passed/time.Hour)
 	switch {
@@ -78,7 +78,7 @@ func (c *clock) dropAhead(ring *drift.Ring, now time.Time) (dropped uint64) {
 	return 0
 }
 
-// hourOf returns the hour in which a row counts: the present hour, or that of its event time in milliseconds.
+// hourOf returns the hour in which a row counts: the present hour, or the hour of its event time in milliseconds.
 //
 // A row without a valid event time counts in the newest hour, since its arrival would end the replay of the other rows. So
 // does an event more than a day after the present, unless the previous event was near it: one wrong time must not empty the

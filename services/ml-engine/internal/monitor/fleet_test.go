@@ -24,8 +24,8 @@ import (
 // rules are the recording rules that operators load.
 const rules = "../../../../deploy/prometheus/rules/ml-psi.yml"
 
-// A real Prometheus with the shipped rules computes the same fleet PSI as GetDrift on the merged counts. The counters are
-// those of two replicas with different traffic for six and a half days, one of which was restarted.
+// A real Prometheus with the shipped rules computes the same fleet PSI as GetDrift on the merged counts. The counters come from
+// two replicas with different traffic over six and a half days, one of which was restarted.
 func TestFleetPSI(t *testing.T) {
 	promtool := promtest.Program(t, "promtool")
 	promtest.Program(t, "prometheus")

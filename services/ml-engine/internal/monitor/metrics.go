@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/telemetry"
 )
 
-// The feature labels of the means over the model's features: the plain mean, and the mean by the features' weights.
+// The feature labels of the means over the model's features: the plain mean, and the mean weighted by feature.
 const (
 	overall         = "overall"
 	overallWeighted = "overall_weighted"
@@ -26,7 +26,7 @@ var (
 	samplesDesc = prometheus.NewDesc("ml_psi_samples",
 		"Rows of the last 7 days behind ml_psi_score.", []string{"feature"}, nil)
 	q99Desc = prometheus.NewDesc("ml_psi_null_q99",
-		"The 99 % quantile of ml_psi_score without drift; NaN if not known.", []string{"feature"}, nil)
+		"The 99 % quantile of ml_psi_score without drift; NaN if unknown.", []string{"feature"}, nil)
 	daysDesc = prometheus.NewDesc("ml_psi_days",
 		"Days of the last 7 with at least one row; an index of fewer than 5 is not judged.", []string{"feature"}, nil)
 	referenceDaysDesc = prometheus.NewDesc("ml_psi_reference_days",
@@ -69,7 +69,7 @@ type gauges struct {
 // indices are the indices of one window.
 type indices struct {
 	counts   *drift.Counts
-	overall  float64 // NaN without rows, as are features
+	overall  float64 // NaN without rows, like features
 	features []float64
 }
 
@@ -79,7 +79,7 @@ func indicesOf(p *drift.Profile, c *drift.Counts) indices {
 	return v
 }
 
-// staleAfter is how old the gauges may be while rows arrive; they are about days.
+// staleAfter is how old the gauges may be while rows arrive; they change over days.
 const staleAfter = 5 * time.Second
 
 // Describe implements prometheus.Collector.
@@ -135,8 +135,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// q99 returns the 99 % quantile without drift for so many days. It is NaN without days and while it is being computed: no
-// scrape waits for it.
+// q99 returns the 99 % quantile without drift for the given number of days. It is NaN without days and while the quantile is being
+// computed: no scrape waits for it.
 func q99(w *Watch, days int, of func(*drift.Null) drift.Noise) float64 {
 	if null := w.nulls.Made(days); null != nil {
 		return of(null).Q99
@@ -156,7 +156,7 @@ func binNames(p *drift.Profile, reference string) [][]string {
 	return all
 }
 
-// gauges returns the cached indices if they have the same rows or are recent, and otherwise computes them. Time moves the
+// gauges returns the cached indices if they have the same rows or are recent, and otherwise recomputes them. Time moves the
 // window too, but only every hour.
 func (c *collector) gauges(w *Watch) gauges {
 	c.mu.Lock()

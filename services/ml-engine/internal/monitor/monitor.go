@@ -35,17 +35,17 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxWatches is how many models have counts in memory, at about 1 MB each. The counts of others are in the folder, if there
+// maxWatches is how many models have counts in memory, at about 1 MB each. Other models' counts are in the folder, if there
 // is one.
 const maxWatches = 8
 
-// savePeriod is how often counts are saved, and so how much a crash can lose.
+// savePeriod is how often counts are saved, and therefore how much a crash can lose.
 const savePeriod = time.Minute
 
-// Monitor has a [Watch] per model.
+// Monitor has one [Watch] per model.
 type Monitor struct {
 	opts  Options
-	owner io.Closer // nil without a folder, as saver
+	owner io.Closer // nil without a folder, like saver
 	saver *durable.Saver
 	stop  chan struct{}
 	// running are the goroutines that compute nulls.
@@ -79,9 +79,9 @@ func Open(opts Options) (*Monitor, error) {
 	return m, nil
 }
 
-// Watch returns the watch of the model. The same model and reference share a watch, so that a model that returns continues
-// its counts. Saved counts are restored; an unusable file is set aside. The watch is nil for a model without a reference. It
-// returns an error if the reference does not have the model's features.
+// Watch returns the watch of the model. The same model and reference share a watch, so that a model that becomes active again
+// continues its counts. Saved counts are restored; an unusable file is set aside. The watch is nil for a model without a reference.
+// It returns an error if the reference does not have the model's features.
 func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	if a.Reference == nil {
 		m.opts.Logger.Warn("the model has no reference profile: its drift is not watched", "model", a.Manifest.Version)
@@ -110,8 +110,8 @@ func (m *Monitor) Watch(a *model.Artifact) (*Watch, error) {
 	return w, nil
 }
 
-// evict removes the least recently used watch if there are too many. It saves the watch first, and keeps it if that fails: the
-// saver then retries.
+// evict removes the least recently used watch if there are too many. It saves the watch first. If that fails, it keeps the watch,
+// and the saver retries.
 func (m *Monitor) evict() {
 	if len(m.watches) <= maxWatches {
 		return
@@ -133,7 +133,7 @@ func (m *Monitor) evict() {
 	}
 }
 
-// Activate makes w, which may be nil, the watch of metrics and DriftService.
+// Activate makes w, which may be nil, the watch for metrics and DriftService.
 func (m *Monitor) Activate(w *Watch) { m.active.Store(w) }
 
 // Active returns the watch of the active model; nil if it is not watched.
@@ -141,7 +141,7 @@ func (m *Monitor) Active() *Watch { return m.active.Load() }
 
 func (m *Monitor) path(w *Watch) string { return filepath.Join(m.opts.Dir, "drift-"+w.key+".json") }
 
-// maxState limits a file of counts, in bytes. A model needs less.
+// maxState limits a file of counts, in bytes. A model's counts need less.
 const maxState = 64 << 20
 
 // restore reads the saved counts of a watch, if there are any.
@@ -178,8 +178,8 @@ func (m *Monitor) restore(w *Watch) error {
 	return nil
 }
 
-// rewind moves back a ring whose present is ahead of the clock, since an older version accepted any event time. The file is
-// kept under another name. If the clock may be the wrong one, the ring is left to [clock].
+// rewind moves back a ring whose present is ahead of the clock, because an older version accepted any event time. It keeps the
+// file under another name. If the clock itself may be wrong, it leaves the ring to [clock].
 func (m *Monitor) rewind(w *Watch, path string) error {
 	now := time.Now()
 	latest := hourOf(now.Add(m.opts.MaxEventAhead))
@@ -205,7 +205,7 @@ func (m *Monitor) rewind(w *Watch, path string) error {
 	return nil
 }
 
-// unsaved differs from every number of rows, so that the counts are saved.
+// unsaved is a number of rows that never occurs, so that the counts are saved.
 const unsaved = math.MaxUint64
 
 // save writes the counts of every watch that has changed.

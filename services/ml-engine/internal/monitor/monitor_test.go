@@ -74,7 +74,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// A model that returns continues its counts, also across a restart. Metrics are of the active model only.
+// A model that becomes active again continues its counts, even across a restart. Metrics show only the active model.
 func TestSwap(t *testing.T) {
 	a, b := enginetest.Artifact(t, "v1.8.1", "v1"), enginetest.Artifact(t, "v1.8.1", "v2")
 	dir := t.TempDir()
@@ -98,7 +98,7 @@ func TestSwap(t *testing.T) {
 				t.Errorf("got %d rows of %.8s, want %d of %.8s", got.GetRows(), got.GetModelDigest(), rows, tr.model.Digest())
 			}
 		}
-		counted := func() (rows float64) { // of the active model, and of no other
+		counted := func() (rows float64) { // only of the active model
 			t.Helper()
 			mark := "@" + tr.model.Manifest.Files[model.ReferenceFile][:8]
 			for series, n := range scrape(t, reg) {
@@ -137,7 +137,7 @@ func TestSwap(t *testing.T) {
 	})
 }
 
-// The number of watches in memory is bounded. With a folder, a model that returns continues its counts.
+// The number of watches in memory is bounded. With a folder, a model that becomes active again continues its counts.
 func TestFewModelsAreKept(t *testing.T) {
 	for name, want := range map[string]uint64{"in memory": 0, "in a folder": 3} {
 		t.Run(name, func(t *testing.T) {

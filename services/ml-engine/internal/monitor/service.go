@@ -28,11 +28,11 @@ type Service struct {
 	monitor *Monitor
 	// instance is a random id of this process.
 	instance string
-	// slots limits the answers that are computed at once: each takes up to a megabyte.
+	// slots limits the concurrent computation of answers: each takes up to a megabyte.
 	slots chan struct{}
 }
 
-// maxAnswers is how many answers are computed at once. The others wait.
+// maxAnswers is how many answers are computed concurrently. Other requests wait.
 const maxAnswers = 4
 
 // NewService returns a service that answers from the monitor's active watch.
@@ -95,21 +95,21 @@ func (s *Service) GetDrift(ctx context.Context, req *mlenginev1.GetDriftRequest)
 	return resp, nil
 }
 
-// window is the counts of some hours.
+// window has the counts of some hours.
 type window struct {
 	counts         *drift.Counts
 	end            int64 // the newest hour
 	scored, inputs []int64
 }
 
-// windowOf returns the counts of a window of so many hours that ended so many hours ago.
+// windowOf returns the counts of a window of the given hours that ended ago hours before the present.
 func windowOf(ring *drift.Ring, hours, ago int) window {
 	v := window{end: ring.Present() - int64(ago)}
 	v.counts, v.scored, v.inputs = ring.Window(v.end, hours)
 	return v
 }
 
-// referenceOf returns the profile exactly as in the model's folder, so that its digest matches.
+// referenceOf returns the profile exactly as stored in the model's folder, so that its digest matches.
 func referenceOf(p *drift.Profile) ([]byte, error) {
 	raw, err := json.MarshalIndent(p, "", "  ")
 	return append(raw, '\n'), err

@@ -110,7 +110,7 @@ func countsOf(t *testing.T, p *drift.Profile, resp *mlenginev1.GetDriftResponse)
 	return c
 }
 
-// The merged counts of two replicas with half the traffic each equal those of one with all of it.
+// The merged counts of two replicas with half the traffic each equal the counts of one replica with all of it.
 func TestReplicasMerge(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	synctest.Test(t, func(t *testing.T) {

@@ -36,10 +36,10 @@ type Watch struct {
 	// columns are the schema indexes of the profile's first features. The score follows them, then inputs.
 	columns []int
 	inputs  []string
-	// bins are the bin labels of each feature in metrics.
+	// bins are the labels of each feature's bins in metrics.
 	bins [][]string
 
-	// saved is how many rows are in the state folder; used by the monitor only.
+	// saved is the number of rows in the state folder; only the monitor uses it.
 	saved uint64
 
 	mu   sync.Mutex
@@ -48,12 +48,12 @@ type Watch struct {
 	x    []float64 // buffer for a row in the profile's order
 	seen uint64    // a bit for each UTC day, modulo 64, of the rows in the ring, or of rows that have left it
 
-	// day gets a message when a row is of a day that seen does not have, and evicted is closed when the watch is dropped.
+	// day gets a message for a row whose day is not in seen. evicted is closed when the watch is dropped.
 	day, evicted chan struct{}
 }
 
-// newWatch returns the watch of a model with a reference. It returns an error unless the reference has features of the model
-// in order, then the score, then raw inputs. It has all features, unless there are more than [drift.MaxWatched].
+// newWatch returns the watch of a model with a reference. It returns an error unless the reference has the model's features in
+// order, then the score, then raw inputs. Only a model with more than [drift.MaxWatched] features may have fewer there.
 func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	p := a.Reference
 	w := &Watch{
@@ -64,7 +64,7 @@ func newWatch(a *model.Artifact, o Options) (*Watch, error) {
 	}
 	w.bins = binNames(p, w.owner.Reference)
 	want := slices.DeleteFunc(a.Schema.Names(), func(name string) bool { return name == feature.Bias })
-	if len(want) > drift.MaxWatched { // those that the reference has
+	if len(want) > drift.MaxWatched { // only those in the reference
 		want = slices.DeleteFunc(want, func(name string) bool {
 			return !slices.ContainsFunc(p.Features, func(f drift.Feature) bool { return f.Name == name && f.Role == drift.ModelFeature })
 		})
@@ -107,7 +107,7 @@ type Rows struct {
 	// Inputs are the names of raw inputs, Values one per name and vector, NaN if missing. Both may be empty.
 	Inputs []string
 	Values []float64
-	// EventMS are event times in Unix milliseconds, one per vector, 0 if not known. It may be empty.
+	// EventMS are event times in Unix milliseconds, one per vector, 0 if unknown. It may be empty.
 	EventMS []int64
 	// Sources are the sources of the vectors, one per vector. If it is empty, all are live.
 	Sources []mlenginev1.Source
@@ -121,7 +121,7 @@ func (w *Watch) Observe(now time.Time, r Rows) {
 	if w == nil || len(r.Scores) == 0 {
 		return
 	}
-	var at [MaxInputs]int // indexes of the profile's inputs in the row's, -1 if missing
+	var at [MaxInputs]int // indexes of the profile's inputs among the row's, -1 if missing
 	for i, name := range w.inputs {
 		at[i] = slices.Index(r.Inputs, name)
 	}
@@ -217,7 +217,7 @@ func (w *Watch) counted() uint64 {
 	return w.rows
 }
 
-// view returns a copy of the current counts. Requests wait only for the copying.
+// view returns a copy of the current counts. Requests wait only for the copy.
 func (w *Watch) view(now time.Time) *drift.Ring {
 	ring := drift.NewRing(w.profile)
 	w.mu.Lock()
@@ -227,8 +227,8 @@ func (w *Watch) view(now time.Time) *drift.Ring {
 	return ring
 }
 
-// prepare computes the nulls of windows of every length that the counts can have, until it is stopped, so that requests rarely
-// wait for them. A reference of one day has none.
+// prepare computes the nulls for windows of every possible length until it is stopped, so that requests rarely wait for them. A
+// reference of one day has none.
 func (w *Watch) prepare(stop <-chan struct{}) {
 	for days := 1; days <= drift.RingHours/24; days++ {
 		for {
@@ -258,7 +258,7 @@ func (w *Watch) prepare(stop <-chan struct{}) {
 func bitOf(day int64) uint64 { return 1 << (uint64(day) % 64) }
 
 // longest returns how many days a window of the ring can have, today and tomorrow. The days of a window are blocks of 24 hours
-// back from its end, so that a UTC day has rows in two of them at most.
+// back from its end, so a UTC day has rows in at most two of them.
 func (w *Watch) longest() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

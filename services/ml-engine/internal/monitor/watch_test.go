@@ -72,7 +72,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A clock was ahead for a day and is corrected: its rows are in the window that ends now, and none is in the future.
+// A clock was ahead for a day and is corrected: its rows are in the window that ends now, none in the future.
 func TestClockIsSetBack(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", "v1")
 	synctest.Test(t, func(t *testing.T) {

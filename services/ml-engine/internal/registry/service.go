@@ -31,7 +31,7 @@ type Service struct {
 	// loading is a semaphore: models are loaded one at a time. A rollback does not wait for it.
 	loading chan struct{}
 
-	mu       sync.Mutex // held during a swap; scoring does not take it, and nothing under it touches a disk
+	mu       sync.Mutex // held during a swap; scoring does not take it, and it is never held during disk access
 	previous *scoring.Loaded
 	// rollbacks counts rollbacks, so that an activation that began before a rollback does not undo it.
 	rollbacks int
@@ -43,7 +43,7 @@ type Options struct {
 	Scoring *scoring.Service
 	// Monitor counts the drift of scored rows.
 	Monitor *monitor.Monitor
-	// Memory saves swaps; nil saves none. Previous is the previous model from before the restart; nil is none.
+	// Memory saves swaps; nil saves none. Previous is the previous model from before the restart; nil if there is none.
 	Memory   *Memory
 	Previous *scoring.Loaded
 	Logger   *slog.Logger
@@ -108,13 +108,13 @@ func (s *Service) ActivateModel(ctx context.Context, req *mlenginev1.ActivateMod
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil { // the caller has timed out and believes that the activation failed
+	if ctx.Err() != nil { // the caller has timed out and assumes that the activation failed
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	s.mu.Lock()
 	if s.rollbacks != rollbacks {
 		s.mu.Unlock()
-		return nil, rpc.EngineError(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was loaded: %s stays active", req.GetModel(), s.Scoring.Version())
+		return nil, rpc.EngineError(codes.Aborted, "ROLLED_BACK", "RollbackModel was called while %s was being loaded: %s stays active", req.GetModel(), s.Scoring.Version())
 	}
 	resp := &mlenginev1.ActivateModelResponse{}
 	before := s.Scoring.Active()
@@ -142,7 +142,7 @@ func (s *Service) load(req *mlenginev1.ActivateModelRequest) (*scoring.Loaded, e
 	// Load verifies digests, schema and golden scores. Computing those scores also warms up the model.
 	a, err := s.Models.Load(entry.String())
 	if err == nil && !strings.HasPrefix(a.Digest(), req.GetDigest()) {
-		err = fmt.Errorf("model %s has the digest %.12s, and %.12s was expected", entry, a.Digest(), req.GetDigest())
+		err = fmt.Errorf("model %s has the digest %.12s, but %.12s was expected", entry, a.Digest(), req.GetDigest())
 	}
 	if n := len(req.GetDigest()); err == nil && n > 0 && n < minDigest {
 		err = fmt.Errorf("a digest prefix of %d digits is too short: give at least %d", n, minDigest)
@@ -168,7 +168,7 @@ func (s *Service) RollbackModel(context.Context, *mlenginev1.RollbackModelReques
 	next := s.previous
 	if next == nil {
 		s.mu.Unlock()
-		return nil, rpc.EngineError(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "no previous model: %s is the only one that was active", s.Scoring.Version())
+		return nil, rpc.EngineError(codes.FailedPrecondition, "NO_PREVIOUS_MODEL", "no previous model: only %s has been active", s.Scoring.Version())
 	}
 	before := s.Scoring.Active()
 	s.swap(next, &before)
@@ -191,7 +191,7 @@ func (s *Service) swap(next, before *scoring.Loaded) {
 	s.Memory.keep(next, before)
 }
 
-// warning writes the swap. It returns the reason that a restart may serve another model than the swap's; empty if there is none.
+// warning writes the swap. It returns why a restart may serve another model than the swap's; empty if it will not.
 func (s *Service) warning() string {
 	warning := s.Memory.write()
 	if warning != "" {

@@ -92,7 +92,7 @@ func start(t *testing.T, control rpc.ControlOptions, versions ...string) *engine
 
 var insecure = rpc.ControlOptions{Insecure: true}
 
-// Under load, 1,000 swaps fail no request. Version, digest and score of every answer are of one model.
+// Under load, 1,000 swaps fail no request. Version, digest and score of every answer come from one model.
 func TestSwapsUnderLoad(t *testing.T) {
 	versions := []string{"v1.8.1-a", "v1.8.1-bb"}
 	e := start(t, insecure, versions...)
@@ -253,7 +253,7 @@ func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	}
 }
 
-// Every row is counted for the model that scored it, however often models are swapped under load. A model that returns
+// Every row is counted for the model that scored it, however often models are swapped under load. A model that becomes active again
 // continues its counts.
 func TestDriftFollowsTheModel(t *testing.T) {
 	e := start(t, insecure, "a", "b")

@@ -21,7 +21,7 @@ const (
 	stateSchema = "greenlight/active-model/v1"
 )
 
-// state is the content of the file: the active model, and the one that RollbackModel returns to.
+// state is the content of the file: the active model, and the model to which RollbackModel returns.
 type state struct {
 	Schema   string `json:"schema"`
 	Active   saved  `json:"active"`
@@ -41,16 +41,16 @@ func savedOf(l *scoring.Loaded) saved {
 	return saved{Name: l.Manifest.Name, Version: l.Manifest.Version, Digest: l.Digest(), Loaded: l.At.UTC()}
 }
 
-// Memory saves the active and the previous model to the state folder. A goroutine writes, with retries until it succeeds, so
-// that no swap waits for a disk. It is safe for concurrent use.
+// Memory saves the active and the previous model to the state folder. A goroutine writes, and retries until it succeeds, so
+// that no swap waits for the disk. It is safe for concurrent use.
 type Memory struct {
 	file   durable.State[state]
 	saver  *durable.Saver
 	logger *slog.Logger
 
 	mu      sync.Mutex
-	pending *state // not written yet; nil if it is
-	// lost is the reason that the model from before the restart is not active; empty if it is.
+	pending *state // not written yet; nil if written
+	// lost is why the model from before the restart is not active; empty if it is.
 	lost string
 }
 
@@ -72,9 +72,9 @@ type Restored struct {
 	Previous *scoring.Loaded
 }
 
-// Restore loads the active and the previous model from before a restart. The flag's model is used if the folder is empty, or
-// if the active model no longer verifies, which [Memory.Trouble] reports. Before it loads a model it calls fetch with its name and
-// version, or with the flag, to bring it into the registry if it is not there.
+// Restore loads the active and the previous model from before a restart. It uses the flag's model if the folder is empty, or if the
+// active model no longer verifies, which [Memory.Trouble] reports. Before loading a model it calls fetch with its name and version,
+// or with the flag, to copy it into the registry if it is missing.
 func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag string, fetch func(ref string) error) (Restored, error) {
 	load := func(ref string, at time.Time) (scoring.Loaded, error) {
 		away := fetch(ref)
@@ -88,7 +88,7 @@ func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag
 	again := func(s saved) (scoring.Loaded, error) {
 		l, err := load(s.Name+"/"+s.Version, s.Loaded)
 		if err == nil && l.Digest() != s.Digest {
-			err = fmt.Errorf("model %s/%s has the digest %.12s, and %.12s was active", s.Name, s.Version, l.Digest(), s.Digest)
+			err = fmt.Errorf("model %s/%s has the digest %.12s, but %.12s was active", s.Name, s.Version, l.Digest(), s.Digest)
 		}
 		return l, err
 	}
@@ -116,7 +116,7 @@ func (m *Memory) Restore(models *model.Registry, watching *monitor.Monitor, flag
 		m.logger.Info("the activated model is served again after the restart; --model applies to the first start only", "model", s.Active.Version,
 			"digest", s.Active.Digest, "flag", flag, "file", m.file.Path)
 		if e, err := models.Find(flag); err != nil || e.Name != s.Active.Name || e.Version != s.Active.Version {
-			m.logger.Warn("--model differs from the model that is served: activate it, or remove the file to start with it",
+			m.logger.Warn("--model differs from the served model: activate it, or remove the file to start with it",
 				"flag", flag, "model", s.Active.Name+"/"+s.Active.Version, "file", m.file.Path)
 		}
 	}
@@ -147,7 +147,7 @@ func (m *Memory) read() (*state, error) {
 		m.lost = stateName + " could not be read, so --model is served"
 		m.logger.Error("the file with the active model cannot be read: --model is served", "error", unusable.Err, "file", m.file.Path,
 			"set_aside_as", unusable.Aside)
-		return nil, nil //nolint:nilnil // it is set aside
+		return nil, nil //nolint:nilnil // it was set aside
 	}
 	return s, err
 }
@@ -165,7 +165,7 @@ func (s *state) validate() error {
 	return nil
 }
 
-// keep notes the models for writing and returns at once.
+// keep schedules a write of the models and returns immediately.
 func (m *Memory) keep(active, previous *scoring.Loaded) {
 	if m == nil {
 		return
@@ -187,13 +187,13 @@ const (
 	writeWait = time.Second
 )
 
-// write writes what was kept. It returns the reason that a restart may serve another model; empty if it serves this one.
+// write writes the scheduled state. It returns why a restart may serve another model; empty if it serves this one.
 func (m *Memory) write() (warning string) {
 	if m == nil {
 		return "ml-engine has no --state-dir: after a restart it serves --model again, and there is no model to roll back to"
 	}
 	if m.saver.Save(writeWait) != nil {
-		return "the swap is in force, but not written to --state-dir yet: a restart may serve the previous model; the write is retried until it succeeds"
+		return "the swap is in force, but not yet written to --state-dir: a restart may serve the previous model; the write is retried until it succeeds"
 	}
 	return ""
 }

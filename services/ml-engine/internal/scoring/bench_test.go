@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/ml-engine/internal/scoring"
 )
 
-// BenchmarkPredict measures the handler; gRPC costs a hundred times as much. The cost of drift is the difference to a model
-// that is not watched: at most 100 ns and no allocation.
+// BenchmarkPredict measures the handler; gRPC costs a hundred times as much. Compared with a model that is not watched, drift
+// costs at most 100 ns and no allocation.
 func BenchmarkPredict(b *testing.B) {
 	a := enginetest.Artifact(b, "v1.8.1", version)
 	x := enginetest.Vector(rand.New(rand.NewPCG(1, 1)), a.Schema)

@@ -27,13 +27,13 @@ const (
 	outputName = "score"
 )
 
-// Reasons of errors, in addition to those of the contract.
+// Reasons of errors, in addition to the contract's.
 const (
 	reasonModelNotFound = "MODEL_NOT_FOUND"
 	reasonTensorInvalid = "TENSOR_INVALID"
 )
 
-// inferenceServer serves the active model by the Open Inference Protocol. It scores and counts rows as BatchPredict does.
+// inferenceServer serves the active model over the Open Inference Protocol. It scores and counts rows like BatchPredict.
 type inferenceServer struct {
 	inference.UnimplementedGRPCInferenceServiceServer
 
@@ -41,7 +41,7 @@ type inferenceServer struct {
 	models  *model.Registry
 }
 
-// RegisterInference serves the models of s by the Open Inference Protocol. models tells a model that is not active from one
+// RegisterInference serves the models of s over the Open Inference Protocol. models distinguishes an inactive model from one
 // that does not exist.
 func RegisterInference(r grpc.ServiceRegistrar, s *Service, models *model.Registry) {
 	desc := inference.GRPCInferenceService_ServiceDesc
@@ -57,14 +57,14 @@ func RegisterInference(r grpc.ServiceRegistrar, s *Service, models *model.Regist
 	r.RegisterService(&desc, &inferenceServer{scoring: s, models: models})
 }
 
-// readBounded reads a ModelInferRequest unless it would take far more memory than bytes: an empty input has two bytes, and takes
-// more than a hundred.
+// readBounded reads a ModelInferRequest unless it would take far more memory than its bytes: an empty input has two bytes, but
+// takes more than a hundred.
 func (s *Service) readBounded(read func(any) error, message any) error {
 	request, ok := message.(proto.Message)
 	if !ok {
 		return read(message)
 	}
-	var undecoded emptypb.Empty // keeps every field as it is
+	var undecoded emptypb.Empty // keeps every field undecoded
 	if err := read(&undecoded); err != nil {
 		return err
 	}
@@ -75,16 +75,16 @@ func (s *Service) readBounded(read func(any) error, message any) error {
 	}
 	if err := proto.Unmarshal(raw, request); err != nil {
 		s.active.Load().metrics.invalid.Inc()
-		return rpc.EngineError(codes.InvalidArgument, reasonTensorInvalid, "the request is no ModelInferRequest: %v", err)
+		return rpc.EngineError(codes.InvalidArgument, reasonTensorInvalid, "the request is not a ModelInferRequest: %v", err)
 	}
 	return nil
 }
 
-// maxParts limits the fields of a request that are texts, messages or bytes. A request of this service has about ten.
+// maxParts limits the fields of a request. A request to this service has about ten.
 const maxParts = 256
 
-// countParts counts the fields of a message with a length, and those of its fields 4 to 6 (parameters, inputs and outputs, and
-// in an input the contents). It stops above maxParts.
+// countParts counts the fields of a message, including the fields within its fields 4 to 6 (parameters, inputs and outputs, and in an
+// input the contents). It stops above maxParts.
 func countParts(raw []byte, depth int) (parts int) {
 	for len(raw) > 0 && parts <= maxParts {
 		number, kind, n := protowire.ConsumeTag(raw)
@@ -174,7 +174,7 @@ func (s *inferenceServer) ModelMetadata(_ context.Context, req *inference.ModelM
 	}, nil
 }
 
-// ModelInfer implements GRPCInferenceService. The protocol has no errors of single rows, so that one invalid value refuses the
+// ModelInfer implements GRPCInferenceService. The protocol has no errors for single rows, so one invalid value refuses the whole
 // request.
 func (s *inferenceServer) ModelInfer(ctx context.Context, req *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 	start := time.Now()
@@ -214,7 +214,7 @@ type tensor struct {
 	values   []float64
 }
 
-// tensorOf checks the request and returns its input. The errors say what was expected.
+// tensorOf checks the request and returns its input. An error states what was expected.
 func (m *snapshot) tensorOf(req *inference.ModelInferRequest) (tensor, error) {
 	k := m.Schema.Len()
 	invalid := func(format string, args ...any) (tensor, error) {
@@ -256,7 +256,7 @@ func (m *snapshot) tensorOf(req *inference.ModelInferRequest) (tensor, error) {
 	var raw []byte
 	if t.raw {
 		if n := len(req.GetRawInputContents()); n != 1 || in.GetContents() != nil {
-			return invalid("the request has %d raw_input_contents, and contents in the input or not: send one of the two", n)
+			return invalid("the request has %d raw_input_contents: send the contents once, either there or in the input", n)
 		}
 		raw = req.GetRawInputContents()[0]
 	}

@@ -51,7 +51,7 @@ func request(datatype string, raw bool, values []float64) *inference.ModelInferR
 	return req
 }
 
-// scoresOf reads the scores of a response, which must be in the form that was asked for.
+// scoresOf reads the scores of a response, which must have the requested form.
 func scoresOf(t *testing.T, resp *inference.ModelInferResponse, datatype string, raw bool, rows int) []float64 {
 	t.Helper()
 	if len(resp.GetOutputs()) != 1 || raw != (len(resp.GetRawOutputContents()) == 1) || raw == (resp.GetOutputs()[0].GetContents() != nil) {
@@ -84,7 +84,7 @@ func scoresOf(t *testing.T, resp *inference.ModelInferResponse, datatype string,
 	return scores
 }
 
-// Scores are bit for bit those of BatchPredict in FP64, and near the golden scores in FP32, in the form that was asked for.
+// Scores equal BatchPredict's bit for bit in FP64, and are near the golden scores in FP32, in the requested form.
 func TestInfer(t *testing.T) {
 	e := startTest(t)
 	var golden []float64
@@ -120,7 +120,7 @@ func TestInfer(t *testing.T) {
 			}
 		}
 	}
-	// The rows count as those of BatchPredict.
+	// The rows count like BatchPredict's.
 	all := uint64((calls + 1) * rows)
 	seen, err := e.drift.GetDrift(t.Context(), &mlenginev1.GetDriftRequest{})
 	if err != nil || seen.GetRows() != all {
@@ -202,7 +202,7 @@ func TestInferRefuses(t *testing.T) {
 		"other output":     {func(r *inference.ModelInferRequest) { r.Outputs = outputs("label") }, codes.InvalidArgument, "TENSOR_INVALID", `no output "label": want "score"`},
 		"no data":          {func(r *inference.ModelInferRequest) { r.Inputs[0].Contents = nil }, codes.InvalidArgument, "TENSOR_INVALID", "no contents of the datatype FP64"},
 		"other field":      {func(r *inference.ModelInferRequest) { r.Inputs[0].Datatype = "FP32" }, codes.InvalidArgument, "TENSOR_INVALID", "no contents of the datatype FP32"},
-		"raw and contents": {func(r *inference.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 56)} }, codes.InvalidArgument, "TENSOR_INVALID", "send one of the two"},
+		"raw and contents": {func(r *inference.ModelInferRequest) { r.RawInputContents = [][]byte{make([]byte, 56)} }, codes.InvalidArgument, "TENSOR_INVALID", "send the contents once"},
 		"short raw": {func(r *inference.ModelInferRequest) {
 			r.Inputs[0].Contents, r.RawInputContents = nil, [][]byte{make([]byte, 55)}
 		}, codes.InvalidArgument, "TENSOR_INVALID", "55 bytes of raw contents"},
@@ -236,7 +236,7 @@ func outputs(names ...string) []*inference.ModelInferRequest_InferRequestedOutpu
 	return all
 }
 
-// A score that is no probability is an error of the model, as in Predict.
+// A score that is not a probability is an error of the model, as in Predict.
 func TestInferInvalidScore(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", version)
 	a.Scorer = constant(1.5)
@@ -257,10 +257,10 @@ func (c constant) Scores(scores, _ []float64) {
 	}
 }
 
-// Golden vectors decide whether single precision is near enough.
+// Golden vectors decide whether single precision is precise enough.
 func TestInferGoldenVectorsDecideSinglePrecision(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", version)
-	// 2^24 + 1 has no FP32: it becomes 2^24, and the formula moves by its weight.
+	// 2^24 + 1 is not representable in FP32: it becomes 2^24, and the formula changes by its weight.
 	x := []float64{1, 1<<24 + 1, 0, 0, 0, 0, 0}
 	l := a.Spec.Logistic
 	l.Mean[1], l.SD[1], l.Weight[1] = 1<<24, 1, 1
@@ -282,7 +282,7 @@ func TestInferGoldenVectorsDecideSinglePrecision(t *testing.T) {
 	if text := status.Convert(err).Message(); !strings.Contains(text, "send FP64: golden vector 0 scores") {
 		t.Errorf("got %q", text)
 	}
-	// Another model takes it.
+	// Another model accepts it.
 	e.service.Activate(scoring.Loaded{Artifact: enginetest.Artifact(t, "v1.8.1", version)})
 	if _, err := e.oip.ModelInfer(t.Context(), request("FP32", true, []float64{1, 0, 0, 0, 0, 0, 0})); err != nil {
 		t.Error(err)

@@ -124,7 +124,7 @@ func checkWatched(n int) error {
 	return nil
 }
 
-// watchedInputs are the raw inputs of one request, without a heap allocation.
+// watchedInputs are the raw inputs of one request. They need no heap allocation.
 type watchedInputs struct {
 	n      int
 	names  [monitor.MaxInputs]string
@@ -142,7 +142,7 @@ func (w *watchedInputs) of(req *mlenginev1.PredictRequest) error {
 	return nil
 }
 
-// eventMS returns the event time in Unix milliseconds, 0 if it is not known.
+// eventMS returns the event time in Unix milliseconds, 0 if unknown.
 func eventMS(req *mlenginev1.PredictRequest) int64 {
 	if t := req.GetEventTime(); t != nil && t.IsValid() {
 		return t.AsTime().UnixMilli()
@@ -158,7 +158,7 @@ func checkSchema(schema *feature.Schema, name string) error {
 		"schema %q: the active model needs %q", text.Cut(name, maxQuoted), schema.Name)
 }
 
-// firstInvalid returns the index of the first value that no model can score, or -1.
+// firstInvalid returns the index of the first value that a model cannot score, or -1.
 func firstInvalid(schema *feature.Schema, x []float64) int {
 	for i, v := range x {
 		if !finite(v) {
@@ -171,7 +171,7 @@ func firstInvalid(schema *feature.Schema, x []float64) int {
 	return -1
 }
 
-// checkValues returns an error that names all values that no model can score.
+// checkValues returns an error that names all values that a model cannot score.
 func checkValues(schema *feature.Schema, x []float64) error {
 	if firstInvalid(schema, x) < 0 {
 		return nil
@@ -194,5 +194,5 @@ func invalidValue(schema *feature.Schema, i int, v float64) string {
 	if name := schema.Features[i].Name; name != feature.Bias {
 		return fmt.Sprintf("%s is %v: want a finite number", name, v)
 	}
-	return fmt.Sprintf("bias is %v: it is always 1", v)
+	return fmt.Sprintf("bias is %v: want 1", v)
 }

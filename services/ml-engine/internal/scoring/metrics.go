@@ -31,7 +31,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Requested predictions by status; each row of a batch counts as one.",
 		}, []string{"model_version", "status"}),
 		latency: f.NewHistogramVec(telemetry.LatencyMS("ml_predict_latency_ms",
-			"Time in the handler of Predict, BatchPredict or ModelInfer, or of a message of StreamPredict, in milliseconds.",
+			"Time in the handler of Predict, BatchPredict or ModelInfer, or for a message of StreamPredict, in milliseconds.",
 		), []string{"model_version"}),
 		score: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "ml_prediction_score",

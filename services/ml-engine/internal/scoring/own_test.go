@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// The label of a model is described, as far as it is known.
+// The label of a model is described as far as it is known.
 func TestLabel(t *testing.T) {
 	for _, tt := range []struct {
 		label model.Label
@@ -45,7 +45,7 @@ func TestLabel(t *testing.T) {
 	}
 }
 
-// A model of 1,000 features of a desk's own is served, described and watched; what an error lists stays short.
+// A model with 1,000 custom features is served, described and watched; lists in errors stay short.
 func TestWideSchema(t *testing.T) {
 	own := enginetest.Own(t, "wide", 1000)
 	own.Features[3].Domain = &[2]float64{-1, 1}

@@ -30,7 +30,7 @@ type Service struct {
 	mlenginev1.UnimplementedScoringServiceServer
 
 	metrics  *Metrics
-	tracer   *telemetry.Tracer // nil without traces
+	tracer   *telemetry.Tracer // nil if traces are off
 	active   atomic.Pointer[snapshot]
 	stopping chan struct{} // closed by EndStreams
 }
@@ -75,12 +75,12 @@ func (s *Service) Activate(next Loaded) (previous Loaded) {
 	return s.active.Swap(&snapshot{Loaded: next, metrics: s.metrics.of(next.Artifact)}).Loaded
 }
 
-// EndStreams ends open streams once they have answered what they have read, and new ones at once, so that a graceful stop
+// EndStreams ends open streams once they have answered what they have read, and new ones immediately, so that a graceful stop
 // need not wait for them. It must be called only once.
 func (s *Service) EndStreams() { close(s.stopping) }
 
-// Refused counts a call or a message that gRPC or the HTTP facade refused before it reached its handler. Calls of methods that are
-// not predictions are not counted.
+// Refused counts a call or a message that gRPC or the HTTP facade refused before it reached its handler. It counts only calls to
+// prediction methods.
 func (s *Service) Refused(method string, code codes.Code) {
 	m := s.active.Load().metrics
 	switch method {
@@ -150,11 +150,11 @@ func (s *Service) BatchPredict(ctx context.Context, req *mlenginev1.BatchPredict
 	return resp, nil
 }
 
-// score sets the scores of the rows that arrived at start, and counts the rows. It returns the errors of the rows that have no
-// score, in ascending order; their scores are NaN.
+// score sets the scores of the rows that arrived at start, and counts the rows. It returns the errors of rows without a score, in
+// ascending order; their scores are NaN.
 func (m *snapshot) score(start time.Time, rows monitor.Rows) (errs []*mlenginev1.RowError) {
 	k := m.Schema.Len()
-	m.Scorer.Scores(rows.Scores, rows.X) // of invalid rows too: their scores are replaced
+	m.Scorer.Scores(rows.Scores, rows.X) // even for invalid rows: their scores are replaced
 	var failed [2]int                    // invalid rows, invalid scores
 	for i, score := range rows.Scores {
 		x := rows.X[i*k : (i+1)*k]
@@ -188,14 +188,14 @@ func (m *snapshot) score(start time.Time, rows monitor.Rows) (errs []*mlenginev1
 // StreamPredict implements ScoringService: a BatchPredict for each message.
 func (s *Service) StreamPredict(stream batches.Stream) error {
 	err := batches.Answer(stream, s.stopping, s.message)
-	// Only gRPC ends a stream with these codes: for a message that is too large, and for one that does not decode.
+	// Only gRPC ends a stream with these codes: if a message is too large or does not decode.
 	if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Internal {
 		s.Refused(mlenginev1.ScoringService_StreamPredict_FullMethodName, code)
 	}
 	return err
 }
 
-// message answers a message of StreamPredict. Whether it is traced is its sender's decision.
+// message answers a message of StreamPredict. The sender decides whether it is traced.
 func (s *Service) message(ctx context.Context, req *mlenginev1.BatchPredictRequest) (*mlenginev1.BatchPredictResponse, error) {
 	if s.tracer == nil || req.GetTraceparent() == "" {
 		return s.BatchPredict(ctx, req)
@@ -232,7 +232,7 @@ func (s *Service) GetModelInfo(context.Context, *mlenginev1.GetModelInfoRequest)
 	}, nil
 }
 
-// labelOf returns nil for a label of which nothing is known.
+// labelOf returns the label as a message, or nil for an unknown label.
 func labelOf(l model.Label) *mlenginev1.Label {
 	if l == (model.Label{}) {
 		return nil

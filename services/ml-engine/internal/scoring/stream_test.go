@@ -29,7 +29,7 @@ func (e *engine) stream(t *testing.T) batches {
 	return s
 }
 
-// Every message has the answer of BatchPredict, or its error, in order and with its sequence. After half-close the stream
+// Every message gets BatchPredict's answer or error, in order and with its sequence number. After half-close the stream
 // ends without an error.
 func TestStreamAnswersAsBatchPredict(t *testing.T) {
 	e := startTest(t)
@@ -74,7 +74,7 @@ func TestStreamAnswersAsBatchPredict(t *testing.T) {
 			continue
 		}
 		got.Sequence = 0
-		gotBytes, _ := proto.MarshalOptions{Deterministic: true}.Marshal(got) // not Equal, for which NaN is not NaN
+		gotBytes, _ := proto.MarshalOptions{Deterministic: true}.Marshal(got) // not Equal, which treats NaN as different from NaN
 		wantBytes, _ := proto.MarshalOptions{Deterministic: true}.Marshal(want)
 		if !slices.Equal(gotBytes, wantBytes) {
 			t.Errorf("message %d: got %.300v, want %.300v", i, got, want)
@@ -87,7 +87,7 @@ func TestStreamAnswersAsBatchPredict(t *testing.T) {
 	e.wantCounts(t, map[string]float64{"ok": 2 * (1 + 2 + 10_000), "invalid_argument": 2 * (1 + 6)})
 }
 
-// A stream counts for drift as calls do.
+// A stream counts for drift like calls.
 func TestStreamCountsDrift(t *testing.T) {
 	e := startTest(t)
 	s := e.stream(t)
@@ -105,7 +105,7 @@ func TestStreamCountsDrift(t *testing.T) {
 	}
 }
 
-// A message that gRPC refuses ends the stream, and is counted as that of a call.
+// A message that gRPC refuses ends the stream, and is counted like a refused call.
 func TestStreamMessageOverTheLimit(t *testing.T) {
 	e := startTest(t)
 	s := e.stream(t)
@@ -123,7 +123,7 @@ func (fragile) Score([]float64) float64 { panic("no score") }
 
 func (fragile) Scores(_, _ []float64) { panic("no score") }
 
-// The panic of a model ends the stream with INTERNAL, as it ends a call; the next stream is answered.
+// A panic of a model ends the stream with INTERNAL, like a call; the next stream is answered.
 func TestStreamOfAModelThatPanics(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", version)
 	a.Scorer = fragile{}
@@ -138,7 +138,7 @@ func TestStreamOfAModelThatPanics(t *testing.T) {
 	}
 }
 
-// A stop answers what was read, ends the streams, and lets none begin. So it need not wait for callers.
+// A stop answers the messages already read, ends the streams, and refuses new ones. So it need not wait for callers.
 func TestEndStreams(t *testing.T) {
 	a := enginetest.Artifact(t, "v1.8.1", version)
 	scored, goOn := make(chan struct{}), make(chan struct{})
@@ -165,7 +165,7 @@ func TestEndStreams(t *testing.T) {
 	}
 }
 
-// slow is a scorer that tells when it begins, and waits.
+// slow is a scorer that reports when it begins, and waits.
 type slow struct{ began, goOn chan struct{} }
 
 func (s slow) Score([]float64) float64 {
