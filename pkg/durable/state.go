@@ -106,8 +106,8 @@ func SetAside(path string, reason error) (aside string, err error) {
 	return aside, nil
 }
 
-// linkAside gives an unusable file a second name, which it keeps when the next file is written. It has one already if an earlier
-// process did not write. Where a file cannot have two names, it is renamed.
+// linkAside gives an unusable file a second name, which it keeps when the next file is written. It may already have one from an
+// earlier process that wrote no new file. If the file system has no hard links, the file is renamed.
 func linkAside(path string, reason error) (string, error) {
 	info, err := os.Lstat(path)
 	if err != nil {

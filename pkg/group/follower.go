@@ -144,7 +144,7 @@ func (f *Follower) Record(envelope []byte) error {
 	at, seen, body := positionOf(r), position{f.state.Revision, f.state.Renewal}, bodyOf(r)
 	switch {
 	case at.revision == seen.revision && body != f.state.Body:
-		return refuse(Conflict, "another record of revision %d was seen before: two operators have signed it, or the operator's key was stolen", at.revision)
+		return refuse(Conflict, "another record of revision %d was seen before: two controllers have signed it, or the operator's key was stolen", at.revision)
 	case at == seen && f.record != nil:
 		return nil
 	case at == seen: // after a restart, it may still be obeyed
@@ -177,7 +177,7 @@ func (f *Follower) Admission(envelope []byte, now time.Time) (*fleetv1.Admission
 	case command && f.nonces[i].commanded:
 		return nil, refuse(Old, "a command that answers this report was taken before")
 	case a.GetReset_() && !f.nonces[i].made.After(f.stopped):
-		return nil, refuse(Old, "the reset answers a report from before an abort or a kill: it would lift an abort or a kill that its sender has not seen")
+		return nil, refuse(Old, "the reset answers a report from before an abort or a kill: it would lift a stop that its sender has not seen")
 	case a.GetReset_() && f.Orders(now).Record != nil:
 		return nil, refuse(NotIdle, "the executor is not at 0 %%: abort the rollout first")
 	case a.GetReset_():

@@ -138,7 +138,7 @@ const (
 	OtherGroup Reason = "other_group"
 	// Old means that the message was superseded, or answers a nonce that is no longer known.
 	Old Reason = "old"
-	// Conflict means that a different record with the same revision was seen before: two operators have signed it.
+	// Conflict means that a different record with the same revision was seen before: two controllers have signed it.
 	Conflict Reason = "conflict"
 	// NotIdle means that an executor to be reset is not at 0 %.
 	NotIdle Reason = "not_idle"
