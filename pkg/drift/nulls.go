@@ -28,7 +28,7 @@ func NewNulls(p *Profile, replicates int, seed uint64) *Nulls {
 	return &Nulls{profile: p, replicates: replicates, seed: seed, made: make(map[int]*pendingNull)}
 }
 
-// Of returns the null for the given number of days of current data. The errors are those of [NewNull].
+// Of returns the null for the given number of days of current data. It returns the errors of [NewNull].
 func (n *Nulls) Of(days int) (*Null, error) { return n.pending(days).make() }
 
 // Made returns the null for the given number of days if it has been computed already, otherwise nil. It never waits.

@@ -30,7 +30,7 @@ func document(h Header, body any) ([]byte, error) {
 	}
 	for i, m := range rest {
 		for _, own := range head {
-			// Ignore case, as encoding/json does: "Source" in a body would hide the header's key from a reader.
+			// Ignore case, like encoding/json: "Source" in a body would hide the header's key from a reader.
 			if strings.EqualFold(m.key, own.key) {
 				return nil, fmt.Errorf("body: key %q belongs to the header", m.key)
 			}

@@ -38,7 +38,7 @@ func isTemp(name string) bool {
 }
 
 // Litter returns the kind of program that leaves files of this name in any folder, or "" for all other names. A JSON
-// document is never litter: somebody might take it for evidence.
+// document is never litter: it could be mistaken for evidence.
 func Litter(name string) string {
 	base := path.Base(name)
 	lower := strings.ToLower(base)

@@ -134,8 +134,8 @@ func (s *Store) release() error {
 	return errors.Join(err, s.seals.close(), s.folder.root.Close())
 }
 
-// WriteJSON writes name, which ends in .json, as one flat JSON object: the keys of the header, then those of the body,
-// a struct or map. If the body is not an object, repeats a key of the header (in any case) or contains NaN or an
+// WriteJSON writes name, which ends in .json, as one flat JSON object: the header's keys, then the keys of the body, a
+// struct or map. If the body is not an object, repeats a key of the header (in any case) or contains NaN or an
 // infinity, nothing is written and the error names the key.
 func (s *Store) WriteJSON(name string, h Header, body any) error {
 	if !isJSON(name) {
@@ -155,7 +155,7 @@ func (s *Store) WriteJSON(name string, h Header, body any) error {
 	return s.write(name, data)
 }
 
-// WriteFile writes text, CSV, Markdown or SVG. Use WriteJSON for JSON, which has a header.
+// WriteFile writes text, CSV, Markdown or SVG. Use WriteJSON for JSON, which needs a header.
 func (s *Store) WriteFile(name string, data []byte) error {
 	if isJSON(name) {
 		return fmt.Errorf("evidence name %q: JSON has a header: use WriteJSON", name)

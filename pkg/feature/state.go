@@ -210,7 +210,7 @@ func (d *decoder) bar(there bool) market.Bar {
 	return b
 }
 
-// window reads the ring into a new window and computes the moments as push does.
+// window reads the ring into a new window and computes the same moments as push.
 func (d *decoder) window(w *window) {
 	w.lapped = d.bool()
 	next := d.uint()

@@ -38,6 +38,6 @@
 // is nothing to merge or repair. The cost is that each row is written several times: a flush writes half of PartRows on
 // average. The limit on PartRows keeps this to a few hundred kilobytes per flush.
 //
-// [Open] removes temporary files left by a dead process; those of a live process are locked. A part is locked too for as
+// [Open] removes temporary files left by a dead process; a live process keeps its files locked. A part is locked too for as
 // long as its process may replace it, so [Log.OpenPart] can tell which parts are complete, even after a kill.
 package featurelog

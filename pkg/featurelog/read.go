@@ -85,8 +85,8 @@ func (l Log) Parts(from, to time.Time) iter.Seq2[Part, error] {
 }
 
 // Read yields the rows that arrived in [from, to), in the order of [Log.Parts], and within a file in the order of logging. The
-// receiver owns the rows; those of one file share their Schema. A missing folder, and a damaged or foreign file, yields an
-// error that names it, and then ends. Files with temporary names are skipped.
+// receiver owns the rows; rows of one file share their Schema. A missing folder, and a damaged or foreign file, yields an error
+// that names it, and then ends. Files with temporary names are skipped.
 func (l Log) Read(from, to time.Time) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := l.ReadByExecutor(from, to, func(_ string, r Row) bool { return yield(r, nil) }); err != nil {

@@ -179,7 +179,7 @@ func newPart(dir, instance string, seq int, key partKey, now time.Time) *part {
 
 func (p *part) unsaved() int { return len(p.rows) - p.saved }
 
-// save writes all rows in place of the previous file.
+// save replaces the previous file with one that has all rows.
 func (p *part) save(create creator) error {
 	file, err := create(p.path, func(w io.Writer, locked bool) error { return encode(w, p.rows[0].Schema, p.rows, locked) })
 	if file != nil {

@@ -13,7 +13,7 @@ const MinuteMS = 60_000
 
 // Bar is one observed minute of one instrument. All prices are > 0 and finite, with Low <= Open, Close <= High.
 //
-// If the source has quotes, the four prices are those of mid = (bid + ask)/2, and Bid and Ask hold the closing quote.
+// If the source has quotes, the four prices are prices of mid = (bid + ask)/2, and Bid and Ask hold the closing quote.
 // If it has only trades, the four prices are trade prices, and Bid and Ask are 0.
 type Bar struct {
 	// Start is the first instant of the minute, Unix milliseconds UTC, a multiple of MinuteMS. A decision based on a

@@ -148,7 +148,7 @@ func (b *book) quote(at int64, state volState) Quote {
 	widthBP := spreadBP * math.Exp(float64(spreadResponse*state.log)+b.spread)
 	mid := math.Exp(b.price + float64(b.noise*widthBP*1e-4))
 	half := mid * widthBP * 0.5e-4
-	// Rounding outwards, as a market maker does, keeps bid below ask.
+	// Rounding outwards, like a market maker, keeps bid below ask.
 	bid := max(1, math.Floor((mid-half)/tickSize))
 	ask := max(bid+1, math.Ceil((mid+half)/tickSize))
 	return Quote{Time: at, Bid: bid * tickSize, Ask: ask * tickSize, BidSize: b.size(), AskSize: b.size()}

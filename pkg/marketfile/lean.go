@@ -83,7 +83,7 @@ func (s source) tradesOnly() (source, error) {
 	return s, nil
 }
 
-// trades returns the files of trades, or those of quotes.
+// trades returns the files of trades if wanted is set, otherwise the files of quotes.
 func (s source) trades(wanted bool) []stored {
 	return slices.DeleteFunc(slices.Clone(s.files), func(f stored) bool { return f.trades != wanted })
 }

@@ -234,7 +234,7 @@ func choices(sources []source) []string {
 	return shortest
 }
 
-// otherSide finds the ask file for a bid file, or the reverse, in the same folder.
+// otherSide finds the ask file for a bid file, or vice versa, in the same folder.
 func otherSide(s stored, opts Options) (stored, error) {
 	entries, err := durable.ReadDir(filepath.Dir(s.path), durable.MaxEntries)
 	if err != nil {

@@ -154,7 +154,7 @@ func Conform(t *testing.T, a, b group.Carrier) {
 			t.Errorf("the reports have ended: %v", err)
 		}
 	})
-	// The first ones may be lost, before the reader is there.
+	// The first reports may be lost before the reader has started.
 	for got := ""; got == ""; {
 		must("report", a.PublishReport(ctx, "x", []byte("alive")))
 		select {

@@ -86,7 +86,7 @@ func (n *Network) SetFaults(f Faults) {
 	n.faults = f
 }
 
-// Heal ends the faults, and those of all carriers. What was lost stays lost.
+// Heal ends the faults of the network and of all carriers. Lost messages stay lost.
 func (n *Network) Heal() {
 	n.SetFaults(Faults{})
 	n.Join()
@@ -141,7 +141,7 @@ func (n *Network) Forge() {
 	n.deliver(m, nil)
 }
 
-// Split moves the carriers to the other half, which begins with a copy of the store.
+// Split moves the carriers to the other half, which starts with a copy of the store.
 func (n *Network) Split(carriers ...*Carrier) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -270,7 +270,7 @@ func (w *watch) put(m message) {
 	}
 }
 
-// run registers the watch, which begins with the messages, and takes what comes until ctx ends or the watch fails.
+// run registers the watch, which starts with the messages of first, and passes on messages until ctx ends or the watch fails.
 func (c *Carrier) run(ctx context.Context, w *watch, first func(*store) []message, take func(message)) error {
 	if err := c.enter(ctx); err != nil {
 		return err

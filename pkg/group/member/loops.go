@@ -119,7 +119,8 @@ func (h *Member) miss() {
 	}
 }
 
-// report publishes a report every [group.ReportPeriod]. Executors that start together begin at different times.
+// report publishes a report every [group.ReportPeriod]. The first report comes after a random delay, since executors may
+// start together.
 func (h *Member) report(ctx context.Context) {
 	if !pause(ctx, group.ReportPeriod) {
 		return
