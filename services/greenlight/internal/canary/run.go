@@ -276,7 +276,7 @@ func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Ac
 	}
 	publisher, err := g.Publish(ctx, c)
 	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
-		return nil, fmt.Errorf("%w: %s", ErrHeld, taken)
+		return nil, fmt.Errorf("%w: %w", ErrHeld, taken)
 	}
 	return publisher, err
 }
