@@ -600,7 +600,7 @@ func TestGroupKillAndClear(t *testing.T) {
 		if !errors.Is(err, errLatched) || !strings.Contains(err.Error(), "once more") {
 			t.Errorf("a stored kill: %v", err)
 		}
-		if got := cleared(clearing(), func() {}); !strings.Contains(got, "group     desk-a stores no kill any more") {
+		if got := cleared(clearing(), func() {}); !strings.Contains(got, "group     desk-a no longer stores a kill") {
 			t.Errorf("in the end: %s", got)
 		}
 		d.start()

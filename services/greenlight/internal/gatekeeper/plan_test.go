@@ -74,7 +74,7 @@ func TestPlanFitsIntoACall(t *testing.T) {
 	for i := range f.Symbols {
 		f.Symbols[i] = fmt.Sprintf("%064d", i)
 	}
-	want := fmt.Sprintf("with 1000 symbols the call has %d bytes, and an executor takes 65536", size()+longest)
+	want := fmt.Sprintf("with 1000 symbols the call has %d bytes, but an executor takes at most 65536", size()+longest)
 	for what, err := range map[string]error{"a new plan": f.fits(), "a plan that is started": f.Verify(nil)} {
 		if !errors.Is(err, ErrTooManySymbols) || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", what, err, want)
