@@ -141,7 +141,7 @@ func TestBlockers(t *testing.T) {
 		{name: "noise not known", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "without drift is not known", spoil: func(s *setting) {
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.Noise = nil })
 		}},
-		{name: "index edited", blocker: PSIOverall, verdict: gate.Error, reason: "and the mean over its features", spoil: func(s *setting) {
+		{name: "index edited", blocker: PSIOverall, verdict: gate.Error, reason: "but the mean over its features", spoil: func(s *setting) {
 			s.made.Shift = 0.6
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.PSI = 0.01 })
 		}},
@@ -196,7 +196,7 @@ func TestBlockers(t *testing.T) {
 		{name: "snapshot of a model server", blocker: PSIOverall, verdict: gate.Fail, reason: "is about m@1 of a model server: its identity is only what a model server says", spoil: func(s *setting) { s.made.PSI = ofServer[driftfleet.Report] }},
 		{name: "canary of a model server", blocker: CanaryPhases, verdict: gate.Fail, reason: "neither promoted nor gated: register the model", spoil: func(s *setting) { s.made.Canary = ofServer[canary.Record] }},
 		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[experiment.OfflineReport] }},
-		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
+		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing about any market", spoil: func(s *setting) {
 			s.made.Offline = with(func(h *evidence.Header, _ *experiment.OfflineReport) { h.Source = evidence.Simulated })
 		}},
 
@@ -221,16 +221,16 @@ func TestBlockers(t *testing.T) {
 		{name: "not confirmed", blocker: CanaryPhases, verdict: gate.Fail, reason: "was not confirmed", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Confirmation = "" })
 		}},
-		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL", spoil: func(s *setting) {
+		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
 				p := &r.Phases[4]
 				p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()] = 4000, 1000
 			})
 		}},
-		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
+		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000) })
 		}},
-		{name: "coverage with requests whose end nobody saw", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 94.3 % is not >= 95 %", spoil: func(s *setting) {
+		{name: "coverage with requests whose end nobody saw", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL: coverage: 94.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
 				p := &r.Phases[len(r.Phases)-1]
 				hide(r, 100)
@@ -281,7 +281,7 @@ func TestBlockers(t *testing.T) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, 48*time.Hour) })
 		}},
-		{name: "soak of the future", blocker: Soak, verdict: gate.Error, reason: "it is of the future", spoil: func(s *setting) {
+		{name: "soak of the future", blocker: Soak, verdict: gate.Error, reason: "it lies in the future", spoil: func(s *setting) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, -2*time.Hour) })
 		}},
@@ -303,7 +303,7 @@ func TestBlockers(t *testing.T) {
 			s.must(err)
 			s.must(os.WriteFile(path, append(raw, ' '), 0o600))
 		}},
-		{name: "release taken", blocker: ReleaseFree, verdict: gate.Fail, reason: "the registry has test/v1.8.1 already", spoil: func(s *setting) {
+		{name: "release taken", blocker: ReleaseFree, verdict: gate.Fail, reason: "the registry already has test/v1.8.1", spoil: func(s *setting) {
 			s.must(model.OpenRegistry(s.q.Models).Release(model.Entry{Name: "test", Version: candidate}, release, model.Release{Time: s.now, Record: json.RawMessage("{}")}))
 		}},
 		{name: "confirmation", blocker: Confirmation, verdict: gate.Inconclusive, reason: "not confirmed"},
@@ -508,7 +508,7 @@ func TestNoCandidate(t *testing.T) {
 		model, as, want string
 	}{
 		"unknown":    {"v7", "", "v7"},
-		"unnumbered": {"test/" + candidate, candidate, "is that of the candidate"},
+		"unnumbered": {"test/" + candidate, candidate, "is the candidate's"},
 		"a path":     {candidate, "../v1", `version "../v1"`},
 	} {
 		q := s.q

@@ -43,11 +43,11 @@ func TestRecheckFleet(t *testing.T) {
 		"its executors have other sources": func(_ *canary.Record, p *canary.PhaseFleet) {
 			p.Executors[0].Sources = evidence.Sources{evidence.Replay: 2}
 		},
-		"the latencies of its executors are not its own":                             func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Latency.Counts[1]++ },
-		"executor a counts twice":                                                    func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[1].Executor = "a" },
-		"2 executors have counted, of 4 that were present: want 4":                   func(_ *canary.Record, p *canary.PhaseFleet) { p.Present = 4 },
-		"it has counts of the executors of a group in one of two places":             func(r *canary.Record, _ *canary.PhaseFleet) { r.Phases[1].Fleet = nil },
-		"phase 10 %: it has counts of the executors of a group in one of two places": func(r *canary.Record, _ *canary.PhaseFleet) { r.Fleet = nil },
+		"the latencies of its executors differ from its own":                            func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Latency.Counts[1]++ },
+		"executor a counts twice":                                                       func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[1].Executor = "a" },
+		"2 executors have counts, of 4 that were present: want 4":                       func(_ *canary.Record, p *canary.PhaseFleet) { p.Present = 4 },
+		"it has the executors' counts of a group in only one of two places":             func(r *canary.Record, _ *canary.PhaseFleet) { r.Phases[1].Fleet = nil },
+		"phase 10 %: it has the executors' counts of a group in only one of two places": func(r *canary.Record, _ *canary.PhaseFleet) { r.Fleet = nil },
 	} {
 		r := fleetRun()
 		tamper(r, r.Phases[1].Fleet)

@@ -355,11 +355,11 @@ func TestPromotionNeedsLiveQuality(t *testing.T) {
 		"another plan": {func(s *setting, _ *evidence.Header, r *report) bool {
 			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("b", 64)}
 			return judged(r, other, outcometest.Records(other, key, s.now, 104, outcometest.Equal))
-		}, gate.Error, "is of another plan, " + short(other.Digest()) + ": cap 0.05, margin 0.03"},
+		}, gate.Error, "has another plan, " + short(other.Digest()) + ": cap 0.05, margin 0.03"},
 		"another baseline": {func(s *setting, _ *evidence.Header, r *report) bool {
 			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("c", 64)}
 			return judged(r, outcometest.Plan(), outcometest.Records(outcometest.Plan(), key, s.now, 104, outcometest.Equal))
-		}, gate.Error, "is beside another baseline, digest cccccccccccc"},
+		}, gate.Error, "is against another baseline, digest cccccccccccc"},
 		"another model": {func(_ *setting, h *evidence.Header, _ *report) bool {
 			h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("d", 64)}
 			return true
@@ -367,7 +367,7 @@ func TestPromotionNeedsLiveQuality(t *testing.T) {
 		"out-of-time scores": {func(_ *setting, h *evidence.Header, r *report) bool {
 			h.Source, r.Scores = evidence.Replay, quality.OutOfTime
 			return true
-		}, gate.Error, "is replay, walk_forward: a promotion takes what was measured on running services"},
+		}, gate.Error, "is replay, walk_forward: a promotion requires measurements on running services"},
 		"replayed requests": {func(s *setting, _ *evidence.Header, r *report) bool {
 			of := records(s, 104, outcometest.Equal)
 			for i := range of {

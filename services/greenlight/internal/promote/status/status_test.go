@@ -218,7 +218,7 @@ func TestParts(t *testing.T) {
 		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"a gate":            {services: services{gate: gateStatus(true)}, want: "decides   the model, behind an open gate; decisions since start: model 240, baseline 760 (not_selected 750, deadline 10); changed 3 of 900 requests in the last hour, at most 100\n", reached: true},
-		"a latch":           {services: services{gate: gateStatus(false)}, want: "decides   the baseline, since the gate is shut: killed by token:alice at 2026-11-30T03:04:05Z: wild\ufffd orders; decisions since start: model 240", reached: true},
+		"a latch":           {services: services{gate: gateStatus(false)}, want: "decides   the baseline, because the gate is shut: killed by token:alice at 2026-11-30T03:04:05Z: wild\ufffd orders; decisions since start: model 240", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
 		"evidence damaged":  {evidence: damaged, want: "DOES NOT VERIFY: ", reached: true},
 		"no canary":         {services: services{unleased: true}, evidence: empty, want: "canary    none yet", reached: true},
