@@ -268,7 +268,7 @@ func TestPushOfDifferentContent(t *testing.T) {
 				if err := p.Once(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if err := p.Err(); err == nil || !strings.Contains(err.Error(), "s3://rows/"+key+" has another content than the part") {
+				if err := p.Err(); err == nil || !strings.Contains(err.Error(), "s3://rows/"+key+" differs from the part") {
 					t.Errorf("got %v", err)
 				}
 				if got := p.Pushed(); got.Failed != 1 || got.Uploaded != 2 || len(got.Problems) != 1 {
@@ -530,7 +530,7 @@ func TestOpenThroughFaults(t *testing.T) {
 				f.server.Alter("rows", strings.TrimPrefix(r.URL.Path, "/rows/"), func(b []byte) []byte { return append(b, 1) })
 			}
 			return s3test.Fault{Skip: true}
-		}, "has changed while it was read"},
+		}, "changed while it was read"},
 		"no bucket": {func(*fixture, *http.Request, int) s3test.Fault {
 			return s3test.Fault{Status: http.StatusNotFound, Code: "NoSuchBucket"}
 		}, "there is no bucket rows"},
