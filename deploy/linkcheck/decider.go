@@ -17,22 +17,22 @@ import (
 const (
 	// window is the flow-control window of a stream and of the connection, in bytes, as in the sidecar.
 	window = 64 << 10
-	// maxUnanswered is how many messages of a stream may be unanswered; more would only wait longer in the sidecar.
+	// maxUnanswered is the number of unanswered messages allowed on a stream; more would only wait longer in the sidecar.
 	maxUnanswered = 64
-	// minBackoff and maxBackoff bound the time between two streams. It doubles until a stream answers something.
+	// minBackoff and maxBackoff bound the pause before a stream is reopened. It doubles until a stream answers something.
 	minBackoff, maxBackoff = 50 * time.Millisecond, time.Second
 )
 
 // errAway is the error of a decision while there is no stream.
-var errAway = status.Error(codes.Unavailable, "there is no stream to the sidecar now: it is opened again")
+var errAway = status.Error(codes.Unavailable, "no stream to the sidecar: reconnecting")
 
-// decider asks for decisions over one stream, which costs a fraction of a call for each. Any number of goroutines may ask.
+// decider requests decisions over one stream, which costs a fraction of a call for each. It is safe for concurrent use.
 //
-// A stream that ends is opened again. What was not answered by then fails with the reason, and is not sent again: it may be
-// too late for it, and only the caller knows. While there is no stream, decisions fail at once.
+// A stream that ends is reopened. Unanswered messages then fail with the reason and are not sent again: it may be too late for
+// them, and only the caller knows. While there is no stream, decisions fail immediately.
 type decider struct {
 	client executorv1.DecisionServiceClient
-	// unanswered holds a value for each message that has no answer, even if nobody waits for it any more.
+	// unanswered holds a value for each message without an answer, even if nobody waits for it any more.
 	unanswered chan struct{}
 	end        context.CancelFunc
 	done       chan struct{}
@@ -48,7 +48,7 @@ type answer struct {
 	err      error
 }
 
-// newDecider opens the stream. Do it before trading starts. The stream ends with ctx, or when the decider is closed.
+// newDecider opens the stream. Call it before trading starts. The stream ends with ctx, or when the decider is closed.
 func newDecider(ctx context.Context, client executorv1.DecisionServiceClient) (*decider, error) {
 	ctx, end := context.WithCancel(ctx)
 	stream, err := client.Decide(ctx)
@@ -67,13 +67,13 @@ func newDecider(ctx context.Context, client executorv1.DecisionServiceClient) (*
 	return d, nil
 }
 
-// close ends the stream. Decisions that wait for their answer fail.
+// close ends the stream. Pending decisions fail.
 func (d *decider) close() {
 	d.end()
 	<-d.done
 }
 
-// decide returns a decision. Give ctx a deadline: the sidecar does not begin a message whose deadline has passed.
+// decide returns a decision. Give ctx a deadline: the sidecar skips a message whose deadline has passed.
 func (d *decider) decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
 	select {
 	case d.unanswered <- struct{}{}:
@@ -108,13 +108,13 @@ func (d *decider) send(m *executorv1.DecideRequest) (<-chan answer, error) {
 	m.Sequence = d.sequence
 	answered := make(chan answer, 1)
 	d.waiting[m.GetSequence()] = answered
-	// It does not wait: maxUnanswered messages of a few hundred bytes fit into the windows. If the stream has ended, receive
-	// knows why, and answers.
+	// Send does not block: maxUnanswered messages of a few hundred bytes fit into the windows. If the stream has ended,
+	// receive gets the reason and answers the caller.
 	_ = d.stream.Send(m)
 	return answered, nil
 }
 
-// run receives answers, and opens the stream again when it ends.
+// run receives answers, and reopens the stream when it ends.
 func (d *decider) run(ctx context.Context) {
 	backoff := minBackoff
 	for {
@@ -124,7 +124,7 @@ func (d *decider) run(ctx context.Context) {
 			backoff = minBackoff
 		}
 		for {
-			// Jitter, so that the clients of a sidecar that restarts do not all return in one moment.
+			// Jitter, so that the clients of a restarted sidecar do not all reconnect at the same moment.
 			select {
 			case <-time.After(backoff/2 + rand.N(backoff/2)):
 			case <-ctx.Done():
@@ -141,7 +141,7 @@ func (d *decider) run(ctx context.Context) {
 	}
 }
 
-// receive hands out answers until the stream ends. It returns their number, and why the stream ended.
+// receive delivers answers until the stream ends. It returns the number of answers, and why the stream ended.
 func (d *decider) receive() (answers int, err error) {
 	for {
 		resp, err := d.stream.Recv()
@@ -167,7 +167,7 @@ func (d *decider) answer(sequence uint64, a answer) {
 	}
 }
 
-// lose fails everything that the ended stream has not answered.
+// lose fails all unanswered messages of the ended stream.
 func (d *decider) lose(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
