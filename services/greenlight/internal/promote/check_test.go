@@ -162,7 +162,7 @@ func TestBlockers(t *testing.T) {
 		{name: "old snapshot", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: psi_snapshot.json", spoil: func(s *setting) {
 			s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.CreatedTime = s.now.Add(-25 * time.Hour) })
 		}},
-		{name: "snapshot of an engine that scores nothing", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: what psi_snapshot.json counted", spoil: func(s *setting) {
+		{name: "snapshot of an engine that scores nothing", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: the rows of psi_snapshot.json ended", spoil: func(s *setting) {
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Window.End = s.now.Add(-25 * time.Hour) })
 		}},
 		{name: "snapshot of the future", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "a clock is wrong", spoil: func(s *setting) {
@@ -257,7 +257,7 @@ func TestBlockers(t *testing.T) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[0].Sources = nil })
 		}},
-		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests and 5005 outcomes", spoil: func(s *setting) {
+		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests, but 5005 outcomes", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[4].Requests = 50_000 })
 		}},
 		{name: "phase cut short", blocker: CanaryPhases, verdict: gate.Error, reason: "phase 25 % took 29m of 30m", spoil: func(s *setting) {

@@ -115,7 +115,7 @@ func reading(rule gate.Rule, r drift.Reading, days int, p *drift.Profile, l drif
 	case p.Rows < l.MinRows || len(p.Days) < l.MinDays:
 		row.Verdict, row.Reason = gate.Inconclusive, fmt.Sprintf("the reference has %d rows of %d days, %d of %d needed", p.Rows, len(p.Days), l.MinRows, l.MinDays)
 	case r.Noise == nil:
-		row.Verdict, row.Reason = gate.Inconclusive, "the index without drift is unknown"
+		row.Verdict, row.Reason = gate.Inconclusive, "the index without drift is not known"
 	default:
 		row.Verdict, row.Reason = drift.Judge(r.PSI, rule.Threshold, r.Q99)
 	}

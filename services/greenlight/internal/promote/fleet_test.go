@@ -38,9 +38,9 @@ func TestRecheckFleet(t *testing.T) {
 		t.Fatalf("as it is: %q", found)
 	}
 	for want, tamper := range map[string]func(*canary.Record, *canary.PhaseFleet){
-		"its executors have 5006 requests, and it has 5005":           func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Requests++ },
-		"its executors have 4951 with outcome match, and it has 4950": func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Outcomes["match"]++ },
-		"its executors have other sources": func(_ *canary.Record, p *canary.PhaseFleet) {
+		"its executors have 5006 requests, but it has 5005":           func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Requests++ },
+		"its executors have 4951 with outcome match, but it has 4950": func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Outcomes["match"]++ },
+		"the sources of its executors differ from its own": func(_ *canary.Record, p *canary.PhaseFleet) {
 			p.Executors[0].Sources = evidence.Sources{evidence.Replay: 2}
 		},
 		"the latencies of its executors differ from its own":                            func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Latency.Counts[1]++ },

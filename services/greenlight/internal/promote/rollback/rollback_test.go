@@ -207,7 +207,7 @@ func TestEngines(t *testing.T) {
 			e.listErr = broken
 			e.meddle = func(e *engine) { e.active, e.previous = e.previous, e.active }
 			return e
-		}(), false, "v2", "it serves v2 and not v1"},
+		}(), false, "v2", "it serves v2, not v1"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -233,7 +233,7 @@ func TestExecutors(t *testing.T) {
 	}{
 		"stops":         {&executor{percent: 100}, true, ""},
 		"not written":   {&executor{percent: 100, abortErr: broken}, true, "disk full"},
-		"does not obey": {&executor{percent: 100, deaf: true}, false, "it was stopped, and reports 100 %, OBSERVE_ONLY"},
+		"does not obey": {&executor{percent: 100, deaf: true}, false, "it was stopped, but reports 100 %, OBSERVE_ONLY"},
 		"not read back": {&executor{percent: 100, getErr: broken}, false, "not read back: Internal: disk full"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
