@@ -197,7 +197,7 @@ func (k *Keeper) release(ctx context.Context, why string) {
 			k.emit(m.event(kind, m.revision, reason))
 		}
 	}
-	for _, id := range missing { // the newest executor
+	for _, id := range missing { // not yet a member
 		k.emit(Event{Kind: NotOff, Executor: id, Reason: "no report confirms it"})
 	}
 	if err != nil && !errors.As(err, new(*fleetgroup.TakenError)) {

@@ -74,10 +74,10 @@ func TestNothingBlocks(t *testing.T) {
 	}
 }
 
-// leaveOut is a file that is not written.
+// leaveOut omits a file.
 func leaveOut[T any](*evidence.Header, *T) bool { return false }
 
-// with is a file that is changed before it is written.
+// with changes a file before it is written.
 func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) bool {
 	return func(h *evidence.Header, body *T) bool {
 		change(h, body)
@@ -85,13 +85,13 @@ func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) b
 	}
 }
 
-// another makes a file one about another model.
+// another makes a file be about another model.
 func another[T any](h *evidence.Header, _ *T) bool {
 	h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("9", 64)}
 	return true
 }
 
-// ofServer makes a file one about the model of a model server.
+// ofServer makes a file be about the model of a model server.
 func ofServer[T any](h *evidence.Header, _ *T) bool {
 	version, digest := oip.Identity("m", "1")
 	h.Model = &evidence.Model{Version: version, Digest: digest}
@@ -121,7 +121,7 @@ func TestBlockers(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
-		// spoil changes the evidence before, damage after it was written.
+		// spoil changes the evidence before it is written, damage afterwards.
 		spoil   func(*setting)
 		damage  func(*setting, map[string]string)
 		blocker string
@@ -354,7 +354,7 @@ func newSettingRows(t *testing.T) (names []string) {
 	return names
 }
 
-// moveOne moves the rows of one feature into its first bin, with the indices that follow.
+// moveOne moves the rows of one feature into its first bin, and updates the indices.
 func moveOne(_ *evidence.Header, r *driftfleet.Report) {
 	sum, n := 0.0, 0
 	for i := range r.Features {
@@ -378,7 +378,7 @@ func moveOne(_ *evidence.Header, r *driftfleet.Report) {
 	r.Overall.PSI = sum / float64(n)
 }
 
-// shorten takes so much from the only phase of a soak, whose policy asks for no more.
+// shorten shortens the only phase of a soak, and its policy, by d.
 func shorten(by time.Duration, s *setting) func(*evidence.Header, *canary.Record) {
 	return func(_ *evidence.Header, r *canary.Record) {
 		policy := r.Policy
@@ -396,7 +396,7 @@ func back(r *canary.Record, by time.Duration) {
 	}
 }
 
-// hide lets so many shadows of the last phase end unseen.
+// hide makes n shadows of the last phase end without an outcome.
 func hide(r *canary.Record, unseen uint64) {
 	p := &r.Phases[len(r.Phases)-1]
 	p.Outcomes[shadow.BreakerOpen.String()] += unseen
@@ -404,16 +404,16 @@ func hide(r *canary.Record, unseen uint64) {
 	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 }
 
-// old makes the run one of a time when coverage was not judged: neither its policy nor its verdicts know it.
+// old turns the run into one from before coverage was judged: neither its policy nor its verdicts have it.
 func old(r *canary.Record) {
 	r.Policy.SLO.Coverage, r.Policy.Abort.Coverage = 0, 0
-	r.Policy.Kind, r.Policy.MatchTolerance = "", 0 // neither was in a policy then
+	r.Policy.Kind, r.Policy.MatchTolerance = "", 0 // neither was in a policy at that time
 	for i := range r.Phases {
 		r.Phases[i].Verdicts = slices.DeleteFunc(r.Phases[i].Verdicts, func(v gate.Result) bool { return v.Name == gate.PhaseCoverage })
 	}
 }
 
-// A run of a time when coverage was not judged counts by the coverage of its outcomes.
+// A run from before coverage was judged counts by the coverage of its outcomes.
 func TestOldCanaryCounts(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -426,7 +426,7 @@ func TestOldCanaryCounts(t *testing.T) {
 	}
 }
 
-// Evidence of a time when coverage was not judged is judged as it was then.
+// Evidence from before coverage was judged is judged by the rules of its time.
 func TestRecheckOldCanary(t *testing.T) {
 	t.Parallel()
 	r := promotetest.Run(gate.DefaultPolicy(), time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
@@ -435,13 +435,13 @@ func TestRecheckOldCanary(t *testing.T) {
 	p := &r.Phases[4]
 	p95 := 3.0
 	p.Samples = []canary.Sample{{Time: p.EndTime, Percent: 100, Requests: 5005, Comparisons: 5000, Matches: 4950, Errors: 5, P95MS: &p95, Verdict: gate.Pass}}
-	hide(r, 1000) // which nobody looked at
+	hide(r, 1000) // which was not judged
 	r.PromoteEligible, r.PromoteReason = r.Eligible(evidence.Live)
 	raw, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // they were not written then
+	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // not written at that time
 		raw = bytes.ReplaceAll(raw, []byte(key), nil)
 	}
 	if bytes.Contains(raw, []byte("coverage")) || bytes.Contains(raw, []byte("unseen")) || bytes.Contains(raw, []byte("agreement")) || bytes.Contains(raw, []byte("tolerance")) {
@@ -479,7 +479,7 @@ func (s *setting) put(name string, raw []byte) {
 	s.must(os.WriteFile(s.made.Path(name), raw, 0o600))
 }
 
-// The last phase of a canary and a soak run add up, and what both have seen counts once.
+// The last phase of a canary and a soak run add up, and overlapping time counts once.
 func TestSoakAddsUp(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -528,7 +528,7 @@ func TestNoCandidate(t *testing.T) {
 	}
 }
 
-// A model that has its own evaluation is judged by it, whatever the evidence folder says of another model.
+// A model that has its own evaluation is judged by it, whatever the evidence folder says about another model.
 func TestJudgeByTheModelsOwnEvaluation(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

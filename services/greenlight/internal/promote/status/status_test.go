@@ -30,7 +30,7 @@ import (
 
 const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// services are an ml-engine and an executor in memory. Their answers contradict themselves: some required fields are missing.
+// services are an in-memory ml-engine and executor. Their answers are contradictory: some required fields are missing.
 type services struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.DriftServiceClient
@@ -111,7 +111,7 @@ func (s *services) pair() *fleet.Services {
 	}
 }
 
-// modelServer is a model server in memory, or another program.
+// modelServer is an in-memory model server, or another program.
 type modelServer struct {
 	inference.GRPCInferenceServiceClient
 
@@ -145,7 +145,7 @@ func folder(t *testing.T, now time.Time) string {
 	return dir
 }
 
-// screen is the status as people read it.
+// screen returns the status as shown to people.
 func screen(t *testing.T, s *Status) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -193,7 +193,7 @@ canary    ABORTED canary_run_2.json (live), v1.8.1-rc1 (0123456789ab), begun 199
 	})
 }
 
-// Each part that is missing says so, hides no other, and is not reached unless it is an answer.
+// Each missing part is reported, hides no other part, and counts as not reached unless it is an answer.
 func TestParts(t *testing.T) {
 	t.Parallel()
 	away := status.Error(codes.Unavailable, "connection refused")

@@ -47,7 +47,7 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// A fault that no shadow met is no PASS.
+// A fault that no shadow met is not a PASS.
 func TestUntested(t *testing.T) {
 	r, lies := goodRow(), int64(0)
 	r.Lies = &lies
@@ -113,7 +113,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// A run that is continued measures what is missing alone, and has its rows in the order of the table.
+// A continued run measures only what is missing, and has its rows in the order of the table.
 func TestResume(t *testing.T) {
 	before := &Result{Schema: Schema, Hang: &Hang{}}
 	all := Faults()
@@ -136,7 +136,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Every way in which a decision behind a gate can be wrong is seen.
+// Every kind of wrong decision behind a gate is detected.
 func TestGuardSeesWrongDecisions(t *testing.T) {
 	const baseline, model = "baseline", "model"
 	right := func() *executorv1.PredictResponse {
@@ -176,7 +176,7 @@ func TestGuardSeesWrongDecisions(t *testing.T) {
 	}
 }
 
-// Requests without exactly one decider are seen, and so are decisions that executor and client count differently.
+// Requests without exactly one decider are detected, and so are decisions that executor and client count differently.
 func TestGateAddsUp(t *testing.T) {
 	before := gateMark{counted: fleet.Decisions{"model": 10}, seen: fleet.Decisions{"model": 10}}
 	after := gateMark{counted: fleet.Decisions{"model": 15, "deadline": 2, "not_selected": 3}, seen: fleet.Decisions{"model": 15, "deadline": 2}}

@@ -30,7 +30,7 @@ prometheus  ERROR    0.0 s  0        0        holds     not played | at all
 	if got := string(Markdown(all)); !strings.Contains(got, `| not played \| at all |`) {
 		t.Errorf("got\n%s", got)
 	}
-	// What could not be played is not a pass.
+	// A scenario that could not be run does not pass.
 	if v := Scorecard(all).Verdict(); v != gate.Error {
 		t.Errorf("got %s", v)
 	}
