@@ -90,7 +90,7 @@ func Kill(ctx context.Context, executors []fleet.Executor, reason string) []Done
 		if got.GetGate().GetOpen() || !killed {
 			return "", fmt.Errorf("executor %s: its answer does not confirm the kill", e.Addr)
 		}
-		return "killed: the baseline decides from the next request on, until a person clears it", nil
+		return "killed: the baseline decides, from the next request until a person clears the kill", nil
 	})
 }
 

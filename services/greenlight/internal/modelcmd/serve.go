@@ -61,7 +61,7 @@ func activated(answer *mlenginev1.ActivateModelResponse) string {
 	if active.GetDigest() == before.GetDigest() && active.GetVersion() == before.GetVersion() {
 		return "serves " + modelText(active) + ", as before"
 	}
-	return "serves " + modelText(active) + ", and not " + modelText(before)
+	return "serves " + modelText(active) + ", not " + modelText(before)
 }
 
 // modelText returns the name and the digest of a model.

@@ -276,7 +276,7 @@ func (r *Report) Table(w io.Writer) error {
 }
 
 func (r *Report) scorers(f *outcome.Figures) *table.Table {
-	t := table.New("beside the verdict", ">Brier", ">log loss", ">AUC", ">P@20", ">label less score")
+	t := table.New("beside the verdict", ">Brier", ">log loss", ">AUC", ">P@20", ">label minus score")
 	add := func(name string, s outcome.ScoreFigures, top *Top) {
 		auc, precision := "-", "-"
 		if s.AUC != nil {

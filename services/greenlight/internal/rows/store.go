@@ -112,7 +112,7 @@ func (s Store) bucket(place string) (*bucket, error) {
 	creds := credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}})
 	client, err := minio.New(host, &minio.Options{
 		Creds: creds, Secure: secure, Region: s.Region, Transport: &guard{transport},
-		MaxRetries: 1, // again has its own
+		MaxRetries: 1, // func again does the retries
 	})
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", host, err)

@@ -15,7 +15,7 @@ func (o *Overload) tables() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "not sent", "refused at once", "shadows compared")
+	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "not sent", "refused immediately", "shadows compared")
 	o.each(func(name string, peak float64, l Level) {
 		loads.Row(name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/peak),
 			l.Late, l.NotSent, l.Refused, fmt.Sprintf("%.0f %%", 100*l.Shadowed))

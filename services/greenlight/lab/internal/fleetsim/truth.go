@@ -26,13 +26,13 @@ const (
 	AfterLease Rule = "share after the lease"
 	// OlderRecord means that a record is obeyed although a higher one was given.
 	OlderRecord Rule = "older record obeyed"
-	// Forged means that a record is obeyed that no controller has issued.
+	// Forged means that a record is obeyed although no controller has issued it.
 	Forged Rule = "forged record obeyed"
 	// OtherBody means that a record is obeyed after another record of the same revision.
 	OtherBody Rule = "other body obeyed"
-	// NotAdmitted means that a record is obeyed whose session has not admitted the process.
+	// NotAdmitted means that a record is obeyed although its session has not admitted the process.
 	NotAdmitted Rule = "obeyed without admission"
-	// Held means that a record is obeyed that somebody has aborted.
+	// Held means that an aborted record is obeyed.
 	Held Rule = "aborted record obeyed"
 	// NotReached means that an executor is not at the share of the record although nothing goes wrong.
 	NotReached Rule = "share not reached"

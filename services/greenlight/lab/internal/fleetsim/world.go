@@ -164,7 +164,7 @@ func (w *world) calm(within time.Duration, journal bool) {
 		c.above = w.t.revision()
 	}
 	share := 1 + float64(w.rng.IntN(99))
-	w.t.event("calm", fmt.Sprintf("a controller at %g %%, the journal is there: %v", share, journal))
+	w.t.event("calm", fmt.Sprintf("a controller at %g %%, with its journal: %v", share, journal))
 	if err := w.control(c, share); err != nil {
 		w.notReached("the controller has not started: %v", err)
 		return
