@@ -90,7 +90,7 @@ func TestRunFails(t *testing.T) {
 	}{
 		{"nobody listens", []string{"--addr", "127.0.0.1:1", "--connect-timeout", "200ms"}, 1, "connect to 127.0.0.1:1"},
 		{"unknown flag", []string{"--no-such"}, 2, "no-such"},
-		{"argument", []string{"extra"}, 2, "takes flags only"},
+		{"argument", []string{"extra"}, 2, "everything is a flag"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -34,7 +34,7 @@ func Hint(err error) string {
 	case errors.Is(err, ErrTaken), errors.Is(err, model.ErrExists):
 		return "omit --version to get the next free one"
 	case errors.Is(err, train.ErrTooFewDays):
-		return "widen --window: training and testing take at least 8 days"
+		return "widen --window: training and testing take at least 9 days"
 	}
 	return ""
 }
