@@ -15,11 +15,11 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// services of the stack: what each is of, for its flags, and whether it answers a health check.
+// services lists the services of the stack: their program, for the flags, and whether they answer a health check.
 var stack = map[string]struct {
 	program string
-	// prober is the program that its health check runs, and that its image therefore must have; none for what ends by
-	// itself or listens nowhere.
+	// prober is the program that the health check runs, so the image must have it; empty for services that exit or do not
+	// listen.
 	prober string
 }{
 	"train":      {"greenlight", ""},
@@ -31,7 +31,7 @@ var stack = map[string]struct {
 	"grafana":    {"", "wget"},
 }
 
-// fleetStack is what the profile fleet adds. A program that is not ours is in the image that ours is built on.
+// fleetStack lists what the profile fleet adds. For a third-party program, it names the base image that has it.
 var fleetStack = map[string]struct{ program, prober string }{
 	"fleet-keys":       {"natsio/nats-box", ""},
 	"nats-1":           {"nats", "/healthprobe"},
@@ -52,7 +52,7 @@ var fleetStack = map[string]struct{ program, prober string }{
 	"fleet-page":       {"greenlight", "/healthprobe"},
 }
 
-// once are the services that end.
+// once lists the services that exit.
 var once = []string{"train", "fleet-keys", "fleet-push"}
 
 // Without the profile the stack is one pair.
@@ -79,7 +79,7 @@ func TestComposeServices(t *testing.T) {
 			local(t, s)
 			switch {
 			case want.prober == "" && s.HealthCheck != nil:
-				t.Error("a health check of something that does not answer")
+				t.Error("a health check of a service that does not answer")
 			case want.prober != "" && (s.HealthCheck == nil || len(s.HealthCheck.Test) < 3 || s.HealthCheck.Test[0] != "CMD" || s.HealthCheck.Test[1] != want.prober):
 				t.Errorf("health check: got %+v, want CMD %s", s.HealthCheck, want.prober)
 			}
@@ -109,8 +109,8 @@ func TestComposeServices(t *testing.T) {
 	}
 }
 
-// What starts when: nothing scores before there is a model, nothing asks before there is somebody to answer; and the
-// executor waits for nobody but the model's baseline.
+// Start order: nothing scores before there is a model, and nothing sends requests before there is a server. The executor waits
+// only for the model's baseline.
 func TestComposeStartOrder(t *testing.T) {
 	project := load(t, "fleet")
 	want := map[string]map[string]string{
@@ -156,7 +156,7 @@ func TestComposeStartOrder(t *testing.T) {
 	}
 }
 
-// Executors and Prometheus find the services of the profile by a name that each of them has.
+// Executors and Prometheus find the services of the profile by a name that they share.
 func TestComposeNamesOfTheFleet(t *testing.T) {
 	project := load(t, "fleet")
 	config, err := os.ReadFile(root + "/deploy/prometheus/prometheus.yml")
@@ -184,7 +184,7 @@ func TestComposeNamesOfTheFleet(t *testing.T) {
 	}
 }
 
-// Every state has a volume, every volume one or several known users, and who only reads cannot write.
+// Every state has a volume, every volume has one or several known users, and a user that only reads cannot write.
 func TestComposeVolumes(t *testing.T) {
 	project := load(t, "fleet")
 	want := map[string][]string{
@@ -199,7 +199,7 @@ func TestComposeVolumes(t *testing.T) {
 		"agent-state":     {"agent write"},
 		"prometheus-data": {"prometheus write"},
 
-		// Only what makes the keys sees all of them.
+		// Only the service that creates the keys sees all of them.
 		"fleet":                {"fleet-keys write"},
 		"fleet/auth":           {"nats-1 read", "nats-2 read", "nats-3 read"},
 		"fleet/operator":       {"fleet-page write"},
@@ -252,11 +252,11 @@ func TestComposeVolumes(t *testing.T) {
 	}
 }
 
-// hardened asserts what a program that is taken over must not be able to do.
+// hardened asserts the restrictions on a compromised program.
 func hardened(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
 	if !s.ReadOnly {
-		t.Error("its root can be written")
+		t.Error("its root file system is writable")
 	}
 	if !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) != 0 {
 		t.Errorf("capabilities: drops %v, adds %v", s.CapDrop, s.CapAdd)
@@ -283,7 +283,7 @@ func hardened(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// limited asserts that one container cannot take the host from the others.
+// limited asserts that one container cannot take the host's resources from the others.
 func limited(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
 	if s.MemLimit <= 0 || s.CPUS <= 0 || s.PidsLimit <= 0 {
@@ -299,7 +299,7 @@ func limited(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// local asserts that the network sees nothing of it, and that its image is a version.
+// local asserts that it is not reachable from the network, and that its image has a version.
 func local(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
 	for _, p := range s.Ports {
@@ -313,7 +313,8 @@ func local(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// load reads docker-compose.yml as docker compose does with the profiles: against its schema, merged, and consistent.
+// load reads docker-compose.yml like docker compose with the given profiles: validated against its schema, merged, and
+// consistent.
 func load(t *testing.T, profiles ...string) *types.Project {
 	t.Helper()
 	dir, err := filepath.Abs(root)

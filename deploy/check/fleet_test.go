@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The agent asks each ml-engine, by the names that its StatefulSet gives the pods.
+// The agent calls each ml-engine by its pod name in the StatefulSet.
 func TestAgentAsksEveryEngine(t *testing.T) {
 	m := kustomize(t, "fleet")
 	var want []string
@@ -29,8 +29,8 @@ func TestAgentAsksEveryEngine(t *testing.T) {
 	}
 }
 
-// The private key that executors trust is in the Job of a canary alone, and the operator's credentials are where the Job expects
-// those of the plan, which the agent's pod makes. The network lets the Job in as it does the agent.
+// Only the Job of a canary has the private key that executors trust. The operator's credentials are where the Job expects
+// them; the agent's pod, which makes the plan, has them too. The network policy admits the Job like the agent.
 func TestKeysOfTheClusterAreApart(t *testing.T) {
 	fleet, canary := kustomize(t, "fleet"), kustomize(t, "canary")
 	for _, m := range []*manifests{fleet, canary} {
@@ -63,7 +63,7 @@ func TestKeysOfTheClusterAreApart(t *testing.T) {
 	}
 }
 
-// secrets are the secrets of the group that a pod has, and where.
+// secrets returns the group's secrets that a pod has, and their mount points.
 func secrets(spec *corev1.PodSpec) map[string]string {
 	got := map[string]string{}
 	for _, v := range spec.Volumes {
@@ -81,7 +81,7 @@ func secrets(spec *corev1.PodSpec) map[string]string {
 	return got
 }
 
-// chart is what the values of the chart of NATS may set here. The chart puts merges and patches into its own objects.
+// chart holds the chart values of NATS that may be set here. The chart merges and patches them into its own objects.
 type chart struct {
 	Config struct {
 		Cluster struct {
@@ -122,7 +122,7 @@ type patch[T any] struct {
 	Value T      `json:"value"`
 }
 
-// NATS runs as three servers that the namespace lets in, with the accounts that deploy/nats/keys makes.
+// NATS runs as three servers in the namespace, with the accounts created by deploy/nats/keys.
 func TestValuesOfTheChart(t *testing.T) {
 	text, err := os.ReadFile(kubernetes + "/fleet/nats-values.yaml")
 	if err != nil {

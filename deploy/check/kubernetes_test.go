@@ -27,8 +27,8 @@ func TestManifestsAreThere(t *testing.T) {
 	})
 }
 
-// The admission controller of the cluster would let these pods in under the strictest of the Pod Security Standards, which
-// the namespace asks for.
+// The cluster's admission controller would admit these pods under the strictest Pod Security Standard, which the namespace
+// requests.
 func TestPodsAreRestricted(t *testing.T) {
 	each(t, func(t *testing.T, m *manifests) {
 		for _, n := range m.namespaces {
@@ -62,7 +62,7 @@ func restricted(t *testing.T, who string, pod *corev1.PodTemplateSpec) {
 	}
 	for _, c := range containers(&pod.Spec) {
 		if c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
-			t.Errorf("%s/%s: its root can be written", who, c.Name)
+			t.Errorf("%s/%s: its root file system is writable", who, c.Name)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func bounded(t *testing.T, who string, c *corev1.Container) {
 	}
 }
 
-// The programs take every flag, find every file where it is mounted, listen where the ports say, and are probed where they listen.
+// The programs accept every flag, find every file where it is mounted, listen on the declared ports, and are probed there.
 func TestContainersRunTheirPrograms(t *testing.T) {
 	each(t, func(t *testing.T, m *manifests) {
 		ours := 0
@@ -163,7 +163,7 @@ func listening(t *testing.T, who string, c *corev1.Container) {
 		delete(listens, fmt.Sprint(p.ContainerPort))
 	}
 	if len(listens) != 0 {
-		t.Errorf("%s: listens on %v, which is none of its ports", who, listens)
+		t.Errorf("%s: listens on %v, which is not one of its ports", who, listens)
 	}
 }
 
@@ -187,11 +187,11 @@ func watched(t *testing.T, who string, c *corev1.Container) {
 func probed(t *testing.T, who string, c *corev1.Container, port intstr.IntOrString) {
 	t.Helper()
 	if !slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == port.StrVal || p.ContainerPort == port.IntVal }) {
-		t.Errorf("%s: port %s is none of the container's", who, port.String())
+		t.Errorf("%s: port %s is not one of the container's", who, port.String())
 	}
 }
 
-// Whatever points at pods by their labels, or at a port by its name, finds them.
+// Every selector finds pods, and every named port exists.
 func TestSelectorsFindTheirPods(t *testing.T) {
 	each(t, func(t *testing.T, m *manifests) {
 		for _, w := range m.workloads {
@@ -249,7 +249,7 @@ func TestSelectorsFindTheirPods(t *testing.T) {
 	})
 }
 
-// reaches checks that the selector finds pods that have the ports. Those of NATS are made by its chart.
+// reaches checks that the selector finds pods that have the ports. The NATS pods come from its chart.
 func reaches(t *testing.T, m *manifests, who string, selector *metav1.LabelSelector, ports []networkingv1.NetworkPolicyPort) {
 	t.Helper()
 	if maps.Equal(selector.MatchLabels, map[string]string{"app.kubernetes.io/name": "nats"}) && m.folder == "fleet" {
@@ -273,12 +273,12 @@ func spread(t *testing.T, w *workload) {
 	}
 	for _, c := range w.pod.Spec.TopologySpreadConstraints {
 		if !labels.SelectorFromSet(c.LabelSelector.MatchLabels).Matches(labels.Set(w.pod.Labels)) {
-			t.Errorf("%s: spread by %s over other pods than its own", w.name, c.TopologyKey)
+			t.Errorf("%s: spread by %s over pods other than its own", w.name, c.TopologyKey)
 		}
 	}
 }
 
-// The executor asks the name that resolves to all pods of ml-engine, in the form that makes gRPC resolve it.
+// The executor uses the name that resolves to all pods of ml-engine, in the form that makes gRPC resolve it.
 func TestExecutorBalancesOverTheHeadlessService(t *testing.T) {
 	for _, folder := range []string{"base", "fleet"} {
 		m := kustomize(t, folder)
@@ -291,12 +291,12 @@ func TestExecutorBalancesOverTheHeadlessService(t *testing.T) {
 			}
 		}
 		if got := m.arguments("--engine-addr"); len(want) != 1 || !slices.Equal(got, []string{"dns:///" + want[0]}) {
-			t.Errorf("%s: got %v, want that of the service, %v", folder, got, want)
+			t.Errorf("%s: got %v, want the service's, %v", folder, got, want)
 		}
 	}
 }
 
-// arguments are the values of a flag in all containers.
+// arguments returns the values of a flag in all containers.
 func (m *manifests) arguments(flag string) (values []string) {
 	for _, w := range m.workloads {
 		for _, c := range containers(&w.pod.Spec) {
@@ -310,7 +310,7 @@ func (m *manifests) arguments(flag string) (values []string) {
 	return values
 }
 
-// Prometheus gives the targets the names of jobs that the rules ask for.
+// Prometheus gives the targets the job names that the rules use.
 func TestServiceMonitorsNameTheJobsOfTheRules(t *testing.T) {
 	for folder, want := range map[string][]string{"base": {"executor", "ml-engine"}, "fleet": {"agent", "executor", "ml-engine"}} {
 		if jobs := slices.Sorted(maps.Keys(scraped(t, kustomize(t, folder)))); !slices.Equal(jobs, want) {
@@ -319,10 +319,10 @@ func TestServiceMonitorsNameTheJobsOfTheRules(t *testing.T) {
 	}
 }
 
-// unconditional is a condition that holds where no target has the job, whether or not one ever had.
+// unconditional matches a condition that is true when no target has the job, whether or not one ever had.
 var unconditional = regexp.MustCompile(`absent\(up\{job="([^"]+)"\}\)( and on \(\) present_over_time\(up\{job="[^"]+"\}\[7d\]\))?`)
 
-// No alert fires for good where the base is healthy: what must be there for an alert to be quiet is what the base runs.
+// No alert fires permanently on a healthy base: everything that an alert requires is part of the base.
 func TestNoAlertFiresForWhatTheBaseDoesNotRun(t *testing.T) {
 	jobs := scraped(t, kustomize(t, "base"))
 	text, err := os.ReadFile(base + "/prometheus-rule.yaml")
@@ -335,12 +335,12 @@ func TestNoAlertFiresForWhatTheBaseDoesNotRun(t *testing.T) {
 	}
 	for _, m := range found {
 		if job, seen := m[1], m[2] != ""; !jobs[job] && !seen {
-			t.Errorf("an alert fires for good: no target of the base has the job %s", job)
+			t.Errorf("an alert fires permanently: no target of the base has the job %s", job)
 		}
 	}
 }
 
-// scraped are the jobs that the ServiceMonitors make.
+// scraped returns the jobs that the ServiceMonitors create.
 func scraped(t *testing.T, m *manifests) map[string]bool {
 	t.Helper()
 	jobs := map[string]bool{}

@@ -21,7 +21,7 @@ const (
 	base       = kubernetes + "/base"
 )
 
-// folders are those that kustomize builds, with how many objects of each kind they have.
+// folders lists the folders that kustomize builds, with the number of objects of each kind.
 var folders = map[string]map[string]int{
 	"base": {
 		"Namespace": 1, "ServiceAccount": 2, "PersistentVolumeClaim": 1, "Service": 2, "Deployment": 2,
@@ -34,7 +34,7 @@ var folders = map[string]map[string]int{
 	"canary": {"ServiceAccount": 1, "ConfigMap": 1, "Job": 1},
 }
 
-// manifests is what a folder builds.
+// manifests holds what a folder builds.
 type manifests struct {
 	folder          string
 	kinds           map[string]int
@@ -50,7 +50,7 @@ type manifests struct {
 	rules           []monitoringv1.PrometheusRule
 }
 
-// workload is what makes pods. The manifest of a Job has no selector.
+// workload is an object that creates pods. The manifest of a Job has no selector.
 type workload struct {
 	kind, name string
 	replicas   int32
@@ -58,7 +58,7 @@ type workload struct {
 	pod        corev1.PodTemplateSpec
 }
 
-// each calls test for what each folder builds.
+// each calls test for the result of each folder.
 func each(t *testing.T, test func(*testing.T, *manifests)) {
 	t.Helper()
 	for folder := range folders {
@@ -66,8 +66,7 @@ func each(t *testing.T, test func(*testing.T, *manifests)) {
 	}
 }
 
-// kustomize builds a folder and decodes every object strictly into the type of its API: a field that the API does not have, or
-// that is written twice, is an error.
+// kustomize builds a folder and decodes every object strictly into its API type: unknown or duplicate fields are an error.
 func kustomize(t *testing.T, folder string) *manifests {
 	t.Helper()
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), kubernetes+"/"+folder)
@@ -117,7 +116,7 @@ func kustomize(t *testing.T, folder string) *manifests {
 		case "monitoring.coreos.com/v1 PrometheusRule":
 			m.rules, err = decode(m.rules, text)
 		default:
-			t.Fatalf("%s %s: this test knows no such kind", kind, r.GetName())
+			t.Fatalf("%s %s: unknown kind", kind, r.GetName())
 		}
 		if err != nil {
 			t.Fatalf("%s %s: %v", kind, r.GetName(), err)

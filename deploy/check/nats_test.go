@@ -18,8 +18,8 @@ import (
 
 const natsFolder = root + "/deploy/nats"
 
-// The credentials that deploy/nats/keys makes allow what the guide lists, and no more. A test of package natsgroup shows that an
-// executor and the operator need no more than the guide lists.
+// The credentials created by deploy/nats/keys allow what the guide lists, and no more. A test of package natsgroup shows that
+// an executor and the operator need no more than that.
 func TestPermissionsAreThoseOfTheGuide(t *testing.T) {
 	guide, err := os.ReadFile(root + "/docs/fleet.md")
 	if err != nil {
@@ -99,8 +99,8 @@ func TestNATSReadsItsConfiguration(t *testing.T) {
 	}
 }
 
-// With the keys that deploy/nats/keys makes, a server runs, an executor reports from the state folder that it made, and publishes on
-// its own subjects alone. Run again, keys changes nothing.
+// With the keys created by deploy/nats/keys, a server runs, and an executor reports from the state folder that was created for
+// it and publishes only on its own subjects. Running keys again changes nothing.
 func TestKeysOfAGroup(t *testing.T) {
 	if _, err := exec.LookPath("nsc"); err != nil {
 		t.Skip("there is no nsc here")
@@ -128,7 +128,7 @@ func TestKeysOfAGroup(t *testing.T) {
 		return all.String()
 	}
 	if once := content(); once != content() {
-		t.Error("keys has replaced what was there")
+		t.Error("keys has replaced existing files")
 	}
 
 	o := configured(t, etc, "nats-1")
@@ -166,7 +166,7 @@ func TestKeysOfAGroup(t *testing.T) {
 	}
 	flush(t, executor)
 	if m, err := reports.NextMsg(time.Minute); err != nil || string(m.Data) != "executor-1" {
-		t.Errorf("executor-1 has published %+v (%v): want its own report alone", m, err)
+		t.Errorf("executor-1 has published %+v (%v): want only its own report", m, err)
 	}
 	state := filepath.Join(folder, "executor-2")
 	follow(t, "--baseline=caller=test@1", "--state-dir="+state, "--sample-percent=0", "--fleet="+s.ClientURL(), "--fleet-group=desk-a",
@@ -193,7 +193,7 @@ func follow(t *testing.T, args ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Wait() // the context of the test has ended it
+		_ = cmd.Wait() // ended by the context of the test
 		if t.Failed() {
 			t.Logf("executor:\n%s", log.String())
 		}
@@ -207,7 +207,7 @@ func flush(t *testing.T, c *nats.Conn) {
 	}
 }
 
-// id is that of the executor with the state folder.
+// id is the id of the executor with the state folder.
 func id(t *testing.T, folder string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(folder, "quality.json"))
@@ -218,7 +218,7 @@ func id(t *testing.T, folder string) string {
 	return parts[len(parts)-2]
 }
 
-// layOut copies the configuration as the containers have it, and returns its folder etc/nats.
+// layOut copies the configuration as the containers see it, and returns its folder etc/nats.
 func layOut(t *testing.T) string {
 	t.Helper()
 	etc := filepath.Join(t.TempDir(), "etc", "nats")

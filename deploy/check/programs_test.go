@@ -14,7 +14,7 @@ import (
 // root is the repository.
 const root = "../.."
 
-// bin is where the three programs are, once build has been called: GREENLIGHT_BIN, or a folder of this run.
+// bin is the folder of the three programs once build has been called: GREENLIGHT_BIN, or a folder of this run.
 var bin string
 
 var build = sync.OnceValue(func() error {
@@ -42,11 +42,11 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// flagName finds a flag at the beginning of its line in what -h prints, in the style of flag and in that of pflag.
+// flagName matches a flag at the beginning of its line in the output of -h, in the style of flag and of pflag.
 var flagName = regexp.MustCompile(`(?m)^\s+(?:-\w, )?--?([a-z][a-z0-9.-]*)`)
 
-// checkFlags holds a command line against the help of the program: every flag must exist there. The command line may
-// begin with the names of commands.
+// checkFlags checks a command line against the help of the program: every flag must exist there. The command line may begin
+// with command names.
 func checkFlags(t *testing.T, program string, args []string) {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -80,7 +80,7 @@ func checkFlags(t *testing.T, program string, args []string) {
 	}
 }
 
-// program is the path of one of ours.
+// program returns the path of one of our programs.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	if err := build(); err != nil {

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// TestRelease makes releases of one program in two copies of a small repository: the same bytes, signed, which sha256sum and
-// openssl check.
+// TestRelease makes releases of one program in two copies of a small repository. Both must have the same bytes, with
+// signatures that sha256sum and openssl verify.
 func TestRelease(t *testing.T) {
 	a, b := releasable(t), releasable(t)
 	key := filepath.Join(t.TempDir(), "key.pem")
@@ -87,7 +87,7 @@ func TestRelease(t *testing.T) {
 // clone is a small repository in the form of this one, with a release in out.
 type clone struct{ dir, out, sbom string }
 
-// releasable returns a repository with the same commits in every one, whose CHANGELOG has v1.2.3, and a tag in the way of
+// releasable returns a repository with the same commits every time. Its CHANGELOG has v1.2.3, and an existing tag blocks
 // v1.2.5. It has deploy/tools/release, and a program that prints what that script sets.
 func releasable(t *testing.T) clone {
 	t.Helper()
@@ -119,7 +119,7 @@ func releasable(t *testing.T) clone {
 			t.Fatal(err)
 		}
 	}
-	// The list of modules is that of make sbom: here a file in its place is enough.
+	// make sbom lists the modules; a placeholder file is enough here.
 	if err := os.WriteFile(c.sbom, []byte("#!/bin/sh\nwhile [ \"$1\" != -output ]; do shift; done\necho \"{}\" >\"$2\"\n"), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func tool(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// identity makes the commits of all clones the same.
+// identity makes the commits of all clones identical.
 var identity = []string{
 	"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@localhost", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@localhost",
 	"GIT_AUTHOR_DATE=2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE=2026-01-01T00:00:00Z", "GIT_CONFIG_GLOBAL=/dev/null",

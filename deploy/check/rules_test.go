@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the generated files")
 
-// The rules have one source, deploy/prometheus/rules; what the operator of Prometheus reads is generated from it.
+// The rules have one source, deploy/prometheus/rules. The rules for the Prometheus operator are generated from it.
 func TestPrometheusRuleIsTheRules(t *testing.T) {
 	files, err := filepath.Glob(root + "/deploy/prometheus/rules/*.yml")
 	if err != nil || len(files) == 0 {

@@ -71,7 +71,7 @@ func verifier(t *testing.T, public string) *verify.Verifier {
 	return sv
 }
 
-// sigstore-go accepts the bundle of a model, about the digest that it names, and in-toto's library its statement.
+// sigstore-go accepts the bundle of a model, for the digest that it names, and in-toto's library accepts its statement.
 func TestBundle(t *testing.T) {
 	path, public := signed(t)
 	b, err := bundle.LoadJSONFromPath(path)

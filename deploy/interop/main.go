@@ -23,7 +23,7 @@ func main() {
 	}
 }
 
-// arguments are those of the adapter protocol.
+// arguments are the arguments of the adapter protocol.
 type arguments struct {
 	method, model, bundle, private, public string
 	ignore                                 []string

@@ -24,7 +24,7 @@ const (
 )
 
 // errAway is the error of a decision while there is no stream.
-var errAway = status.Error(codes.Unavailable, "there is no stream to the sidecar now: it is opened again")
+var errAway = status.Error(codes.Unavailable, "no stream to the sidecar: reconnecting")
 
 // decider asks for decisions over one stream, each at a fraction of the cost of a call. It is safe for concurrent use.
 //
@@ -48,7 +48,7 @@ type answer struct {
 	err      error
 }
 
-// newDecider opens the stream. Do it before trading starts. The stream ends with ctx, or when the decider is closed.
+// newDecider opens the stream. Call it before trading starts. The stream ends with ctx, or when the decider is closed.
 func newDecider(ctx context.Context, client executorv1.DecisionServiceClient) (*decider, error) {
 	ctx, end := context.WithCancel(ctx)
 	stream, err := client.Decide(ctx)
@@ -67,13 +67,13 @@ func newDecider(ctx context.Context, client executorv1.DecisionServiceClient) (*
 	return d, nil
 }
 
-// close ends the stream. Decisions that wait for their answer fail.
+// close ends the stream. Pending decisions fail.
 func (d *decider) close() {
 	d.end()
 	<-d.done
 }
 
-// decide returns a decision. Give ctx a deadline: the sidecar does not begin a message whose deadline has passed.
+// decide returns a decision. Give ctx a deadline: the sidecar skips a message whose deadline has passed.
 func (d *decider) decide(ctx context.Context, req *executorv1.PredictRequest) (*executorv1.PredictResponse, error) {
 	select {
 	case d.unanswered <- struct{}{}:
@@ -114,7 +114,7 @@ func (d *decider) send(m *executorv1.DecideRequest) (<-chan answer, error) {
 	return answered, nil
 }
 
-// run receives answers, and opens the stream again when it ends.
+// run receives answers, and reopens the stream when it ends.
 func (d *decider) run(ctx context.Context) {
 	backoff := minBackoff
 	for {

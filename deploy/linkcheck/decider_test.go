@@ -55,7 +55,7 @@ func reply(m *executorv1.DecideRequest) *executorv1.DecideResponse {
 	}}
 }
 
-// echo answers messages in turn, and each of its first n streams ends after a message.
+// echo answers messages in turn. Each of its first n streams ends after one message.
 func echo(n int64) func(*scripted) {
 	return func(s *scripted) {
 		s.script = func(stream executorv1.DecisionService_DecideServer) error {
@@ -121,7 +121,7 @@ func open(t *testing.T, set func(*scripted)) (*decider, *scripted) {
 
 func request(id string) *executorv1.PredictRequest { return &executorv1.PredictRequest{RequestId: id} }
 
-// Answers find their callers by their sequence, in whatever order they come.
+// Answers are matched to callers by sequence, whatever their order.
 func TestAnswersAreMatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := open(t, func(s *scripted) {
@@ -135,7 +135,7 @@ func TestAnswersAreMatched(t *testing.T) {
 						}
 						batch = append(batch, m)
 					}
-					_ = stream.Send(&executorv1.DecideResponse{Sequence: 1 << 40}) // of no message
+					_ = stream.Send(&executorv1.DecideResponse{Sequence: 1 << 40}) // for no message
 					for _, m := range slices.Backward(batch) {
 						if err := stream.Send(reply(m)); err != nil {
 							return err
@@ -160,7 +160,7 @@ func TestAnswersAreMatched(t *testing.T) {
 	})
 }
 
-// The failure of a message is the error of its caller alone.
+// Only the caller of a failed message gets its error.
 func TestFailuresOfMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := open(t, func(s *scripted) {
@@ -216,7 +216,7 @@ func TestAtMost64Unanswered(t *testing.T) {
 	})
 }
 
-// The deadline travels with the message. An answer after it is dropped, and makes room.
+// The deadline travels with the message. A late answer is dropped and frees its slot.
 func TestLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deadlines := make(chan time.Time, 1)
@@ -250,8 +250,8 @@ func TestLateAnswers(t *testing.T) {
 	})
 }
 
-// What a stream leaves unanswered fails, and is not sent again. The next stream is opened after a pause that grows, and
-// that does not grow any more once streams answer.
+// Messages that a stream leaves unanswered fail, and are not sent again. The next stream is opened after a pause, which grows
+// until streams answer again.
 func TestStreamsThatEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, s := open(t, echo(5))
@@ -287,7 +287,7 @@ func TestStreamsThatEnd(t *testing.T) {
 	})
 }
 
-// Closing fails what waits, at once.
+// Closing fails pending decisions immediately.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := open(t, silent)

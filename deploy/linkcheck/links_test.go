@@ -15,18 +15,18 @@ const (
 	contract = "github.com/greenlight-ml/greenlight/proto"
 )
 
-// allowed are the modules that the contract may bring into its reader's program: gRPC, Protocol Buffers and what the two
-// link themselves.
+// allowed lists the modules that the contract may bring into an integrator's program: gRPC, Protocol Buffers and their own
+// dependencies.
 var allowed = regexp.MustCompile(`^(google\.golang\.org/(grpc|protobuf|genproto/googleapis/rpc)|golang\.org/x/[a-z]+)$`)
 
-// The binary, and whatever a program can link of the contract: every module that has a package in it.
+// Checks this binary, and everything that a program can link of the contract: every module that has a package in it.
 func TestLinkedModulesAreGRPCAndProtobuf(t *testing.T) {
 	linked := strings.Fields(goList(t, "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", contract+"/..."))
 	slices.Sort(linked)
 	linked = slices.Compact(linked)
 	for _, must := range []string{contract, "google.golang.org/grpc", "google.golang.org/protobuf"} {
 		if !slices.Contains(linked, must) {
-			t.Errorf("%s is not linked: the list cannot be trusted", must)
+			t.Errorf("%s is not linked: the list is incomplete", must)
 		}
 	}
 	for _, module := range linked {
@@ -36,8 +36,8 @@ func TestLinkedModulesAreGRPCAndProtobuf(t *testing.T) {
 	}
 }
 
-// The module graph: what the contract's go.mod requires, hence what its reader's go.sum and scanners see. gRPC's own
-// requirements, which serve its tests and add-ons, are its own affair.
+// Checks the module graph: the requirements in the contract's go.mod, which an integrator's go.sum and scanners see. gRPC's
+// own requirements, for its tests and add-ons, are not checked.
 func TestContractRequiresGRPCAndProtobuf(t *testing.T) {
 	var edges int
 	for line := range strings.Lines(goList(t, "mod", "graph")) {
@@ -53,11 +53,11 @@ func TestContractRequiresGRPCAndProtobuf(t *testing.T) {
 		}
 	}
 	if edges == 0 {
-		t.Error("the contract requires nothing: the graph cannot be trusted")
+		t.Error("the contract requires nothing: the graph is incomplete")
 	}
 }
 
-// The contract asks for no newer Go than what it requires asks for, so that its reader can stay on an older one.
+// The contract requires no newer Go than its dependencies do, so that integrators can stay on an older one.
 func TestContractAsksForTheOldestGo(t *testing.T) {
 	var asked, oldest string
 	for line := range strings.Lines(goList(t, "-C", "../../proto", "list", "-m", "-f", "{{.Path}} go{{.GoVersion}}", "all")) {
@@ -70,14 +70,14 @@ func TestContractAsksForTheOldestGo(t *testing.T) {
 		}
 	}
 	if asked != oldest || !gover.IsValid(asked) {
-		t.Errorf("the contract asks for %q, what it requires for %q", asked, oldest)
+		t.Errorf("the contract requires %q, its dependencies %q", asked, oldest)
 	}
 }
 
 func goList(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Env = append(os.Environ(), "GOWORK=off") // the reader of the contract has no workspace
+	cmd.Env = append(os.Environ(), "GOWORK=off") // integrators have no workspace
 	cmd.Stderr = t.Output()
 	out, err := cmd.Output()
 	if err != nil {

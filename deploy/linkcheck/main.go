@@ -1,4 +1,4 @@
-// Command linkcheck is what a trading executor does with the generated client: it asks the sidecar for a decision by a
+// Command linkcheck shows what a trading executor does with the generated client: it asks the sidecar for a decision by a
 // call, over a stream, and by a call that waits for the shadow.
 //
 //	linkcheck --addr 127.0.0.1:4020

@@ -1,4 +1,4 @@
-// Command healthprobe reports whether the service in its container is healthy: an image without a shell has no curl.
+// Command healthprobe reports whether the service in its container is healthy, because an image without a shell has no curl.
 //
 //	healthprobe http://127.0.0.1:4011/readyz
 //
@@ -36,7 +36,7 @@ func probe(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	// It asks its own container, whose certificate is for the names that others know it by.
+	// It asks its own container, whose certificate is for external names.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command greenlight-lab proves Greenlight: what it costs, how it grows, what faults do to it, and how often its gates are
-// wrong. Nothing of it is needed to run Greenlight.
+// Command greenlight-lab tests Greenlight: what it costs, how it scales, how faults affect it, and how often its gates err.
+// Greenlight runs without it.
 //
 //	greenlight-lab bench          what a shadow costs on this machine
 //	greenlight-lab faults         what faults between executor and ml-engine do to decisions
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process immediately
 	code := command.Main(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"greenlight": program("greenlight"), "greenlight-lab": program("greenlight-lab")})
 }
 
-// TestScripts runs the files of testdata/script: commands as a user types them, with what must come back. $BIN holds the
-// programs, $HASTY a policy of phases that take a second and allow for a busy machine.
+// TestScripts runs the files of testdata/script: commands as a user types them, and the expected results. $BIN holds the
+// programs, $HASTY a policy whose phases take a second and tolerate a busy machine.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the programs as they are built")

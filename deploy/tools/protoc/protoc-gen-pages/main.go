@@ -1,7 +1,7 @@
-// Command protoc-gen-pages is a plugin of buf and protoc. It writes the reference of the contract from the comments of the
-// .proto files: one Markdown page a service, and an index.
+// Command protoc-gen-pages is a plugin of buf and protoc. It generates the reference of the contract from the comments in the
+// .proto files: one Markdown page per service, and an index.
 //
-// A page has the methods of its service, and the messages and enums that the methods and their comments lead to.
+// A page describes the methods of its service, and the messages and enums that these refer to.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/pluginpb"
 )
 
-// sources is the folder of the .proto files, as seen from the pages.
+// sources is the folder of the .proto files, relative to the pages.
 const sources = "../../../proto/"
 
 func main() {
@@ -49,9 +49,9 @@ func main() {
 // page is the page of one service.
 type page struct {
 	out strings.Builder
-	// enums has every enum of the contract.
+	// enums holds every enum of the contract.
 	enums map[protoreflect.FullName]*protogen.Enum
-	// messages are what the page describes, in the order in which they are met; used are the enums.
+	// messages holds the messages that the page describes, in order of first use; used the enums.
 	messages []*protogen.Message
 	used     []*protogen.Enum
 }
@@ -78,7 +78,7 @@ func (p *page) write(file *protogen.File, service *protogen.Service) string {
 		p.comment(method.Desc, method.Comments.Leading)
 	}
 	p.out.WriteString("## Messages\n\n")
-	for i := 0; i < len(p.messages); i++ { // it grows on the way
+	for i := 0; i < len(p.messages); i++ { // grows during the loop
 		p.message(p.messages[i])
 	}
 	if len(p.used) > 0 {
@@ -159,7 +159,7 @@ func (p *page) use(e *protogen.Enum) {
 	}
 }
 
-// comment writes the comment of of: paragraphs, and indented text as it stands.
+// comment writes the comment of of: paragraphs, and indented text verbatim.
 func (p *page) comment(of protoreflect.Descriptor, comments protogen.Comments) {
 	for _, block := range blocks(comments) {
 		if strings.HasPrefix(block, "  ") {
@@ -170,7 +170,7 @@ func (p *page) comment(of protoreflect.Descriptor, comments protogen.Comments) {
 	}
 }
 
-// cell returns the comment of of for a cell of a table, where nothing is indented.
+// cell returns the comment of of for a table cell, without indentation.
 func (p *page) cell(of protoreflect.Descriptor, comments protogen.Comments) string {
 	return strings.ReplaceAll(p.link(of, strings.Join(blocks(comments), "<br>")), "\n", " ")
 }
@@ -191,7 +191,7 @@ func (p *page) link(of protoreflect.Descriptor, text string) string {
 	})
 }
 
-// blocks returns the paragraphs of a comment, and its indented texts.
+// blocks returns the paragraphs and the indented texts of a comment.
 func blocks(comments protogen.Comments) []string {
 	var lines []string
 	for line := range strings.Lines(string(comments)) {
@@ -200,8 +200,8 @@ func blocks(comments protogen.Comments) []string {
 	return strings.Split(strings.Trim(strings.Join(lines, "\n"), "\n"), "\n\n")
 }
 
-// escape returns the text with a backslash before what would be a tag, emphasis or the end of a cell; <br>, which cell puts in,
-// stays.
+// escape puts a backslash before characters that would start a tag, emphasis or the end of a cell. It keeps <br>, which cell
+// inserts.
 func escape(text string) string {
 	escaped := strings.NewReplacer("\\", "\\\\", "*", "\\*", "<", "\\<", "|", "\\|").Replace(text)
 	return strings.ReplaceAll(escaped, `\<br>`, "<br>")

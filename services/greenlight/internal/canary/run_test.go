@@ -282,7 +282,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		"empty":      {func(s *setting) { s.policy.Phases = nil }, "at least one percentage"},
 		"thresholds": {func(s *setting) { s.policy.Abort.MatchRate = 1.5 }, "abort.match_rate is 1.5"},
 		"executor":   {func(s *setting) { s.fake.network = cutOff }, "executor-a: Unavailable"},
-		"evidence":   {func(s *setting) { s.target.Evidence = s.t.TempDir() }, "offline_report.json is not there"},
+		"evidence":   {func(s *setting) { s.target.Evidence = s.t.TempDir() }, "offline_report.json is missing"},
 		"tolerance":  {func(s *setting) { s.fake.tolerance = 0.1 }, "start it with --match-tolerance 0.05, or set match_tolerance: 0.1 in the policy"},
 		"threshold":  {func(s *setting) { s.policy.DecisionThreshold = 0.5 }, "start it with --decision-threshold 0.5"},
 		"not active": {func(s *setting) { s.engine.model.Digest = otherModel.Digest }, "not active"},

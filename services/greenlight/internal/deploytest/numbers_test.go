@@ -199,7 +199,7 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 		"docs/reference/lab.md": {
 			fmt.Sprintf("PSI > %s", index(limits.Overall)),
 			fmt.Sprintf("A true rate of %s matches, or of %s errors", percent(policy.SLO.MatchRate), percent(abort.ErrorRate)),
-			fmt.Sprintf("since the SLO is %s", percent(policy.SLO.ErrorRate)), fmt.Sprintf("once it has %d shadows", policy.MinComparisons),
+			fmt.Sprintf("because the SLO is %s", percent(policy.SLO.ErrorRate)), fmt.Sprintf("once it has %d shadows", policy.MinComparisons),
 		},
 		"docs/reference/metrics.md": {fmt.Sprintf("an overall PSI above %s and", critical)},
 		"deploy/runbooks/MLPSICritical.md": {

@@ -239,9 +239,9 @@ func testChangedLatency(t *testing.T, w *whole) {
 		edit func(phase map[string]any)
 		want string
 	}{
-		"a lower p95":     {func(p map[string]any) { p["p95_ms"] = 2.9 }, "its histogram of latencies gives a p95 of 3.0 ms"},
-		"no p95":          {func(p map[string]any) { p["p95_ms"] = nil }, "its histogram of latencies gives a p95 of 3.0 ms"},
-		"a higher bucket": {func(p map[string]any) { p["latency_ms"].(map[string]any)["edges"] = []any{60} }, "its histogram of latencies gives a p95 of 57"},
+		"a lower p95":     {func(p map[string]any) { p["p95_ms"] = 2.9 }, "its latency histogram gives a p95 of 3.0 ms"},
+		"no p95":          {func(p map[string]any) { p["p95_ms"] = nil }, "its latency histogram gives a p95 of 3.0 ms"},
+		"a higher bucket": {func(p map[string]any) { p["latency_ms"].(map[string]any)["edges"] = []any{60} }, "its latency histogram gives a p95 of 57"},
 		"a lost shadow":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{10, 0} }, "there are 10 latencies for 5005 shadows"},
 		"a lost bucket":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{5005} }, "1 edges, which must ascend, and 1 counts"},
 		"no histogram":    {func(p map[string]any) { delete(p, "latency_ms") }, ""},

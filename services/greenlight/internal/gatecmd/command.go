@@ -1,4 +1,4 @@
-// Package gatecmd is the commands of greenlight gate: flags, texts and exit codes. Package gatekeeper does the work.
+// Package gatecmd implements the commands of greenlight gate: flags, texts and exit codes. Package gatekeeper does the work.
 package gatecmd
 
 import (
@@ -31,28 +31,28 @@ func Command(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "gate", Short: "Let a promoted model decide a share of the requests, behind a gate, and stop it",
 		Long: `Gate lets a promoted model decide a share of the requests, within bounds that a person confirms. The baseline decides all
-others, and whenever a check fails: a late answer, a score too far from the baseline, a state outside the training data.
+others, and every request that fails a check: a late answer, a score too far from the baseline, a state outside the training data.
 
   greenlight gate plan     shows the worst that the gate can do, and prints the phrase that confirms it
   greenlight gate start --plan FILE --confirm "<phrase>"   keeps the gate open until it is stopped
   greenlight gate status   from anywhere, at any time
-  greenlight gate stop     no model decides; shadows go on
-  greenlight gate kill     the same at once, until a person clears it
+  greenlight gate stop     no model decides; shadows continue
+  greenlight gate kill     the same, until a person clears it
   greenlight gate clear    clears a kill, an alarm or a spent budget
-  greenlight gate drill    tries every way to switch the gate off, on a pair that it starts itself
-  greenlight gate replay   computes every decision of a feature log again
+  greenlight gate drill    tests every way to switch the gate off, on its own pair of services
+  greenlight gate replay   recomputes every decision in a feature log
 
 A gate is open only while gate start renews its lease. If it dies, hangs or loses the network, the baseline decides everything
 within the lease. An executor without --allow-gated never lets a model decide.
 
-With --fleet and --fleet-group, start, status, stop, kill and clear work on the executors of a group.`,
+With --fleet and --fleet-group, start, status, stop, kill and clear act on the executors of a group.`,
 		Args: console.NoArgs,
 	}
 	cmd.AddCommand(gatePlanCommand(c), gateStartCommand(c), gateStatusCommand(c), gateStopCommand(c), gateKillCommand(c), gateClearCommand(c), gateDrillCommand(c), gateReplayCommand(c))
 	return cmd
 }
 
-// gateState is the default folder of the phrases and the journals of gates.
+// gateState is the default folder of the phrases and journals.
 var gateState = filepath.Join("var", "gate")
 
 func declareGateState(fs *pflag.FlagSet, state *string) {
@@ -66,10 +66,10 @@ func gateStateFlag(state string) string {
 	return flags.Flagged("state", state)
 }
 
-// refusedGate adds to a refusal what to do about it.
+// refusedGate adds a hint to the error of a refused gate.
 func refusedGate(err error) error { return console.Advised(err, gatekeeper.Hint(err)) }
 
-// gatePlan is what a plan is made of.
+// gatePlan holds the inputs of a plan.
 type gatePlan struct {
 	question              gatekeeper.Question
 	state, source         string
@@ -80,29 +80,29 @@ func gatePlanCommand(c console.Console) *cobra.Command {
 	var p gatePlan
 	cmd := &cobra.Command{
 		Use: "plan --model MODEL", Short: "Show the worst that a gate can do, and print the phrase that confirms it",
-		Long: `Plan reads the promotion of a model from the evidence, which must verify, and writes gate_plan_<time>.json: which share of the
-requests the model may decide, within which bounds. It prints the worst that this can do and the phrase that confirms exactly
-this plan. The phrase works once, within --expires. Plan calls no service and changes nothing.
+		Long: `Plan reads the promotion of a model from the evidence, which must verify, and writes gate_plan_<time>.json: the share of
+requests that the model may decide, and the bounds. It prints the worst that this can do, and the phrase that confirms exactly
+this plan. The phrase works once, within --expires. Plan calls no service and changes no gate.
 
-How far the model may be from the baseline (D) is the disagreement cap of the quality plan that the model was promoted under.
+The model may differ from the baseline by at most D, the disagreement cap of the quality plan that it was promoted under.
 A model whose reference profile lacks the 0.05 and 99.95 % quantiles of its features cannot be gated.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return refusedGate(p.run(c)) },
 	}
 	fs := cmd.Flags()
 	t := &p.question.Terms
-	fs.StringVar(&p.question.Model, "model", "", "the promoted model: name/version, or a version that only one name has")
+	fs.StringVar(&p.question.Model, "model", "", "the promoted model: name/version, or just the version if it is unique")
 	fs.StringVar(&p.question.Models, "models", "models", "registry folder with the model")
 	flags.Evidence(fs, &p.question.Evidence)
 	declareGateState(fs, &p.state)
 	fs.Float64Var(&t.Percent, "percent", gatekeeper.DefaultPercent, "share of the requests that the model may decide, up to 100")
 	fs.Float64Var(&t.ObservePercent, "observe-percent", 100, "share of the requests that get a shadow, at least --percent")
-	fs.StringSliceVar(&t.Symbols, "symbols", nil, "the symbols that the model may decide: at most 1,000 of at most 64 bytes, and about 64 KiB together")
+	fs.StringSliceVar(&t.Symbols, "symbols", nil, "the symbols that the model may decide: at most 1,000, of at most 64 bytes each and about 64 KiB in total")
 	fs.BoolVar(&t.AllSymbols, "all-symbols", false, "let the model decide every symbol, and requests without one")
 	fs.Float64Var(&t.MinScore, "min-score", 0, "the lowest score of the model that may decide")
 	fs.Float64Var(&t.MaxScore, "max-score", 1, "the highest score of the model that may decide")
 	fs.DurationVar(&p.wait, "wait-budget", gatekeeper.DefaultWaitBudget, "how long a request waits for the model")
-	fs.Float64Var(&t.ChangedPercent, "changed-percent", gatekeeper.DefaultChangedPercent, "share of the requests of an hour that the model may change by more than 0.05 (F)")
+	fs.Float64Var(&t.ChangedPercent, "changed-percent", gatekeeper.DefaultChangedPercent, "share of an hour's requests that the model may change by more than 0.05 (F)")
 	fs.DurationVar(&p.lease, "lease", gatekeeper.DefaultLease, "how long the gate stays open without greenlight gate start, 1s to 1h")
 	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
 	fs.DurationVar(&p.validity, "expires", confirmation.Validity, "how long the phrase works")
@@ -146,7 +146,7 @@ func (p *gatePlan) run(c console.Console) error {
 	return nil
 }
 
-// gateStart keeps a gate open.
+// gateStart opens a gate and keeps it open.
 type gateStart struct {
 	flags.Pair
 
@@ -157,24 +157,25 @@ func gateStartCommand(c console.Console) *cobra.Command {
 	var s gateStart
 	cmd := &cobra.Command{
 		Use: "start --plan FILE --confirm PHRASE", Short: "Open the gate of all executors, and keep it open until it is stopped",
-		Long: `Start opens the gate of the plan on all executors. It refuses, and changes nothing, unless the evidence verifies with the plan
-and the promotion in it, the phrase confirms this plan, and every executor allows it (--allow-gated), has no latch, has this
-model on its ml-engine, and is held by nobody.
+		Long: `Start opens the gate of the plan on all executors. It refuses, and changes nothing, unless the evidence verifies and contains
+the plan and the promotion, the phrase confirms this plan, and every executor allows it (--allow-gated), has no latch, has
+this model on its ml-engine, and is not held by anybody else.
 
-It renews the lease of every executor three times within its length, until it is stopped (Ctrl-C, SIGTERM). Then no model
-decides, and shadows go on at the observe percent. An executor that cannot be reached returns to the baseline when its lease
-lapses. When it can be reached again, and nothing but the lapse or a restart has happened, its gate is opened again. When one
-executor is killed, raises an alarm or has spent its budget, or when somebody else changes a rollout, the gate is stopped on
-all others too, and start ends.
+It renews every executor's lease after a third of its length, until it is stopped (Ctrl-C, SIGTERM). Then no model decides,
+and shadows continue at the observe percent. An executor that cannot be reached returns to the baseline when its lease
+lapses. Its gate reopens once it can be reached again, if the lease only lapsed or the executor only restarted. If one
+executor is killed, raises an alarm or spends its budget, or if somebody else changes a rollout, the gate is stopped on all
+others too, and start ends.
 
-With --fleet and --fleet-group the executors are those of a group, and may come and go. All that are present must be ready at
-the start. The gate is one record, signed with --fleet-key and renewed six times within the lease. An executor that joins is
-opened; one that refuses is shown with its reason, and ends nothing. At the end the record says 0 %, and the shadows stop too.
+With --fleet and --fleet-group, start uses the executors of a group, which may come and go. All present executors must be ready
+at the start. The gate is one record, signed with --fleet-key and renewed after a sixth of the lease. The gate of an executor that
+joins is opened. If it refuses, its reason is shown, and the run continues. At the end the record says 0 %, and the shadows
+stop too.
 
 At the end it writes gate_<time>_<id>.json with all counts by reason to the folder of the plan. After a kill of this command,
 the next gate start or gate stop writes it.
 
-It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it was refused or an executor is not read back.`,
+It exits 0 when it was stopped, 3 when an executor ended the run, and 1 when it was refused or an executor was not read back.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch err := s.CheckExecutors(); {
@@ -198,7 +199,7 @@ It exits 0 when it was stopped, 3 when an executor has ended the run, 1 when it 
 }
 
 // errGateNotOff is the error of a gate that may be open until its lease lapses.
-var errGateNotOff = errors.New("not every executor was read back: each lease lapses by itself")
+var errGateNotOff = errors.New("some executors were not read back: their leases will lapse")
 
 func (s *gateStart) run(ctx context.Context, c console.Console) error {
 	state := gatekeeper.State(s.state)
@@ -266,7 +267,7 @@ func gateStatusCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the gate of every executor",
 		Long: `Status shows the gate of every executor: whether it is open, the percentage, what keeps it shut and who set that, why and when,
-the decisions of the process by reason, how many of the last hour the model has changed, and the remaining time of the lease.
+the decisions of the process by reason, how many requests the model changed in the last hour, and the time left on the lease.
 It exits 1 when an executor does not answer.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -295,7 +296,8 @@ It exits 1 when an executor does not answer.`,
 	return cmd
 }
 
-// useExecutors connects to the executors of the flags, at least one, and their group, nil without one. The brake is sent first.
+// useExecutors connects to the executors of the flags, at least one, and their group, nil without one. The brake is sent
+// first.
 func useExecutors(ctx context.Context, p *flags.Pair, brake fleetgroup.Brake, use func(context.Context, []fleet.Executor, *fleetgroup.Group) error) error {
 	if err := p.CheckExecutors(); err != nil {
 		return err
@@ -311,19 +313,19 @@ func gateStopCommand(c console.Console) *cobra.Command {
 	var toOff bool
 	cmd := &cobra.Command{
 		Use: "stop", Short: "Let no model decide, and keep the shadows",
-		Long: `Stop ends the gate of every executor now, under any lease, and reads it back: the baseline decides everything. Shadows go
-on at the observe percent of the gate, so that the evidence goes on. With --to-off they stop too. It needs no confirmation. A
-running greenlight gate start ends at its next reading.
+		Long: `Stop ends the gate of every executor now, under any lease, and reads it back: the baseline decides everything. Shadows
+continue at the observe percent of the gate, so evidence is still collected. With --to-off they stop too. It needs no
+confirmation. A running greenlight gate start ends at its next reading.
 
-With --fleet and --fleet-group it stops a group, and makes its record say 0 %. The shadows stop too.
+With --fleet and --fleet-group it stops a group, and sets its record to 0 %. The shadows stop too.
 
-It exits 1 if an executor was not stopped. Its lease lapses by itself.`,
+It exits 1 if an executor was not stopped. That executor's lease lapses without any call.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}
 			err := useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, g *fleetgroup.Group) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Stop(ctx, all, g, toOff, reason)); failed != nil {
-					return console.WithHint(errGateNotOff, "greenlight gate kill, the file gate.kill in its state folder and SIGUSR1 stop it sooner")
+					return console.WithHint(errGateNotOff, "greenlight gate kill, the file gate.kill in its state folder or SIGUSR1 stops it sooner")
 				}
 				return nil
 			})
@@ -343,21 +345,21 @@ func gateKillCommand(c console.Console) *cobra.Command {
 	var p flags.Pair
 	var reason string
 	cmd := &cobra.Command{
-		Use: "kill --reason TEXT", Short: "Let no model decide from the next request on, until a person clears it",
-		Long: `Kill calls all executors at once, and goes on when one fails. From its next request on, the baseline decides everything, also
-after a restart, until greenlight gate clear. It needs no confirmation.
+		Use: "kill --reason TEXT", Short: "Let no model decide, from the next request until a person clears the kill",
+		Long: `Kill calls all executors in parallel, and continues if one fails. The baseline decides everything, starting with the next
+request and even after a restart, until greenlight gate clear. It needs no confirmation.
 
 It exits 1 if an executor does not confirm the kill, and names it. Without this command, the file gate.kill in the state folder
 of executor and the signal SIGUSR1 do the same.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if strings.TrimSpace(reason) == "" {
-				return console.Usagef("give --reason: who clears the kill must know what it was for")
+				return console.Usagef("give --reason: the person who clears the kill must know what it was for")
 			}
 			brake := fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_KILL, Reason: reason, Say: c.Say}
 			return useExecutors(cmd.Context(), &p, brake, func(ctx context.Context, all []fleet.Executor, _ *fleetgroup.Group) error {
 				if failed := gatekeeper.Lines(c.Out, gatekeeper.Kill(ctx, all, reason)); failed != nil {
-					return console.WithHint(errors.New("not every executor has confirmed the kill: see above"),
+					return console.WithHint(errors.New("not every executor confirmed the kill: see above"),
 						"create the file gate.kill in the state folder of that executor, or send the process SIGUSR1; its lease lapses in any case")
 				}
 				return nil
@@ -381,9 +383,9 @@ and prints the phrase that clears exactly these. A kill cannot be cleared while 
 shut: greenlight gate plan and gate start open it again.
 
 With --fleet and --fleet-group, killed is also the kill that a group stores and that kills every executor that joins. It is
-removed last, and not if an executor has failed.
+removed last, and only if no executor failed.
 
-It exits 1 if an executor does not clear them.`,
+It exits 1 if an executor does not clear its latches.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(latches) == 0 || strings.TrimSpace(reason) == "" {
@@ -410,7 +412,7 @@ It exits 1 if an executor does not clear them.`,
 					if clearing.Kill != "" {
 						c.Say("latch     group %s stores a kill", g.Group())
 					}
-					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), give the same command again with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
+					c.Say("\nNothing was changed. To clear %s, until %s, once (%s), repeat the command with", text.Count(len(clearing.Set), "latch"), ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
 					c.Say("--confirm %s", console.Quoted(ticket.Phrase))
 					return nil
 				}
@@ -419,7 +421,7 @@ It exits 1 if an executor does not clear them.`,
 					return err
 				}
 				if failed := gatekeeper.Lines(c.Out, done); failed != nil {
-					return errors.New("not every executor has cleared them: see above")
+					return errors.New("not every executor cleared its latches: see above")
 				}
 				return nil
 			}))

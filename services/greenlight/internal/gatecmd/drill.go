@@ -22,11 +22,11 @@ import (
 func gateDrillCommand(c console.Console) *cobra.Command {
 	var l flags.Load
 	var work flags.Work
-	cmd := console.Command("drill", "Try every way to switch a gate off, on a pair that it starts itself",
+	cmd := console.Command("drill", "Test every way to switch a gate off, on its own pair of services",
 		`Drill starts an ml-engine and an executor with --allow-gated on free ports of this machine, lets the model decide, and switches
-the gate off in every way: a kill by call, by file and by signal, a lapsed lease, alarms, a spent budget, another model, a dead
-ml-engine, and requests that the model may not decide. For each it shows who decided after it and how long that took. It also
-checks every answer bit for bit. It touches no other executor, and writes gate_drill.json.
+the gate off in every possible way: a kill by call, by file and by signal, a lapsed lease, alarms, a spent budget, another
+model, a dead ml-engine, and requests that the model may not decide. For each it shows who decided afterwards and how long
+the switch took. It also checks every answer bit for bit. It touches no other executor, and writes gate_drill.json.
 
 It exits 3 when an exercise fails.`,
 		func(ctx context.Context) error {
@@ -46,7 +46,7 @@ It exits 3 when an exercise fails.`,
 				return err
 			}
 			if other == "" {
-				c.Say("note      %s has no other model, so that a change of the model is not tried", l.Models)
+				c.Say("note      %s has no other model, so a model change is not tested", l.Models)
 			}
 			report, err := gatedrill.Run(ctx, gatedrill.Options{
 				Services: process.Services{Programs: work.Programs, Models: l.Models, Artifact: t.Artifact}, Other: other, Dir: dir, States: states,

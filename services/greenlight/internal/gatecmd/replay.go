@@ -12,31 +12,31 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 )
 
-// gateReplay is what is replayed.
+// gateReplay holds the flags of a replay.
 type gateReplay struct {
 	log, plan, models, model, salt, from, to string
 }
 
 func gateReplayCommand(c console.Console) *cobra.Command {
 	var g gateReplay
-	cmd := console.Command("replay --feature-log DIR --plan FILE", "Compute every decision of a feature log again, bit for bit",
-		`Replay reads the rows of a feature log that were decided behind a gate, and computes each decision again from the row: from the
+	cmd := console.Command("replay --feature-log DIR --plan FILE", "Recompute every decision in a feature log, bit for bit",
+		`Replay reads the rows of a feature log that were decided behind a gate, and recomputes each decision from its row: from the
 scores, the request id, the symbol, the times, the features and the outcome of the shadow. A decision of the model must be its
 score bit for bit, with every check passed; a decision of the baseline must be the baseline's score, for the reason that the
-checks give. The model's score must be that of the features. What is not in a row is taken from the log, and counted: the state
-of the gate (its lease, latches and budget), an answer of the model that came too late or after the caller had left, an
-impossible event_time, and a PredictWithShadow, which never decides by the model.
+checks give. The model's score must follow from the features. The reasons that a row cannot prove are taken from the log, and
+counted: the state of the gate (its lease, latches and budget), a model answer that came too late or after the caller had left,
+an impossible event_time, and a PredictWithShadow, which never uses the model's score.
 
-The model of the plan must be in --models, with its ranges. Rows of other gates are read with their own plans: --from and --to
-bound the time of arrival.
+The model of the plan must be in --models, with its ranges. To replay the rows of several gates,
+run it once per plan: --from and --to bound the time of arrival.
 
-It exits 3 when a row differs, and prints the first differences with their request ids.`,
+It exits 3 if a row differs, and prints the first differences with their request ids.`,
 		func(context.Context) error { return refusedGate(g.run(c)) })
 	fs := cmd.Flags()
 	fs.StringVar(&g.log, "feature-log", "", "folder of the feature log")
 	fs.StringVar(&g.plan, "plan", "", "file of the plan of the gate")
 	fs.StringVar(&g.models, "models", "models", "registry folder with the model of the plan")
-	fs.StringVar(&g.model, "model", "", "its entry; by default that of the plan")
+	fs.StringVar(&g.model, "model", "", "the model's entry in the registry; the plan's by default")
 	fs.StringVar(&g.salt, "sample-salt", "greenlight", "the --sample-salt of the executors")
 	fs.StringVar(&g.from, "from", "", "replay the rows that arrived at this time or later, for example 2026-11-30T15:00:00Z")
 	fs.StringVar(&g.to, "to", "", "replay the rows that arrived before this time")

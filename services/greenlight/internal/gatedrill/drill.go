@@ -1,7 +1,7 @@
-// Package gatedrill tries every way to switch a gate off, on a pair of services that nobody else uses.
+// Package gatedrill tests every way to switch a gate off, on a pair of services that nobody else uses.
 //
-// The executor decides by its caller's score, so that the drill chooses how far the model is from the baseline. Every answer is
-// checked bit for bit: it is the baseline's score, or the model's as it is computed in process.
+// The executor decides by its caller's score, so the drill can choose how far the model is from the baseline. Every answer is
+// checked bit for bit: it is either the baseline's score or the model's, recomputed in this process.
 package gatedrill
 
 import (
@@ -32,27 +32,27 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Options configure a drill. All fields are required, but Other and Observe.
+// Options configure a drill. All fields except Other and Observe are required.
 type Options struct {
 	Services process.Services
-	// Other is an entry of the registry with another model; empty if there is none.
+	// Other is a registry entry with another model; empty if there is none.
 	Other string
 	// Dir is an empty folder for states and logs.
 	Dir    string
 	States []traffic.State
-	// Observe, which may be nil, gets every exercise when it has ended.
+	// Observe is called after every exercise. It may be nil.
 	Observe func(Exercise)
 }
 
 const (
-	// distance is how far the model is from the baseline where nothing else is said, change is one that counts as changed, and
+	// distance is the default distance of the model from the baseline, change a distance that counts as changed, and
 	// disagreementCap is D.
 	distance, change, disagreementCap = 0.01, 0.2, 0.3
-	// lease is the shortest lease, and signalLimit the time that a signal may take.
+	// lease is the shortest lease, and signalLimit how long a signal may take.
 	lease, signalLimit = time.Second, time.Second
-	// after is how many requests follow each exercise.
+	// after is the number of requests after each exercise.
 	after = 20
-	// openLimit bounds the wait until the model decides.
+	// openLimit bounds the wait for the model to decide.
 	openLimit = 20 * time.Second
 	caller    = "drill@1"
 )
@@ -104,7 +104,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 func (d *drill) state() string { return filepath.Join(d.Dir, "state") }
 
-// inside keeps the states that are inside the range of the training data.
+// inside returns the states that are inside the range of the training data.
 func (d *drill) inside() {
 	var domain []decide.Range
 	for _, r := range d.Services.Artifact.Ranges() {
@@ -115,14 +115,14 @@ func (d *drill) inside() {
 	})
 }
 
-// step is one exercise to do.
+// step describes one exercise.
 type step struct {
 	name, what string
-	// expected are the reasons with which the baseline decides then.
+	// expected lists the reasons that the baseline then decides for.
 	expected []decide.Reason
 	latch    executorv1.GateLatch
-	// act switches the gate off, undo undoes what it did beyond the latch; both may be nil. change makes the request one that
-	// the model may not decide. timed is how long it may take; 0 means that the next request is off.
+	// act switches the gate off. undo reverts what it did, except the latch. Both may be nil. change turns a request into one
+	// that the model may not decide. timed is how long act may take; 0 means that it takes effect with the next request.
 	act, undo func(context.Context) error
 	change    func(*executorv1.PredictRequest)
 	timed     time.Duration
@@ -155,15 +155,15 @@ func (d *drill) steps() []step {
 		{name: "lease lapsed", what: "nobody renews the lease of 1s", expected: []decide.Reason{decide.LeaseLapsed}, timed: lease},
 		{name: "quality alarm", what: "RaiseGateAlarm", expected: []decide.Reason{decide.QualityAlarm}, latch: executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM, act: alarm(executorv1.GateLatch_GATE_LATCH_QUALITY_ALARM)},
 		{name: "drift alarm", what: "RaiseGateAlarm", expected: []decide.Reason{decide.DriftAlarm}, latch: executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM, act: alarm(executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM)},
-		{name: "not selected", what: "a symbol that the gate does not name", expected: []decide.Reason{decide.NotSelected}, change: func(r *executorv1.PredictRequest) { r.Symbol = "OTHER" }},
-		{name: "features stale", what: "a state of three minutes ago", expected: []decide.Reason{decide.FeaturesStale}, change: func(r *executorv1.PredictRequest) {
+		{name: "not selected", what: "a symbol that the gate does not list", expected: []decide.Reason{decide.NotSelected}, change: func(r *executorv1.PredictRequest) { r.Symbol = "OTHER" }},
+		{name: "features stale", what: "a state three minutes old", expected: []decide.Reason{decide.FeaturesStale}, change: func(r *executorv1.PredictRequest) {
 			r.EventTime = timestamppb.New(time.Now().Add(-3 * time.Minute))
 		}},
 		{name: "out of domain", what: "a feature beyond its range in the training data", expected: []decide.Reason{decide.OutOfDomain}, change: d.beyond},
-		{name: "disagreement", what: "a baseline that is further away than D", expected: []decide.Reason{decide.Disagreement}, change: func(r *executorv1.PredictRequest) {
+		{name: "disagreement", what: "a baseline further away than D", expected: []decide.Reason{decide.Disagreement}, change: func(r *executorv1.PredictRequest) {
 			r.BaselineScore = proto.Float64(away(r.GetBaselineScore(), 1.5*disagreementCap))
 		}},
-		{name: "budget spent", what: "the model changes as many requests as it may", expected: []decide.Reason{decide.BudgetSpent}, latch: executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT, spend: true},
+		{name: "budget spent", what: "the model changes as many requests as the budget allows", expected: []decide.Reason{decide.BudgetSpent}, latch: executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT, spend: true},
 	}
 	if d.Other != "" {
 		activate := func(entry string) func(context.Context) error {
@@ -184,7 +184,7 @@ func (d *drill) steps() []step {
 	})
 }
 
-// beyond moves a feature beyond its range.
+// beyond moves a feature outside its range.
 func (d *drill) beyond(r *executorv1.PredictRequest) {
 	for _, f := range d.Services.Artifact.Ranges() {
 		if f.High > f.Low { // "bias" is always 1
@@ -202,7 +202,7 @@ func away(score, by float64) float64 {
 	return score - by
 }
 
-// exercise opens the gate, waits until the model decides, does the step, and counts who decides then.
+// exercise opens the gate, waits until the model decides, runs the step, and counts who decides afterwards.
 func (d *drill) exercise(ctx context.Context, s step) (*Exercise, error) {
 	x := &Exercise{Name: s.name, What: s.what, Seen: map[string]uint64{}}
 	for _, r := range s.expected {
@@ -228,7 +228,7 @@ func (d *drill) exercise(ctx context.Context, s step) (*Exercise, error) {
 	if s.spend {
 		by = change
 	}
-	last := start // when the last decision by the model was asked for
+	last := start // time of the last request that the model decided
 	for n, limit := 0, time.Now().Add(s.timed+openLimit); n < after; {
 		asked := time.Now()
 		reason, err := d.ask(ctx, by, s.change)
@@ -272,7 +272,7 @@ func (d *drill) exercise(ctx context.Context, s step) (*Exercise, error) {
 	return x, err
 }
 
-// open sets the gate, and asks until the model decides. It returns when the gate was set last.
+// open sets the gate, and sends requests until the model decides. It returns when the gate was last set.
 func (d *drill) open(ctx context.Context, s step) (opened time.Time, err error) {
 	plan := outcome.Plan{DisagreementCap: disagreementCap, Margin: 0.02, Alpha: outcome.DefaultAlpha, LabelSource: outcome.Reported, HorizonMS: (15 * time.Minute).Milliseconds()}
 	req := &executorv1.SetRolloutRequest{
@@ -287,7 +287,7 @@ func (d *drill) open(ctx context.Context, s step) (opened time.Time, err error) 
 	}
 	for limit := time.Now().Add(openLimit); ; {
 		if _, err := d.Rollouts.SetRollout(ctx, req); err != nil {
-			if time.Now().After(limit) || !traffic.Pause(ctx, 20*time.Millisecond) { // ml-engine was not reached yet
+			if time.Now().After(limit) || !traffic.Pause(ctx, 20*time.Millisecond) { // ml-engine has not been reached yet
 				return opened, err
 			}
 			continue
@@ -303,8 +303,8 @@ func (d *drill) open(ctx context.Context, s step) (opened time.Time, err error) 
 	}
 }
 
-// ask asks for one decision with a baseline at the distance from the model, and returns why the baseline decided. change, which
-// may be nil, changes the request.
+// ask requests one decision with a baseline at the distance from the model, and returns why the baseline decided. change
+// changes the request; it may be nil.
 func (d *drill) ask(ctx context.Context, by float64, change func(*executorv1.PredictRequest)) (decide.Reason, error) {
 	s := d.States[d.asked%len(d.States)]
 	d.asked++
@@ -340,7 +340,7 @@ func (d *drill) ask(ctx context.Context, by float64, change func(*executorv1.Pre
 	return reason, nil
 }
 
-// count compares what the executor has counted with what was asked.
+// count compares the executor's counters with the requests sent.
 func (d *drill) count(ctx context.Context) error {
 	got, err := d.Rollout(ctx)
 	if err != nil {
@@ -353,7 +353,7 @@ func (d *drill) count(ctx context.Context) error {
 	return nil
 }
 
-// word returns the name of a reason; that of the model's decisions is "model".
+// word returns the name of a reason, and "model" for decisions by the model.
 func word(r decide.Reason) string {
 	if r == decide.None {
 		return "model"
@@ -361,7 +361,7 @@ func word(r decide.Reason) string {
 	return r.String()
 }
 
-// Another returns an entry of the registry with another model; empty if there is none.
+// Another returns a registry entry with another model; empty if there is none.
 func Another(models string, a *model.Artifact) (string, error) {
 	registry := model.OpenRegistry(models)
 	entries, err := registry.List()
@@ -376,21 +376,21 @@ func Another(models string, a *model.Artifact) (string, error) {
 	return "", nil
 }
 
-// Name is the name of the evidence, and Schema its schema.
+// Name is the name of the evidence file, and Schema its schema.
 const (
 	Name   = "gate_drill.json"
 	Schema = "greenlight/gate_drill/v1"
 )
 
-// Report is a drill: the body of gate_drill.json.
+// Report is the body of gate_drill.json.
 type Report struct {
 	Exercises []Exercise `json:"exercises"`
-	// Requests were asked, and Decisions are who decided them: "model", and the baseline by reason. Unaccounted is by how many
-	// executor's counts differ from that.
+	// Requests is the number of requests. Decisions counts who decided them: "model", or the baseline by reason. Unaccounted
+	// is the difference between the executor's counters and Decisions.
 	Requests    uint64            `json:"requests_total"`
 	Decisions   map[string]uint64 `json:"decisions"`
 	Unaccounted int64             `json:"unaccounted"`
-	// OtherScores are the answers that are neither of the two scores, bit for bit, or name the wrong one.
+	// OtherScores counts answers that match neither score bit for bit, or name the wrong scorer.
 	OtherScores uint64        `json:"other_scores"`
 	Checks      []gate.Result `json:"checks"`
 }
@@ -399,24 +399,24 @@ type Report struct {
 type Exercise struct {
 	Name string `json:"name"`
 	What string `json:"what"`
-	// Expected are the reasons with which the baseline decides then, Seen who decided after it began.
+	// Expected lists the reasons that the baseline then decides for, Seen counts who decided after it began.
 	Expected []string          `json:"expected"`
 	Seen     map[string]uint64 `json:"seen"`
-	// After are the requests that the model decided although the gate was off.
+	// After counts the requests that the model decided although the gate was off.
 	After uint64 `json:"decided_by_model_after"`
-	// OffMS is the time until the model decided for the last time, in milliseconds. LimitMS is how long that may take; 0 for
-	// an exercise after which the next request is off.
+	// OffMS is the time until the last decision by the model, in milliseconds. LimitMS is how long that may take; 0 if the
+	// next request must already be off.
 	OffMS   float64 `json:"off_ms"`
 	LimitMS float64 `json:"limit_ms"`
-	// Latch is what keeps the gate shut after it, Latches are those that were set.
+	// Latch is the latch that must keep the gate shut afterwards, Latches are the latches that were set.
 	Latch   string   `json:"latch,omitempty"`
 	Latches []string `json:"latches,omitempty"`
-	// HourChanged are the requests of the hour that the model changed, HourLimit how many it may.
+	// HourChanged is the number of requests that the model changed within the hour, HourLimit the maximum.
 	HourChanged uint64 `json:"hour_changed"`
 	HourLimit   uint64 `json:"hour_changed_limit"`
 }
 
-// wrong counts the requests after the exercise that were not decided as they should be.
+// wrong counts the requests after the exercise that were not decided as expected.
 func (x *Exercise) wrong() (wrong, n uint64) {
 	wrong = x.After
 	for reason, k := range x.Seen {
@@ -447,23 +447,23 @@ func (r *Report) judge() []gate.Result {
 		x := &r.Exercises[i]
 		wrong, n := x.wrong()
 		all = append(all, gate.Check(gate.Rule{
-			Name: x.Name, What: "requests after it that were decided by the model, or for another reason", Op: gate.AtMost, Unit: gate.Count, MinSamples: after,
+			Name: x.Name, What: "later requests that were decided by the model, or for another reason", Op: gate.AtMost, Unit: gate.Count, MinSamples: after,
 		}, gate.Measured(float64(wrong), n)))
 		if x.LimitMS > 0 {
 			all = append(all, gate.Check(gate.Rule{
-				Name: x.Name + ", time to off", What: "until the model decided for the last time", Op: gate.AtMost, Threshold: x.LimitMS, Unit: gate.Millis,
+				Name: x.Name + ", time to off", What: "until the model's last decision", Op: gate.AtMost, Threshold: x.LimitMS, Unit: gate.Millis,
 			}, gate.Measured(x.OffMS, n)))
 		}
 	}
 	none := func(name, what string, value float64) {
 		all = append(all, gate.Check(gate.Rule{Name: name, What: what, Op: gate.AtMost, Unit: gate.Count}, gate.Measured(value, r.Requests)))
 	}
-	none("answers of neither scorer", "answers that are not, bit for bit, the score of the one that they name", float64(r.OtherScores))
-	none("decisions unaccounted", "decisions by which executor's counts differ from the answers", float64(r.Unaccounted))
+	none("answers of neither scorer", "answers that differ, in any bit, from the score of the scorer that they name", float64(r.OtherScores))
+	none("decisions unaccounted", "difference between executor's counters and the answers", float64(r.Unaccounted))
 	return all
 }
 
-// Recheck returns what does not follow from the figures of the report.
+// Recheck returns what contradicts the figures of the report.
 func (r *Report) Recheck() []string {
 	var found []string
 	sum := uint64(0)
@@ -471,7 +471,7 @@ func (r *Report) Recheck() []string {
 		sum += n
 	}
 	if sum != r.Requests {
-		found = append(found, fmt.Sprintf("its decisions add up to %d, and it says %d requests", sum, r.Requests))
+		found = append(found, fmt.Sprintf("its decisions add up to %d, but it reports %d requests", sum, r.Requests))
 	}
 	if !slices.EqualFunc(r.judge(), r.Checks, func(a, b gate.Result) bool {
 		return a.Name == b.Name && a.Verdict == b.Verdict && a.Threshold == b.Threshold && a.N == b.N && a.Value != nil && b.Value != nil && *a.Value == *b.Value

@@ -10,8 +10,8 @@ func killed() Exercise {
 	return Exercise{Name: "kill", Expected: []string{"killed"}, Seen: map[string]uint64{"killed": after}, Latch: "killed", Latches: []string{"killed"}, HourLimit: 100}
 }
 
-// An exercise passes only if every request after it was decided by the baseline for an expected reason, in time, with its
-// latch alone, within the budget.
+// An exercise passes only if every later request was decided by the baseline for an expected reason, in time, with only the
+// expected latch, and within the budget.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -57,7 +57,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A score that the drill moves stays in [0,1], at exactly about the distance.
+// A score moved by the drill stays in [0,1], at the right distance up to rounding.
 func TestAway(t *testing.T) {
 	t.Parallel()
 	for i := range 101 {

@@ -19,16 +19,16 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// Done is what was done at one executor, or with its group: then Addr is "group NAME".
+// Done is the result for one executor, or for its group: then Addr is "group NAME".
 type Done struct {
 	Addr string
-	// Text says what is in force now, Took how long that took. Err is why it is not.
+	// Text describes what is in force now, Took is how long that took. Err is the failure, if any.
 	Text string
 	Took time.Duration
 	Err  error
 }
 
-// each does the same at all executors at once.
+// each calls fn for all executors in parallel.
 func each(executors []fleet.Executor, do func(fleet.Executor) (string, error)) []Done {
 	start := time.Now()
 	done, errs := fleet.Each(executors, func(e fleet.Executor) (Done, error) {
@@ -39,9 +39,9 @@ func each(executors []fleet.Executor, do func(fleet.Executor) (string, error)) [
 	return done
 }
 
-// Stop stops the gates of all executors at once, regardless of leases, and reads that back. Shadows go on at the observe percent
-// of the gate, or stop too with toOff. With a group, which may be nil, shadows stop in any case, and the record of the group is made
-// to say 0 % meanwhile, whether the executors confirm that or not.
+// Stop stops the gates of all executors in parallel, regardless of leases, and reads the result back. Shadows continue at the
+// observe percent of the gate; with toOff they stop too. If there is a group, shadows stop in any case, and its record is set
+// to 0 % meanwhile, even if executors fail. group may be nil.
 func Stop(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, toOff bool, reason string) []Done {
 	ended := make(chan Done, 1)
 	if g != nil {
@@ -77,7 +77,7 @@ func Stop(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, 
 	return done
 }
 
-// Kill kills the gates of all executors at once. Each kill holds from the next request on, until a person clears it.
+// Kill kills the gates of all executors in parallel. Each kill applies from the next request until a person clears it.
 func Kill(ctx context.Context, executors []fleet.Executor, reason string) []Done {
 	return each(executors, func(e fleet.Executor) (string, error) {
 		got, err := e.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: clean(reason)})
@@ -90,7 +90,7 @@ func Kill(ctx context.Context, executors []fleet.Executor, reason string) []Done
 		if got.GetGate().GetOpen() || !killed {
 			return "", fmt.Errorf("executor %s: its answer does not confirm the kill", e.Addr)
 		}
-		return "killed: the baseline decides from the next request on, until a person clears it", nil
+		return "killed: the baseline decides, from the next request until a person clears the kill", nil
 	})
 }
 
@@ -99,9 +99,9 @@ type Clearing struct {
 	// Latches are their short names. Reason is what was found and done.
 	Latches []string `json:"latches"`
 	Reason  string   `json:"reason"`
-	// Set are the latches that are cleared, by executor.
+	// Set holds the latches to clear, by executor.
 	Set []SetLatch `json:"set"`
-	// Kill is the id of the kill that their group stores, which is removed; empty without one.
+	// Kill is the id of the kill stored by the group, which is removed too; empty if there is none.
 	Kill string `json:"stored_kill,omitempty"`
 }
 
@@ -111,8 +111,8 @@ type SetLatch struct {
 	Latch
 }
 
-// ErrOtherLatches is a phrase for other latches than those that are set now.
-var ErrOtherLatches = errors.New("the latches are not those that the phrase was printed for")
+// ErrOtherLatches means that the phrase was printed for other latches than those set now.
+var ErrOtherLatches = errors.New("the latches have changed since the phrase was printed")
 
 // killed is the short name of a kill.
 const killed = "killed"
@@ -126,8 +126,8 @@ func ParseLatch(name string) (executorv1.GateLatch, error) {
 	return l, nil
 }
 
-// NewClearing reads the latches of all executors. Each of the named latches must be set at one of them at least. Without
-// names all are. A group, which may be nil, may store a kill in place of an executor.
+// NewClearing reads the latches of all executors. Each named latch must be set on at least one of them. Without names it takes
+// all. A kill may also be stored by the group, which may be nil.
 func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, latches []string, reason string) (*Clearing, error) {
 	c := &Clearing{Latches: latches, Reason: reason}
 	if g != nil && slices.Contains(latches, killed) {
@@ -151,7 +151,7 @@ func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.
 	}
 	for _, name := range latches {
 		if (name != killed || c.Kill == "") && !slices.ContainsFunc(c.Set, func(s SetLatch) bool { return s.Name == name }) {
-			return nil, fmt.Errorf("%s is not set at any executor", name)
+			return nil, fmt.Errorf("%s is not set on any executor", name)
 		}
 	}
 	return c, nil
@@ -175,8 +175,8 @@ func (s State) AskClear(c *Clearing, validity time.Duration) (*confirmation.Tick
 	})
 }
 
-// Clear clears the latches, if the phrase was printed for exactly these, and uses it up. Then it removes the stored kill of the
-// group, unless an executor has failed: it would be killed again. It does not open the gate.
+// Clear clears the latches if the phrase was printed for exactly these, and uses the phrase up. Then it removes the group's
+// stored kill, unless an executor failed: it would be killed again. Clear does not open the gate.
 func (s State) Clear(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, c *Clearing, phrase string) ([]Done, error) {
 	t, err := s.ledger().Find(phrase)
 	if err != nil {
@@ -211,7 +211,7 @@ func (s State) Clear(ctx context.Context, executors []fleet.Executor, g *fleetgr
 	})
 	if c.Kill != "" && !slices.ContainsFunc(done, func(d Done) bool { return d.Err != nil }) {
 		start, err := time.Now(), g.DropKill(ctx, c.Kill)
-		done = append(done, Done{"group " + g.Group(), "stores no kill any more: executors that join are not killed", time.Since(start), err})
+		done = append(done, Done{"group " + g.Group(), "no longer stores a kill: executors that join are not killed", time.Since(start), err})
 	}
 	return done, nil
 }

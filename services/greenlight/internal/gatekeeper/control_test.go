@@ -50,8 +50,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// A kill goes on when an executor fails, and names it. It stops the others of the fleet through the keeper, and what was killed
-// can be started again only after a person has cleared exactly that.
+// A kill continues when an executor fails, and names it. It stops the others of the fleet through the keeper. Killed executors
+// can be started again only after a person has cleared exactly these latches.
 func TestKillAndClear(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestKillAndClear(t *testing.T) {
 		if _, err := w.state.Clear(t.Context(), w.executors(), nil, clearing("no reason"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
 			t.Errorf("another reason: %v", err)
 		}
-		// Killed once more after the phrase was printed: it is not what was looked into.
+		// Killed again after the phrase was printed: the phrase does not cover this kill.
 		w.fakes[0].change(func() { w.fakes[0].latches[0].LastSetTime = timestamppb.Now() })
 		if _, err := w.state.Clear(t.Context(), w.executors(), nil, clearing("fixed"), ticket.Phrase); !errors.Is(err, ErrOtherLatches) {
 			t.Errorf("another kill: %v", err)
@@ -122,7 +122,7 @@ func TestKillAndClear(t *testing.T) {
 	})
 }
 
-// Stop ends a gate under any lease, and shadows go on at the observe percent, or stop.
+// Stop ends a gate under any lease. Shadows continue at the observe percent, or stop.
 func TestStopByAnother(t *testing.T) {
 	t.Parallel()
 	for _, toOff := range []bool{false, true} {
@@ -155,8 +155,8 @@ func TestStopByAnother(t *testing.T) {
 	}
 }
 
-// The status names who shut the gate, why and when, and the executor that does not answer. After a restart it reports whether the gate
-// waits for its holder, has lapsed or was demoted.
+// The status shows who shut the gate, why and when, and the executor that does not answer. After a restart it shows whether
+// the gate waits for its holder, has lapsed or was demoted.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	open, latched, lost := newFake("a:1"), newFake("b:2"), newFake("c:3")

@@ -45,8 +45,8 @@ func testPlan() *PlanFile {
 	}}
 }
 
-// fakeExecutor is an executor in memory that keeps to the contract of RolloutService with a gate: leases, latches, restarts. A
-// hundred requests a second come in, of which the model decides the percentage.
+// fakeExecutor is an in-memory executor that follows the contract of RolloutService with a gate: leases, latches, restarts. It
+// gets a hundred requests a second, of which the model decides the percentage.
 type fakeExecutor struct {
 	executorv1.RolloutServiceClient
 	executorv1.ShadowServiceClient
@@ -60,7 +60,7 @@ type fakeExecutor struct {
 	model     evidence.Model
 	process   int
 	rollout   *executorv1.Rollout
-	awaited   *executorv1.Rollout // what a renewal brings back after a restart
+	awaited   *executorv1.Rollout // restored by a renewal after a restart
 	expires   time.Time           // of the lease; zero without one
 	latches   []*executorv1.GateLatchState
 	at        time.Time
@@ -90,7 +90,7 @@ func (f *fakeExecutor) start() {
 	}
 }
 
-// change changes the fake, from then on.
+// change changes the fake from now on.
 func (f *fakeExecutor) change(fn func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -107,7 +107,7 @@ func (f *fakeExecutor) open() bool {
 	return r.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_GATED && len(f.latches) == 0
 }
 
-// advance works out what has happened until now.
+// advance simulates everything up to now.
 func (f *fakeExecutor) advance() {
 	now := time.Now()
 	if !f.expires.IsZero() && !now.Before(f.expires) {
@@ -327,7 +327,7 @@ type trial struct {
 	plan  *PlanFile
 	run   *Run
 	state State
-	// ended is the result of the run once done is closed.
+	// ended is the result of the run, valid once done is closed.
 	done  chan struct{}
 	ended error
 	stop  context.CancelFunc

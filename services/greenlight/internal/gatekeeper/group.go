@@ -21,18 +21,18 @@ type hold struct {
 	*fleetgroup.Group
 
 	publisher *fleetgroup.Publisher
-	// record stands for the record among the members: it is renewed or not. Its lease has lapsed by until.
+	// record represents the record among the members, with its own renewals. Its lease has lapsed by until.
 	record *member
 	until  time.Time
-	// joined are the executors that are members.
+	// joined holds the executors that are members.
 	joined map[string]bool
 }
 
-// maxProcesses bounds the processes of a run, which are all in its evidence: reports are not signed, and a server can make up
-// more of them.
+// maxProcesses bounds the processes of a run, because all are in its evidence: reports are not signed, so a server can invent
+// more.
 const maxProcesses = 20_000
 
-// grace is how long an executor may take to obey the record: until it is admitted and reports once more.
+// grace is how long an executor may take to obey the record: long enough to be admitted and to report once more.
 const grace = 3 * group.ReportPeriod
 
 // claim makes this process the controller of the group.
@@ -67,7 +67,7 @@ func unkilled(ctx context.Context, g *fleetgroup.Group) error {
 	return err
 }
 
-// add makes an executor a member. One of a group that joins with a latch is not opened, and does not end the run.
+// add makes an executor a member. If it joins with a latch, its gate is not opened, and the run continues.
 func (k *Keeper) add(e fleet.Executor, now *executorv1.GetRolloutResponse) {
 	r := k.run.Record
 	m := &member{Executor: e, plan: &r.Plan, holder: r.ID, hold: k.hold, revision: now.GetRollout().GetRevision(), barred: len(now.GetGate().GetLatches()) > 0}
@@ -76,7 +76,7 @@ func (k *Keeper) add(e fleet.Executor, now *executorv1.GetRolloutResponse) {
 	}
 }
 
-// publish takes the executors of the group that have joined, and publishes the record or renews it. Without a group it does nothing.
+// publish adds the executors that have joined the group, and publishes or renews the record. Without a group it does nothing.
 // It returns why the gate must be stopped; empty if it need not be.
 func (k *Keeper) publish(ctx context.Context) (ended string) {
 	h := k.hold
@@ -130,7 +130,7 @@ func (k *Keeper) publish(ctx context.Context) (ended string) {
 	return k.met(ctx, h.record, err)
 }
 
-// confirm returns what has happened to the gate of an executor of a group, by its newest report. The error is why it is not open.
+// confirm returns what the newest report of an executor says about its gate. The error explains why the gate is not open.
 func (m *member) confirm() ([]Event, error) {
 	now := time.Now()
 	r, ok := m.hold.Member(m.Addr, now)
@@ -155,7 +155,7 @@ func (m *member) shut(of fleetgroup.Member, present bool) error {
 	r, g := of.Report.GetRollout().GetRollout(), of.Report.GetRollout().GetGate()
 	switch {
 	case !present:
-		return errors.New("it does not report any more")
+		return errors.New("it no longer reports")
 	case of.Err != nil:
 		return of.Err
 	case g.GetOpen() && r.GetHolder() == m.holder && gatedPercent(r) == m.plan.Percent:
@@ -166,7 +166,7 @@ func (m *member) shut(of fleetgroup.Member, present bool) error {
 	return errors.New(fleet.DescribeRollout(r))
 }
 
-// end returns what the newest report says about a run that has begun to end then; nothing for an executor that is gone.
+// end returns what the newest report says about a run that began to end at began; nothing for an executor that is gone.
 func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind, string) {
 	switch {
 	case present && !of.At.After(began):
@@ -181,13 +181,12 @@ func (m *member) end(of fleetgroup.Member, present bool, began time.Time) (Kind,
 	return "", ""
 }
 
-// gone reports whether the executor of a group has not reported for longer than a lease and the time that an admission may take.
+// gone reports whether an executor of a group has been silent for longer than a lease and an admission may take.
 func (m *member) gone() bool {
 	return time.Since(m.reported) >= time.Duration(m.plan.Lease)+2*group.Presence
 }
 
-// release ends the record of the group, and reads that back from all executors that are present. One that is gone is
-// not asked.
+// release ends the record of the group, and reads that back from all present executors. Executors that are gone are not asked.
 func (k *Keeper) release(ctx context.Context, why string) {
 	h, start := k.hold, time.Now()
 	missing, err := h.publisher.Release(ctx, fleetgroup.Release{Holder: k.run.Record.ID, Reason: endReason + clean(why), Timeout: k.timeout, Until: h.until})
@@ -198,7 +197,7 @@ func (k *Keeper) release(ctx context.Context, why string) {
 			k.emit(m.event(kind, m.revision, reason))
 		}
 	}
-	for _, id := range missing { // it has joined last
+	for _, id := range missing { // not yet a member
 		k.emit(Event{Kind: NotOff, Executor: id, Reason: "no report confirms it"})
 	}
 	if err != nil && !errors.As(err, new(*fleetgroup.TakenError)) {

@@ -26,13 +26,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
-// grouped makes a fake executor one of a group.
+// grouped makes a fake executor a member of a group.
 type grouped struct {
 	*fakeExecutor
 	fleettest.NoBlocks
 }
 
-// byGroup is who sets what the record of the group says.
+// byGroup is the author of what the record of the group sets.
 const byGroup = "group:desk-a"
 
 // Obey implements [member.Executor].
@@ -73,7 +73,7 @@ func (g grouped) Kill(by, _, reason string) error {
 	g.mu.Lock()
 	set := len(g.latches) > 0
 	g.mu.Unlock()
-	if !set { // who set it first stays
+	if !set { // the first author stays
 		g.latch(executorv1.GateLatch_GATE_LATCH_KILLED, by, reason)
 	}
 	return nil
@@ -96,7 +96,7 @@ func (g grouped) Report(ctx context.Context) (*executorv1.GetShadowReportRespons
 	return report, rollout, errors.Join(err, unread)
 }
 
-// desk is a group of fakes, and what its gate is started with.
+// desk is a group of fakes, with everything that its gate is started with.
 type desk struct {
 	*trial
 
@@ -104,15 +104,15 @@ type desk struct {
 	signer *dsse.Signer
 	ends   []*grouptest.Carrier
 	keeper *Keeper
-	// processes are those that the run has when it starts.
+	// processes holds the processes of the run at its start.
 	processes int
 	stops     []func()
 	group     *fleetgroup.Group
-	// carrier is that of the group.
+	// carrier is the carrier of the group.
 	carrier *grouptest.Carrier
 }
 
-// newDesk starts n executors, in a bubble of synctest.
+// newDesk starts n executors, in a synctest bubble.
 func newDesk(t *testing.T, n int) *desk {
 	t.Helper()
 	dir := t.TempDir()
@@ -184,7 +184,7 @@ func (d *desk) start() {
 	}()
 }
 
-// deciding reports at which executors the model may decide.
+// deciding lists the executors at which the model may decide.
 func (d *desk) deciding(after time.Duration) (open []bool) {
 	time.Sleep(after)
 	synctest.Wait()
@@ -201,7 +201,7 @@ func (d *desk) want(after time.Duration, want ...bool) {
 	}
 }
 
-// happened fails the test unless these events are in the record, in this order.
+// happened fails the test unless the record has these events, in this order.
 func happened(t *testing.T, r *Record, want ...string) {
 	t.Helper()
 	i := 0
@@ -271,7 +271,7 @@ func mustOpen(t *testing.T, d *desk, envelope []byte) []byte {
 	return []byte(r.GetReason())
 }
 
-// A latch at one executor, an abort of one, a stop of the group and another controller end the gate of all.
+// A latch or an abort at one executor, a stop of the group, and another controller each end the gate of all.
 func TestGroupEnds(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -329,7 +329,7 @@ func TestGroupEnds(t *testing.T) {
 	}
 }
 
-// A stop ends the record of a controller that hangs, although an executor is never read back.
+// A stop ends the record of a hung controller, even if an executor is never read back.
 func TestGroupStopUnconfirmed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestGroupStopUnconfirmed(t *testing.T) {
 	})
 }
 
-// A stop of the group ends a run at its next reading, also if its lease is long.
+// A stop of the group ends a run at its next reading, even under a long lease.
 func TestGroupStopEndsALongLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -383,7 +383,7 @@ func TestGroupStopEndsALongLease(t *testing.T) {
 	})
 }
 
-// An executor whose reports are dropped right after its admission may decide, and is not written down as off.
+// An executor whose reports are dropped right after its admission may decide, and is not recorded as off.
 func TestGroupSilentAfterAdmission(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -407,7 +407,8 @@ func TestGroupSilentAfterAdmission(t *testing.T) {
 	})
 }
 
-// An executor that was never open and is gone is forgotten, and taken again when it returns. A run of too many processes ends.
+// An executor that was never open and is gone is forgotten, and admitted again when it returns. A run with too many processes
+// ends.
 func TestGroupIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, returns := range []bool{false, true} {
@@ -444,7 +445,7 @@ func TestGroupIsBounded(t *testing.T) {
 	})
 }
 
-// Only a report that was received after the end has begun, and shows that no model decides, is an executor that is off.
+// An executor counts as off only if a report received after the end began shows that no model decides.
 func TestGroupMemberEnds(t *testing.T) {
 	t.Parallel()
 	began := time.Now().Add(-time.Second)
@@ -474,7 +475,7 @@ func TestGroupMemberEnds(t *testing.T) {
 	}
 }
 
-// A kill that comes while a gate waits for the record of a controller that hangs refuses the gate.
+// A kill that arrives while a gate waits for the record of a hung controller prevents the gate.
 func TestKillWhileWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -503,7 +504,7 @@ func TestKillWhileWaiting(t *testing.T) {
 	})
 }
 
-// While the keeper is cut off, no model decides after the lease. Then the gate goes on.
+// While the keeper is cut off, no model decides after the lease. Then the gate continues.
 func TestGroupPartition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -534,7 +535,7 @@ func TestGroupPartition(t *testing.T) {
 	})
 }
 
-// A kill of the group is cleared at all executors, and then the one that is stored. Another one that was stored since stays.
+// Clearing a kill of the group clears it at all executors, and then removes the stored kill. A kill stored since then stays.
 func TestGroupKillAndClear(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -572,7 +573,7 @@ func TestGroupKillAndClear(t *testing.T) {
 			var out bytes.Buffer
 			return fmt.Sprint(errors.Join(err, Lines(&out, done))) + out.String()
 		}
-		d.fakes[1].change(func() { d.fakes[1].network = cutOff }) // it reports no longer
+		d.fakes[1].change(func() { d.fakes[1].network = cutOff }) // it no longer reports
 		if got := cleared(clearing(), func() {}); strings.Count(got, "cleared; left: none") != 1 || !strings.Contains(got, "executor-1 FAILED: ") || strings.Contains(got, "group ") {
 			t.Errorf("with one that fails: %s", got)
 		}
@@ -600,7 +601,7 @@ func TestGroupKillAndClear(t *testing.T) {
 		if !errors.Is(err, errLatched) || !strings.Contains(err.Error(), "once more") {
 			t.Errorf("a stored kill: %v", err)
 		}
-		if got := cleared(clearing(), func() {}); !strings.Contains(got, "group     desk-a stores no kill any more") {
+		if got := cleared(clearing(), func() {}); !strings.Contains(got, "group     desk-a no longer stores a kill") {
 			t.Errorf("in the end: %s", got)
 		}
 		d.start()

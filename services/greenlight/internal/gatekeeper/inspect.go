@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// The kinds of errors for which a gate is not started. Each has a hint: see [Hint].
+// The kinds of errors that keep a gate from starting. Each has a hint: see [Hint].
 var (
 	errNotAllowed = errors.New("an executor does not let a model decide")
 	errLatched    = errors.New("a latch keeps a gate shut")
@@ -27,17 +27,17 @@ var (
 
 var hints = map[error]string{
 	errNotAllowed:            "nothing was changed; start it with --allow-gated and --state-dir, after you have read docs/operator.md",
-	errLatched:               "nothing was changed; greenlight gate status shows who set it and why; greenlight gate clear clears it once that is repaired",
+	errLatched:               "nothing was changed; greenlight gate status shows who set it and why; greenlight gate clear clears it once the cause is fixed",
 	errOtherModel:            "nothing was changed; activate the promoted model on every ml-engine: greenlight model activate",
-	errHeld:                  "nothing was changed; wait until it has ended, or end it with greenlight canary abort or greenlight gate stop",
-	errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are one",
-	ErrNoRanges:              "models of earlier versions have none: train it with --versions or import it under a new version, and promote that; the same version keeps its profile",
+	errHeld:                  "nothing was changed; wait for it to end, or end it with greenlight canary abort or greenlight gate stop",
+	errTwice:                 "nothing was changed; name each process once: 127.0.0.1 and localhost are the same",
+	ErrNoRanges:              "models of earlier releases lack them: train it with --versions or import it under a new version, and promote that; the same version keeps its profile",
 	ErrTooManySymbols:        "nothing was changed; name fewer symbols, or let it decide all of them with --all-symbols",
 	ErrOtherPlan:             "give --plan the file that greenlight gate plan wrote with this phrase",
-	promote.ErrNotPromoted:   "greenlight promote --check lists what blocks the promotion; the gate is for promoted models alone",
+	promote.ErrNotPromoted:   "greenlight promote --check lists what blocks the promotion; a gate takes promoted models only",
 	evidence.ErrBroken:       "greenlight evidence verify lists all problems",
 	confirmation.ErrForm:     "repeat the whole line that greenlight gate plan or greenlight gate clear printed, in quotes",
-	confirmation.ErrUnknown:  "--state must name the folder in which it was planned",
+	confirmation.ErrUnknown:  "--state must name the folder where the phrase was created",
 	confirmation.ErrMismatch: "repeat the line exactly as it was printed",
 	confirmation.ErrUsed:     "a phrase works once: print a new one with greenlight gate plan or greenlight gate clear",
 	confirmation.ErrExpired:  "print a new one with greenlight gate plan or greenlight gate clear",
@@ -53,15 +53,15 @@ func Hint(err error) string {
 	return ""
 }
 
-// Inspection is the executors as they are before a gate starts.
+// Inspection is the state of the executors before a gate starts.
 type Inspection struct {
 	executors []fleet.Executor
 	answers   []*executorv1.GetRolloutResponse
-	// hold is the group that they are of; nil without one.
+	// hold is the group of the executors; nil without one.
 	hold *hold
 }
 
-// Inspect reads all executors. It returns an error unless each may be gated for the plan: it allows it, has no latch, its
+// Inspect reads all executors. It returns an error unless each is ready for the plan: it allows a gate, has no latch, its
 // ml-engine has the model, and nobody holds its rollout.
 func Inspect(ctx context.Context, executors []fleet.Executor, p *Plan) (*Inspection, error) {
 	in := &Inspection{executors: executors}
@@ -98,7 +98,7 @@ func Inspect(ctx context.Context, executors []fleet.Executor, p *Plan) (*Inspect
 
 func ready(got *executorv1.GetRolloutResponse, report *executorv1.GetShadowReportResponse, p *Plan) error {
 	g, r := got.GetGate(), got.GetRollout()
-	active := cmp.Or(g.GetModelDigest(), report.GetShadowDigest()) // executors of earlier versions have the second alone
+	active := cmp.Or(g.GetModelDigest(), report.GetShadowDigest()) // executors of earlier versions have only the second
 	var latches []string
 	for _, l := range g.GetLatches() {
 		latches = append(latches, latchOf(l).String())
@@ -109,27 +109,27 @@ func ready(got *executorv1.GetRolloutResponse, report *executorv1.GetShadowRepor
 	case len(latches) > 0:
 		return fmt.Errorf("%w: %s", errLatched, strings.Join(latches, "; "))
 	case active == "":
-		return fmt.Errorf("%w: none, since it has not reached ml-engine", errOtherModel)
+		return fmt.Errorf("%w: none, because it has not reached ml-engine", errOtherModel)
 	case active != p.Model.Digest:
-		return fmt.Errorf("%w: digest %.12s, and the plan is for %s", errOtherModel, clean(active), p.Model)
+		return fmt.Errorf("%w: digest %.12s, but the plan is for %s", errOtherModel, clean(active), p.Model)
 	case r.GetHolder() != "":
 		return fmt.Errorf("%w: %s", errHeld, fleet.DescribeRollout(r))
 	}
 	return nil
 }
 
-// Target is what a gate is started on.
+// Target holds the executors on which a gate is started.
 type Target struct {
-	// Executors are those that are there. Group is the one that they are of; nil without one.
+	// Executors are those present. Group is their group; nil without one.
 	Executors []fleet.Executor
 	Group     *fleetgroup.Group
-	// Timeout bounds the inspection. Waiting, which may be nil, gets what is waited for.
+	// Timeout bounds the inspection. Waiting, which may be nil, is called with what the inspection waits for.
 	Timeout time.Duration
 	Waiting func(string)
 }
 
-// Start starts the gate that the phrase confirms on the executors, and calls conduct, which keeps it open. It returns an error,
-// and changes nothing, if the plan does not verify or an executor is not ready.
+// Start starts the confirmed gate on the executors, and calls conduct, which keeps it open. If the plan does not verify or an
+// executor is not ready, it returns an error and changes nothing.
 func (s State) Start(ctx context.Context, f *PlanFile, phrase string, t Target, verify func(string) (evidence.Report, error), conduct func(*Run, *Inspection) error) error {
 	if t.Group != nil && t.Group.Signer == nil {
 		return fleetgroup.ErrNoKey

@@ -21,25 +21,26 @@ type Keeper struct {
 	// timeout bounds every call, interval is the time between two readings of all executors.
 	timeout, interval time.Duration
 	observe           func(Event)
-	// kept is when a reading was written last, and unkept a later one that was not. fault is why the run cannot continue.
+	// kept is the time of the last reading in the journal, unkept of a later one that is not in it. fault is why the run
+	// cannot continue.
 	kept   time.Time
 	unkept Event
 	fault  error
 }
 
 const (
-	// renewals is how many times a lease is renewed within its length.
+	// renewals is the number of renewals per lease.
 	renewals = 3
-	// callsPerLease and maxTimeout bound a call. A member makes at most three within a reading.
+	// callsPerLease and maxTimeout bound a call. A member makes at most three calls per reading.
 	callsPerLease = 12
 	maxTimeout    = 2 * time.Second
-	// maxInterval is the longest time between two readings: the time until a latch of one executor stops the others. Executors
-	// write every reading to their audit log.
+	// maxInterval is the longest time between two readings, and thus the delay until a latch of one executor stops the others.
+	// Executors write every reading to their audit log.
 	maxInterval = 5 * time.Second
 	// keepEvery is the time between two readings in the journal for every keepReadings executors: 256 MiB are 40 days.
 	keepEvery    = time.Minute
 	keepReadings = 16
-	// setReason is the reason of the calls that set and renew a gate, endReason begins that of those that end it.
+	// setReason is the reason of the calls that set and renew a gate, endReason begins the reason of those that end it.
 	setReason = "greenlight gate start"
 	endReason = setReason + " ends: "
 	// retryPause is the time between two attempts to stop the gate.
@@ -50,7 +51,7 @@ const (
 func NewKeeper(r *Run, in *Inspection, observe func(Event)) *Keeper {
 	lease := time.Duration(r.Record.Plan.Lease)
 	k := &Keeper{run: r, hold: in.hold, timeout: min(maxTimeout, lease/callsPerLease), interval: min(maxInterval, lease/renewals/2), observe: observe}
-	if k.hold != nil { // a reading calls nobody
+	if k.hold != nil { // a reading notifies nobody
 		k.interval = min(k.interval, group.ReportPeriod)
 	}
 	for i, e := range in.executors {
@@ -59,8 +60,8 @@ func NewKeeper(r *Run, in *Inspection, observe func(Event)) *Keeper {
 	return k
 }
 
-// Run keeps the gates open until ctx ends, or until one executor is demoted or taken over. Then it always stops the gate
-// everywhere, which takes at most a lease. The record of the run has the result. Errors are those of the journal.
+// Run keeps the gates open until ctx ends, or until an executor is demoted or taken over. Then it stops the gate everywhere,
+// which takes at most a lease. The record of the run has the result. Run returns errors of the journal only.
 func (k *Keeper) Run(ctx context.Context) error {
 	var decision Decision
 	var reason string
@@ -76,14 +77,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return k.fault
 }
 
-// keep is the loop. It ends with the reason.
+// keep is the main loop. It returns the reason for its end.
 func (k *Keeper) keep(ctx context.Context) (Decision, string) {
 	started := Event{Kind: Started, Folder: k.run.Record.Folder}
 	if k.hold != nil {
 		started.Group = k.hold.Group.Group()
 	}
 	k.emit(started)
-	k.read(ctx, true) // what the executors had counted before
+	k.read(ctx, true) // the counters at the start
 	tick := time.NewTicker(k.interval)
 	defer tick.Stop()
 	for {
@@ -103,7 +104,7 @@ func (k *Keeper) keep(ctx context.Context) (Decision, string) {
 	}
 }
 
-// renew renews the leases that are due, all at once. It returns why the gate must be stopped; empty if it need not be.
+// renew renews the due leases in parallel. It returns why the gate must be stopped; empty if it need not be.
 func (k *Keeper) renew(ctx context.Context) (ended string) {
 	type answer struct {
 		events []Event
@@ -129,8 +130,8 @@ func (k *Keeper) renew(ctx context.Context) (ended string) {
 	return ended
 }
 
-// read reads all executors at once, and keeps what they have counted: always, or once a minute. It returns why the gate must
-// be stopped; empty if it need not be.
+// read reads all executors in parallel, and keeps their counters: always, or once a minute. It returns why the gate must be
+// stopped; empty if it need not be.
 func (k *Keeper) read(ctx context.Context, always bool) (ended string) {
 	counted, errs := k.readings(ctx)
 	for i, err := range errs {
@@ -145,7 +146,7 @@ func (k *Keeper) read(ctx context.Context, always bool) (ended string) {
 	return ended
 }
 
-// readings reads all executors at once.
+// readings reads all executors in parallel.
 func (k *Keeper) readings(ctx context.Context) (Event, []error) {
 	readings, errs := fleet.Each(k.members, func(m *member) (*Reading, error) {
 		if m.unreached && m.hold == nil { // renew tries it
@@ -164,7 +165,7 @@ func (k *Keeper) readings(ctx context.Context) (Event, []error) {
 	return counted, errs
 }
 
-// met records what a call to a member has met: nothing, an executor that does not answer, or the end of the run, which it
+// met records the result of a call to a member: success, an executor that does not answer, or the end of the run, which it
 // returns.
 func (k *Keeper) met(ctx context.Context, m *member, err error) (ended string) {
 	end := (*endError)(nil)
@@ -182,15 +183,15 @@ func (k *Keeper) met(ctx context.Context, m *member, err error) (ended string) {
 	return ""
 }
 
-// stop stops the gate everywhere, and reads that back. It tries until every lease must have lapsed, and counts for the last
-// time.
+// stop stops the gate everywhere, and reads that back. It retries until every lease must have lapsed, and reads the counters a
+// last time.
 func (k *Keeper) stop(ctx context.Context, why string) {
 	if k.hold != nil {
 		k.release(ctx, why)
 	} else {
 		k.stopEach(ctx, why)
 	}
-	counted, _ := k.readings(ctx) // an executor that does not answer now was not read back before
+	counted, _ := k.readings(ctx) // executors that do not answer now were not read back
 	k.count(counted, true)
 }
 
@@ -218,7 +219,7 @@ func (k *Keeper) stopEach(ctx context.Context, why string) {
 	}
 }
 
-// off is one attempt to stop one member. What somebody else has set since, or a latch has, is left alone, if no model decides.
+// off tries once to stop one member. A rollout changed by somebody else or by a latch is left alone if no model decides.
 func (k *Keeper) off(ctx context.Context, m *member, quality *executorv1.QualityPlan, why string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*k.timeout)
 	defer cancel()
@@ -232,7 +233,7 @@ func (k *Keeper) off(ctx context.Context, m *member, quality *executorv1.Quality
 	return off(ctx, m.Executor, m.plan.ObservePercent, quality, endReason+clean(why))
 }
 
-// count keeps a reading.
+// count records a reading.
 func (k *Keeper) count(e Event, always bool) {
 	if len(e.Readings) == 0 {
 		return
@@ -247,8 +248,8 @@ func (k *Keeper) count(e Event, always bool) {
 	k.show(e)
 }
 
-// emit writes an event and shows it. It first writes the last reading before it, and lets the next one be written: a process
-// may have ended or begun.
+// emit writes an event and shows it. It first writes the pending reading, and lets the next one be written: a process may have
+// ended or begun.
 func (k *Keeper) emit(e Event) {
 	e.Time = time.Now().UTC()
 	if len(k.unkept.Readings) > 0 {

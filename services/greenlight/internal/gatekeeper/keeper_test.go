@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
-// start starts the gate on n fakes, in a bubble of synctest.
+// start starts the gate on n fakes, in a synctest bubble.
 func start(t *testing.T, n int) *trial {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func (w *trial) executors() (all []fleet.Executor) {
 	return all
 }
 
-// finish stops the run if it has not ended, and returns its record, which must hold.
+// finish stops the run if it has not ended, and returns its record, which must pass its recheck.
 func (w *trial) finish() *Record {
 	w.t.Helper()
 	w.stop()
@@ -86,7 +86,7 @@ func (w *trial) finish() *Record {
 	return r
 }
 
-// after waits, and reports whether the model may decide at the fake then.
+// after waits, and reports whether the model may then decide at the fake.
 func (w *trial) after(d time.Duration, fake int) (open bool) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -101,8 +101,8 @@ func kinds(r *Record) (all []string) {
 	return all
 }
 
-// An undisturbed gate stays open for hours. When it is stopped, shadows go on at the observe percent, and the counts of the
-// record are those of the executors.
+// An undisturbed gate stays open for hours. When it is stopped, shadows continue at the observe percent, and the counts of the
+// record match the executors'.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestStop(t *testing.T) {
 				}
 			})
 		}
-		// The journal says what the keeper said.
+		// The journal matches the keeper's events.
 		_, events, err := journal.Read[Event](filepath.Join(w.run.Dir, journal.Name), journalSchema)
 		if err != nil {
 			t.Fatal(err)
@@ -154,8 +154,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// A partition: within the lease the model decides nothing there, and the other executor stays open. After it, the gate is
-// opened again, because nothing but the lapse has happened.
+// A partition: within the lease, the model stops deciding there, and the other executor stays open. Afterwards the gate
+// reopens, because the lease only lapsed.
 func TestPartition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestPartition(t *testing.T) {
 	})
 }
 
-// Somebody else has set the rollout during the partition: the gate is not opened again, and is stopped everywhere.
+// Somebody else has set the rollout during the partition: the gate stays closed there, and is stopped everywhere.
 func TestTakenOver(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*fakeExecutor){
@@ -225,7 +225,7 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
-// A restart within the lease and one beyond it: the gate is opened again, and what the new process decided counts from 0.
+// A restart within the lease and one beyond it: the gate reopens, and the decisions of the new process count from 0.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]time.Duration{"within the lease": 5500 * time.Millisecond, "beyond it": 60500 * time.Millisecond} {
@@ -245,7 +245,7 @@ func TestRestart(t *testing.T) {
 				}
 				w.after(time.Minute, 0)
 				r := w.finish()
-				if n := r.Processes[0].Requests; n < 5800 || n > 6100 { // the minute before the restart, but for the last seconds
+				if n := r.Processes[0].Requests; n < 5800 || n > 6100 { // the minute before the restart, except its last seconds
 					t.Errorf("the process before had %d requests", n)
 				}
 				if !slices.Contains(kinds(r), "restarted a:1") || !slices.Contains(kinds(r), "resumed a:1") || len(r.Processes) != 2 || len(r.Processes[1].Start) != 0 {
@@ -256,7 +256,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// A latch at one executor stops the gate on all others within six seconds, and for good.
+// A latch at one executor stops the gate on all others within six seconds, permanently.
 func TestLatchStopsTheFleet(t *testing.T) {
 	t.Parallel()
 	for l := executorv1.GateLatch_GATE_LATCH_KILLED; l <= executorv1.GateLatch_GATE_LATCH_BUDGET_SPENT; l++ {
@@ -304,13 +304,13 @@ func TestNotReadBack(t *testing.T) {
 	})
 }
 
-// A keeper that was killed leaves a journal, from which the evidence is written.
+// A killed keeper leaves a journal, from which the evidence is written.
 func TestKilledKeeper(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, 1)
 		w.after(5*time.Minute, 0)
-		raw, err := os.ReadFile(filepath.Join(w.run.Dir, journal.Name)) // as it is at that moment
+		raw, err := os.ReadFile(filepath.Join(w.run.Dir, journal.Name)) // a snapshot of the journal
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestKilledKeeper(t *testing.T) {
 	})
 }
 
-// Whatever is changed in a record is found.
+// Any change to a record is detected.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

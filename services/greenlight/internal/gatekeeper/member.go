@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// endError is why the gate of an executor may not be opened again, except by a person. Kind is [Demoted] or [Taken].
+// endError is why only a person may open the gate of the executor again. Kind is [Demoted] or [Taken].
 type endError struct {
 	kind   Kind
 	reason string
@@ -31,14 +31,15 @@ type member struct {
 
 	plan   *Plan
 	holder string
-	// hold is the group that the executor is of; nil without one. With a group, the executor has no lease but that of the record.
+	// hold is the group of the executor; nil without one. In a group, the executor's only lease is the record's.
 	hold *hold
-	// barred is set while it has the latch with which it has joined the group. lagging is since when it does not obey the record,
-	// zero if it does, and reported when its last report has come, whatever that shows: it obeys the record from its admission on.
+	// barred is set while the executor has the latch that it joined the group with. lagging is since when it has not obeyed
+	// the record; zero if it does. reported is when its last report came, whatever it shows: executors obey the record from
+	// their admission.
 	barred            bool
 	lagging, reported time.Time
 
-	// process and revision are those of the last answer; revision 0 is unknown.
+	// process and revision come from the last answer; revision 0 means unknown.
 	process  string
 	revision uint64
 	// open reports whether the executor has confirmed the gate since the last lapse or restart. touched reports whether it may
@@ -47,17 +48,17 @@ type member struct {
 	// unreached is set while the executor does not answer. renewed is when the gate was set or renewed last.
 	unreached bool
 	renewed   time.Time
-	// counters are those of the last reading.
+	// counters come from the last reading.
 	counters fleet.Counters
 }
 
 const (
-	// maxText bounds a text of an executor in an event, in bytes.
+	// maxText bounds a text from an executor in an event, in bytes.
 	maxText = 400
 )
 
-// renew sets or renews the gate, and returns what has happened to it since. The error is an [*endError], or that of a call
-// that failed, which may succeed later.
+// renew sets or renews the gate, and returns what has happened to it since. The error is an [*endError], or the error of a
+// failed call, which may succeed later.
 func (m *member) renew(ctx context.Context, reason string) (events []Event, err error) {
 	if m.hold != nil {
 		return m.confirm()
@@ -82,7 +83,7 @@ func (m *member) renew(ctx context.Context, reason string) (events []Event, err 
 	return append(events, m.opened(resp.GetInstanceId(), resp.GetRollout().GetRevision())...), nil
 }
 
-// opened takes the process that has confirmed the gate, and returns what is new.
+// opened records the process that has confirmed the gate, and returns what is new.
 func (m *member) opened(process string, revision uint64) (events []Event) {
 	kind := Resumed
 	switch before := m.process; {
@@ -104,7 +105,7 @@ func (m *member) opened(process string, revision uint64) (events []Event) {
 func (m *member) set(ctx context.Context, reason string) (*executorv1.SetRolloutResponse, error) {
 	req := m.plan.request(m.holder, reason, wire.Plan(m.plan.Quality))
 	req.ExpectedRevision = m.revision
-	m.touched = true // a call that fails may take effect anyway, now or later
+	m.touched = true // a failed call may still take effect, now or later
 	return m.SetRollout(ctx, req)
 }
 
@@ -113,10 +114,10 @@ func (m *member) refused(err error) bool {
 	return slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, rpc.Reason(err))
 }
 
-// final returns the [*endError] of a refusal that trying again does not change, and other errors as they are.
+// final returns an [*endError] for refusals that a retry cannot change, and other errors unchanged.
 func (m *member) final(err error) error {
 	switch reason := rpc.Reason(err); {
-	case reason == "GATE_MODEL" && m.process != "": // ml-engine restarts, or has another model for now, which decides nothing
+	case reason == "GATE_MODEL" && m.process != "": // ml-engine is restarting, or temporarily has another model, which decides nothing
 		return err
 	case reason == "GATE_LATCHED":
 		return &endError{Demoted, oneLine(err)}
@@ -126,8 +127,8 @@ func (m *member) final(err error) error {
 	return err
 }
 
-// adopt takes the rollout that caused a refusal, if the gate may be set again: it is as this keeper left it, or nothing has
-// happened but a lapse.
+// adopt takes over the rollout that caused a refusal, if the gate may be set again: it is as this keeper left it, or it only
+// lapsed.
 func (m *member) adopt(got *executorv1.GetRolloutResponse) (events []Event, err error) {
 	r := got.GetRollout()
 	if latches := got.GetGate().GetLatches(); len(latches) > 0 {
@@ -135,7 +136,7 @@ func (m *member) adopt(got *executorv1.GetRolloutResponse) (events []Event, err 
 	}
 	switch lapsed := r.GetSetBy() == fleet.SetByExecutor && r.GetHolder() == "" && r.GetGate().GetModelDigest() == m.plan.Model.Digest; {
 	case m.revision == 0, r.GetHolder() == m.holder:
-	case lapsed && (r.GetRevision() == m.revision+1 || strings.Contains(r.GetReason(), m.holder)): // a call whose answer was lost may have lapsed too
+	case lapsed && (r.GetRevision() == m.revision+1 || strings.Contains(r.GetReason(), m.holder)): // the gate of a call with a lost answer may have lapsed too
 		events = append(events, m.event(Lapsed, r.GetRevision(), clean(r.GetReason())))
 		m.open = false
 	default:
@@ -145,7 +146,8 @@ func (m *member) adopt(got *executorv1.GetRolloutResponse) (events []Event, err 
 	return events, nil
 }
 
-// read reads the gate. The error is an [*endError] if it has a latch or is no longer this keeper's, or that of the call.
+// read reads the gate. The error is an [*endError] if the gate has a latch or is no longer this keeper's, or the error of the
+// call.
 func (m *member) read(ctx context.Context) (*Reading, error) {
 	got, err := m.Rollout(ctx)
 	if err != nil {
@@ -172,7 +174,7 @@ func (m *member) read(ctx context.Context) (*Reading, error) {
 	return &reading, nil
 }
 
-// who names the executor, or the group.
+// who is the name of the executor or the group.
 func (m *member) who() string {
 	if m.Rollouts == nil {
 		return m.Addr
@@ -205,8 +207,8 @@ func clean(s string) string { return text.Clean(s, maxText) }
 func oneLine(err error) string { return fleet.OneLine(fleet.Plain(err)) }
 
 // off makes sure that no model decides at the executor, and reads that back: it aborts the rollout, which also ends the lease,
-// and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and is left at
-// its observe percent. plan, which may be nil, is that of the live quality.
+// and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and stays at its
+// observe percent. plan is the plan of the live quality; it may be nil.
 func off(ctx context.Context, e fleet.Executor, observe float64, plan *executorv1.QualityPlan, reason string) error {
 	got, err := e.Rollout(ctx)
 	if err != nil {

@@ -1,17 +1,17 @@
-// Package gatekeeper lets a promoted model decide behind a gate, for as long as it runs.
+// Package gatekeeper lets a promoted model decide behind a gate while its [Keeper] runs.
 //
-// A [Plan] says which model may decide what share of the requests, and within which bounds. [NewPlan] makes it from the
-// model's promotion and writes it to the evidence. A person confirms it with a phrase that names its numbers.
+// A [Plan] says which model may decide what share of the requests, and within which bounds. [NewPlan] derives it from the
+// model's promotion, and [Plan.Write] adds it to the evidence. A person confirms it with a phrase that names its numbers.
 //
 // A [Keeper] then sets the gate of every executor under a lease, and renews the lease three times within its length. If the
-// keeper dies, hangs or loses an executor, the lease lapses, and the baseline decides everything there. An executor that
-// returns after nothing but a lapse or a restart is gated again. If a latch demotes one executor (a kill, an alarm, a spent
-// budget), or anybody else changes its rollout, the keeper stops the gate on all others. Nothing but a person starts it again.
+// keeper dies, hangs or loses an executor, the lease lapses, and the baseline decides everything there. The gate of an
+// executor that only lapsed or restarted is opened again. If a latch demotes one executor (a kill, an alarm, a spent budget),
+// or anybody else changes its rollout, the keeper stops the gate on all others. Only a person can start it again.
 //
 // The gate of a group is one signed record, which executors obey as they join.
 //
-// Every event is on disk before it is shown. A [Record] is computed from the events, so that a kill of the keeper loses no more
-// than the counts of the last minute.
+// Every event is on disk before it is shown. A [Record] is computed from the events, so killing the keeper loses at most the
+// counts of the last minute.
 package gatekeeper
 
 import (
@@ -45,16 +45,16 @@ import (
 // PlanSchema is the schema of a plan in the evidence.
 const PlanSchema = "greenlight/gate_plan/v1"
 
-// maxPlan bounds the file of a plan: a thousand symbols of 64 bytes fit many times.
+// maxPlan bounds the file of a plan, with ample room for a thousand symbols of 64 bytes.
 const maxPlan = 1 << 20
 
 // Terms are the bounds of a gate.
 type Terms struct {
 	// Percent is the share of the requests that the model may decide, (0,100]. ObservePercent is the share that gets a shadow,
-	// and that goes on getting one after the gate has stopped, [Percent,100].
+	// also after the gate has stopped, [Percent,100].
 	Percent        float64 `json:"percent"`
 	ObservePercent float64 `json:"observe_percent"`
-	// Symbols are those that the model may decide. AllSymbols is every symbol, and requests without one.
+	// Symbols are those that the model may decide. AllSymbols allows every symbol, and requests without one.
 	Symbols    []string `json:"symbols,omitempty"`
 	AllSymbols bool     `json:"all_symbols"`
 	// MinScore and MaxScore are the lowest and the highest score that may decide, in [0,1].
@@ -62,13 +62,13 @@ type Terms struct {
 	MaxScore float64 `json:"max_score"`
 	// WaitBudget is how long a request waits for the model.
 	WaitBudget gate.Duration `json:"wait_budget"`
-	// ChangedPercent is the share of the requests of an hour that the model may change by more than 0.05, (0,100].
+	// ChangedPercent is the share of an hour's requests that the model may change by more than 0.05, (0,100].
 	ChangedPercent float64 `json:"changed_percent"`
 	// Lease is how long the gate stays open without a renewal, 1 s to 1 h.
 	Lease gate.Duration `json:"lease"`
 }
 
-// The defaults and limits of [Terms]. Those of the contract's Gate are the same.
+// The defaults and limits of [Terms]. The contract's Gate has the same.
 const (
 	DefaultPercent        = 5
 	DefaultWaitBudget     = 5 * time.Millisecond
@@ -86,9 +86,9 @@ func (t Terms) Validate() error {
 	case !(t.Percent > 0 && t.Percent <= 100):
 		return fmt.Errorf("percent %v: want more than 0, at most 100", t.Percent)
 	case !(t.ObservePercent >= t.Percent && t.ObservePercent <= 100):
-		return fmt.Errorf("observe percent %v: want %v, which the model may decide, to 100", t.ObservePercent, t.Percent)
+		return fmt.Errorf("observe percent %v: want %v (the percent of the model) to 100", t.ObservePercent, t.Percent)
 	case t.AllSymbols == (len(t.Symbols) > 0):
-		return errors.New("give symbols, or all symbols, and not both")
+		return errors.New("give either symbols or all symbols")
 	case len(t.Symbols) > maxSymbols:
 		return fmt.Errorf("%d symbols: want at most %d, or all symbols", len(t.Symbols), maxSymbols)
 	case slices.ContainsFunc(t.Symbols, func(s string) bool { return s == "" || len(s) > maxSymbol }):
@@ -105,7 +105,7 @@ func (t Terms) Validate() error {
 	return nil
 }
 
-// Plan is what a model may decide, and why it may.
+// Plan is what a model may decide, and the evidence that allows it.
 type Plan struct {
 	Terms
 
@@ -115,8 +115,8 @@ type Plan struct {
 	// Promotion is promotion.json, PromotionTime when the model was promoted.
 	Promotion     evidence.Input `json:"promotion"`
 	PromotionTime time.Time      `json:"promotion_time"`
-	// Quality is the plan that the model was promoted under. Its disagreement cap is D, the most that the model can change one
-	// decision by. QualityDigest is its digest.
+	// Quality is the plan that the model was promoted under, QualityDigest its digest. Its disagreement cap is D, the most by
+	// which the model can change one decision.
 	Quality       outcome.Plan `json:"quality_plan"`
 	QualityDigest string       `json:"quality_plan_digest"`
 	// Source is where the requests come from.
@@ -125,9 +125,9 @@ type Plan struct {
 	inputs []evidence.Input
 }
 
-// Question is what a plan is made from.
+// Question holds the inputs of a plan.
 type Question struct {
-	// Models is the registry folder, Model the entry: "name/version", or a version that only one name has.
+	// Models is the registry folder, Model the entry: "name/version", or just the version if it is unique.
 	Models, Model string
 	// Evidence is the folder of the evidence. Verify verifies it: evidencedoc.Verify.
 	Evidence string
@@ -136,11 +136,11 @@ type Question struct {
 	Source   evidence.Source
 }
 
-// ErrNoRanges is the error of a model whose training ranges are not known.
+// ErrNoRanges means that the training ranges of a model are unknown.
 var ErrNoRanges = errors.New("its reference profile has no 0.05 and 99.95 % quantiles")
 
 // NewPlan returns the plan for a promoted model. It returns an error if the evidence does not verify, if the model does not
-// verify or is not promoted, or if its profile lacks the quantiles that tell which states are outside its training data.
+// verify or is not promoted, or if its profile lacks the quantiles that bound its training data.
 func NewPlan(q Question) (*Plan, error) {
 	slices.Sort(q.Terms.Symbols)
 	q.Terms.Symbols = slices.Compact(q.Terms.Symbols)
@@ -173,15 +173,15 @@ func NewPlan(q Question) (*Plan, error) {
 	return p, nil
 }
 
-// ErrTooManySymbols is the error of a plan whose symbols are too long together for one call.
+// ErrTooManySymbols means that the symbols of a plan are too long for one call.
 var ErrTooManySymbols = errors.New("the symbols are too long for one call")
 
-// fits returns an error if an executor would refuse the call of the gate for its size.
+// fits returns an error if an executor would refuse the gate call for its size.
 func (p *Plan) fits() error {
 	req := p.request(journal.NewRun(runPrefix), setReason, wire.Plan(p.Quality))
 	req.ExpectedRevision = math.MaxUint64 // the longest
 	if n := proto.Size(req); n > rpc.SmallMessage {
-		return fmt.Errorf("%w: with %d symbols the call has %d bytes, and an executor takes %d", ErrTooManySymbols, len(p.Symbols), n, rpc.SmallMessage)
+		return fmt.Errorf("%w: with %d symbols the call has %d bytes, but an executor takes at most %d", ErrTooManySymbols, len(p.Symbols), n, rpc.SmallMessage)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (p *Plan) validate() error {
 		return err
 	}
 	if p.QualityDigest != p.Quality.Digest() {
-		return fmt.Errorf("the digest of the quality plan is %.12s: its values have %.12s", p.QualityDigest, p.Quality.Digest())
+		return fmt.Errorf("the digest of the quality plan is %.12s, but its values hash to %.12s", p.QualityDigest, p.Quality.Digest())
 	}
 	if !p.Source.Valid() {
 		return fmt.Errorf("source %q: want live, replay or simulated", p.Source)
@@ -246,7 +246,7 @@ func ReadPlan(path string) (*PlanFile, error) {
 	return &PlanFile{p, filepath.Dir(path), evidence.Input{Path: filepath.Base(path), SHA256: evidence.Sum(raw)}}, nil
 }
 
-// ParsePlan returns the plan of a file. It returns an error if a value is out of range, or does not agree with the others.
+// ParsePlan parses the plan of a file. It returns an error if a value is out of range or contradicts another.
 func ParsePlan(raw []byte) (*Plan, error) {
 	var f struct {
 		evidence.Header
@@ -261,8 +261,8 @@ func ParsePlan(raw []byte) (*Plan, error) {
 	return &f.Plan, f.Plan.validate()
 }
 
-// Verify returns an error unless the folder of the plan verifies, the plan is in its chain, and the model is promoted as it was
-// when the plan was made.
+// Verify returns an error unless the folder of the plan verifies, the plan is in its chain, and the model still has the same
+// promotion as when the plan was made.
 func (f *PlanFile) Verify(verify func(folder string) (evidence.Report, error)) error {
 	if err := f.fits(); err != nil { // a plan of an earlier version
 		return err
@@ -272,7 +272,7 @@ func (f *PlanFile) Verify(verify func(folder string) (evidence.Report, error)) e
 		return err
 	}
 	if grant.Inputs[0] != f.Promotion || grant.Plan != f.Quality {
-		return fmt.Errorf("%w: %s is not the promotion that the plan was made for", promote.ErrNotPromoted, f.Promotion.Path)
+		return fmt.Errorf("%w: the plan was made for another promotion than %s", promote.ErrNotPromoted, f.Promotion.Path)
 	}
 	return nil
 }
@@ -290,10 +290,10 @@ func phrase(p *Plan, digest, nonce string) string {
 		plain(time.Duration(p.Lease).Seconds()), plain(p.ObservePercent), symbols, plain(p.MinScore), plain(p.MaxScore), p.Model.Digest, digest, nonce)
 }
 
-// plain returns a number without the noise of binary fractions.
+// plain formats a number without floating-point noise.
 func plain(v float64) string { return strconv.FormatFloat(v, 'g', 12, 64) }
 
-// Worst returns the worst that the gate can do, one sentence a line.
+// Worst describes the worst that the gate can do, one sentence a line.
 func (p *Plan) Worst() []string {
 	which := "any symbol"
 	if !p.AllSymbols {
@@ -301,10 +301,10 @@ func (p *Plan) Worst() []string {
 	}
 	return []string{
 		fmt.Sprintf("one order      its score differs from the baseline's by at most %s (D), and is in [%s, %s]", plain(p.Quality.DisagreementCap), plain(p.MinScore), plain(p.MaxScore)),
-		fmt.Sprintf("an hour        at most %s %% (F) of all requests change by more than 0.05, judged from 1,000 requests on; before that, at most 100 change", plain(p.ChangedPercent)),
+		fmt.Sprintf("an hour        at most %s %% (F) of all requests change by more than 0.05, once there are 1,000 requests; before that, at most 100 change", plain(p.ChangedPercent)),
 		fmt.Sprintf("which orders   %s %% of the requests of %s; the answer names who decided", plain(p.Percent), which),
 		fmt.Sprintf("how late       a request waits for the model for at most %s ms, and never into the caller's last 5 ms", plain(time.Duration(p.WaitBudget).Seconds()*1e3)),
-		fmt.Sprintf("how soon off   a kill holds from the next request on; without this command or its network, within %s (lease)", p.Lease),
+		fmt.Sprintf("how soon off   a kill takes effect with the next request; without this command or its network, within %s (lease)", p.Lease),
 	}
 }
 

@@ -74,7 +74,7 @@ func TestPlanFitsIntoACall(t *testing.T) {
 	for i := range f.Symbols {
 		f.Symbols[i] = fmt.Sprintf("%064d", i)
 	}
-	want := fmt.Sprintf("with 1000 symbols the call has %d bytes, and an executor takes 65536", size()+longest)
+	want := fmt.Sprintf("with 1000 symbols the call has %d bytes, but an executor takes at most 65536", size()+longest)
 	for what, err := range map[string]error{"a new plan": f.fits(), "a plan that is started": f.Verify(nil)} {
 		if !errors.Is(err, ErrTooManySymbols) || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", what, err, want)
@@ -82,7 +82,7 @@ func TestPlanFitsIntoACall(t *testing.T) {
 	}
 }
 
-// The phrase and the worst case name the numbers of the plan.
+// The phrase and the worst case contain the numbers of the plan.
 func TestPhrase(t *testing.T) {
 	t.Parallel()
 	const want = "ONAY: Gate START v1.8.1 5% D=0.05 F=10% wait=5ms lease=30s observe=50% symbols=all score=0-1 model=aaaaaaaaaaaa plan=cccccccccccc nonce=n"
@@ -98,7 +98,7 @@ func TestPhrase(t *testing.T) {
 	}
 }
 
-// A phrase starts its own plan, once, and no other.
+// A phrase starts only its own plan, once.
 func TestConfirmed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -131,7 +131,7 @@ func TestConfirmed(t *testing.T) {
 	}
 }
 
-// A plan in a file that was edited is refused, or has another digest, which no phrase confirms.
+// An edited plan file is refused, or has another digest, which no phrase confirms.
 func TestReadPlan(t *testing.T) {
 	t.Parallel()
 	f := written(t, t.TempDir(), testPlan().Plan)

@@ -24,25 +24,25 @@ type Kind string
 const (
 	// Started is the first event: Folder, Group. The gate is set next.
 	Started Kind = "started"
-	// Opened is an executor that has confirmed the gate: Executor, Revision.
+	// Opened means that an executor has confirmed the gate: Executor, Revision.
 	Opened Kind = "opened"
 	// Counted is a reading of all executors that answered: Readings.
 	Counted Kind = "counted"
-	// NotRenewed is an executor whose gate cannot be renewed, so that its lease lapses: Executor, Reason. Renewed is that it can
-	// again.
+	// NotRenewed means that the gate of an executor cannot be renewed, so its lease will lapse, Renewed that it can be
+	// renewed again: Executor, Reason.
 	NotRenewed Kind = "not_renewed"
 	Renewed    Kind = "renewed"
-	// Lapsed is an executor whose lease has lapsed, and Restarted one that has restarted: Executor, Revision, Reason.
+	// Lapsed means that the lease of an executor has lapsed, Restarted that an executor has restarted: Executor, Revision, Reason.
 	Lapsed    Kind = "lapsed"
 	Restarted Kind = "restarted"
-	// Resumed is an executor whose gate is open again after that: Executor, Revision.
+	// Resumed means that the gate of an executor is open again after a lapse or restart: Executor, Revision.
 	Resumed Kind = "resumed"
-	// Demoted is an executor that has a latch, and Taken one whose rollout somebody else has changed: Executor, Reason.
+	// Demoted means that an executor has a latch, Taken that somebody else has changed its rollout: Executor, Reason.
 	Demoted Kind = "demoted"
 	Taken   Kind = "taken"
 	// Stopping means that the gate is being stopped everywhere: Reason.
 	Stopping Kind = "stopping"
-	// Off is an executor at which no model decides, read back, and NotOff one where that is not known: Executor, Reason.
+	// Off means that an executor has confirmed that no model decides there, NotOff that it has not: Executor, Reason.
 	Off    Kind = "off"
 	NotOff Kind = "not_off"
 	// Finished is the last event: Decision, Reason.
@@ -60,11 +60,11 @@ const (
 	Stopped Decision = "STOPPED"
 	// Ended means that it stopped itself: an executor was demoted, killed, or taken over, or refused the gate.
 	Ended Decision = "DEMOTED"
-	// Interrupted means that its keeper was killed, so that the leases lapsed.
+	// Interrupted means that its keeper was killed and the leases lapsed.
 	Interrupted Decision = "INTERRUPTED"
 )
 
-// Event is one step of a run. The journal holds the events, one a line, and a [Record] is computed from them.
+// Event is one step of a run. The journal holds one event per line, and a [Record] is computed from them.
 type Event struct {
 	Kind     Kind      `json:"kind"`
 	Time     time.Time `json:"time"`
@@ -72,11 +72,11 @@ type Event struct {
 	Revision uint64    `json:"revision,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	Decision Decision  `json:"decision,omitempty"`
-	// Folder is the folder of the evidence. The record does not keep it: it is a path of one machine.
+	// Folder is the folder of the evidence. The record omits it, because it is a path on one machine.
 	Folder string `json:"folder,omitempty"`
 	// Group is the group of the executors, empty without one.
 	Group string `json:"group,omitempty"`
-	// Readings are not kept in the record, which has the first and the last of every process.
+	// Readings are not kept in the record, except the first and last of every process.
 	Readings []Reading `json:"readings,omitempty"`
 }
 
@@ -85,24 +85,25 @@ type Reading struct {
 	Executor string `json:"executor"`
 	// Instance is the random id of the process.
 	Instance string `json:"instance"`
-	// Percent is what the model may decide, and Open whether it may now.
+	// Percent is the share that the model may decide, Open whether it may decide now.
 	Percent float64 `json:"percent"`
 	Open    bool    `json:"open"`
-	// Decisions are all decisions of the process: "model" for those of the model, and the baseline's by reason.
+	// Decisions counts all decisions of the process: "model", or the baseline by reason.
 	Decisions map[string]uint64 `json:"decisions"`
-	// HourRequests are the requests of the last hour, HourChanged those that the model changed, HourLimit how many it may.
+	// HourRequests counts the requests of the last hour, HourChanged those that the model changed, and HourLimit is the
+	// maximum of HourChanged.
 	HourRequests uint64 `json:"hour_requests"`
 	HourChanged  uint64 `json:"hour_changed"`
 	HourLimit    uint64 `json:"hour_changed_limit"`
-	// ShadowP99MS is the time that 99 % of the shadows since the last reading took, in milliseconds; nil without any.
+	// ShadowP99MS is the 99th percentile of shadow latencies since the last reading, in milliseconds; nil without shadows.
 	ShadowP99MS *float64 `json:"shadow_p99_ms,omitempty"`
-	// Sources are all requests of the process by where they came from; nil if it did not say.
+	// Sources counts all requests of the process by source; nil if the process did not report it.
 	Sources evidence.Sources `json:"sources,omitempty"`
 	// Latches keep the gate shut.
 	Latches []Latch `json:"latches,omitempty"`
 }
 
-// Latch is what keeps a gate shut until a person clears it.
+// Latch keeps a gate shut until a person clears it.
 type Latch struct {
 	Name   string    `json:"latch"`
 	By     string    `json:"set_by"`
@@ -123,7 +124,7 @@ func (l Latch) String() string {
 // byModel is the key of the model's decisions among the reasons.
 const byModel = "model"
 
-// Process is one process of an executor during a run: its counts at the first and at the last reading, and between them.
+// Process is one process of an executor during a run: its counters at the first and last reading, and the differences.
 type Process struct {
 	Executor  string            `json:"executor"`
 	Instance  string            `json:"instance"`
@@ -131,13 +132,13 @@ type Process struct {
 	LastTime  time.Time         `json:"last_time"`
 	Start     map[string]uint64 `json:"decisions_start"`
 	End       map[string]uint64 `json:"decisions_end"`
-	// Decisions is End less Start. Requests is their sum.
+	// Decisions is End minus Start. Requests is its sum.
 	Decisions map[string]uint64 `json:"decisions"`
 	Requests  uint64            `json:"requests"`
-	// SourcesStart and SourcesEnd are the requests at the first and the last reading by where they came from.
+	// SourcesStart and SourcesEnd count the requests by source at the first and the last reading.
 	SourcesStart evidence.Sources `json:"sources_start,omitempty"`
 	SourcesEnd   evidence.Sources `json:"sources_end,omitempty"`
-	// The budget and the latches at the last reading.
+	// The budget and latches at the last reading.
 	HourRequests uint64  `json:"hour_requests"`
 	HourChanged  uint64  `json:"hour_changed"`
 	HourLimit    uint64  `json:"hour_changed_limit"`
@@ -149,7 +150,7 @@ type Record struct {
 	// ID names the run, its journal and its leases.
 	ID   string `json:"id"`
 	Plan Plan   `json:"plan"`
-	// Group is the group of the executors, whose reports are trusted as far as their credentials are; empty without one.
+	// Group is the group of the executors, empty without one. Their reports can be trusted as far as their credentials.
 	Group string `json:"group,omitempty"`
 	// PlanFile is the plan in the evidence, Promotion the promotion that allows it.
 	PlanFile  evidence.Input `json:"plan_file"`
@@ -161,17 +162,17 @@ type Record struct {
 	// Decision is how the run ended, and Reason why.
 	Decision Decision `json:"decision"`
 	Reason   string   `json:"reason"`
-	// Off reports whether it was read back from every executor that no model decides there. Otherwise its lease lapsed.
+	// Off reports whether every executor confirmed that no model decides there. Otherwise its lease lapsed.
 	Off bool `json:"off"`
-	// Processes are those of the executors, in the order of their first readings.
+	// Processes are in the order of their first readings.
 	Processes []Process `json:"processes"`
-	// Decisions and Requests are the sums over the processes.
+	// Decisions and Requests are the totals over all processes.
 	Decisions map[string]uint64 `json:"decisions"`
 	Requests  uint64            `json:"requests_total"`
-	// Sources are the requests between the readings by where they came from, over all processes. The least live one is the
-	// source of the file.
+	// Sources counts the requests between the readings by source, over all processes. The least live one is the source of the
+	// file.
 	Sources evidence.Sources `json:"sources"`
-	// Events are what happened, without the readings, at most [maxEvents]; Left is how many more there were.
+	// Events holds at most [maxEvents] events, without the readings; Left is the number of omitted events.
 	Events []Event `json:"events"`
 	Left   int     `json:"events_left_out"`
 
@@ -179,7 +180,7 @@ type Record struct {
 	Folder string `json:"-"`
 
 	last time.Time
-	// known has the place of a process among Processes, and of each executor's first one.
+	// known maps a process, and the address of its executor, to its index in Processes.
 	known map[string]int
 }
 
@@ -226,7 +227,7 @@ func (r *Record) read(at time.Time, reading Reading) {
 	i, ok := r.known[key]
 	if !ok {
 		start, sources := maps.Clone(reading.Decisions), reading.Sources
-		if _, again := r.known[reading.Executor]; again { // it restarted during the run, and everything that it has counted was in the run
+		if _, again := r.known[reading.Executor]; again { // it restarted during the run, so all its counts belong to the run
 			start, sources = map[string]uint64{}, nil
 		}
 		i = len(r.Processes)
@@ -266,7 +267,7 @@ func (r *Record) sum() {
 	}
 }
 
-// sources adds up the requests of the processes by where they came from.
+// sources adds up the requests of the processes by source.
 func (r *Record) sources() evidence.Sources {
 	sum := evidence.Sources{}
 	for _, p := range r.Processes {
@@ -279,8 +280,8 @@ func (r *Record) sources() evidence.Sources {
 	return sum
 }
 
-// Recheck returns what does not follow from the rest of the record: a sum, the plan, the phrase. source is that of the file, and
-// plan the one in the file that it names; nil if the evidence has no such file.
+// Recheck returns the contradictions in the record: a sum, the plan or the phrase. source is the source of the file, and plan
+// the plan in the file that it names; nil if the evidence lacks that file.
 func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -289,22 +290,22 @@ func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 		}
 	}
 	if err := r.Plan.validate(); err != nil {
-		add(true, "has a plan that cannot be: %v", err)
+		add(true, "has an invalid plan: %v", err)
 	}
-	add(plan == nil, "was started by the plan %s, which is not there as it was", r.PlanFile.Path)
-	add(plan != nil && !reflect.DeepEqual(*plan, r.Plan), "has another plan than %s", r.PlanFile.Path)
+	add(plan == nil, "was started by the plan %s, which is missing or was changed", r.PlanFile.Path)
+	add(plan != nil && !reflect.DeepEqual(*plan, r.Plan), "has a plan other than %s", r.PlanFile.Path)
 	nonce := r.Confirmation[strings.LastIndexByte(r.Confirmation, '=')+1:]
 	add(r.Confirmation != phrase(&r.Plan, r.PlanFile.SHA256, nonce), "was confirmed by a phrase with other numbers than its plan")
 	add(r.Promotion != r.Plan.Promotion, "names another promotion than its plan")
 	add(!maps.Equal(r.Sources, r.sources()), "has sources that are not the sums of its processes")
 	least := r.Sources.Least(r.Plan.Source)
-	add(source != least, "says that its requests are %s, and by its plan and its sources they are %s", source, least)
+	add(source != least, "says that its requests are %s, but by its plan and sources they are %s", source, least)
 	total, requests := map[string]uint64{}, uint64(0)
 	for _, p := range r.Processes {
 		name := fmt.Sprintf("executor %s, process %s", p.Executor, p.Instance)
 		for reason, n := range p.End {
 			_, known := decide.ParseReason(reason)
-			add(reason != byModel && (!known || reason == ""), "%s: %q is no reason", name, reason)
+			add(reason != byModel && (!known || reason == ""), "%s: unknown reason %q", name, reason)
 			add(n < p.Start[reason], "%s: %s fell from %d to %d", name, reason, p.Start[reason], n)
 		}
 		for reason, n := range p.Start {
@@ -312,15 +313,15 @@ func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 			add(!there && n > 0, "%s: %s fell from %d to none", name, reason, n)
 		}
 		decisions, sum := between(p.Start, p.End)
-		add(!maps.Equal(decisions, p.Decisions), "%s: its decisions are not those between its first and last reading", name)
-		add(sum != p.Requests, "%s: model and reasons add up to %d, and it says %d requests", name, sum, p.Requests)
+		add(!maps.Equal(decisions, p.Decisions), "%s: its decisions do not match its first and last reading", name)
+		add(sum != p.Requests, "%s: model and reasons add up to %d, but it reports %d requests", name, sum, p.Requests)
 		for reason, n := range p.Decisions {
 			total[reason] += n
 		}
 		requests += p.Requests
 	}
 	add(!maps.Equal(total, r.Decisions), "has decisions that are not the sums of its processes")
-	add(requests != r.Requests, "says %d requests, and its processes have %d", r.Requests, requests)
+	add(requests != r.Requests, "reports %d requests, but its processes have %d", r.Requests, requests)
 	start, end, off := time.Time{}, time.Time{}, false
 	for _, e := range r.Events {
 		switch e.Kind {
@@ -335,14 +336,14 @@ func (r *Record) Recheck(source evidence.Source, plan *Plan) []string {
 		case Opened, Counted, NotRenewed, Renewed, Lapsed, Restarted, Resumed, Demoted, Taken, Off:
 		}
 	}
-	add(!r.StartTime.Equal(start) || !r.EndTime.Equal(end), "lasted from %s to %s, and by its events from %s to %s", r.StartTime, r.EndTime, start, end)
-	add(r.Off != off && r.Left == 0, "says off: %v, and by its events it is %v", r.Off, off)
+	add(!r.StartTime.Equal(start) || !r.EndTime.Equal(end), "lasted from %s to %s, but by its events from %s to %s", r.StartTime, r.EndTime, start, end)
+	add(r.Off != off && r.Left == 0, "says off: %v, but by its events it is %v", r.Off, off)
 	add(r.Decision == Running, "has no end")
-	add(len(r.Events) == 0 || r.Events[len(r.Events)-1].Decision != r.Decision, "is %s, and its last event is another", r.Decision)
+	add(len(r.Events) == 0 || r.Events[len(r.Events)-1].Decision != r.Decision, "is %s, but its last event differs", r.Decision)
 	return found
 }
 
-// Write writes the record to the evidence, and returns the name of its file. git is the revision of the program.
+// Write writes the record to the evidence, and returns the file name. git is the revision of the program.
 func (r *Run) Write(store *evidence.Store, git string) (string, error) {
 	rec := r.Record
 	inputs := append([]evidence.Input{rec.PlanFile}, rec.Promotion)
@@ -360,7 +361,7 @@ func (r *Run) Write(store *evidence.Store, git string) (string, error) {
 
 // readingOf returns the reading of an executor's answer.
 func readingOf(addr string, got *executorv1.GetRolloutResponse) Reading {
-	g := got.GetGate() // which fleet.CheckGate has checked
+	g := got.GetGate() // checked by fleet.CheckGate
 	r := Reading{
 		Executor: addr, Instance: got.GetInstanceId(), Percent: gatedPercent(got.GetRollout()), Open: g.GetOpen(), Decisions: map[string]uint64{},
 		HourRequests: g.GetHourRequests(), HourChanged: g.GetHourChanged(), HourLimit: g.GetHourChangedLimit(),

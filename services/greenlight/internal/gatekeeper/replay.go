@@ -14,39 +14,39 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
-// Replay computes the decisions of a feature log again.
+// Replay recomputes the decisions of a feature log.
 type Replay struct {
-	// Rows have a decision, Others none: no gate was set.
+	// Rows counts rows with a decision, Others those without: no gate was set.
 	Rows, Others int
-	// Decisions are the rows by who decided: "model", and the baseline by reason.
+	// Decisions counts the rows by who decided: "model", or the baseline by reason.
 	Decisions map[string]uint64
-	// Taken are the rows whose reason cannot be computed from the row, and was checked for consistency alone.
+	// Taken counts rows whose reason cannot be recomputed, and was only checked for consistency.
 	Taken map[string]uint64
-	// Different is how many rows differ, and Differences are the first.
+	// Different counts the rows that differ, and Differences holds the first of them.
 	Different   int
 	Differences []Difference
 
 	plan    *Plan
 	limits  decide.Limits
 	sampler *shadow.Sampler
-	// schema is the hash of the model's, with its domain and scorer; empty without a model.
+	// schema is the hash of the model's schema, domain its ranges and scorer its scorer; empty without a model.
 	schema string
 	domain []decide.Range
 	scorer model.Scorer
 }
 
-// Difference is a row that is not what package decide computes from it.
+// Difference is a row that contradicts package decide.
 type Difference struct {
 	Time    time.Time
 	Request string
 	What    string
 }
 
-// maxDifferences is how many differences are kept.
+// maxDifferences is the number of differences kept.
 const maxDifferences = 20
 
-// NewReplay returns a replay of the decisions under the plan. salt is that of the executors. a is the model of the plan; nil
-// takes from the log which states were outside its training data.
+// NewReplay returns a replay of the decisions under the plan. salt is the executors' sample salt. a is the model of the plan;
+// if it is nil, the log is trusted on which states were outside its training data.
 func NewReplay(p *Plan, salt string, a *model.Artifact) (*Replay, error) {
 	r := &Replay{
 		Decisions: map[string]uint64{}, Taken: map[string]uint64{}, plan: p,
@@ -58,7 +58,7 @@ func NewReplay(p *Plan, salt string, a *model.Artifact) (*Replay, error) {
 	}
 	if a != nil {
 		if a.Digest() != p.Model.Digest {
-			return nil, fmt.Errorf("%s/%s has the digest %.12s, and the plan is for %s", a.Manifest.Name, a.Manifest.Version, a.Digest(), p.Model)
+			return nil, fmt.Errorf("%s/%s has digest %.12s, but the plan is for %s", a.Manifest.Name, a.Manifest.Version, a.Digest(), p.Model)
 		}
 		r.schema, r.scorer = a.Schema.Hash(), a.Scorer
 		for _, f := range a.Ranges() {
@@ -68,7 +68,7 @@ func NewReplay(p *Plan, salt string, a *model.Artifact) (*Replay, error) {
 	return r, nil
 }
 
-// Read replays all rows. progress, which may be nil, gets the number of rows so far.
+// Read replays all rows. progress is called with the number of rows so far; it may be nil.
 func (r *Replay) Read(rows iter.Seq2[featurelog.Row, error], progress func(done int)) error {
 	for row, err := range rows {
 		if err != nil {
@@ -101,7 +101,7 @@ func (r *Replay) add(row *featurelog.Row) {
 	}
 }
 
-// check returns what is wrong with the decision of a row; empty if it is what package decide computes.
+// check returns what is wrong with the decision of a row; empty if it matches package decide.
 func (r *Replay) check(row *featurelog.Row) string {
 	d := row.Decision
 	reason, known := decide.ParseReason(d.Reason)
@@ -119,7 +119,7 @@ func (r *Replay) check(row *featurelog.Row) string {
 		r.Taken[reason.String()]++
 		return bits("the baseline's", d.Score.Value, row.BaselineScore)
 	}
-	if row.ShadowScore.Present && (reason == decide.Deadline || reason == decide.Canceled) { // nobody can tell when it came
+	if row.ShadowScore.Present && (reason == decide.Deadline || reason == decide.Canceled) { // the row does not tell when it came
 		r.Taken[reason.String()]++
 	}
 	got := decide.Decide(state, r.request(row, reason), advice(row, reason))
@@ -129,7 +129,7 @@ func (r *Replay) check(row *featurelog.Row) string {
 	return bits(by(got)+"'s", d.Score.Value, got.Score)
 }
 
-// request returns the request of a row as far as the row has it. What it lacks is taken from the reason.
+// request rebuilds the request from the row. What the row lacks is inferred from the reason.
 func (r *Replay) request(row *featurelog.Row, reason decide.Reason) decide.Request {
 	q := decide.Request{
 		Baseline: row.BaselineScore, Selected: r.sampler.Sampled(row.RequestID) && (r.plan.AllSymbols || slices.Contains(r.plan.Symbols, row.Symbol)),
@@ -154,7 +154,7 @@ func (r *Replay) request(row *featurelog.Row, reason decide.Reason) decide.Reque
 		q.Selected = false
 	case reason == decide.ModelChanged && row.ModelDigest != r.plan.Model.Digest:
 		q.Model = row.ModelDigest
-	case reason == decide.ModelChanged: // ml-engine had the model again when it answered
+	case reason == decide.ModelChanged: // the model was active again when ml-engine answered
 		r.Taken[reason.String()]++
 		q.Model = ""
 	}
@@ -164,7 +164,7 @@ func (r *Replay) request(row *featurelog.Row, reason decide.Reason) decide.Reque
 	case reason == decide.OutOfDomain:
 		r.Taken[reason.String()]++
 		q.OutOfDomain = true
-	case reason == decide.None: // the row of a decision of the model has what the model scored
+	case reason == decide.None: // rows decided by the model contain the features it scored
 		q.OutOfDomain = r.schema != ""
 	}
 	return q
@@ -175,22 +175,21 @@ func (r *Replay) complete(row *featurelog.Row) bool {
 	return row.Schema.Hash == r.schema && !slices.ContainsFunc(row.Features, math.IsNaN)
 }
 
-// rescore returns a difference between the score of the model in a row and that of its features.
+// rescore compares the model's score in a row with the score of its features, and returns the difference.
 func (r *Replay) rescore(row *featurelog.Row) string {
 	if r.scorer == nil || !row.ShadowScore.Present || row.ModelDigest != r.plan.Model.Digest || !r.complete(row) {
 		return ""
 	}
 	if got, want := row.ShadowScore.Value, r.scorer.Score(row.Features); math.Float64bits(got) != math.Float64bits(want) {
-		return fmt.Sprintf("the model's score is %v, and its features give %v", got, want)
+		return fmt.Sprintf("the model's score is %v, but its features give %v", got, want)
 	}
 	return ""
 }
 
-// rounding is more than the log rounds a time.
+// rounding bounds the rounding error of times in the log.
 const rounding = 2 * time.Millisecond
 
-// advice returns what the model answered. A decision that did not wait any longer is made without the answer, which may be in
-// the row all the same.
+// advice returns the model's answer. It is absent if the decision did not wait for it, although the row may still contain it.
 func advice(row *featurelog.Row, reason decide.Reason) decide.Advice {
 	if reason == decide.Deadline || reason == decide.Canceled {
 		return decide.Advice{Failure: reason}
@@ -204,12 +203,12 @@ func advice(row *featurelog.Row, reason decide.Reason) decide.Advice {
 	return decide.Advice{Failure: decide.Internal}
 }
 
-// bits returns a difference between two scores, bit for bit.
+// bits compares two scores bit for bit, and returns the difference.
 func bits(whose string, got, want float64) string {
 	if math.Float64bits(got) == math.Float64bits(want) {
 		return ""
 	}
-	return fmt.Sprintf("the decision is %v, and %s score is %v", got, whose, want)
+	return fmt.Sprintf("the decision is %v, but %s score is %v", got, whose, want)
 }
 
 func by(d decide.Decision) string {
@@ -234,7 +233,7 @@ func (r *Replay) Text(out io.Writer) error {
 	}
 	for _, reason := range decide.Reasons() {
 		if n := r.Taken[reason.String()]; n > 0 {
-			lines = append(lines, fmt.Sprintf("taken     %s: %d; the row does not tell, the score is the baseline's", reason, n))
+			lines = append(lines, fmt.Sprintf("taken     %s: %d; not in the row; the score is the baseline's", reason, n))
 		}
 	}
 	for _, d := range r.Differences {

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// row is a row of the request "r" that the model decided, with changes.
+// row returns a row of the request "r", decided by the model, with changes applied.
 func row(change func(*featurelog.Row)) featurelog.Row {
 	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	r := featurelog.Row{
@@ -29,7 +29,7 @@ func row(change func(*featurelog.Row)) featurelog.Row {
 	return r
 }
 
-// baseline makes a row one that the baseline decided, for a reason.
+// baseline turns a row into one decided by the baseline, for a reason.
 func baseline(reason string, change func(*featurelog.Row)) featurelog.Row {
 	r := row(change)
 	r.Decision.By, r.Decision.Reason, r.Decision.Score = "baseline", reason, featurelog.Some(r.BaselineScore)
@@ -42,8 +42,8 @@ func failed(outcome string) func(*featurelog.Row) {
 	}
 }
 
-// replayOf replays one row under a gate for all requests of symbol A, with D 0.05 and scores from 0.1 to 0.9, and a model whose
-// feature x was from 0 to 1.
+// replayOf replays one row under a gate for all requests of symbol A, with D 0.05 and scores from 0.1 to 0.9. The training
+// range of the model's feature x is 0 to 1.
 func replayOf(t *testing.T, r featurelog.Row) *Replay {
 	t.Helper()
 	p := *testPlan().Plan
@@ -63,7 +63,7 @@ func one(r featurelog.Row, err error) iter.Seq2[featurelog.Row, error] {
 	return func(yield func(featurelog.Row, error) bool) { yield(r, err) }
 }
 
-// Rows of every reason are what the checks give. The reasons are those of the contract, not of package decide.
+// Rows of every reason match the checks. The reasons come from the contract, not from package decide.
 func TestReplayHolds(t *testing.T) {
 	t.Parallel()
 	far := func(r *featurelog.Row) { r.ShadowScore = featurelog.Some(0.56) }
@@ -106,7 +106,7 @@ func TestReplayHolds(t *testing.T) {
 	}
 }
 
-// A changed row is found, and named.
+// A changed row is detected, and named.
 func TestReplayFindsADifference(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]featurelog.Row{
@@ -147,7 +147,7 @@ func TestReplayFindsADifference(t *testing.T) {
 	}
 }
 
-// With the model, its score is that of the features. An answer that is in the row but came too late is taken from the log.
+// With the model, its score is recomputed from the features. For a late answer that is in the row, the log is trusted.
 func TestReplayScoresAgain(t *testing.T) {
 	t.Parallel()
 	a := enginetest.Artifact(t, "v1.8.1", "any")
@@ -196,7 +196,7 @@ func baselineScored(r featurelog.Row, score float64) featurelog.Row {
 	return r
 }
 
-// Selection follows the hash: of many ids, about the percentage may be decided by the model, and no others.
+// Selection follows the hash: of many ids, the model may decide about the given percentage, and no others.
 func TestReplaySelection(t *testing.T) {
 	t.Parallel()
 	p := *testPlan().Plan

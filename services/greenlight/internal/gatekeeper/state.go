@@ -15,11 +15,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
-// State is the folder of the phrases and the runs:
+// State is the folder of the phrases and runs:
 //
-//	phrases/<nonce>.json, .used    a phrase, and that it was used
-//	runs/<run>/gate_plan_*.json    the plan of a run, as it is in the evidence
-//	runs/<run>/journal.jsonl       what happened in it
+//	phrases/<nonce>.json, .used    a phrase, and a mark that it was used
+//	runs/<run>/gate_plan_*.json    the plan of a run, as in the evidence
+//	runs/<run>/journal.jsonl       its events
 type State string
 
 const (
@@ -34,7 +34,7 @@ func (s State) ledger() *confirmation.Ledger {
 	return confirmation.NewLedger(filepath.Join(string(s), "phrases"))
 }
 
-// confirmed is what the phrase of a plan confirms.
+// confirmed holds what the phrase of a plan confirms.
 type confirmed struct {
 	PlanSHA256 string `json:"plan_sha256"`
 }
@@ -46,7 +46,7 @@ func (s State) Issue(f *PlanFile, validity time.Duration) (*confirmation.Ticket,
 	})
 }
 
-// ErrOtherPlan is a phrase that was issued for another plan.
+// ErrOtherPlan means that the phrase was issued for another plan.
 var ErrOtherPlan = errors.New("the phrase is for another plan")
 
 // Confirmed returns the ticket of a phrase that is valid now and confirms exactly this plan. It changes nothing.
@@ -75,7 +75,7 @@ type Run struct {
 	owner   io.Closer
 }
 
-// Begin creates a run of a confirmed plan. It first uses up the phrase.
+// Begin uses up the phrase, and creates a run of the confirmed plan.
 func (s State) Begin(f *PlanFile, t *confirmation.Ticket) (_ *Run, err error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (s State) Begin(f *PlanFile, t *confirmation.Ticket) (_ *Run, err error) {
 	return r, err
 }
 
-// add keeps an event on disk.
+// add writes an event to disk.
 func (r *Run) add(e Event) error { return r.journal.Add(e) }
 
 // Close releases the run to other processes.
@@ -127,8 +127,8 @@ func (s State) Runs() ([]string, error) { return journal.Runs(s.run("")) }
 // doneName marks a run whose evidence is written.
 const doneName = "done"
 
-// Settle calls write for every run whose keeper was killed, with the end that the journal gives it: [Interrupted]. A run
-// that another process keeps is left alone. After an error of write the run is settled the next time.
+// Settle calls write for every run whose keeper was killed, with the result [Interrupted]. It skips runs that another process
+// keeps. If write fails, the run is settled the next time.
 func (s State) Settle(write func(*Run) error) error {
 	ids, err := s.Runs()
 	if err != nil {
@@ -175,7 +175,7 @@ func (s State) settle(id string, write func(*Run) error) (err error) {
 		r.Record.apply(e)
 	}
 	if r.Record.Decision == Running {
-		e := Event{Kind: Finished, Time: r.Record.last, Decision: Interrupted, Reason: "its keeper was killed, or its machine went down; every lease lapses by itself"}
+		e := Event{Kind: Finished, Time: r.Record.last, Decision: Interrupted, Reason: "its keeper was killed, or its machine went down; every lease has lapsed or will lapse"}
 		if err := r.add(e); err != nil {
 			return err
 		}
@@ -187,5 +187,5 @@ func (s State) settle(id string, write func(*Run) error) (err error) {
 	return r.done()
 }
 
-// done marks that the evidence of the run is written.
+// done marks the evidence of the run as written.
 func (r *Run) done() error { return durable.WriteFile(filepath.Join(r.Dir, doneName), nil, 0o644) }

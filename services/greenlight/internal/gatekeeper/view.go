@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// byReason returns decisions for people: those of the model, and the baseline's by reason, in the order of the checks.
+// byReason formats decisions: the model's, and the baseline's by reason in the order of the checks.
 func byReason(decisions map[string]uint64) string {
 	var baseline []string
 	for _, r := range decide.Reasons() {
@@ -33,14 +33,14 @@ func byReason(decisions map[string]uint64) string {
 	return line
 }
 
-// Read asks every executor for its gate. An answer is nil if its error is not.
+// Read asks every executor for its gate. Each executor has either an answer or an error.
 func Read(ctx context.Context, executors []fleet.Executor) ([]*executorv1.GetRolloutResponse, []error) {
 	answers, errs := fleet.Each(executors, func(e fleet.Executor) (*executorv1.GetRolloutResponse, error) { return e.Rollout(ctx) })
 	fleet.Rethrow(errs...)
 	return answers, errs
 }
 
-// Status writes the gate of every executor, as [Read] returned it, and returns the errors of those that did not answer.
+// Status writes the gates that [Read] returned, and returns the errors of the executors that did not answer.
 func Status(out io.Writer, executors []fleet.Executor, answers []*executorv1.GetRolloutResponse, errs []error) error {
 	t := table.New("executor", "gate", "percent", "mode", "lease left", "changed in the hour", "decisions of this process")
 	var lines []string
@@ -96,7 +96,7 @@ func stateOf(r *executorv1.Rollout, g *executorv1.GateStatus) string {
 	}
 }
 
-// Lines returns what was done, a line an executor, and the errors.
+// Lines writes what was done, one line per executor, and returns the errors.
 func Lines(out io.Writer, done []Done) error {
 	var failed error
 	for _, d := range done {
@@ -114,8 +114,8 @@ func Lines(out io.Writer, done []Done) error {
 	return failed
 }
 
-// View shows a run as it happens: a line an event, and what was decided as one line that is redrawn on a terminal, or written
-// every ten seconds to a pipe.
+// View shows a run live: one line per event, and the decisions in one line, which is redrawn on a terminal, or written every
+// ten seconds to a pipe.
 type View struct {
 	out     io.Writer
 	screen  *os.File
@@ -172,7 +172,7 @@ func (v *View) Observe(e Event) {
 	}
 }
 
-// line returns what was decided since the start, over all executors.
+// line summarizes the decisions since the start, over all executors.
 func (v *View) line(e Event) string {
 	sum, percent, p99 := map[string]uint64{}, 0.0, 0.0
 	var changed, limit uint64
@@ -204,14 +204,14 @@ func (v *View) write(format string, args ...any) {
 	_, _ = fmt.Fprintf(out, format, args...) // the run matters more than the display
 }
 
-// Close ends the line that is redrawn.
+// Close ends the redrawn line.
 func (v *View) Close() {
 	if v.drawn {
 		v.write("\n")
 	}
 }
 
-// Table writes what was decided, a line for each process, and for each reason in all.
+// Table writes the decisions, one line per process, and the totals by reason.
 func (r *Record) Table(out io.Writer) error {
 	t := table.New("executor", "process", "requests", "by the model", "changed in the last hour", "latches")
 	for _, p := range r.Processes {

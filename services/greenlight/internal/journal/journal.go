@@ -27,12 +27,12 @@ const (
 	maxSize = 256 << 20
 )
 
-// NewRun returns the id of a run that begins now. Those of later runs with the same prefix sort after it.
+// NewRun returns the id of a run that begins now. Ids of later runs with the same prefix sort after it.
 func NewRun(prefix string) string {
 	return prefix + time.Now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-// Runs returns the ids of the runs in a folder, oldest first. A run without a journal has done nothing, and is left out.
+// Runs returns the ids of the runs in a folder, oldest first. It omits runs without a journal, which have done nothing.
 func Runs(folder string) ([]string, error) {
 	entries, err := durable.ReadDir(folder, durable.MaxEntries)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,7 @@ func Runs(folder string) ([]string, error) {
 
 // Head is the first entry of a journal.
 type Head struct {
-	// Schema names the kind of the run.
+	// Schema names the kind of run.
 	Schema string `json:"schema"`
 	Run    string `json:"run"`
 	// PlanSHA256 is the digest of the run's plan.
@@ -63,9 +63,9 @@ type Head struct {
 type line struct {
 	// Seq counts the lines from 1.
 	Seq int `json:"seq"`
-	// Sum covers the previous line's sum and the entry. It reveals a line that was changed, lost or moved.
+	// Sum covers the previous line's sum and the entry. It reveals a changed, lost or moved line.
 	Sum string `json:"sum"`
-	// Entry is the head, then the events.
+	// Entry is the head in the first line, then an event.
 	Entry json.RawMessage `json:"entry"`
 }
 
@@ -135,7 +135,7 @@ func read[E any](path, schema string) (h Head, events []E, last line, err error)
 			return h, nil, last, fail(err)
 		}
 		if l.Seq != last.Seq+1 || l.Sum != sumOf(last.Sum, l.Entry) {
-			return h, nil, last, fail(errors.New("it is not as it was written"))
+			return h, nil, last, fail(errors.New("it was changed after it was written"))
 		}
 		if l.Seq == 1 {
 			err = json.Unmarshal(l.Entry, &h)

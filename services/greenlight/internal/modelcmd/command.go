@@ -1,4 +1,4 @@
-// Package modelcmd is the commands of greenlight model: flags, texts and exit codes.
+// Package modelcmd implements the commands of greenlight model: flags, texts and exit codes.
 package modelcmd
 
 import (
@@ -25,7 +25,7 @@ func Command(c console.Console) *cobra.Command {
 	return cmd
 }
 
-// listed is a model of a list, in JSON.
+// listed is a model in the JSON list.
 type listed struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
@@ -45,7 +45,7 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 				return err
 			}
 			if len(entries) == 0 {
-				c.Say("%s has no models; greenlight train makes some", *folder)
+				c.Say("%s has no models; train one with greenlight train", *folder)
 				return show([]listed{})
 			}
 			t := table.New("model", "digest", "schema", "family", "AUC", "P@20", "trained to")
@@ -68,7 +68,7 @@ func modelList(c console.Console, folder *string) *cobra.Command {
 	return cmd
 }
 
-// figure is a measure for people; a model that was not evaluated here has none.
+// figure formats a measure; a model that was not evaluated here has none.
 func figure(v float64) string {
 	if v == 0 {
 		return "-"
@@ -111,7 +111,7 @@ func modelShow(c console.Console, folder *string) *cobra.Command {
 type verifiedModel struct {
 	Model    string `json:"model"`
 	Verifies bool   `json:"verifies"`
-	// Error is why it does not.
+	// Error is the reason if it does not verify.
 	Error  string `json:"error,omitempty"`
 	Digest string `json:"digest,omitempty"`
 }
@@ -153,7 +153,7 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 				c.Say("%s/%s verifies: digest %.12s, schema %s, %d golden scores; %s", a.Manifest.Name, a.Manifest.Version,
 					a.Digest(), a.Spec.Schema, len(a.Golden.Vectors), gateText(a))
 				if registry.OldSignature(model.Entry{Name: a.Manifest.Name, Version: a.Manifest.Version}) {
-					c.Say("note: its signature (Ed25519, manifest.sig) conforms to no standard, and the next release will not accept it: sign it again")
+					c.Say("note: its signature (Ed25519, manifest.sig) follows no standard, and the next release will not accept it: sign the model again")
 				}
 			}
 			if err := show(all); err != nil || broken == 0 {
@@ -167,7 +167,7 @@ func modelVerify(c console.Console, folder *string) *cobra.Command {
 	return cmd
 }
 
-// gateText reports whether the model can decide behind a gate.
+// gateText describes whether the model can decide behind a gate.
 func gateText(a *model.Artifact) string {
 	if a.Ranges() == nil {
 		return "cannot decide behind a gate, because its drift profile lacks the ranges of its features: train or import it under a new version"
@@ -175,16 +175,16 @@ func gateText(a *model.Artifact) string {
 	return "can decide behind a gate"
 }
 
-// signingKey is the key's name in a working copy.
+// signingKey is the default name of the key file.
 const signingKey = "signing.pem"
 
 func modelKeygen(c console.Console) *cobra.Command {
 	var out string
-	cmd := console.Command("keygen", "Make a key pair that signs models, or evidence",
-		`Keygen makes an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
+	cmd := console.Command("keygen", "Create a key pair that signs models or evidence",
+		`Keygen creates an ECDSA key pair (P-256): the private key, PKCS #8 in PEM and readable only by you, and next to it the public key,
 with ".pub" appended to the name. Keep the private key where models are judged. Give the public key to the services with
---require-signature, and to those who check the evidence. An existing key is never overwritten. Keys of openssl work too: P-256,
-P-384 and P-521.`,
+--require-signature, and to those who check the evidence. An existing key is never overwritten. Keys made with openssl work
+too: P-256, P-384 and P-521.`,
 		func(context.Context) error {
 			if err := dsse.NewKey(out); err != nil {
 				return err
@@ -203,14 +203,14 @@ func modelSign(c console.Console, folder *string) *cobra.Command {
 		Use: "sign MODEL...", Short: "Verify models and sign their files",
 		Long: `Sign verifies a model as a service would, and writes the signature of its files to model.sig, as OpenSSF Model Signing v1.0
 describes: a Sigstore bundle, which other tools verify too. An existing signature is replaced. A release has its own files:
-greenlight promote --sign-key signs it, or sign it afterwards.`,
+sign it with greenlight promote --sign-key, or afterwards with this command.`,
 		RunE: func(_ *cobra.Command, refs []string) error {
 			if len(refs) == 0 {
 				return console.Usagef("name the models to sign, as name/version or version")
 			}
 			key, err := dsse.ReadSigner(keyFile)
 			if err != nil {
-				return console.WithHint(fmt.Errorf("--key: %w", err), "greenlight model keygen makes one")
+				return console.WithHint(fmt.Errorf("--key: %w", err), "create one with greenlight model keygen")
 			}
 			registry := model.OpenRegistry(*folder)
 			for _, ref := range refs {

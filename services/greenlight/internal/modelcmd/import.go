@@ -19,16 +19,16 @@ func modelImport(c console.Console, folder *string) *cobra.Command {
 		Long: `Import registers a gradient-boosted model that was trained elsewhere: the file of LightGBM's save_model (text) or
 of XGBoost's save_model (JSON), also compressed with gzip. Its inputs are matched to the feature schema by name. If the
 file has no names, they must be the schema's features in its order, without bias. Inputs that are not features of v1.8.1
-make their own schema, unless --schema names one. After an early stop, an XGBoost file has trees that XGBClassifier does
-not use; they are dropped, and the output says so.
+get a schema of their own, unless --schema names one. After early stopping, an XGBoost file has trees that XGBClassifier
+does not use; they are dropped, and the output says so.
 
 The data provides what the file lacks: the baseline, golden vectors, the drift profile, and an evaluation against the
-baseline, by which eval, canary and promote judge the model. Give the end of the model's training data with --trained-to: it
-is evaluated on the days after. Otherwise the evaluation may include days that the model was trained on, and is INCONCLUSIVE.
+baseline, by which eval, canary and promote judge the model. Give the end of the model's training data with --trained-to: the
+model is evaluated on later days. Otherwise the evaluation may include days that the model was trained on, and is INCONCLUSIVE.
 
-A model of a desk's own features needs rows with them, --sample, instead of market data: they give golden vectors and the
-drift profile, and with --label and --time also the baseline and the evaluation. Without labels, --baseline names the
-baseline.json that production decides by, and the model has no evaluation.`,
+A model with a desk's own features needs rows with these features (--sample) instead of market data. They provide the golden
+vectors and the drift profile, and with --label and --time also the baseline and the evaluation. Without labels, --baseline
+names the baseline.json that production uses, and the model has no evaluation.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, data, err := i.Read(c)
@@ -49,7 +49,7 @@ baseline.json that production decides by, and the model has no evaluation.`,
 				c.Say("          lift %.2f, Brier %.4f, ECE %.3f", r.Report.Lift, r.Report.Brier, r.Report.ECE)
 			}
 			if r.Known {
-				c.Say("          note: the registry had this model already, and keeps the evaluation that came with it; give another --version to keep this one")
+				c.Say("          note: the registry already had this model, and keeps its first evaluation; give another --version to keep this one")
 			}
 			c.Say("gate      the model %s", gateText(r.Kept))
 			if own, err := experiment.Own(r.Kept); err == nil {

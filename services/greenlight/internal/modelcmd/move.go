@@ -16,12 +16,12 @@ import (
 type movedModel struct {
 	Model  string `json:"model"`
 	Digest string `json:"digest"`
-	// Artifact is the reference by digest, Tag the tag that was given; empty without one.
+	// Artifact is the reference by digest, Tag the given tag; empty without one.
 	Artifact string `json:"artifact"`
 	Tag      string `json:"tag,omitempty"`
 	Bytes    int64  `json:"bytes"`
 	Signed   bool   `json:"signed"`
-	// Changed is false if the other side had the model already.
+	// Changed is false if the other side already had the model.
 	Changed bool `json:"changed"`
 }
 
@@ -34,7 +34,7 @@ type moveFlags struct {
 }
 
 func (f *moveFlags) declare(fs *pflag.FlagSet) {
-	fs.BoolVar(&f.plainHTTP, "plain-http", false, "reach the registry without TLS; on loopback that is always so")
+	fs.BoolVar(&f.plainHTTP, "plain-http", false, "connect to the registry without TLS; always so on loopback")
 	fs.StringVar(&f.keyFile, "require-signature", "", "file with public keys, PEM: the model must be signed with one of them")
 }
 
@@ -67,7 +67,7 @@ func moved(c console.Console, verb string, m oci.Moved, ref oci.Reference, show 
 	c.Say("%-9s %s, digest %.12s, %s", verb, result.Model, result.Digest, ref)
 	c.Say("artifact  %s, %d bytes", result.Artifact, m.Size)
 	if !m.Signed {
-		c.Say("note: the model is not signed: greenlight model sign does it")
+		c.Say("note: the model is not signed: sign it with greenlight model sign")
 	}
 	return show(result)
 }
@@ -79,11 +79,11 @@ func modelPush(c console.Console, folder *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "push MODEL oci://REGISTRY/REPOSITORY[:TAG]", Short: "Push a model with its signature to an OCI registry",
 		Long: `Push verifies a model and stores it in a registry for container images, as an artifact: its layers are the files of the model.
-The tag is the model's version unless another is given; ml-engine --models oci://REGISTRY/REPOSITORY takes the tags for versions, so use a
-repository for each name of models. A tag that names another artifact is refused without --force.
+The tag is the model's version unless another is given; ml-engine --models oci://REGISTRY/REPOSITORY takes the tags as versions, so use one
+repository per model name. A tag that names another artifact is refused without --force.
 
-Sign the model before: the signature is one of the files, and is also referred to the artifact, as oras discover and cosign tree show. The
-credentials are those of docker login.`,
+Sign the model first: the signature is one of the files, and is also attached to the artifact as a referrer, which oras discover and
+cosign tree show. The credentials come from docker login.`,
 		Args: console.Arguments(2, "name one model, as name/version or version, and oci://registry/repository"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[1])
@@ -120,9 +120,9 @@ func modelPull(c console.Console, folder *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pull oci://REGISTRY/REPOSITORY:TAG|@DIGEST", Short: "Pull a model from an OCI registry and verify it",
 		Long: `Pull fetches the files of a model, verifies their digests, the model and, with --require-signature, its signature, and only then
-moves it into the registry folder, under its name and version. Another model of that name and version stays.
+moves it into the registry folder, under its name and version. It does not replace another model of that name and version.
 
-Everybody who may push can move a tag. A digest always names the same model. The credentials are those of docker login.`,
+Anybody who may push can move a tag. A digest always names the same model. The credentials come from docker login.`,
 		Args: console.Arguments(1, "name one model, as oci://registry/repository:tag or @sha256:digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			models, repository, ref, err := flags.open(*folder, args[0])

@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
-// errNoEngine is a command line without any ml-engine.
+// errNoEngine is the error of a command line without --engine.
 var errNoEngine = console.Usagef("want at least one --engine")
 
 func modelActivate(c console.Console) *cobra.Command {
@@ -25,8 +25,8 @@ func modelActivate(c console.Console) *cobra.Command {
 	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "activate MODEL", Short: "Let every ml-engine serve a model of its registry", Args: oneModel,
-		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails because
-of that. A model that does not verify is refused, and the current one stays. With --state-dir, an ml-engine serves the model
+		Long: `Activate makes every ml-engine load the model from its own registry folder, verify it and serve it. No request fails
+meanwhile. A model that does not verify is refused, and the current one stays active. With --state-dir, an ml-engine serves the model
 again after a restart; the output shows whether it will. greenlight model rollback undoes it.
 
 It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
@@ -50,7 +50,7 @@ It exits 1 when an ml-engine does not answer or refuses, and shows which.`,
 		},
 	}
 	e.DeclareEngines(cmd.Flags(), c, flags.ControlTimeout)
-	cmd.Flags().StringVar(&digest, "digest", "", "digest that the model must have, or its first 12 digits or more")
+	cmd.Flags().StringVar(&digest, "digest", "", "digest that the model must have, or at least its first 12 digits")
 	show = replies.Outputs(c, cmd)
 	return cmd
 }
@@ -61,7 +61,7 @@ func activated(answer *mlenginev1.ActivateModelResponse) string {
 	if active.GetDigest() == before.GetDigest() && active.GetVersion() == before.GetVersion() {
 		return "serves " + modelText(active) + ", as before"
 	}
-	return "serves " + modelText(active) + ", and not " + modelText(before)
+	return "serves " + modelText(active) + ", not " + modelText(before)
 }
 
 // modelText returns the name and the digest of a model.
@@ -71,7 +71,7 @@ func modelText(m *mlenginev1.ActiveModel) string {
 
 func modelRollback(c console.Console) *cobra.Command {
 	var e flags.Pair
-	cmd := console.Command("rollback", "Let every ml-engine serve the model before the last activation",
+	cmd := console.Command("rollback", "Let every ml-engine return to the model it served before the last activation",
 		`Rollback makes every ml-engine return to the model that was active before the last activation, and reads back what it serves.
 Shadows continue; greenlight rollback also stops them, and writes evidence, which ends the promotion of the model. A second rollback changes nothing.
 

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/group"
 )
 
-// witness implements [evidence.Witness]. It connects for each call: evidence is written seldom.
+// witness implements [evidence.Witness]. It connects for each call, because evidence is written rarely.
 type witness struct{ servers, bucket, creds string }
 
 // Is reports whether the place is the URL of a NATS server.
@@ -40,12 +40,12 @@ func Open(place string) (evidence.Witness, error) {
 const (
 	// timeout bounds a call.
 	timeout = 10 * time.Second
-	// kept is how many heads the bucket keeps, for people.
+	// kept is the number of heads that the bucket keeps for people.
 	kept = 64
 	key  = "head"
 )
 
-// use calls fn with the bucket, which it makes if it does not exist.
+// use calls fn with the bucket, which it creates if necessary.
 func (w *witness) use(fn func(context.Context, jetstream.KeyValue) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

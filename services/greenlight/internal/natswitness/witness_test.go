@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/natswitness"
 )
 
-// A line that was removed from the chain is found, since the bucket has the head.
+// A line removed from the chain is detected, because the bucket has the head.
 func TestWitness(t *testing.T) {
 	t.Parallel()
 	place := natstest.Start(t, 1).URL + "/heads"

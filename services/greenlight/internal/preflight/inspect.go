@@ -1,5 +1,5 @@
-// Package preflight reads the state of the services and of the offline evidence before a canary, and reports what speaks
-// against one. It changes nothing.
+// Package preflight reads the state of the services and of the offline evidence before a canary, and reports what blocks one.
+// It changes nothing.
 package preflight
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// The kinds of errors of an inspection. Each has a hint: see [Hint].
+// The kinds of inspection errors. Each has a hint: see [Hint].
 var (
 	ErrUnreached  = errors.New("not reached")
 	ErrTwice      = errors.New("a service is named twice")
@@ -30,10 +30,10 @@ var (
 	errDenied     = errors.New("refused")
 	hints         = map[error]string{
 		ErrUnreached:         "nothing was changed; start it, or name its address with --executor or --engine",
-		fleet.ErrContradicts: "nothing was changed; see that the address is that of an executor or ml-engine of this version, then restart it",
-		ErrTwice:             "nothing was changed; name each process once: 127.0.0.1 and localhost are one, and so are two forwards to one pod",
-		ErrDisagree:          "nothing was changed; a canary compares one model with one baseline: give all replicas the same ones",
-		ErrNoEvidence:        "the model's own is in the registry folder, which --models names; greenlight eval --model writes it to the folder that --evidence names",
+		fleet.ErrContradicts: "nothing was changed; check that an executor or ml-engine of this version listens at the address, then restart it",
+		ErrTwice:             "nothing was changed; name each process once: 127.0.0.1 and localhost are the same, and so are two forwards to one pod",
+		ErrDisagree:          "nothing was changed; a canary compares one model with one baseline: give the same to all replicas",
+		ErrNoEvidence:        "look for the model's own in the registry folder (--models), or write it to the evidence folder (--evidence) with greenlight eval --model",
 	}
 )
 
@@ -66,8 +66,8 @@ type Inspection struct {
 }
 
 const (
-	// callTimeout bounds the calls to services. driftTimeout bounds the question for drift:
-	// ml-engine simulates the noise of the index at the first one, which takes some hundred milliseconds.
+	// callTimeout bounds the calls to services. driftTimeout bounds drift queries: for the first one, ml-engine simulates the
+	// noise of the index, which takes some hundred milliseconds.
 	callTimeout  = 3 * time.Second
 	driftTimeout = 10 * time.Second
 	// week is the window of the index, in hours.
@@ -76,13 +76,13 @@ const (
 	maxMessage = 400
 )
 
-// Options name what [Inspect] reads beside the services.
+// Options configure [Inspect].
 type Options struct {
 	// Evidence is the folder of the evidence.
 	Evidence string
-	// Models is the registry folder, which may have the model's own evaluation; empty uses the evidence folder alone.
+	// Models is the registry folder, which may have the model's own evaluation; if empty, only the evidence folder is used.
 	Models string
-	// MinFleet is the part of the executors of a group that must be judged, in (0,1]; 0 needs all of them.
+	// MinFleet is the share of a group's executors that must be judged, in (0,1]; 0 means all of them.
 	MinFleet float64
 }
 
@@ -107,7 +107,7 @@ func Inspect(ctx context.Context, services *fleet.Services, o Options) *Inspecti
 	return in
 }
 
-// tolerate leaves out the executors of a group that cannot be judged, if there are enough others.
+// tolerate drops the executors of a group that cannot be judged, if there are enough others.
 func (in *Inspection) tolerate(minFleet float64) {
 	well := slices.DeleteFunc(slices.Clone(in.Executors), func(e fleet.ExecutorReading) bool { return e.Err() != nil })
 	if len(in.Executors) > 0 && len(well) >= fleetgroup.Needed(minFleet, len(in.Executors)) {
@@ -124,7 +124,7 @@ func (in *Inspection) Addresses() []string {
 	return all
 }
 
-// ActiveModels returns the models that the ml-engines serve, of those that answer.
+// ActiveModels returns the models served by the ml-engines that answer.
 func ActiveModels(ctx context.Context, engines []fleet.Engine) ([]evidence.Model, error) {
 	answers, errs := fleet.Each(engines, func(e fleet.Engine) (evidence.Model, error) { return e.Model(ctx) })
 	fleet.Rethrow(errs...)
@@ -137,7 +137,7 @@ func ActiveModels(ctx context.Context, engines []fleet.Engine) ([]evidence.Model
 	return models, errors.Join(errs...)
 }
 
-// errNoPSI is the error of an index that ml-engine cannot compute.
+// errNoPSI means that ml-engine cannot compute the index.
 var errNoPSI = errors.New("no PSI")
 
 // PSI returns the overall index of the last 7 days over all ml-engines, and its verdict.
@@ -154,8 +154,7 @@ func PSI(ctx context.Context, engines []fleet.Engine) (float64, gate.Verdict, er
 	return 0, "", err
 }
 
-// unreached returns the error of a service with its kind: the service was not reached, refused the caller, or contradicts
-// itself.
+// unreached returns a service's error with its kind: the service was not reached, refused the caller, or contradicts itself.
 func unreached(err error) error {
 	var server *fleet.ModelServerError
 	switch {
@@ -215,7 +214,7 @@ func (in *Inspection) Revisions() []uint64 {
 	return all
 }
 
-// same returns the one model that all are, and reports whether there is one.
+// same returns the model that all have in common, and reports whether there is one.
 func same(all []evidence.Model) (evidence.Model, bool) {
 	if len(all) == 0 {
 		return evidence.Model{}, false
@@ -223,7 +222,7 @@ func same(all []evidence.Model) (evidence.Model, bool) {
 	return all[0], !slices.ContainsFunc(all, func(m evidence.Model) bool { return m.Digest != all[0].Digest })
 }
 
-// Agreed returns the model and the baseline that all replicas have.
+// Agreed returns the model and the baseline that all replicas share.
 func (in *Inspection) Agreed() (model, baseline evidence.Model, err error) {
 	if err := in.Err(); err != nil {
 		return model, baseline, err

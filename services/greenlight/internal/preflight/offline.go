@@ -19,15 +19,15 @@ type Offline struct {
 	Inputs []evidence.Input
 	Model  evidence.Model
 	Result gate.Verdict
-	// Quality is the plan of a verdict on live quality that the evaluation suggests, against the baseline with the digest
-	// Baseline; nil without one.
+	// Quality is the plan for a live quality verdict that the evaluation suggests, against the baseline with digest Baseline;
+	// nil without one.
 	Quality  *experiment.QualityPlan
 	Baseline string
 }
 
-// offlineOf returns the offline evidence of the served model. If the model in the registry folder has its own evaluation,
-// that is judged, together with what greenlight train and eval have written about the model to the evidence folder.
-// Otherwise the evidence folder alone counts.
+// offlineOf returns the offline evidence of the served model. If the model in the registry folder has its own evaluation, that
+// is judged, together with what greenlight train and eval have written about the model to the evidence folder. Otherwise only
+// the evidence folder counts.
 func offlineOf(o Options, served []evidence.Model) (Offline, error) {
 	written, err := readOffline(o.Evidence)
 	m, ok := same(served)
@@ -57,7 +57,7 @@ func ownOffline(models string, m evidence.Model) (Offline, bool) {
 	for _, e := range entries {
 		manifest, err := registry.Manifest(e)
 		if err != nil || manifest.Digest != m.Digest || found != nil && e.Version != m.Version {
-			continue // a model that does not load is no evidence
+			continue // ignore models that do not load
 		}
 		a, err := registry.Load(e.String())
 		if err != nil {
@@ -91,7 +91,7 @@ func readOffline(folder string) (Offline, error) {
 		path := filepath.Join(folder, name)
 		raw, err := durable.ReadFile(path, maxEvidence)
 		if errors.Is(err, fs.ErrNotExist) {
-			return o, fmt.Errorf("%w: %s is not there", ErrNoEvidence, path)
+			return o, fmt.Errorf("%w: %s is missing", ErrNoEvidence, path)
 		}
 		if err != nil {
 			return o, err
@@ -108,7 +108,7 @@ func readOffline(folder string) (Offline, error) {
 		}
 		o.Inputs = append(o.Inputs, evidence.Input{Path: filepath.ToSlash(path), SHA256: evidence.Sum(raw)})
 		if o.Model != (evidence.Model{}) && o.Model != *file.Model {
-			return o, fmt.Errorf("%w: offline_report.json is of %s and eval_result.json of %s", ErrNoEvidence, o.Model, *file.Model)
+			return o, fmt.Errorf("%w: offline_report.json is about %s, but eval_result.json about %s", ErrNoEvidence, o.Model, *file.Model)
 		}
 		o.Model, o.Result = *file.Model, file.Result
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// maxSkew bounds how far the clock of an executor may be from this machine's. Phases take minutes, but evidence is compared
-// with the logs of other machines.
+// maxSkew bounds the difference between the clock of an executor and this machine's. Phases take minutes, but evidence is
+// compared with logs from other machines.
 const maxSkew = time.Second
 
 // finding is an observation and the reasons why it fails.
@@ -22,13 +22,13 @@ type finding struct {
 	reasons []string
 }
 
-// missing returns the finding that nothing could be observed.
+// missing returns the finding for something that could not be observed.
 func missing(format string, args ...any) finding {
 	return finding{Observation: gate.Missing(fmt.Sprintf(format, args...))}
 }
 
-// Judge reports what speaks against a canary of the services. It changes nothing. Drift is not part of it: it blocks
-// no canary.
+// Judge reports what blocks a canary on the services. It changes nothing. Drift is not included, because it never blocks a
+// canary.
 func Judge(in *Inspection) gate.Scorecard {
 	var card gate.Scorecard
 	check := func(r gate.Rule, f finding) {
@@ -58,7 +58,7 @@ func Judge(in *Inspection) gate.Scorecard {
 		different(in.Models()))
 	check(gate.Rule{Name: "baselines", What: "different baselines that the executors decide by", Op: gate.AtMost, Threshold: 1, Unit: gate.Count},
 		different(in.Baselines()))
-	check(gate.Rule{Name: "offline verdict", What: "whether the model that is served has passed offline: 1 for yes", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
+	check(gate.Rule{Name: "offline verdict", What: "whether the served model has passed offline: 1 for yes", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
 		in.offline())
 	none("rollouts held", "executors whose rollout somebody holds", answered, in.each(func(e fleet.ExecutorReading) string {
 		if e.Rollout.GetRollout().GetHolder() == "" {
@@ -72,14 +72,14 @@ func Judge(in *Inspection) gate.Scorecard {
 		}
 		return ""
 	}))
-	check(gate.Rule{Name: "clock skew", What: "how far the clock of an executor is from this one", Op: gate.AtMost, Threshold: float64(maxSkew.Milliseconds()), Unit: gate.Millis},
+	check(gate.Rule{Name: "clock skew", What: "largest clock difference between an executor and this machine", Op: gate.AtMost, Threshold: float64(maxSkew.Milliseconds()), Unit: gate.Millis},
 		in.skew())
-	check(gate.Rule{Name: "requests seen", What: "requests since the executors started: without traffic nothing is judged", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
+	check(gate.Rule{Name: "requests seen", What: "requests since the executors started: nothing is judged without traffic", Op: gate.AtLeast, Threshold: 1, Unit: gate.Count},
 		in.traffic())
 	return card
 }
 
-// unreached returns the lines of all failures.
+// unreached lists all failures.
 func (in *Inspection) unreached() []string {
 	var all []string
 	for _, err := range in.failures() {
@@ -110,16 +110,16 @@ func (in *Inspection) offline() finding {
 	case in.OfflineErr != nil:
 		return missing("%s", fleet.OneLine(in.OfflineErr))
 	case !ok:
-		return missing("no one model is served")
+		return missing("the ml-engines serve no single model")
 	case model.Digest != in.Offline.Model.Digest:
-		return missing("the evidence is of %s, and %s is served", in.Offline.Model, model)
+		return missing("the evidence is about %s, but %s is served", in.Offline.Model, model)
 	case !in.Offline.Result.OK():
 		return finding{gate.Measured(0, 1), []string{"greenlight eval said " + string(in.Offline.Result)}}
 	}
 	return finding{Observation: gate.Measured(1, 1)}
 }
 
-// each returns what fn says of every executor that answered, with its address, unless it is empty.
+// each calls fn for every executor that answered, and returns the non-empty results with the addresses.
 func (in *Inspection) each(fn func(fleet.ExecutorReading) string) []string {
 	var all []string
 	for _, e := range in.Executors {
@@ -171,7 +171,7 @@ type Report struct {
 	Checks    []gate.Result `json:"checks"`
 	Executors []string      `json:"executors"`
 	Engines   []string      `json:"engines"`
-	// PSI is the overall index of the last 7 days, which is not judged. It is null if it is not known: see PSIReason.
+	// PSI is the overall index of the last 7 days, which is not judged. It is null if it is unknown: see PSIReason.
 	PSI       *float64 `json:"psi"`
 	PSIReason string   `json:"psi_reason"`
 }

@@ -23,7 +23,7 @@ const (
 	firstShadow = time.Minute
 )
 
-// Listen is where a service listens. Empty addresses are free ports of the loopback interface.
+// Listen holds the addresses of a service. Empty addresses mean free ports of the loopback interface.
 type Listen struct{ GRPC, HTTP string }
 
 func (l Listen) flags() []string {
@@ -45,8 +45,8 @@ func (s Services) Engine(ctx context.Context, dir string, at Listen, flags ...st
 	return Start(ctx, filepath.Join(s.Programs, "ml-engine"), dir, append(args, flags...)...)
 }
 
-// Executor starts an executor that decides by the baseline of the model and sends its shadows to the address engine. Its
-// log goes to dir.
+// Executor starts an executor that decides by the model's baseline and sends its shadows to the address engine. Its log goes
+// to dir.
 func (s Services) Executor(ctx context.Context, dir, engine string, at Listen, flags ...string) (*Process, error) {
 	m := s.Artifact.Manifest
 	args := append([]string{
@@ -72,8 +72,8 @@ func FindPrograms(dir string) (string, error) {
 	return dir, nil
 }
 
-// AwaitShadow sends the state until its shadow is answered, so that connections and caches are warm. It returns how many
-// requests it has sent.
+// AwaitShadow sends the state until its shadow is answered, so that connections and caches are warm. It returns the number of
+// requests sent.
 func AwaitShadow(ctx context.Context, decisions executorv1.DecisionServiceClient, state traffic.State) (sent int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, firstShadow)
 	defer cancel()

@@ -26,7 +26,7 @@ type Process struct {
 	addrs map[string]string
 	done  chan struct{}
 	err   error // the error of Wait, valid once done is closed
-	// killed says that Kill has ended it.
+	// killed means that Kill ended the process.
 	killed atomic.Bool
 }
 
@@ -44,7 +44,7 @@ func Start(ctx context.Context, program, dir string, args ...string) (*Process, 
 		return nil, err
 	}
 	defer func() { _ = logFile.Close() }() // the child has its own handle
-	// The command does not get the context: a canceled context would kill it, where Stop asks first.
+	// The command does not get the context: a canceled context would kill it, while Stop asks first.
 	p.cmd = exec.Command(program, append(args, "--address-file", addressFile)...) //nolint:noctx // see above
 	p.cmd.Stderr = logFile
 	// An interrupt at the terminal goes to the whole process group. In its own group, the service stops only when
@@ -110,7 +110,7 @@ func (p *Process) Err() error {
 	}
 }
 
-// Crashed is [Process.Err] for a process that must not have exited, unless Kill has ended it.
+// Crashed is like [Process.Err], but ignores an exit caused by Kill.
 func (p *Process) Crashed() error {
 	if p.killed.Load() {
 		return nil
@@ -118,8 +118,8 @@ func (p *Process) Crashed() error {
 	return p.Err()
 }
 
-// Kill kills the process, as a crash would, and waits until it is gone. It returns an error if the process had already
-// exited, unless Kill has killed it before.
+// Kill kills the process, as a crash would, and waits until it is gone. It returns an error if the process had already exited,
+// unless an earlier Kill ended it.
 func (p *Process) Kill() error {
 	if p.killed.Load() {
 		return nil

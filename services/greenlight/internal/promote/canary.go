@@ -23,7 +23,7 @@ const runPattern = "canary_run_*.json"
 // sourceUnknown is the reason of a phase whose requests may not be live.
 const sourceUnknown = "the executors did not say whether its requests were live: run the canary again with executors that do"
 
-// full is the share for all requests, in percent.
+// full is the percent of all requests.
 const full = 100
 
 // run is a live run of a canary of the model.
@@ -42,8 +42,8 @@ type runRecord struct {
 	canary.Record
 }
 
-// runs reads the live runs of the model, newest first. other has one sentence for each run that is not live, or that is of a
-// model server. A file that cannot be read is an error: it might be the newest.
+// runs reads the live runs of the model, newest first. other has one sentence for each run that is not live, or that used a
+// model server. An unreadable file is an error, because it might be the newest run.
 func (j *judgment) runs() (live []*run, other []string, err error) {
 	names, err := fs.Glob(os.DirFS(j.folder), runPattern)
 	if err != nil {
@@ -73,7 +73,7 @@ func (j *judgment) runs() (live []*run, other []string, err error) {
 		default:
 			found := contradictions(&r.Record)
 			if least := r.LeastSource(evidence.Live); least != evidence.Live {
-				found = append(found, fmt.Sprintf("it says that its requests are live, and by their sources they are %s", least))
+				found = append(found, fmt.Sprintf("it says that its requests are live, but by their sources they are %s", least))
 			}
 			live = append(live, &run{f, r.Record, found})
 		}
@@ -82,7 +82,7 @@ func (j *judgment) runs() (live []*run, other []string, err error) {
 	return live, other, nil
 }
 
-// soaks reports whether the run is a soak: it has one phase, of 100 %.
+// soaks reports whether the run is a soak: a single phase of 100 %.
 func (r *run) soaks() bool { return slices.Equal(r.Policy.Phases, []float64{full}) }
 
 // canary judges whether the newest live run with several phases passed them all, and by which policy.
@@ -96,7 +96,7 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	}
 	climbing := j.climbing(live)
 	if err == nil && climbing == nil {
-		err = errors.New("no live canary run of this model; greenlight canary start makes one")
+		err = errors.New("no live canary run of this model; start one with greenlight canary start")
 	}
 	if err != nil {
 		phases, policy = missing(rules[0], err.Error()), missing(rules[1], err.Error())
@@ -128,7 +128,7 @@ func (j *judgment) canary(live []*run, other []string, err error) (phases, polic
 	return phases, policy
 }
 
-// dismiss adds that there are runs that do not count, and why the newest of them does not.
+// dismiss adds the number of runs that do not count, and why the newest of them does not.
 func (r *Row) dismiss(other []string) {
 	switch n := len(other); n {
 	case 0:
@@ -161,7 +161,7 @@ func (r *Row) ended(by *run) {
 }
 
 // passed counts the phases of the policy in force that the run has passed, by its own policy and by the one in force, and
-// their comparisons. It also names the missing phases. The last attempt at a phase decides.
+// their comparisons. It also lists the missing phases. The last attempt at a phase decides.
 func (j *judgment) passed(r *run) (n int, compared uint64, lacking []string) {
 	for _, percent := range j.policy.Phases {
 		p := last(r.Phases, percent)
@@ -219,13 +219,13 @@ func recheckP95(p *canary.Phase) error {
 	}
 	tried := fleet.Counts{Requests: p.Requests, Outcomes: p.Outcomes}.Phase().Tried()
 	if h := p.Latency; !h.Known() || !slices.IsSorted(h.Edges) {
-		return fmt.Errorf("its histogram of latencies has %d edges, which must ascend, and %d counts", len(h.Edges), len(h.Counts))
+		return fmt.Errorf("its latency histogram has %d edges, which must ascend, and %d counts", len(h.Edges), len(h.Counts))
 	}
 	switch p95, missing := canary.P95(*p.Latency, tried); {
 	case missing != "":
 		return errors.New(missing)
 	case p.P95MS == nil || !driftview.Agree(*p.P95MS, p95):
-		return fmt.Errorf("its histogram of latencies gives a p95 of %s", gate.Millis.Format(p95))
+		return fmt.Errorf("its latency histogram gives a p95 of %s", gate.Millis.Format(p95))
 	}
 	return nil
 }
@@ -249,17 +249,17 @@ func countsOf(p *canary.Phase) (gate.PhaseCounts, error) {
 	}
 	switch {
 	case known != len(p.Outcomes):
-		return c, errors.New("it has outcomes that are not known")
+		return c, errors.New("it has unknown outcomes")
 	case !fleet.Accounted(p.Requests, ended):
-		return c, fmt.Errorf("it has %d requests and %d outcomes", p.Requests, ended)
+		return c, fmt.Errorf("it has %d requests, but %d outcomes", p.Requests, ended)
 	case p.Sources != nil && !fleet.Accounted(p.Requests, bySource):
-		return c, fmt.Errorf("it has %d requests, and by their sources %d", p.Requests, bySource)
+		return c, fmt.Errorf("it has %d requests, but its sources add up to %d", p.Requests, bySource)
 	}
 	return c, nil
 }
 
-// contradictions returns the parts of the record that do not follow from its counts and times. It checks only what PASSED:
-// nothing else counts.
+// contradictions returns the parts of the record that do not follow from its counts and times. It checks only phases that
+// PASSED, because nothing else counts.
 func contradictions(r *canary.Record) []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -290,9 +290,9 @@ func contradictions(r *canary.Record) []string {
 		counts, err := countsOf(p)
 		add(err != nil, "%s: %v", name, err)
 		card := r.Policy.JudgePhase(counts)
-		add(!card.Verdict().OK(), "%s says %s, and by its counts it is %s: %s", name, p.Decision, card.Verdict(), reasons(card))
+		add(!card.Verdict().OK(), "%s says %s, but by its counts it is %s: %s", name, p.Decision, card.Verdict(), reasons(card))
 		if aborts := r.Policy.Aborts(counts); len(aborts) > 0 {
-			add(true, "%s says %s, and should have been aborted: %s", name, p.Decision, strings.Join(aborts, "; "))
+			add(true, "%s says %s, but should have been aborted: %s", name, p.Decision, strings.Join(aborts, "; "))
 		}
 		add(!slices.EqualFunc(card.Results, p.Verdicts, same), "%s has verdicts that do not follow from its counts", name)
 	}

@@ -17,7 +17,7 @@ type Canary struct {
 	P95MS     float64 `json:"p95_ms"`
 }
 
-// Changelog returns the entry of CHANGELOG.md for the release.
+// Changelog returns the entry for the release in CHANGELOG.md.
 func (c *Check) Changelog() string {
 	m := c.manifest
 	var out strings.Builder
@@ -49,7 +49,7 @@ func (c *Check) row(name string) *Row {
 	return nil
 }
 
-// figure returns the value of a blocker for people, without its bounds.
+// figure formats the value of a blocker, without its bounds.
 func (c *Check) figure(name string) string {
 	r := c.row(name)
 	if r == nil || r.Value == nil {

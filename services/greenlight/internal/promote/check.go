@@ -3,7 +3,7 @@
 // this drift. [Redeem] accepts it once, everything is judged again, and [Releaser] releases the model.
 //
 // A promotion is blocked by a file that is missing, old, about another model, not measured on running services, or
-// contradictory, and by any figure beyond the policy's limit. Missing is ERROR and never PASS.
+// contradictory, and by any figure beyond the policy's limit. Missing data is an ERROR, never a PASS.
 package promote
 
 import (
@@ -32,7 +32,7 @@ const (
 
 // Question is a model that may be promoted, and what it is judged by.
 type Question struct {
-	// Models is the registry folder. Model is the entry: "name/version", or a version that only one name has.
+	// Models is the registry folder. Model is the entry: "name/version", or just the version if it is unique.
 	Models, Model string
 	// As is the version of the release; empty means the candidate's without -rcN.
 	As string
@@ -41,14 +41,14 @@ type Question struct {
 	Policy   gate.Policy
 	// Head is a prefix that the hash of the evidence chain's newest line must have; empty accepts any.
 	Head string
-	// Engines must serve the model, Executors must have shadowed it last. Both may be empty.
+	// Engines must serve the model. In Executors, the model must have been the last to answer. Both may be empty.
 	Engines   []fleet.Engine
 	Executors []fleet.Executor
-	// Fleet is the group that the executors are of; nil without one.
+	// Fleet is the group of the executors; nil without one.
 	Fleet *fleetgroup.Address
 }
 
-// Check is all blockers of a promotion at one time: the body of promotion_check.json.
+// Check holds all blockers of a promotion at one time: the body of promotion_check.json.
 type Check struct {
 	// Verdict is the worst of the blockers, including the confirmation.
 	Verdict gate.Verdict `json:"verdict"`
@@ -63,9 +63,9 @@ type Check struct {
 	PSI float64 `json:"psi"`
 	// Canary is null if no canary has reached 100 %.
 	Canary *Canary `json:"canary"`
-	// Blockers are all that must be PASS.
+	// Blockers must all be PASS.
 	Blockers []Row `json:"blockers"`
-	// Watched are indices that are shown but do not block.
+	// Watched holds indices that are shown but do not block.
 	Watched []Watched   `json:"watched"`
 	Policy  gate.Policy `json:"policy"`
 
@@ -88,7 +88,8 @@ type judgment struct {
 	check    *Check
 }
 
-// Judge judges every blocker as of now. It returns an error if there is no such model or no version for the release.
+// Judge judges every blocker as of now. It returns an error if the model does not exist, or if there is no version for the
+// release.
 func Judge(ctx context.Context, q Question, now time.Time) (*Check, error) {
 	registry := model.OpenRegistry(q.Models)
 	entry, err := registry.Find(q.Model)
@@ -141,8 +142,8 @@ func (c *Check) scorecard(rows []Row) gate.Scorecard {
 	return card
 }
 
-// Header returns the header of the check's evidence. Its source is the least live of its files'. The offline report does not
-// count: it is always of recorded data.
+// Header returns the header of the check's evidence. Its source is the least live source of its files. The offline report does
+// not count, because it is always about recorded data.
 func (c *Check) Header(git string) evidence.Header {
 	h := evidence.Header{
 		Schema: CheckSchema, Source: evidence.Live, Model: &evidence.Model{Version: c.From, Digest: c.Digest}, Git: git,
@@ -177,7 +178,7 @@ func (j *judgment) read(name, writer string) (*file, error) {
 	return f, err
 }
 
-// model judges the artifact, and whether the registry has no entry for the release yet.
+// model judges the artifact, and whether the registry has an entry for the release already.
 func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) {
 	artifact, err := registry.Load(j.entry.String())
 	rule := gate.Rule{Name: ModelHolds, Op: gate.AtMost, Threshold: 0, Unit: gate.Count}
@@ -191,7 +192,7 @@ func (j *judgment) model(registry *model.Registry, to string) (holds, free Row) 
 	release := model.Entry{Name: j.entry.Name, Version: to}
 	var found []string
 	if _, err := os.Lstat(registry.Dir(release)); err == nil {
-		found = append(found, fmt.Sprintf("the registry has %s already", release))
+		found = append(found, fmt.Sprintf("the registry already has %s", release))
 	} else if !os.IsNotExist(err) {
 		found = append(found, err.Error())
 	}
@@ -233,7 +234,7 @@ func (j *judgment) chain(head string) Row {
 	return r
 }
 
-// moved returns the names of the files that have changed, sorted.
+// moved returns the names of the changed files, sorted.
 func moved(before, after map[string]string) []string {
 	all := maps.Clone(before)
 	maps.Copy(all, after)

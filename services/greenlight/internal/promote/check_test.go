@@ -74,10 +74,10 @@ func TestNothingBlocks(t *testing.T) {
 	}
 }
 
-// leaveOut is a file that is not written.
+// leaveOut omits a file.
 func leaveOut[T any](*evidence.Header, *T) bool { return false }
 
-// with is a file that is changed before it is written.
+// with changes a file before it is written.
 func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) bool {
 	return func(h *evidence.Header, body *T) bool {
 		change(h, body)
@@ -85,13 +85,13 @@ func with[T any](change func(*evidence.Header, *T)) func(*evidence.Header, *T) b
 	}
 }
 
-// another makes a file one about another model.
+// another makes a file be about another model.
 func another[T any](h *evidence.Header, _ *T) bool {
 	h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("9", 64)}
 	return true
 }
 
-// ofServer makes a file one about the model of a model server.
+// ofServer makes a file be about the model of a model server.
 func ofServer[T any](h *evidence.Header, _ *T) bool {
 	version, digest := oip.Identity("m", "1")
 	h.Model = &evidence.Model{Version: version, Digest: digest}
@@ -121,7 +121,7 @@ func TestBlockers(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
-		// spoil changes the evidence before, damage after it was written.
+		// spoil changes the evidence before it is written, damage afterwards.
 		spoil   func(*setting)
 		damage  func(*setting, map[string]string)
 		blocker string
@@ -141,7 +141,7 @@ func TestBlockers(t *testing.T) {
 		{name: "noise not known", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "without drift is not known", spoil: func(s *setting) {
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.Noise = nil })
 		}},
-		{name: "index edited", blocker: PSIOverall, verdict: gate.Error, reason: "and the mean over its features", spoil: func(s *setting) {
+		{name: "index edited", blocker: PSIOverall, verdict: gate.Error, reason: "but the mean over its features", spoil: func(s *setting) {
 			s.made.Shift = 0.6
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Overall.PSI = 0.01 })
 		}},
@@ -162,7 +162,7 @@ func TestBlockers(t *testing.T) {
 		{name: "old snapshot", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: psi_snapshot.json", spoil: func(s *setting) {
 			s.made.PSI = with(func(h *evidence.Header, _ *driftfleet.Report) { h.CreatedTime = s.now.Add(-25 * time.Hour) })
 		}},
-		{name: "snapshot of an engine that scores nothing", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: what psi_snapshot.json counted", spoil: func(s *setting) {
+		{name: "snapshot of an engine that scores nothing", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "stale: the rows of psi_snapshot.json ended", spoil: func(s *setting) {
 			s.made.PSI = with(func(_ *evidence.Header, r *driftfleet.Report) { r.Window.End = s.now.Add(-25 * time.Hour) })
 		}},
 		{name: "snapshot of the future", blocker: PSIOverall, verdict: gate.Inconclusive, reason: "a clock is wrong", spoil: func(s *setting) {
@@ -196,7 +196,7 @@ func TestBlockers(t *testing.T) {
 		{name: "snapshot of a model server", blocker: PSIOverall, verdict: gate.Fail, reason: "is about m@1 of a model server: its identity is only what a model server says", spoil: func(s *setting) { s.made.PSI = ofServer[driftfleet.Report] }},
 		{name: "canary of a model server", blocker: CanaryPhases, verdict: gate.Fail, reason: "neither promoted nor gated: register the model", spoil: func(s *setting) { s.made.Canary = ofServer[canary.Record] }},
 		{name: "offline report of another model", blocker: gate.PrecisionAt20, verdict: gate.Fail, reason: "about another model", spoil: func(s *setting) { s.made.Offline = another[experiment.OfflineReport] }},
-		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing of any market", spoil: func(s *setting) {
+		{name: "simulated market", blocker: gate.AUC, verdict: gate.Fail, reason: "is simulated: it says nothing about any market", spoil: func(s *setting) {
 			s.made.Offline = with(func(h *evidence.Header, _ *experiment.OfflineReport) { h.Source = evidence.Simulated })
 		}},
 
@@ -221,16 +221,16 @@ func TestBlockers(t *testing.T) {
 		{name: "not confirmed", blocker: CanaryPhases, verdict: gate.Fail, reason: "was not confirmed", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Confirmation = "" })
 		}},
-		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL", spoil: func(s *setting) {
+		{name: "verdict edited", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
 				p := &r.Phases[4]
 				p.Outcomes[shadow.Match.String()], p.Outcomes[shadow.Mismatch.String()] = 4000, 1000
 			})
 		}},
-		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
+		{name: "coverage", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL: coverage: 83.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { hide(r, 1000) })
 		}},
-		{name: "coverage with requests whose end nobody saw", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, and by its counts it is FAIL: coverage: 94.3 % is not >= 95 %", spoil: func(s *setting) {
+		{name: "coverage with requests whose end nobody saw", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 % says PASSED, but by its counts it is FAIL: coverage: 94.3 % is not >= 95 %", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) {
 				p := &r.Phases[len(r.Phases)-1]
 				hide(r, 100)
@@ -257,7 +257,7 @@ func TestBlockers(t *testing.T) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[0].Sources = nil })
 		}},
-		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests and 5005 outcomes", spoil: func(s *setting) {
+		{name: "requests without an outcome", blocker: CanaryPhases, verdict: gate.Fail, reason: "phase 100 %: it has 50000 requests, but 5005 outcomes", spoil: func(s *setting) {
 			s.made.Canary = with(func(_ *evidence.Header, r *canary.Record) { r.Phases[4].Requests = 50_000 })
 		}},
 		{name: "phase cut short", blocker: CanaryPhases, verdict: gate.Error, reason: "phase 25 % took 29m of 30m", spoil: func(s *setting) {
@@ -281,7 +281,7 @@ func TestBlockers(t *testing.T) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, 48*time.Hour) })
 		}},
-		{name: "soak of the future", blocker: Soak, verdict: gate.Error, reason: "it is of the future", spoil: func(s *setting) {
+		{name: "soak of the future", blocker: Soak, verdict: gate.Error, reason: "it lies in the future", spoil: func(s *setting) {
 			s.made.Canary = leaveOut[canary.Record]
 			s.made.Soak = with(func(_ *evidence.Header, r *canary.Record) { back(r, -2*time.Hour) })
 		}},
@@ -303,7 +303,7 @@ func TestBlockers(t *testing.T) {
 			s.must(err)
 			s.must(os.WriteFile(path, append(raw, ' '), 0o600))
 		}},
-		{name: "release taken", blocker: ReleaseFree, verdict: gate.Fail, reason: "the registry has test/v1.8.1 already", spoil: func(s *setting) {
+		{name: "release taken", blocker: ReleaseFree, verdict: gate.Fail, reason: "the registry already has test/v1.8.1", spoil: func(s *setting) {
 			s.must(model.OpenRegistry(s.q.Models).Release(model.Entry{Name: "test", Version: candidate}, release, model.Release{Time: s.now, Record: json.RawMessage("{}")}))
 		}},
 		{name: "confirmation", blocker: Confirmation, verdict: gate.Inconclusive, reason: "not confirmed"},
@@ -354,7 +354,7 @@ func newSettingRows(t *testing.T) (names []string) {
 	return names
 }
 
-// moveOne moves the rows of one feature into its first bin, with the indices that follow.
+// moveOne moves the rows of one feature into its first bin, and updates the indices.
 func moveOne(_ *evidence.Header, r *driftfleet.Report) {
 	sum, n := 0.0, 0
 	for i := range r.Features {
@@ -378,7 +378,7 @@ func moveOne(_ *evidence.Header, r *driftfleet.Report) {
 	r.Overall.PSI = sum / float64(n)
 }
 
-// shorten takes so much from the only phase of a soak, whose policy asks for no more.
+// shorten shortens the only phase of a soak, and its policy, by d.
 func shorten(by time.Duration, s *setting) func(*evidence.Header, *canary.Record) {
 	return func(_ *evidence.Header, r *canary.Record) {
 		policy := r.Policy
@@ -396,7 +396,7 @@ func back(r *canary.Record, by time.Duration) {
 	}
 }
 
-// hide lets so many shadows of the last phase end unseen.
+// hide makes n shadows of the last phase end without an outcome.
 func hide(r *canary.Record, unseen uint64) {
 	p := &r.Phases[len(r.Phases)-1]
 	p.Outcomes[shadow.BreakerOpen.String()] += unseen
@@ -404,16 +404,16 @@ func hide(r *canary.Record, unseen uint64) {
 	p.Sources = evidence.Sources{evidence.Live: p.Requests}
 }
 
-// old makes the run one of a time when coverage was not judged: neither its policy nor its verdicts know it.
+// old turns the run into one from before coverage was judged: neither its policy nor its verdicts have it.
 func old(r *canary.Record) {
 	r.Policy.SLO.Coverage, r.Policy.Abort.Coverage = 0, 0
-	r.Policy.Kind, r.Policy.MatchTolerance = "", 0 // neither was in a policy then
+	r.Policy.Kind, r.Policy.MatchTolerance = "", 0 // neither was in a policy at that time
 	for i := range r.Phases {
 		r.Phases[i].Verdicts = slices.DeleteFunc(r.Phases[i].Verdicts, func(v gate.Result) bool { return v.Name == gate.PhaseCoverage })
 	}
 }
 
-// A run of a time when coverage was not judged counts by the coverage of its outcomes.
+// A run from before coverage was judged counts by the coverage of its outcomes.
 func TestOldCanaryCounts(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -426,7 +426,7 @@ func TestOldCanaryCounts(t *testing.T) {
 	}
 }
 
-// Evidence of a time when coverage was not judged is judged as it was then.
+// Evidence from before coverage was judged is judged by the rules of its time.
 func TestRecheckOldCanary(t *testing.T) {
 	t.Parallel()
 	r := promotetest.Run(gate.DefaultPolicy(), time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
@@ -435,13 +435,13 @@ func TestRecheckOldCanary(t *testing.T) {
 	p := &r.Phases[4]
 	p95 := 3.0
 	p.Samples = []canary.Sample{{Time: p.EndTime, Percent: 100, Requests: 5005, Comparisons: 5000, Matches: 4950, Errors: 5, P95MS: &p95, Verdict: gate.Pass}}
-	hide(r, 1000) // which nobody looked at
+	hide(r, 1000) // which was not judged
 	r.PromoteEligible, r.PromoteReason = r.Eligible(evidence.Live)
 	raw, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // they were not written then
+	for _, key := range []string{`"coverage":null,`, `,"coverage":0`, `"unseen":0,`} { // not written at that time
 		raw = bytes.ReplaceAll(raw, []byte(key), nil)
 	}
 	if bytes.Contains(raw, []byte("coverage")) || bytes.Contains(raw, []byte("unseen")) || bytes.Contains(raw, []byte("agreement")) || bytes.Contains(raw, []byte("tolerance")) {
@@ -479,7 +479,7 @@ func (s *setting) put(name string, raw []byte) {
 	s.must(os.WriteFile(s.made.Path(name), raw, 0o600))
 }
 
-// The last phase of a canary and a soak run add up, and what both have seen counts once.
+// The last phase of a canary and a soak run add up, and overlapping time counts once.
 func TestSoakAddsUp(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -508,7 +508,7 @@ func TestNoCandidate(t *testing.T) {
 		model, as, want string
 	}{
 		"unknown":    {"v7", "", "v7"},
-		"unnumbered": {"test/" + candidate, candidate, "is that of the candidate"},
+		"unnumbered": {"test/" + candidate, candidate, "is the candidate's"},
 		"a path":     {candidate, "../v1", `version "../v1"`},
 	} {
 		q := s.q
@@ -528,7 +528,7 @@ func TestNoCandidate(t *testing.T) {
 	}
 }
 
-// A model that has its own evaluation is judged by it, whatever the evidence folder says of another model.
+// A model that has its own evaluation is judged by it, whatever the evidence folder says about another model.
 func TestJudgeByTheModelsOwnEvaluation(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -17,12 +17,12 @@ const (
 	psiName = "psi_snapshot.json"
 	// psiAge bounds the age of drift: the market may have changed within a day.
 	psiAge = 24 * time.Hour
-	// ahead bounds how far the clock of another machine may be ahead. A snapshot's window ends with the current hour, so it
-	// may be an hour further ahead.
+	// ahead bounds how far another machine's clock may be ahead. A snapshot's window ends with the current hour, so it may be
+	// an hour further ahead.
 	ahead = 5 * time.Minute
 )
 
-// Watched is an index that is shown but does not block: that of a raw input or of the score.
+// Watched is an index of a raw input or of the score. It is shown but does not block.
 type Watched struct {
 	Feature string     `json:"feature"`
 	Role    drift.Role `json:"role"`
@@ -74,7 +74,7 @@ func (j *judgment) psi() (overall, feature Row) {
 		r.live(f)
 		j.fresh(r, f, s.Window.End)
 		if want := j.artifact.Manifest.Files[model.ReferenceFile]; s.ReferenceDigest != want {
-			r.worsen(gate.Fail, "%s is against another reference, %s and not %s", f.Path, short(s.ReferenceDigest), short(want))
+			r.worsen(gate.Fail, "%s is against another reference, %s, not %s", f.Path, short(s.ReferenceDigest), short(want))
 		}
 	}
 	j.check.PSI = s.Report.Overall.PSI
@@ -90,16 +90,16 @@ func (j *judgment) psi() (overall, feature Row) {
 	return overall, feature
 }
 
-// fresh requires the snapshot, and the rows that it counts, to be of the last day. A new snapshot of an engine that no longer
-// scores is old.
+// fresh requires that the snapshot, and the rows that it counts, are from the last day. A new snapshot of an engine that has
+// stopped scoring is stale.
 func (j *judgment) fresh(r *Row, f *file, end time.Time) {
 	switch made := f.header.CreatedTime; {
 	case made.After(j.now.Add(ahead)) || end.After(j.now.Add(time.Hour+ahead)):
-		r.worsen(gate.Inconclusive, "%s is of the future, %s: a clock is wrong", f.Path, minute(made))
+		r.worsen(gate.Inconclusive, "%s is from the future, %s: a clock is wrong", f.Path, minute(made))
 	case j.now.Sub(made) > psiAge:
-		r.worsen(gate.Inconclusive, "stale: %s is of %s, more than %s ago", f.Path, minute(made), gate.Duration(psiAge))
+		r.worsen(gate.Inconclusive, "stale: %s is from %s, more than %s ago", f.Path, minute(made), gate.Duration(psiAge))
 	case j.now.Sub(end) > psiAge:
-		r.worsen(gate.Inconclusive, "stale: what %s counted ended at %s, more than %s ago", f.Path, minute(end), gate.Duration(psiAge))
+		r.worsen(gate.Inconclusive, "stale: the rows of %s ended at %s, more than %s ago", f.Path, minute(end), gate.Duration(psiAge))
 	}
 }
 
@@ -122,9 +122,9 @@ func reading(rule gate.Rule, r drift.Reading, days int, p *drift.Profile, l drif
 	return row
 }
 
-// follow recomputes the indices of the snapshot from its bins and the model's reference. It returns the feature with the
-// worst verdict, and among those the one with the largest index. It returns an error if a feature is missing, or if an index
-// does not follow from its bins.
+// follow recomputes the indices of the snapshot from its bins and the model's reference. It returns the feature with the worst
+// verdict, and among ties the one with the largest index. It returns an error if a feature is missing, or if an index does not
+// follow from its bins.
 func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.FeatureReading, error) {
 	read := make(map[string]*drift.FeatureReading, len(s.Features))
 	for i := range s.Features {
@@ -139,7 +139,7 @@ func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.Featu
 		}
 		r := read[f.Name]
 		if r == nil {
-			return nil, fmt.Errorf("no index of %s", f.Name)
+			return nil, fmt.Errorf("no index for %s", f.Name)
 		}
 		if err := recount(f, r, s.Rows); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
@@ -151,7 +151,7 @@ func follow(p *drift.Profile, s *driftview.Report, l drift.Limits) (*drift.Featu
 		}
 	}
 	if mean := sum / float64(n); !driftview.Agree(mean, s.Overall.PSI) {
-		return nil, fmt.Errorf("the overall index is %v, and the mean over its features %v", s.Overall.PSI, mean)
+		return nil, fmt.Errorf("the overall index is %v, but the mean over its features is %v", s.Overall.PSI, mean)
 	}
 	return worst, nil
 }
@@ -164,7 +164,7 @@ func recount(f drift.Feature, r *drift.FeatureReading, rows int) error {
 	current, sum := make([]float64, len(r.Bins)), 0.0
 	for i, b := range r.Bins {
 		if !driftview.Agree(b.Reference, f.Shares[i]) {
-			return fmt.Errorf("bin %s has the share %v of the reference, and the model's has %v", b.Bin, b.Reference, f.Shares[i])
+			return fmt.Errorf("bin %s has the share %v of the reference, but the model's has %v", b.Bin, b.Reference, f.Shares[i])
 		}
 		current[i] = b.Current
 		sum += b.Current
@@ -173,7 +173,7 @@ func recount(f drift.Feature, r *drift.FeatureReading, rows int) error {
 		return fmt.Errorf("the shares of its bins add up to %v", sum)
 	}
 	if psi := drift.PSI(f.Shares, current); !driftview.Agree(psi, r.PSI) {
-		return fmt.Errorf("the index is %v, and %v by its bins", r.PSI, psi)
+		return fmt.Errorf("the index is %v, but %v by its bins", r.PSI, psi)
 	}
 	return nil
 }

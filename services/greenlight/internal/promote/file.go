@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/evidence"
 )
 
-// file is a JSON file of the evidence folder. It is read once: the digest is that of the judged bytes.
+// file is a JSON file of the evidence folder. It is read once, so the digest matches the judged bytes.
 type file struct {
 	evidence.Input
 
@@ -26,8 +26,8 @@ var errMissing = errors.New("not there")
 // maxFile bounds a file of evidence.
 const maxFile = 256 << 20
 
-// readFile reads a file of the folder. If the content is wrong, it returns both the file and an error. The error of a
-// missing file is [errMissing] and names the writer.
+// readFile reads a file of the folder. If the content is invalid, it returns both the file and an error. If the file is
+// missing, the error is [errMissing] and names the command that writes it.
 func readFile(folder, name, writer string) (*file, error) {
 	raw, err := durable.ReadFile(filepath.Join(folder, filepath.FromSlash(name)), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {

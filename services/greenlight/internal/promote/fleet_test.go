@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-// fleetRun is a run over a group of two executors, the first of which has counted one request of every kind.
+// fleetRun returns a run over a group of two executors. The first has counted one request of every kind.
 func fleetRun() *canary.Record {
 	r := promotetest.Run(gate.DefaultPolicy(), time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
 	r.Fleet = &canary.RecordFleet{Group: "desk-a", MinFleet: 0.9, Revision: 7}
@@ -31,23 +31,23 @@ func fleetRun() *canary.Record {
 	return r
 }
 
-// The counts of a run over a group must be the sum of those of its executors.
+// The counts of a run over a group must be the sum of its executors' counts.
 func TestRecheckFleet(t *testing.T) {
 	t.Parallel()
 	if found := Recheck(fleetRun(), evidence.Live); len(found) > 0 {
 		t.Fatalf("as it is: %q", found)
 	}
 	for want, tamper := range map[string]func(*canary.Record, *canary.PhaseFleet){
-		"its executors have 5006 requests, and it has 5005":           func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Requests++ },
-		"its executors have 4951 with outcome match, and it has 4950": func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Outcomes["match"]++ },
-		"its executors have other sources": func(_ *canary.Record, p *canary.PhaseFleet) {
+		"its executors have 5006 requests, but it has 5005":           func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Requests++ },
+		"its executors have 4951 with outcome match, but it has 4950": func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Outcomes["match"]++ },
+		"the sources of its executors differ from its own": func(_ *canary.Record, p *canary.PhaseFleet) {
 			p.Executors[0].Sources = evidence.Sources{evidence.Replay: 2}
 		},
-		"the latencies of its executors are not its own":                             func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Latency.Counts[1]++ },
-		"executor a counts twice":                                                    func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[1].Executor = "a" },
-		"2 executors have counted, of 4 that were present: want 4":                   func(_ *canary.Record, p *canary.PhaseFleet) { p.Present = 4 },
-		"it has counts of the executors of a group in one of two places":             func(r *canary.Record, _ *canary.PhaseFleet) { r.Phases[1].Fleet = nil },
-		"phase 10 %: it has counts of the executors of a group in one of two places": func(r *canary.Record, _ *canary.PhaseFleet) { r.Fleet = nil },
+		"the latencies of its executors differ from its own":                            func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[0].Latency.Counts[1]++ },
+		"executor a counts twice":                                                       func(_ *canary.Record, p *canary.PhaseFleet) { p.Executors[1].Executor = "a" },
+		"2 executors have counts, of 4 that were present: want 4":                       func(_ *canary.Record, p *canary.PhaseFleet) { p.Present = 4 },
+		"it has the executors' counts of a group in only one of two places":             func(r *canary.Record, _ *canary.PhaseFleet) { r.Phases[1].Fleet = nil },
+		"phase 10 %: it has the executors' counts of a group in only one of two places": func(r *canary.Record, _ *canary.PhaseFleet) { r.Fleet = nil },
 	} {
 		r := fleetRun()
 		tamper(r, r.Phases[1].Fleet)
@@ -55,7 +55,7 @@ func TestRecheckFleet(t *testing.T) {
 			t.Errorf("want %q, got %q", want, found)
 		}
 	}
-	r := fleetRun() // an attempt that was cut off has none
+	r := fleetRun() // an interrupted attempt has none
 	r.Phases[4].Decision, r.Phases[4].Fleet, r.Decision = canary.Interrupted, nil, canary.Interrupted
 	for _, what := range Recheck(r, evidence.Live) {
 		if strings.Contains(what, "group") {
@@ -64,7 +64,7 @@ func TestRecheckFleet(t *testing.T) {
 	}
 }
 
-// A phrase that was printed for a group names it, so that its executors of that time count.
+// A phrase for a group records the group, so that the promotion judges the executors present at that time.
 func TestPledgeOfAGroup(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)

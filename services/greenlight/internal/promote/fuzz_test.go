@@ -13,8 +13,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-// FuzzEvidence puts whatever in place of one of the files that a promotion is judged by: every blocker has a verdict, and
-// nothing but what was written lets the model through.
+// FuzzEvidence replaces one of the judged files with arbitrary bytes: every blocker still has a verdict, and only the original
+// file lets the model pass.
 func FuzzEvidence(f *testing.F) {
 	const version = "v1.8.1-rc1"
 	models, folder := enginetest.Registry(f, "v1.8.1", version), filepath.Join(f.TempDir(), "evidence")

@@ -20,18 +20,18 @@ type Grant struct {
 	// Model is the version and the digest, Time when it was promoted.
 	Model evidence.Model
 	Time  time.Time
-	// Inputs are promotion.json and the file with the live quality that it was promoted by.
+	// Inputs are promotion.json and the file with the live quality behind the promotion.
 	Inputs []evidence.Input
 	// Plan is the quality plan that it was promoted under.
 	Plan outcome.Plan
 }
 
-// ErrNotPromoted is the error of a model without a promotion in the evidence.
+// ErrNotPromoted means that the evidence has no promotion of a model.
 var ErrNotPromoted = errors.New("the model is not promoted")
 
-// Granted returns the promotion of exactly the model with the digest, from a folder that verifies as a whole: the report is that of
-// evidencedoc.Verify. The error is [ErrNotPromoted] if the newest promotion is of another model or had an open blocker, or if a
-// rollback of the model followed it.
+// Granted returns the promotion of exactly the model with the digest, from a folder that verifies as a whole: the report is
+// the result of evidencedoc.Verify. The error is [ErrNotPromoted] if the newest promotion is for another model or had an open
+// blocker, or if a rollback of the model followed it.
 func Granted(report *evidence.Report, digest string) (*Grant, error) {
 	folder := report.Dir
 	f, err := readFile(folder, PromotionName, "greenlight promote --confirm")
@@ -46,7 +46,7 @@ func Granted(report *evidence.Report, digest string) (*Grant, error) {
 		return nil, err
 	}
 	if m := f.header.Model; m == nil || m.Digest != digest || rec.Digest != digest {
-		return nil, fmt.Errorf("%w: %s is of %s, digest %s, and the model has %s", ErrNotPromoted, f.Path, rec.To, short(rec.Digest), short(digest))
+		return nil, fmt.Errorf("%w: %s is for %s, digest %s, but the model has %s", ErrNotPromoted, f.Path, rec.To, short(rec.Digest), short(digest))
 	}
 	if f.header.Source != evidence.Live {
 		return nil, fmt.Errorf("%w: %s "+liveIsRequired, ErrNotPromoted, f.Path, f.header.Source)
@@ -72,8 +72,8 @@ func Granted(report *evidence.Report, digest string) (*Grant, error) {
 	return g, nil
 }
 
-// rolledBack returns an error if a rollback of the model followed its promotion. The chain has the order, since clocks may go back.
-// The times count too: a promotion that was cut short may be finished, and written, after a rollback.
+// rolledBack returns an error if a rollback of the model followed its promotion. The order is taken from the chain, because
+// clocks may go back. The times count too: an interrupted promotion may be finished, and written, after a rollback.
 func rolledBack(report *evidence.Report, rec *Record) error {
 	written := report.Written()
 	for _, name := range slices.Sorted(maps.Keys(written)) {

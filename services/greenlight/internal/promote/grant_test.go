@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
-// granted returns the grant of the model as the folder is now.
+// granted returns the grant of the model from the current folder.
 func (s *setting) granted(digest string) (*Grant, error) {
 	s.t.Helper()
 	report, err := evidence.Verify(s.q.Evidence)
@@ -22,7 +22,7 @@ func (s *setting) granted(digest string) (*Grant, error) {
 	return Granted(&report, digest)
 }
 
-// A promotion grants its model, and no other; whatever is changed in its files takes that away.
+// A promotion grants only its own model. Any change to its files revokes the grant.
 func TestGranted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -73,8 +73,8 @@ func TestGranted(t *testing.T) {
 	}
 }
 
-// A rollback of the model ends its promotion, whatever the clocks say, and another promotion grants it again. One of another model, or
-// before the promotion, does not.
+// A rollback of the model ends its promotion, whatever the clocks say, and another promotion grants it again. A rollback of
+// another model, or one before the promotion, does not end it.
 func TestRollbackEndsTheGrant(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)

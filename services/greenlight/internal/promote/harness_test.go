@@ -13,13 +13,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/promotetest"
 )
 
-// candidate is the model of the tests, release what it becomes.
+// candidate is the model of the tests, release the version it becomes.
 const (
 	candidate = "v1.8.1-rc1"
 	release   = "v1.8.1"
 )
 
-// setting is a candidate in a registry, with evidence that nothing blocks its promotion by.
+// setting is a candidate in a registry, with evidence that lets a promotion pass.
 type setting struct {
 	t    *testing.T
 	now  time.Time
@@ -66,7 +66,7 @@ func (s *setting) judge() *Check {
 	return c
 }
 
-// ask checks, keeps the check and returns the phrase.
+// ask runs the check, keeps it and returns the phrase.
 func (s *setting) ask() *confirmation.Ticket {
 	s.t.Helper()
 	c := s.judge()
@@ -81,7 +81,7 @@ func (s *setting) ask() *confirmation.Ticket {
 	return ticket
 }
 
-// confirm gives the phrase back, as greenlight promote --confirm does.
+// confirm confirms the phrase, like greenlight promote --confirm.
 func (s *setting) confirm(phrase string, r Releaser) (*Record, error) {
 	s.t.Helper()
 	r.Ledger = s.ledger
@@ -96,7 +96,7 @@ func (s *setting) confirm(phrase string, r Releaser) (*Record, error) {
 	return r.Release(s.t.Context(), pledge, c)
 }
 
-// released says whether the registry has the release, which must verify.
+// released reports whether the registry has the release, which must verify.
 func (s *setting) released() bool {
 	s.t.Helper()
 	registry := model.OpenRegistry(s.q.Models)

@@ -14,8 +14,8 @@ import (
 // offline judges the model's out-of-time figures by the evaluation that it was registered with. Older models have none: then
 // the report in the evidence folder counts, which must be about the model.
 //
-// The report of a model that was trained here covers walk-forward folds. Each fold has a model, and that of the last fold is
-// the registered one.
+// The report of a model that was trained here covers walk-forward folds. Each fold has its own model, and the last fold's
+// model is the registered one.
 func (j *judgment) offline() []Row {
 	rules := gate.Offline()
 	for i := range rules {
@@ -43,10 +43,10 @@ func (j *judgment) offline() []Row {
 		if report.Model != nil {
 			r.about(f, j.digest)
 		} else if want := j.manifest.Training.DataDigest; report.DatasetDigest != want {
-			r.worsen(gate.Fail, "%s is of other data, %s; the model was trained on %s", f.Path, short(report.DatasetDigest), short(want))
+			r.worsen(gate.Fail, "%s is about other data, %s; the model was trained on %s", f.Path, short(report.DatasetDigest), short(want))
 		}
 		if report.Source == evidence.Simulated {
-			r.worsen(gate.Fail, "%s is %s: it says nothing of any market", f.Path, report.Source)
+			r.worsen(gate.Fail, "%s is %s: it says nothing about any market", f.Path, report.Source)
 		}
 		rows = append(rows, r)
 	}

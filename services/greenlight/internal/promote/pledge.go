@@ -20,19 +20,19 @@ import (
 // Validity is how long a phrase is valid: long enough to read what it confirms, and to ask a second person.
 const Validity = 30 * time.Minute
 
-// Why a valid phrase is refused. Nothing has changed then, and the phrase remains valid.
+// The reasons to refuse a valid phrase. Nothing has changed then, and the phrase remains valid.
 var (
-	// ErrOtherModel is a model that is not the checked one.
+	// ErrOtherModel means that the model is not the checked one.
 	ErrOtherModel = errors.New("the model is not the one that was checked")
-	// ErrOtherEvidence is evidence that has changed since the check.
+	// ErrOtherEvidence means that the evidence has changed since the check.
 	ErrOtherEvidence = errors.New("the evidence has changed since it was checked")
-	// ErrOtherPSI is drift that has changed since the check.
-	ErrOtherPSI = errors.New("the drift is not the one that was checked")
-	// ErrOtherTicket is a phrase that differs from its pledge in the ledger: somebody edited the ledger.
+	// ErrOtherPSI means that the drift has changed since the check.
+	ErrOtherPSI = errors.New("the drift has changed since it was checked")
+	// ErrOtherTicket means that the phrase differs from its pledge in the ledger: somebody edited the ledger.
 	ErrOtherTicket = errors.New("the phrase differs from its entry in the ledger")
-	// ErrBlocked is a blocker that appeared after the check.
+	// ErrBlocked means that a blocker appeared after the check.
 	ErrBlocked = errors.New("the promotion is blocked")
-	// ErrNotReady is a check with a blocker other than the confirmation: it gets no phrase.
+	// ErrNotReady means that a check gets no phrase, because of a blocker other than the confirmation.
 	ErrNotReady = errors.New("no phrase while something else blocks")
 )
 
@@ -44,8 +44,8 @@ type Pledge struct {
 	To       string      `json:"to"`
 	Evidence string      `json:"evidence"`
 	Policy   gate.Policy `json:"policy"`
-	// Engines and Executors are the addresses of the services. With a group they are the ids of those that were present, and those
-	// that are present at the promotion count.
+	// Engines and Executors are the addresses of the services. With a group, Executors holds the ids present at the check; the
+	// promotion judges the executors present then.
 	Engines   []string            `json:"engines"`
 	Executors []string            `json:"executors"`
 	Fleet     *fleetgroup.Address `json:"fleet,omitempty"`
@@ -59,7 +59,7 @@ type Pledge struct {
 	ticket *confirmation.Ticket
 }
 
-// Keep writes the check to the evidence folder, and returns the hash of the chain's newest line after that. The folder must
+// Keep writes the check to the evidence folder, and returns the hash of the chain's newest line afterwards. The folder must
 // then verify.
 func (c *Check) Keep(folder, git string, seal evidence.Seal) (head string, err error) {
 	store, err := evidence.Open(folder, evidence.Options{Seal: seal})
@@ -126,7 +126,7 @@ func Redeem(l *confirmation.Ledger, text string) (*Pledge, error) {
 	return p, err
 }
 
-// Question returns the question that the phrase was issued for. The services are those of Engines and Executors.
+// Question returns the question that the phrase was issued for. The services have the addresses in Engines and Executors.
 func (p *Pledge) Question(services *fleet.Services) Question {
 	return Question{
 		Models: p.Models, Model: p.Model, As: p.To, Evidence: p.Evidence, Policy: p.Policy,
@@ -138,16 +138,16 @@ func (p *Pledge) Question(services *fleet.Services) Question {
 // or [ErrBlocked].
 func (p *Pledge) Holds(c *Check) error {
 	if !confirmation.Equal(c.Digest, p.Digest) {
-		return fmt.Errorf("%w: %s has the digest %s, and the phrase is for %s", ErrOtherModel, p.Model, short(c.Digest), short(p.Digest))
+		return fmt.Errorf("%w: %s has digest %s, but the phrase is for %s", ErrOtherModel, p.Model, short(c.Digest), short(p.Digest))
 	}
 	if names := moved(p.Files, c.digests()); len(names) > 0 {
 		return fmt.Errorf("%w: %v", ErrOtherEvidence, names)
 	}
 	if !confirmation.Equal(c.Head, p.Head) {
-		return fmt.Errorf("%w: the head of the chain is %s, and the phrase is for %s", ErrOtherEvidence, short(c.Head), short(p.Head))
+		return fmt.Errorf("%w: the head of the chain is %s, but the phrase is for %s", ErrOtherEvidence, short(c.Head), short(p.Head))
 	}
-	if c.PSI != p.PSI { // the same file gives the same number to the bit
-		return fmt.Errorf("%w: overall PSI is %v, and the phrase is for %v", ErrOtherPSI, c.PSI, p.PSI)
+	if c.PSI != p.PSI { // the same file gives the same number, bit for bit
+		return fmt.Errorf("%w: overall PSI is %v, but the phrase is for %v", ErrOtherPSI, c.PSI, p.PSI)
 	}
 	if !c.Ready() {
 		return ErrBlocked
@@ -155,13 +155,13 @@ func (p *Pledge) Holds(c *Check) error {
 	return nil
 }
 
-// Given is what an operator gives with a phrase, under the names of the flags. Empty fields are not given.
+// Given holds the options given with a phrase, under the names of the flags. Empty fields were not given.
 type Given struct {
 	Models, Evidence, Model, As string
 	Policy                      *gate.Policy
 }
 
-// Contradicts returns an error if something given differs from what the phrase was issued for.
+// Contradicts returns an error if an option differs from what the phrase was issued for.
 func (p *Pledge) Contradicts(g Given) error {
 	for _, f := range []struct{ name, value, want string }{{"models", g.Models, p.Models}, {"evidence", g.Evidence, p.Evidence}} {
 		if abs, err := filepath.Abs(f.value); err == nil && f.value != "" && abs != f.want {
@@ -174,7 +174,7 @@ func (p *Pledge) Contradicts(g Given) error {
 			return err
 		}
 		if entry.String() != p.Model {
-			return fmt.Errorf("%w: --model %s, and the phrase is for %s", ErrOtherModel, entry, p.Model)
+			return fmt.Errorf("%w: --model %s, but the phrase is for %s", ErrOtherModel, entry, p.Model)
 		}
 	}
 	if g.As != "" && g.As != p.To {
@@ -196,9 +196,9 @@ func Hint(err error, state string) string {
 		{confirmation.ErrMismatch, "copy the whole phrase as greenlight promote --check printed it"},
 		{confirmation.ErrUsed, "a phrase works once; greenlight promote --check issues another"},
 		{confirmation.ErrExpired, "check again: greenlight promote --check issues another"},
-		{ErrOtherModel, "check the model that is to be promoted: greenlight promote --check --model ..."},
-		{ErrOtherEvidence, "check what is there now: greenlight promote --check"},
-		{ErrOtherPSI, "check the drift as it is now: greenlight promote --check"},
+		{ErrOtherModel, "check the model that you want to promote: greenlight promote --check --model ..."},
+		{ErrOtherEvidence, "check the current evidence: greenlight promote --check"},
+		{ErrOtherPSI, "check the current drift: greenlight promote --check"},
 		{ErrOtherTicket, "the files in --state " + state + " were edited; greenlight promote --check issues another phrase"},
 		{ErrPhrase, "copy the whole phrase as greenlight promote --check printed it, in quotes"},
 	} {

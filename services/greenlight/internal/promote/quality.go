@@ -19,17 +19,17 @@ import (
 // qualityPattern matches the files with the records of live quality.
 const qualityPattern = "quality_*.json"
 
-// subject is what a verdict on live quality must be about, besides the model.
+// subject is what a verdict on live quality must be about, in addition to the model.
 type subject struct {
 	plan outcome.Plan
-	// baseline is the digest, version its version.
+	// baseline is the digest, version the version of the baseline.
 	baseline, version string
-	// by names what has fixed the plan.
+	// by names the source of the plan.
 	by string
 }
 
-// subject returns the plan and the baseline of the newest live run with a plan. Without one they are those of the model's own
-// evaluation: these were fixed before anything ran, too.
+// subject returns the plan and the baseline of the newest live run with a plan, otherwise those of the model's own evaluation.
+// Both were fixed before anything ran.
 func (j *judgment) subject(live []*run) (subject, error) {
 	for _, r := range live {
 		if r.QualityPlan != nil {
@@ -41,7 +41,7 @@ func (j *judgment) subject(live []*run) (subject, error) {
 			return subject{own.QualityPlan.Plan, j.artifact.Baseline.Digest(), j.artifact.Baseline.Version, "its own evaluation"}, own.QualityPlan.Validate()
 		}
 	}
-	return subject{}, errors.New("no live canary run of this model has a plan for it; greenlight canary plan makes one, with --quality-cap and --quality-margin where the model has no evaluation against the baseline")
+	return subject{}, errors.New("no live canary run of this model has a quality plan; create one with greenlight canary plan, with --quality-cap and --quality-margin if the model has no evaluation against the baseline")
 }
 
 // qualityReport is quality_<time>.json.
@@ -50,14 +50,14 @@ type qualityReport struct {
 	quality.Report
 }
 
-// verdict is a report of live quality and its file.
+// verdict is a live quality report and its file.
 type verdict struct {
 	*file
 	*qualityReport
 }
 
-// quality judges the live quality by the newest records of the model, the baseline and the plan. It judges the records again:
-// a recorded verdict counts for nothing.
+// quality judges the live quality by the newest records of the model, the baseline and the plan. It judges the records again,
+// and ignores the recorded verdict.
 func (j *judgment) quality(live []*run, err error) Row {
 	rule := gate.Rule{Name: gate.LiveQuality, Op: gate.AtLeast, Threshold: 0, Unit: gate.Score, MinSamples: 2 * outcome.LeastBlocks}
 	if err != nil {
@@ -102,12 +102,12 @@ func (j *judgment) quality(live []*run, err error) Row {
 		r.worsen(gate.Error, "%s %s", newest.Path, problem)
 	}
 	if least := quality.SourceOf(newest.Records); least != evidence.Live {
-		r.worsen(gate.Fail, "%s says that its requests are live, and by their sources they are %s", newest.Path, least)
+		r.worsen(gate.Fail, "%s says that its requests are live, but by their sources they are %s", newest.Path, least)
 	}
 	within := time.Duration(j.policy.Promotion.SoakWithin)
 	switch age := j.now.Sub(v.End); {
 	case age < -ahead:
-		r.worsen(gate.Error, "its records are of the future, a clock is wrong")
+		r.worsen(gate.Error, "its records lie in the future: a clock is wrong")
 	case within > 0 && age > within:
 		r.worsen(gate.Inconclusive, "stale: its records end at %s, more than %s ago", minute(v.End), j.policy.Promotion.SoakWithin)
 	}
@@ -136,13 +136,13 @@ func (j *judgment) verdicts(about subject) (newest *verdict, others []string, er
 		why := ""
 		switch of := v.Judgment; {
 		case !slices.Contains([]string{quality.Executors, quality.Logged}, v.Scores), f.header.Source != evidence.Live:
-			why = fmt.Sprintf("is %s, %s: a promotion takes what was measured on running services", f.header.Source, v.Scores)
+			why = fmt.Sprintf("is %s, %s: a promotion requires measurements on running services", f.header.Source, v.Scores)
 		case of == nil:
 			why = "has no plan"
 		case of.Baseline != about.baseline:
-			why = fmt.Sprintf("is beside another baseline, digest %s", short(of.Baseline))
+			why = fmt.Sprintf("is against another baseline, digest %s", short(of.Baseline))
 		case of.PlanDigest != about.plan.Digest():
-			why = fmt.Sprintf("is of another plan, %s: cap %.3g, margin %.3g", short(of.PlanDigest), of.Plan.DisagreementCap, of.Plan.Margin)
+			why = fmt.Sprintf("has another plan, %s: cap %.3g, margin %.3g", short(of.PlanDigest), of.Plan.DisagreementCap, of.Plan.Margin)
 		case newest == nil || of.End.After(newest.Judgment.End) || of.End.Equal(newest.Judgment.End) && v.header.CreatedTime.After(newest.header.CreatedTime):
 			newest = v
 		}

@@ -15,8 +15,7 @@ import (
 )
 
 // Recheck returns the parts of a run that do not follow from its own counts, times and policy: a verdict, a rate, a decision,
-// or whether it counts for a promotion. A phase whose counts were missing at the last poll cannot be judged again, and does
-// not pass.
+// or whether it counts for a promotion. A phase without counts from the last poll cannot be judged again, and does not pass.
 func Recheck(r *canary.Record, source evidence.Source) []string {
 	found := contradictions(r)
 	add := func(wrong bool, format string, args ...any) {
@@ -28,7 +27,7 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 		p := &r.Phases[i]
 		counts, err := countsOf(p)
 		if err != nil || len(p.Verdicts) == 0 {
-			continue // there are no counts, or contradictions reports it
+			continue // without counts, or reported by contradictions
 		}
 		name := fmt.Sprintf("phase %v %%", p.Percent)
 		missing := slices.ContainsFunc(p.Verdicts, func(v gate.Result) bool { return v.Verdict == gate.Error })
@@ -43,32 +42,32 @@ func Recheck(r *canary.Record, source evidence.Source) []string {
 				c.P95MS = *poll.P95MS
 			}
 			verdict := r.Policy.JudgePhase(c).Verdict()
-			add(poll.Verdict != gate.Error && poll.Verdict != verdict, "%s says %s at %s, and by its counts it was %s", name, poll.Verdict, minute(poll.Time), verdict)
+			add(poll.Verdict != gate.Error && poll.Verdict != verdict, "%s says %s at %s, but by its counts it was %s", name, poll.Verdict, minute(poll.Time), verdict)
 		}
 	}
 	for i := 1; i < len(r.Phases); i++ {
 		before, p := &r.Phases[i-1], &r.Phases[i]
-		add(p.Index > before.Index && before.Decision != canary.Passed, "phase %v %% is %s, and phase %v %% was begun after it", before.Percent, before.Decision, p.Percent)
+		add(p.Index > before.Index && before.Decision != canary.Passed, "phase %v %% is %s, but phase %v %% was begun after it", before.Percent, before.Decision, p.Percent)
 	}
 	if n := len(r.Phases); n > 0 && r.Aborted {
 		last := r.Phases[n-1].Decision
-		add((last == canary.Aborted || last == canary.Stopped) && last != r.Decision, "it is %s, and its last phase is %s", r.Decision, last)
+		add((last == canary.Aborted || last == canary.Stopped) && last != r.Decision, "it is %s, but its last phase is %s", r.Decision, last)
 	}
-	add(r.Aborted != (r.Decision == canary.Aborted || r.Decision == canary.Stopped), "it says aborted %v, and it is %s", r.Aborted, r.Decision)
+	add(r.Aborted != (r.Decision == canary.Aborted || r.Decision == canary.Stopped), "it says aborted %v, but it is %s", r.Aborted, r.Decision)
 	least := r.LeastSource(source)
-	add(least != source, "it says that its requests are %s, and by their sources they are %s", source, least)
+	add(least != source, "it says that its requests are %s, but by their sources they are %s", source, least)
 	eligible, why := r.Eligible(source)
-	add(eligible != r.PromoteEligible, "it says promote_eligible %v, and it is %v: %s", r.PromoteEligible, eligible, why)
+	add(eligible != r.PromoteEligible, "it says promote_eligible %v, but it is %v: %s", r.PromoteEligible, eligible, why)
 	return found
 }
 
-// recheckFleet returns what does not follow from the counts of the executors of a group.
+// recheckFleet returns what contradicts the counts of the executors of a group.
 func recheckFleet(f *canary.RecordFleet, p *canary.Phase) []string {
 	switch {
 	case f == nil && p.Fleet == nil, p.Fleet == nil && p.Decision != canary.Passed:
 		return nil
 	case f == nil || p.Fleet == nil:
-		return []string{"it has counts of the executors of a group in one of two places"}
+		return []string{"it has the executors' counts of a group in only one of two places"}
 	}
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -88,14 +87,14 @@ func recheckFleet(f *canary.RecordFleet, p *canary.Phase) []string {
 		sum.Add(e.Executor, c)
 	}
 	want := f.Needed(p.Fleet.Present)
-	add(p.Decision == canary.Passed && len(p.Fleet.Executors) < want, "%d executors have counted, of %d that were present: want %d", len(p.Fleet.Executors), p.Fleet.Present, want)
-	add(sum.Requests != p.Requests, "its executors have %d requests, and it has %d", sum.Requests, p.Requests)
+	add(p.Decision == canary.Passed && len(p.Fleet.Executors) < want, "%d executors have counts, of %d that were present: want %d", len(p.Fleet.Executors), p.Fleet.Present, want)
+	add(sum.Requests != p.Requests, "its executors have %d requests, but it has %d", sum.Requests, p.Requests)
 	for _, o := range shadow.Outcomes() {
-		add(sum.Of(o) != p.Outcomes[o.String()], "its executors have %d with outcome %s, and it has %d", sum.Of(o), o, p.Outcomes[o.String()])
+		add(sum.Of(o) != p.Outcomes[o.String()], "its executors have %d with outcome %s, but it has %d", sum.Of(o), o, p.Outcomes[o.String()])
 	}
-	add(!maps.Equal(sum.Sources, p.Sources), "its executors have other sources than it has")
+	add(!maps.Equal(sum.Sources, p.Sources), "the sources of its executors differ from its own")
 	if h := p.Latency; h != nil {
-		add(sum.LatencyMissing != "" || !slices.Equal(sum.Latency.Counts, h.Counts) || !slices.Equal(sum.Latency.Edges, h.Edges), "the latencies of its executors are not its own")
+		add(sum.LatencyMissing != "" || !slices.Equal(sum.Latency.Counts, h.Counts) || !slices.Equal(sum.Latency.Edges, h.Edges), "the latencies of its executors differ from its own")
 	}
 	return found
 }

@@ -47,7 +47,7 @@ type Record struct {
 	Policy    gate.Policy      `json:"policy"`
 	Inputs    []evidence.Input `json:"judged_by"`
 	Changelog string           `json:"changelog"`
-	// Activated are the activations on ml-engines.
+	// Activated lists the activations on ml-engines.
 	Activated []Activation `json:"activated"`
 }
 
@@ -57,14 +57,14 @@ type Activation struct {
 	// Version and Digest are what it reported to serve afterwards.
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
-	// Error is why that is not the release; empty if it is.
+	// Error explains why that is not the release; empty if it is.
 	Error string `json:"error"`
 }
 
 // Releaser makes releases.
 type Releaser struct {
 	Ledger *confirmation.Ledger
-	// Engines, which may be empty, are to serve the release.
+	// Engines are the ml-engines that shall serve the release; may be empty.
 	Engines []fleet.Engine
 	// Git is the commit of the program.
 	Git string
@@ -77,7 +77,7 @@ type Releaser struct {
 	killed func(step string) error
 }
 
-// The steps of a release, in order. The second is one rename and creates the release. A kill before it leaves only a used
+// The steps of a release, in order. The second is a single rename and creates the release. A kill before it leaves only a used
 // phrase. [Releaser.Finish] completes the release after a later kill.
 const (
 	stepUsed      = "phrase used"
@@ -93,8 +93,8 @@ func (r *Releaser) after(step string) error {
 	return r.killed(step)
 }
 
-// Dialed returns the addresses of the engines to dial for [Releaser.Confirm]: those of the phrase, and then those of
-// activate that are not among them.
+// Dialed returns the addresses of the engines to dial for [Releaser.Confirm]: the phrase's, and those in activate that the
+// phrase lacks.
 func (p *Pledge) Dialed(activate []string) []string {
 	addrs := slices.Clone(p.Engines)
 	for _, addr := range activate {
@@ -105,8 +105,8 @@ func (p *Pledge) Dialed(activate []string) []string {
 	return addrs
 }
 
-// Confirm judges again and makes the release, or finishes it if the phrase was used before. The engines of services are those
-// of [Pledge.Dialed]; those with an address in activate are to serve the release. The check is nil if the phrase was used.
+// Confirm judges again and makes the release, or finishes it if the phrase was used before. services must have the engines of
+// [Pledge.Dialed]; those with an address in activate shall serve the release. The check is nil if the phrase was used.
 func (r *Releaser) Confirm(ctx context.Context, p *Pledge, used bool, services *fleet.Services, activate []string) (*Record, *Check, error) {
 	for _, e := range services.Engines {
 		if slices.Contains(activate, e.Addr) {
@@ -128,8 +128,8 @@ func (r *Releaser) Confirm(ctx context.Context, p *Pledge, used bool, services *
 }
 
 // Release makes the release that the phrase confirms. It uses up the phrase, records the release in the registry, activates it
-// on the engines, and writes promotion.json. An engine that does not serve it is noted in the record. It is not an error. If
-// an error occurs after the release was made, Release returns the record too.
+// on the engines, and writes promotion.json. If an engine does not serve the release, that is noted in the record and is not
+// an error. If an error occurs after the release was made, Release returns the record too.
 func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, error) {
 	if err := p.Holds(c); err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, e
 	entry := model.Entry{Name: c.Name, Version: c.From}
 	err = model.OpenRegistry(p.Models).Release(entry, c.To, model.Release{Time: rec.Time, Record: raw})
 	if durable.Unsure(err) {
-		return nil, fmt.Errorf("%s/%s is in the registry, but a power cut may undo that: give the same phrase again to finish: %w", c.Name, c.To, err)
+		return nil, fmt.Errorf("%s/%s is in the registry, but a power cut may undo that: repeat the command with the same phrase to finish: %w", c.Name, c.To, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the phrase is used up, and nothing was released: %w", err)
@@ -159,9 +159,9 @@ func (r *Releaser) Release(ctx context.Context, p *Pledge, c *Check) (*Record, e
 	return rec, r.complete(ctx, p, rec, r.Engines)
 }
 
-// Finish completes a release that was interrupted. It returns [confirmation.ErrUsed] if there is nothing to do: the phrase
-// made no release, or the release is complete. It activates the release only while the phrase is valid: later the model may
-// have been rolled back.
+// Finish completes a release that was interrupted. It returns [confirmation.ErrUsed] if there is nothing to do: either the
+// phrase made no release, or the release is complete. It activates the release only while the phrase is valid, because the
+// model may have been rolled back since.
 func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Record, error) {
 	name, _, _ := cut(p.Model)
 	release := model.Entry{Name: name, Version: p.To}
@@ -175,20 +175,20 @@ func (r *Releaser) Finish(ctx context.Context, p *Pledge, now time.Time) (*Recor
 	}
 	rec := &Record{}
 	if a.Release == nil {
-		return nil, fmt.Errorf("%w: nothing was released by it, and %s is of another origin", confirmation.ErrUsed, release)
+		return nil, fmt.Errorf("%w: nothing was released by it; %s has another origin", confirmation.ErrUsed, release)
 	}
 	if err := json.Unmarshal(a.Release.Record, rec); err != nil {
 		return nil, fmt.Errorf("%s: %w", release, err)
 	}
 	if rec.Nonce != p.ticket.Nonce {
-		return nil, fmt.Errorf("%w: nothing was released by it, and %s was by another", confirmation.ErrUsed, release)
+		return nil, fmt.Errorf("%w: nothing was released by it; %s was released by another phrase", confirmation.ErrUsed, release)
 	}
 	written, err := ReadRecord(p.Evidence)
 	if err != nil {
 		return nil, err
 	}
 	if written != nil && !written.Time.Before(rec.Time) {
-		return nil, fmt.Errorf("%w: %s was released by it at %s and %s is written: nothing is left to do",
+		return nil, fmt.Errorf("%w: it released %s at %s, and %s is written: nothing is left to do",
 			confirmation.ErrUsed, release, minute(rec.Time), PromotionName)
 	}
 	engines := r.Engines
@@ -230,7 +230,7 @@ func (r *Releaser) complete(ctx context.Context, p *Pledge, rec *Record, engines
 			Schema: PromotionSchema, Source: evidence.Live, Inputs: rec.Inputs,
 			Model: &evidence.Model{Version: rec.To, Digest: rec.Digest}, Git: r.Git,
 		}
-		// The statement first: a promotion that is killed before promotion.json is written can be finished.
+		// The statement comes first: a promotion that is killed before promotion.json is written can be finished.
 		err = rec.sign(store, r.Seal.Signer)
 		if err == nil {
 			err = store.WriteJSON(PromotionName, header, rec)
@@ -282,21 +282,21 @@ func (p *Pledge) record(c *Check) *Record {
 
 func cut(entry string) (name, version string, ok bool) { return strings.Cut(entry, "/") }
 
-// candidateForm is the version of a candidate: that of the release, and a number.
+// candidateForm is the version of a candidate: the release's version and a number.
 var candidateForm = regexp.MustCompile(`^(.+)-rc[0-9]+$`)
 
-// ReleaseVersion returns the version of a candidate's release: as, or the version without -rcN if as is empty. It returns an
-// error if the version has no -rcN, if as is the candidate's version, or if the result is not a version.
+// ReleaseVersion returns the version under which a candidate is released: as, or the candidate's version without -rcN if as is
+// empty. It returns an error if the version has no -rcN, if as is the candidate's version, or if the result is not a version.
 func ReleaseVersion(version, as string) (string, error) {
 	if as == "" {
 		m := candidateForm.FindStringSubmatch(version)
 		if m == nil {
-			return "", fmt.Errorf("version %q is not that of a candidate (v1.8.1-rc1): name the version of the release with --as", version)
+			return "", fmt.Errorf("version %q does not name a candidate (like v1.8.1-rc1): give the version of the release with --as", version)
 		}
 		as = m[1]
 	}
 	if as == version {
-		return "", fmt.Errorf("version %q is that of the candidate: a release has another", as)
+		return "", fmt.Errorf("version %q is the candidate's: the release needs another", as)
 	}
 	return as, model.CheckName("version", as)
 }

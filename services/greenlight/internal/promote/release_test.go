@@ -45,7 +45,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s is %s in the record of a promotion", r.Name, r.Verdict)
 		}
 	}
-	// One engine serves the release; what the other serves, and why, is in the record.
+	// One engine serves the release; the record has what the other serves, and why.
 	if a := rec.Activated; len(a) != 2 || a[0].Error != "" || a[0].Version != release || !strings.Contains(a[1].Error, "no token") || a[1].Version != candidate {
 		t.Errorf("activated %+v", rec.Activated)
 	}
@@ -69,7 +69,7 @@ func TestRelease(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.q.Evidence, PromotionName)); err != nil {
 		t.Error(err)
 	}
-	// Once more: the phrase is used, and there is nothing left to finish.
+	// Once more: the phrase was used, and nothing is left to finish.
 	if _, err := s.confirm(ticket.Phrase, Releaser{}); !errors.Is(err, confirmation.ErrUsed) {
 		t.Errorf("a second time: %v", err)
 	}
@@ -83,12 +83,12 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// A phrase is refused, or what it stands for is, and nothing is released by it.
+// A phrase is refused, or what it confirms has changed, and nothing is released.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	nonce := regexp.MustCompile(`nonce=.*$`)
 	for name, test := range map[string]struct {
-		// phrase edits the phrase, change what it is about, after it was issued.
+		// phrase edits the phrase, change changes what it confirms after it was issued.
 		phrase func(string) string
 		change func(*setting, *confirmation.Ticket)
 		want   error
@@ -163,7 +163,7 @@ func (s *setting) keep(name, text string) {
 	s.must(errors.Join(store.WriteFile(name, []byte(text)), store.Close()))
 }
 
-// edit replaces a text in the ledger's file of the ticket.
+// edit replaces a text in the ticket's ledger file.
 func (s *setting) edit(ticket *confirmation.Ticket, from, to string) {
 	s.t.Helper()
 	path := filepath.Join(s.phrases, ticket.Nonce+".json")
@@ -172,7 +172,7 @@ func (s *setting) edit(ticket *confirmation.Ticket, from, to string) {
 	s.must(os.WriteFile(path, []byte(strings.ReplaceAll(string(raw), from, to)), 0o600))
 }
 
-// A phrase is good for half an hour, less the seconds of its minute.
+// A phrase is valid for half an hour, minus the seconds of its minute.
 func TestExpires(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -206,7 +206,8 @@ func TestNoPhraseWhileSomethingBlocks(t *testing.T) {
 	}
 }
 
-// Wherever it is killed, the same phrase finishes the release or was used up by none, and never makes two.
+// Wherever the process is killed, the same phrase either finishes the release or was used up without one. There are never two
+// releases.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{stepUsed, stepReleased, stepActivated, stepWritten} {
@@ -244,7 +245,7 @@ func TestKilled(t *testing.T) {
 			if err = errors.Join(err, report.Err()); err != nil {
 				t.Error(err)
 			}
-			// Finished twice is finished once.
+			// Finishing again changes nothing.
 			if _, err := r.Finish(t.Context(), pledge, time.Now()); !errors.Is(err, confirmation.ErrUsed) {
 				t.Errorf("finished again: %v", err)
 			}
@@ -252,7 +253,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Two people who give the same phrase back at once make one release.
+// Two people who confirm the same phrase at the same time make one release.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -293,7 +294,7 @@ func TestPhraseForm(t *testing.T) {
 	}
 }
 
-// What the policy does not have as the default is part of the phrase, and of what it confirms.
+// Non-default policy values are part of the phrase, and of what it confirms.
 func TestPhraseNamesTheTerms(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t)
@@ -355,11 +356,11 @@ func TestPromotionNeedsLiveQuality(t *testing.T) {
 		"another plan": {func(s *setting, _ *evidence.Header, r *report) bool {
 			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("b", 64)}
 			return judged(r, other, outcometest.Records(other, key, s.now, 104, outcometest.Equal))
-		}, gate.Error, "is of another plan, " + short(other.Digest()) + ": cap 0.05, margin 0.03"},
+		}, gate.Error, "has another plan, " + short(other.Digest()) + ": cap 0.05, margin 0.03"},
 		"another baseline": {func(s *setting, _ *evidence.Header, r *report) bool {
 			key := outcome.Key{Executor: "x", Model: s.made.Model.Digest(), Baseline: strings.Repeat("c", 64)}
 			return judged(r, outcometest.Plan(), outcometest.Records(outcometest.Plan(), key, s.now, 104, outcometest.Equal))
-		}, gate.Error, "is beside another baseline, digest cccccccccccc"},
+		}, gate.Error, "is against another baseline, digest cccccccccccc"},
 		"another model": {func(_ *setting, h *evidence.Header, _ *report) bool {
 			h.Model = &evidence.Model{Version: "v9", Digest: strings.Repeat("d", 64)}
 			return true
@@ -367,7 +368,7 @@ func TestPromotionNeedsLiveQuality(t *testing.T) {
 		"out-of-time scores": {func(_ *setting, h *evidence.Header, r *report) bool {
 			h.Source, r.Scores = evidence.Replay, quality.OutOfTime
 			return true
-		}, gate.Error, "is replay, walk_forward: a promotion takes what was measured on running services"},
+		}, gate.Error, "is replay, walk_forward: a promotion requires measurements on running services"},
 		"replayed requests": {func(s *setting, _ *evidence.Header, r *report) bool {
 			of := records(s, 104, outcometest.Equal)
 			for i := range of {

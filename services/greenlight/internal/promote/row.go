@@ -27,15 +27,15 @@ const (
 	hours          = gate.Unit("h")
 	shownDigits    = 12
 	notYetSaid     = "not confirmed"
-	liveIsRequired = "is %s: a promotion takes what was measured on running services"
+	liveIsRequired = "is %s: a promotion requires measurements on running services"
 )
 
 // Row is one blocker with its verdict and evidence.
 type Row struct {
 	gate.Result
-	// Evidence are the judged files, with paths relative to the evidence folder.
+	// Evidence lists the judged files, with paths relative to the evidence folder.
 	Evidence []evidence.Input `json:"evidence"`
-	// Note is more information for people: which feature, which window.
+	// Note is additional information for people: which feature, which window.
 	Note string `json:"note,omitempty"`
 }
 
@@ -50,7 +50,7 @@ func newRow(result gate.Result, files ...*file) Row {
 	return r
 }
 
-// missing returns a row without anything to judge.
+// missing returns a row that has nothing to judge.
 func missing(rule gate.Rule, reason string, files ...*file) Row {
 	return newRow(gate.Check(rule, gate.Missing(reason)), files...)
 }
@@ -65,7 +65,7 @@ func problems(name string, found []string, n int, files ...*file) Row {
 	return r
 }
 
-// worsen adds a reason with its verdict. The row keeps the worst verdict.
+// worsen adds a reason and its verdict. The row keeps the worst verdict.
 func (r *Row) worsen(v gate.Verdict, format string, args ...any) {
 	r.Verdict = gate.Worst(r.Verdict, v)
 	reason := fmt.Sprintf(format, args...)
@@ -96,7 +96,7 @@ func (r *Row) live(f *file) {
 
 func short(digest string) string { return fmt.Sprintf("%.*s", shownDigits, digest) }
 
-// Table writes a line per blocker, and then the overall verdict.
+// Table writes one line per blocker, then the overall verdict.
 func (c *Check) Table(w io.Writer) error {
 	t := table.New("blocker", "target", "achieved", "n", "verdict", "evidence", "reason")
 	for _, r := range c.Blockers {
@@ -125,7 +125,7 @@ func (r Row) cells() []any {
 	return []any{r.Name, r.Target(), r.Achieved(), r.N, r.Verdict, strings.Join(files, ", "), reason}
 }
 
-// WatchedText returns the indices that do not block.
+// WatchedText formats the indices that do not block.
 func (c *Check) WatchedText() string {
 	texts := make([]string, len(c.Watched))
 	for i, w := range c.Watched {

@@ -15,13 +15,13 @@ import (
 // maxVersion bounds a version that a service reports.
 const maxVersion = 80
 
-// finding is the verdict on one service. what is its reason; empty with PASS.
+// finding is the verdict on one service. what is the reason; empty with PASS.
 type finding struct {
 	verdict gate.Verdict
 	what    string
 }
 
-// served returns a row that is PASS if all findings are.
+// served returns a row that passes if all findings do.
 func served(name string, findings []finding) Row {
 	bad := 0
 	for _, f := range findings {
@@ -54,7 +54,7 @@ func (j *judgment) engines(ctx context.Context, engines []fleet.Engine) Row {
 	return served(EngineServes, findings)
 }
 
-// executors judges whether the model is what answered every executor last, and whether they compare as the policy asks.
+// executors judges whether every executor was last answered by the model, and whether they compare as the policy requires.
 func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Row {
 	counters, errs := fleet.ReadCounters(ctx, executors)
 	fleet.Rethrow(errs...)
@@ -76,7 +76,7 @@ func (j *judgment) executors(ctx context.Context, executors []fleet.Executor) Ro
 	return served(ExecutorAsks, findings)
 }
 
-// is judges whether a service has the model. The errors of package fleet name the service.
+// is judges whether a service has the model. Errors of package fleet name the service.
 func (j *judgment) is(service, verb string, m evidence.Model, err error) finding {
 	var server *fleet.ModelServerError
 	switch {

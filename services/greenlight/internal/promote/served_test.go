@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// engine is an ml-engine in memory.
+// engine is an in-memory ml-engine.
 type engine struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.ModelRegistryServiceClient
@@ -45,7 +45,7 @@ func (e *engine) ActivateModel(_ context.Context, req *mlenginev1.ActivateModelR
 	return &mlenginev1.ActivateModelResponse{}, nil
 }
 
-// modelServer is a model server in memory.
+// modelServer is an in-memory model server.
 type modelServer struct {
 	inference.GRPCInferenceServiceClient
 }
@@ -54,15 +54,15 @@ func (modelServer) ServerMetadata(context.Context, *inference.ServerMetadataRequ
 	return &inference.ServerMetadataResponse{Name: "triton", Version: "2.46.0"}, nil
 }
 
-// executor is an executor in memory.
+// executor is an in-memory executor.
 type executor struct {
 	executorv1.ShadowServiceClient
 
 	digest string
 	err    error
-	// process is drawn when it is empty.
+	// process is random if empty.
 	process string
-	// tolerance is 0 for an executor that does not name it.
+	// tolerance is 0 for an executor that does not report it.
 	tolerance float64
 }
 

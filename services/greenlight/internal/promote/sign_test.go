@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/keytest"
 )
 
-// A release is signed before an engine is told to serve it, when there is a key.
+// If there is a key, a release is signed before an engine is asked to serve it.
 func TestReleaseIsSigned(t *testing.T) {
 	key, private := keytest.New(t)
 	keys, err := dsse.ReadKeys(private + ".pub")

@@ -13,10 +13,10 @@ import (
 // span is a period in which all requests were shadowed.
 type span struct{ from, to time.Time }
 
-// soak judges how long all requests were shadowed and passed. It adds up the phases of 100 % that passed, of all live runs of
-// the model, if they ended within the policy's time. A phase counts as a whole. Time that two runs share counts once.
+// soak judges how long all requests were shadowed and passed. It adds up the passed 100 % phases of all live runs of the model
+// that ended within the policy's time. Only whole phases count. Time shared by two runs counts once.
 //
-// A soak is a canary run with one phase, of 100 % and of the policy's length. The last phase of a canary counts too.
+// A soak is a canary run with a single phase of 100 % and the policy's length. The last phase of a canary counts too.
 func (j *judgment) soak(live []*run, other []string, err error) Row {
 	limits := j.policy.Promotion
 	rule := gate.Rule{
@@ -24,7 +24,7 @@ func (j *judgment) soak(live []*run, other []string, err error) Row {
 	}
 	if limits.Soak == 0 {
 		r := newRow(gate.Result{Name: Soak, Verdict: gate.Pass})
-		r.Note = "the policy asks for none"
+		r.Note = "the policy requires none"
 		return r
 	}
 	if err != nil {
@@ -68,7 +68,7 @@ func (j *judgment) soak(live []*run, other []string, err error) Row {
 		row = newRow(gate.Check(rule, gate.Observation{}))
 		row.Reason = fmt.Sprintf("stale: the last phase of 100 %% that passed ended at %s, more than %s ago", minute(newest), limits.SoakWithin)
 	default:
-		row = missing(rule, "no phase of 100 % has passed; a canary whose policy has that phase alone, for "+limits.Soak.String()+", is a soak")
+		row = missing(rule, "no phase of 100 % has passed; a canary with only that phase, for "+limits.Soak.String()+", is a soak")
 		row.dismiss(other)
 	}
 	row.Note = strings.Join(refused, "; ")
@@ -81,7 +81,7 @@ func (j *judgment) soaked(r *run, p *canary.Phase) (c gate.PhaseCounts, why stri
 		return c, r.contradictions[0]
 	}
 	if p.EndTime.After(j.now.Add(ahead)) {
-		return c, "it is of the future, a clock is wrong"
+		return c, "it lies in the future: a clock is wrong"
 	}
 	asked := j.policy
 	asked.Phases = []float64{full}

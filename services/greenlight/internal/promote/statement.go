@@ -31,7 +31,7 @@ type predicate struct {
 	PSI      float64     `json:"psi"`
 	Watched  []Watched   `json:"watched"`
 	Policy   gate.Policy `json:"policy"`
-	// Head is the head of the evidence chain at the judgment, Evidence the digests of the files that were judged.
+	// Head is the head of the evidence chain at the judgment, Evidence holds the digests of the judged files.
 	Head         string           `json:"evidence_head"`
 	Evidence     []evidence.Input `json:"evidence"`
 	Confirmation string           `json:"confirmation"`

@@ -18,7 +18,7 @@ func newSigner(t *testing.T) *dsse.Signer {
 	return s
 }
 
-// A promotion with a key is a statement that others can check: about the model's digest, and as promotion.json says.
+// A promotion with a key has a statement that others can verify: about the model's digest, and consistent with promotion.json.
 func TestStatement(t *testing.T) {
 	s := newSetting(t)
 	s.write()
@@ -32,7 +32,7 @@ func TestStatement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As another program reads it: generic JSON alone.
+	// As another program would read it: as generic JSON.
 	var envelope struct {
 		PayloadType string
 		Payload     []byte

@@ -11,14 +11,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Compared are the models of a study beside its baseline: how often they agree with it, and who was right.
+// Compared holds the models of a study and its baseline: how often they agree with it, and who was right.
 type Compared struct {
 	study   *experiment.Study
 	reports []*Report
 }
 
-// Compare judges the out-of-time scores of the candidate, and then those of all other models of the study, beside the
-// baseline. Each has the plan that its own scores suggest.
+// Compare compares the out-of-time scores of the candidate, and then of all other models of the study, with the baseline. Each
+// gets the plan that its own scores suggest.
 func Compare(s *experiment.Study, candidate *experiment.Candidate) (*Compared, error) {
 	c := &Compared{study: s}
 	versions := []string{candidate.Version}
@@ -47,7 +47,7 @@ func (c *Compared) Write(store *evidence.Store, git string) error {
 	return errors.Join(errs...)
 }
 
-// Table shows agreement and quality, which are two things.
+// Table shows agreement and quality, which are different things.
 func (c *Compared) Table() *table.Table {
 	t := table.New("who was right", "against", ">within 0.05 of it", ">Brier loss less by", "verdict", "when")
 	for _, r := range c.reports {
@@ -60,7 +60,7 @@ func (c *Compared) Table() *table.Table {
 	return t
 }
 
-// When says how long the verdict took, or what it still needs.
+// When describes how long the verdict took, or what it still needs.
 func (r *Report) When() string {
 	v := r.Judgment
 	switch v.Verdict {

@@ -10,19 +10,19 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Live is a report on the requests that executors answer now, whose labels they know.
+// Live is a report on the current requests of executors, which know their labels.
 type Live struct {
 	*Report
 
-	// Labels and Lost count the sampled requests of all executors now.
+	// Labels and Lost count the sampled requests of all executors so far.
 	Labels outcome.LabelCounts
 	Lost   uint64
-	// Digest is that of the model. Source is the least live one of the requests.
+	// Digest identifies the model. Source is the least live source of the requests.
 	Digest string
 	Source evidence.Source
 }
 
-// FromExecutors adds up the records of all executors and judges them. Every executor must answer, for one model, baseline and
+// FromExecutors combines the records of all executors and judges them. Every executor must answer, for one model, baseline and
 // plan.
 func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, error) {
 	all, errs := fleet.Each(executors, func(e fleet.Executor) (*fleet.Quality, error) { return e.Quality(ctx, "", "", "") })
@@ -52,7 +52,7 @@ func FromExecutors(ctx context.Context, executors []fleet.Executor) (*Live, erro
 	return l, err
 }
 
-// SourceOf returns the least live source of the requests in the records. Without any it is live: nothing was simulated.
+// SourceOf returns the least live source of the requests in the records. Without requests it is live: nothing was simulated.
 func SourceOf(records []outcome.Record) evidence.Source {
 	sources := evidence.Sources{}
 	for i := range records {
@@ -62,7 +62,7 @@ func SourceOf(records []outcome.Record) evidence.Source {
 	return sources.Least(evidence.Live)
 }
 
-// Now describes the labels of all sampled requests, those that wait included.
+// Now describes the labels of all sampled requests, including pending ones.
 func (l *Live) Now() string {
 	return fmt.Sprintf("%s; %d requests in all", counts(&outcome.Record{Labels: l.Labels, Lost: l.Lost}), l.Labels.Total()+l.Lost)
 }

@@ -26,13 +26,13 @@ var (
 	endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 )
 
-// Log is a feature log and what it has.
+// Log is a feature log and a summary of its rows.
 type Log struct {
 	featurelog.Log
 
 	// Symbol is the instrument that is judged.
 	Symbol string
-	// Model and Baseline are the digests that most rows have.
+	// Model and Baseline are the most frequent digests.
 	Model, Baseline string
 	// Rows is the number of sampled rows of the symbol, Sources counts them.
 	Rows    int
@@ -41,7 +41,7 @@ type Log struct {
 	baselineVersion string
 }
 
-// OpenLog reads which models, baselines and symbols a feature log has rows of. symbol may be empty if it has one.
+// OpenLog finds the models, baselines and symbols in the rows of a feature log. symbol may be empty if there is only one.
 func OpenLog(of featurelog.Log, symbol string) (*Log, error) {
 	l := &Log{Log: of, Symbol: symbol, Sources: featurelog.Sources{}}
 	symbols, models, bases, versions := map[string]int{}, map[string]int{}, map[string]int{}, map[string]string{}
@@ -82,18 +82,18 @@ func OpenLog(of featurelog.Log, symbol string) (*Log, error) {
 // Inputs returns the parts of the log with their digests.
 func (l *Log) Inputs() ([]evidence.Input, error) { return l.Log.Inputs(beginning, endOfTime) }
 
-// most returns the key with the highest count, the first of several.
+// most returns the key with the highest count; the first one if several tie.
 func most(counts map[string]int) string {
 	return slices.MaxFunc(slices.Sorted(maps.Keys(counts)), func(a, b string) int { return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a)) })
 }
 
-// FromLog judges the scores of a feature log. The artifact is the model that most rows have: it defines the label, which is
-// computed from the market data. Without a cap and a margin the plan is that of the model's own evaluation, if its baseline is
-// the one of the log; otherwise there is only a suggestion, because a plan that is chosen after the scores proves nothing.
+// FromLog judges the scores of a feature log. The artifact is the log's most frequent model: it defines the label, which is
+// computed from the market data. Without a cap and a margin it uses the plan of the model's own evaluation, if that has the
+// log's baseline. Otherwise there is only a suggestion, because a plan chosen after the scores proves nothing.
 func FromLog(l *Log, data *experiment.Data, a *model.Artifact, o Options) (*Report, error) {
 	rule, err := label.Rule{Horizon: int(a.Spec.Label.HorizonMinutes)}.Complete()
 	if err != nil || !(a.Spec.Label.Threshold > 0) || a.Spec.Label.HorizonMinutes != float64(rule.Horizon) {
-		return nil, fmt.Errorf("the label of %s is not computed from quotes, so market data do not have it", a.Manifest.Version)
+		return nil, fmt.Errorf("the label of %s is not computed from quotes, so market data cannot provide it", a.Manifest.Version)
 	}
 	horizon := time.Duration(rule.Horizon) * time.Minute
 	frame, err := feature.Compute(data.Bars)
@@ -158,7 +158,7 @@ func (l *Log) plan(a *model.Artifact, horizon time.Duration, o Options) (*outcom
 }
 
 // days calls visit for the sampled rows of the log's model and baseline, in time order within each day of arrival. It counts
-// the rows that it skips.
+// the skipped rows.
 func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 	type logged struct {
 		outcome.Row
@@ -205,7 +205,7 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 			ID: row.RequestID, Symbol: row.Symbol, Arrival: row.ArrivalTime.UnixMilli(), Source: outcome.SourceOf(row.Source),
 			Baseline: row.BaselineScore, Shadow: row.ShadowScore.Value, Missing: outcome.FallbackOf(row.Outcome),
 		}, executor: executor, model: row.ModelDigest}
-		if executor != "" { // two executors may give the same id to different requests
+		if executor != "" { // two executors may use the same id for different requests
 			one.ID = executor + "/" + one.ID
 		}
 		if at, ok := row.Time(); ok {
@@ -224,12 +224,12 @@ func (l *Log) days(skipped map[string]int, visit func(*outcome.Row)) error {
 	return nil
 }
 
-// Source returns the source of evidence from the log and the market data.
+// Source returns the source for evidence from the log and the market data.
 func (l *Log) Source(data *experiment.Data) evidence.Source {
 	return evidence.Sources{data.Source(): 1}.Least(l.Sources.Evidence())
 }
 
-// grid are the minutes of a market with their labels.
+// grid holds the minutes of a market with their labels.
 type grid struct {
 	ends    []int64
 	answers []outcome.Answer

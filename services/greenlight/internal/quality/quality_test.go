@@ -69,7 +69,7 @@ func TestFromStudy(t *testing.T) {
 	theirs, _ := s.Baseline.Pooled()
 	want := eval.Brier(theirs.Scores, theirs.Labels) - eval.Brier(ours.Scores, ours.Labels)
 	v := r.Judgment
-	// The rows after the last closed block are left out, and a score over the cap does not count.
+	// Rows after the last closed block are omitted, and scores over the cap do not count.
 	if n := v.Total.Labels[outcome.Matured]; int(n) > len(ours.Labels) || int(n) < len(ours.Labels)-60 || math.Abs(v.Difference-want) > 2e-4 {
 		t.Errorf("%d rows of %d, difference %v, want %v", n, len(ours.Labels), v.Difference, want)
 	}
@@ -85,7 +85,7 @@ func TestFromStudy(t *testing.T) {
 		t.Errorf("got %q", line)
 	}
 
-	// A cap that hides the model gives no PASS; an absurd plan is refused.
+	// A cap that excludes the model gives no PASS; an absurd plan is refused.
 	if r, err := FromStudy(s, "v1.8-b0", "v1.8.1-rc1", Options{Cap: 0.02, Margin: 0.01}); err != nil || r.Judgment.Verdict == outcome.Pass || r.Judgment.Shares.OverCap < 0.05 {
 		t.Errorf("a cap of 0.02: %v, %v", r, err)
 	}
@@ -106,7 +106,7 @@ func mustOffline(t *testing.T, s *experiment.Study, c *experiment.Candidate) *ex
 	return r
 }
 
-// A market that trades 240 minutes a day is judged: the rows at the end of a session have no label, and that is no ERROR.
+// A market that trades 240 minutes a day is judged: rows at the end of a session have no label, but that is not an ERROR.
 func TestSessions(t *testing.T) {
 	s, err := study(90, func(b market.Bar) bool { m := b.Start / market.MinuteMS % 1440; return m >= 570 && m < 810 })
 	if err != nil {
@@ -141,7 +141,8 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// logged writes a feature log of the out-of-time minutes: scores of the artifact's model and baseline, some odd rows among them.
+// logged writes a feature log of the out-of-time minutes: scores of the artifact's model and baseline, including some odd
+// rows.
 func logged(t *testing.T, s *experiment.Study, a *model.Artifact, change func(i int, r *featurelog.Row)) (dir string, rows int) {
 	t.Helper()
 	dir = t.TempDir()
@@ -208,7 +209,7 @@ func TestFromLog(t *testing.T) {
 		case i%31 == 0:
 			r.Outcome, r.ShadowScore, r.ModelDigest = "deadline", featurelog.Optional{}, ""
 		case i%50 == 0:
-			r.EventTime = time.Time{} // then the arrival counts
+			r.EventTime = time.Time{} // then the arrival time counts
 			answered++
 		default:
 			answered++
@@ -261,7 +262,7 @@ func TestFromLog(t *testing.T) {
 		t.Errorf("recheck %v, suggested %v, precision %v", problems, r.Suggested, r.Precision)
 	}
 
-	// Without an evaluation of its baseline there is a suggestion and no verdict; with both values there is a plan.
+	// Without an evaluation against its baseline there is a suggestion and no verdict; with both values there is a plan.
 	a.Offline = nil
 	r, err = FromLog(l, s.Data, a, Options{})
 	if err != nil || r.Judgment != nil || r.Suggested == nil || r.Figures == nil {
@@ -281,8 +282,8 @@ func TestFromLog(t *testing.T) {
 	}
 }
 
-// Of several executors, a row without an answer belongs to the model that answered its own executor, and the same id is not the same
-// request.
+// With several executors, a row without an answer belongs to the model that last answered its own executor, and equal ids are
+// different requests.
 func TestLogOfSeveralExecutors(t *testing.T) {
 	s := whole(t)
 	c, err := s.Candidate("v1.8.1-rc1")

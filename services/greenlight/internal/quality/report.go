@@ -1,5 +1,5 @@
-// Package quality answers whether a model is at least as good as a baseline on what really happened: from the records of
-// running executors, from the scores in a feature log and the labels of market data, or from out-of-time scores.
+// Package quality answers whether a model is at least as good as a baseline on what really happened. It uses the records of
+// running executors, the scores in a feature log with the labels of market data, or out-of-time scores.
 package quality
 
 import (
@@ -34,16 +34,16 @@ type Report struct {
 	Scores   string `json:"scores"`
 	Model    string `json:"model_version"`
 	Baseline string `json:"baseline_version"`
-	// Judgment is nil if there was no plan before the scores were seen.
+	// Judgment is nil if there was no plan before the scores were known.
 	Judgment *outcome.Judgment `json:"judgment"`
-	// Suggested is the plan that follows from these rows, for days to come.
+	// Suggested is the plan that these rows suggest for future days.
 	Suggested *outcome.Plan `json:"suggested_plan"`
 	// Figures is nil if no row has matured.
 	Figures *outcome.Figures `json:"figures"`
-	// Precision is P@20 of both, over the rows with a label.
+	// Precision is P@20 of both scorers, over the rows with a label.
 	Precision *Precision      `json:"precision"`
 	Records   outcome.Records `json:"records"`
-	// Skipped counts the rows of a log that were left out, by reason.
+	// Skipped counts the omitted rows of a log, by reason.
 	Skipped map[string]int `json:"skipped,omitempty"`
 }
 
@@ -63,7 +63,7 @@ type Top struct {
 	Interval      *eval.Interval `json:"interval"`
 }
 
-// sample are matured rows with both scores.
+// sample holds matured rows with both scores.
 type sample struct {
 	baseline, policy []float64
 	labels           []bool
@@ -74,7 +74,7 @@ func (s *sample) add(baseline, policy float64, y bool, day int) {
 	s.baseline, s.policy, s.labels, s.days = append(s.baseline, baseline), append(s.policy, policy), append(s.labels, y), append(s.days, day)
 }
 
-// precision returns nil if the rows have labels of one class only.
+// precision returns nil if all labels of the rows are equal.
 func (s *sample) precision() *Precision {
 	p := &Precision{N: len(s.labels), BaseRate: eval.BaseRate(s.labels)}
 	for _, one := range []struct {
@@ -105,7 +105,7 @@ func (r *Report) Judge(plan *outcome.Plan) error {
 	return err
 }
 
-// Recheck judges the records again, and returns what in the report does not follow from them.
+// Recheck judges the records again, and returns what in the report contradicts them.
 func (r *Report) Recheck() (problems []string) {
 	again := &Report{Records: r.Records}
 	var plan *outcome.Plan
@@ -126,7 +126,7 @@ func (r *Report) Recheck() (problems []string) {
 	return problems
 }
 
-// plain returns v as JSON reads it.
+// plain returns v as decoded from its JSON.
 func plain(v any) (p any) {
 	raw, err := json.Marshal(v)
 	if err == nil {
@@ -183,7 +183,7 @@ func (r *Report) Write(store *evidence.Store, header evidence.Header, now time.T
 	return r.WriteAs(store, header, "quality_"+now.UTC().Format("20060102T150405Z"))
 }
 
-// WriteAs writes the report and its figure under the name, which has no extension, and returns the name of the report.
+// WriteAs writes the report and its figure under a name without extension, and returns the name of the report.
 func (r *Report) WriteAs(store *evidence.Store, header evidence.Header, stem string) (string, error) {
 	header.Schema = Schema
 	if r.Judgment != nil && len(r.Judgment.Points) > 0 {
@@ -202,7 +202,7 @@ func (r *Report) WriteAs(store *evidence.Store, header evidence.Header, stem str
 	return stem + ".json", store.WriteJSON(stem+".json", header, r)
 }
 
-// Pairs returns the verdict and the figures as pairs of names and values.
+// Pairs returns the verdict and the figures as name-value pairs.
 func (r *Report) Pairs() [][2]string {
 	var pairs [][2]string
 	add := func(name, format string, args ...any) {
@@ -222,7 +222,7 @@ func (r *Report) Pairs() [][2]string {
 		}
 		switch {
 		case v.DaysNeeded == nil:
-			add("needed", "at the difference so far it never passes; equal scorers pass after %s", outcome.Days(v.LeastDays))
+			add("needed", "it never passes at the difference so far; equal scorers pass after %s", outcome.Days(v.LeastDays))
 		case *v.DaysNeeded > 0:
 			add("needed", "%s more at the difference so far; equal scorers pass after %s", outcome.Days(*v.DaysNeeded), outcome.Days(v.LeastDays))
 		}
@@ -239,7 +239,7 @@ var meaning = map[outcome.Verdict]string{
 	outcome.Fail: " (worse)", outcome.Better: " (better, a PASS)", outcome.Pass: " (not worse)",
 }
 
-// counts writes the labels of a record that occur.
+// counts writes the non-zero label counts of a record.
 func counts(r *outcome.Record) string {
 	var words []string
 	for _, l := range outcome.Labels() {
@@ -276,7 +276,7 @@ func (r *Report) Table(w io.Writer) error {
 }
 
 func (r *Report) scorers(f *outcome.Figures) *table.Table {
-	t := table.New("beside the verdict", ">Brier", ">log loss", ">AUC", ">P@20", ">label less score")
+	t := table.New("beside the verdict", ">Brier", ">log loss", ">AUC", ">P@20", ">label minus score")
 	add := func(name string, s outcome.ScoreFigures, top *Top) {
 		auc, precision := "-", "-"
 		if s.AUC != nil {
@@ -305,10 +305,10 @@ func interval(in *eval.Interval) string {
 	return fmt.Sprintf(" (%.3f to %.3f)", in.Low, in.High)
 }
 
-// mostDays is how many days the bounds over time have at most.
+// mostDays limits the days in the bounds over time.
 const mostDays = 15
 
-// Over returns the bounds over time, at the ends of days, at most n of them, the last one among them.
+// Over returns the bounds over time, at the ends of at most n days, including the last.
 func (r *Report) Over(n int) *table.Table {
 	t := table.New("until", ">blocks", ">day's mean", ">lower", ">upper", "")
 	v := r.Judgment

@@ -18,13 +18,13 @@ type Summary struct {
 	Lower      float64 `json:"lower"`
 	Upper      float64 `json:"upper"`
 	Difference float64 `json:"difference"`
-	// Blocks had requests, Counted of them count.
+	// Blocks is the number of blocks with requests, Counted the number of those that count.
 	Blocks  int                 `json:"blocks"`
 	Counted int                 `json:"counted_blocks"`
 	Labels  outcome.LabelCounts `json:"labels"`
 	// DaysNeeded is nil if it never passes at the difference so far.
 	DaysNeeded *float64 `json:"days_needed"`
-	// Through is the last block of the records of each executor, by its id. It is empty if the records could not be read: the
+	// Through is the last block in the records of each executor, by its id. It is empty if the records could not be read: the
 	// verdict is then ERROR.
 	Through map[string]int64 `json:"through"`
 }
@@ -49,7 +49,7 @@ func SummaryOf(v *outcome.Judgment) *Summary {
 	}
 }
 
-// Unread returns the ERROR of records that could not be read.
+// Unread returns the ERROR for records that could not be read.
 func Unread(p outcome.Plan, err error) *Summary {
 	return &Summary{
 		Plan: p.Digest(), Verdict: outcome.Error, Reasons: []string{"the records could not be read: " + text.Clean(err.Error(), 500)}, Lower: -p.MaxDifference(),
@@ -57,8 +57,8 @@ func Unread(p outcome.Plan, err error) *Summary {
 	}
 }
 
-// Recheck judges again what was known at the time of the summary, and returns what does not follow from the records; empty if
-// all does.
+// Recheck judges again what was known at the time of the summary, and returns what contradicts the records; empty if nothing
+// does.
 func (s *Summary) Recheck(p outcome.Plan, records []outcome.Record) string {
 	if len(s.Through) == 0 && s.Verdict == outcome.Error {
 		return ""
@@ -70,7 +70,7 @@ func (s *Summary) Recheck(p outcome.Plan, records []outcome.Record) string {
 	return differs(plain(s), plain(Summarize(p, known)))
 }
 
-// Words says the verdict with its bounds and what it still needs.
+// Words describes the verdict with its bounds and what it still needs.
 func (s *Summary) Words() string {
 	line := string(s.Verdict) + meaning[s.Verdict]
 	switch s.Verdict {
@@ -86,7 +86,7 @@ func (s *Summary) Words() string {
 	return line + fmt.Sprintf(", difference %+.4g to %+.4g, %s", s.Lower, s.Upper, text.Count(s.Labels[outcome.Matured], "label"))
 }
 
-// Needs says how many days a PASS still needs.
+// Needs describes how many days a PASS still needs.
 func (s *Summary) Needs() string {
 	if s.DaysNeeded == nil {
 		return "never passes at the difference so far"
@@ -94,7 +94,7 @@ func (s *Summary) Needs() string {
 	return "needs " + outcome.Days(*s.DaysNeeded) + " more"
 }
 
-// LiveReport judges the records of executors. The names are those of the versions.
+// LiveReport judges the records of executors. The names are the versions.
 func LiveReport(p outcome.Plan, records []outcome.Record, model, baseline string) (*Report, error) {
 	r := &Report{Scores: Executors, Model: model, Baseline: baseline, Records: records}
 	err := r.Judge(&p)

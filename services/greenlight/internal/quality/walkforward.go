@@ -8,9 +8,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Options of both forms.
+// Options apply to both forms.
 type Options struct {
-	// Cap and Margin are those of the plan; 0 takes what the offline evaluation suggests.
+	// Cap and Margin are the values of the plan; 0 takes what the offline evaluation suggests.
 	Cap, Margin float64
 }
 
@@ -25,7 +25,7 @@ func (o Options) over(p outcome.Plan) outcome.Plan {
 	return p
 }
 
-// FromStudy judges the out-of-time scores of a model beside those of the baseline, or of another model of the study.
+// FromStudy compares the out-of-time scores of a model with those of the baseline, or of another model of the study.
 func FromStudy(s *experiment.Study, model, baseline string, o Options) (*Report, error) {
 	ours, err := s.Candidate(model)
 	if err != nil {

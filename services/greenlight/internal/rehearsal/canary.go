@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// Rate is the default number of requests a second of a dry run: 5 % of it reach the minimum of comparisons in seconds.
+	// Rate is the default request rate of a dry run, per second: 5 % of it reach the minimum of comparisons within seconds.
 	Rate = 4000
-	// CanaryName is the name of the evidence of a dry run, without its extension.
+	// CanaryName is the evidence name of a dry run, without its extension.
 	CanaryName = "canary_dryrun_observe"
 
 	phase    = 3 * time.Second
@@ -26,8 +26,7 @@ const (
 	interval = 250 * time.Millisecond
 )
 
-// Shorten shortens the times of the policy to those of a dry run, unless they are shorter already. A time that is kept
-// stays as it is.
+// Shorten shortens the times of the policy for a dry run, unless they are shorter already.
 func Shorten(p *gate.Policy, keepPhase, keepHold bool) {
 	if !keepPhase {
 		p.PhaseDuration = min(p.PhaseDuration, gate.Duration(phase))
@@ -43,7 +42,7 @@ type Canary struct {
 
 	Pair  *Pair
 	State canary.State
-	// Folder is the evidence folder, which has the offline evaluation of the model. Keep opens it for write.
+	// Folder is the evidence folder, which has the offline evaluation of the model. Keep opens it for writing.
 	Folder string
 	Keep   func(write func(*evidence.Store) error) error
 	Policy gate.Policy
@@ -56,7 +55,7 @@ type Canary struct {
 type CanaryResult struct {
 	*canary.Record
 
-	// Answers are the decisions that were requested, Changed those that were lost or are not the baseline's.
+	// Answers is the number of requested decisions, Changed the number that were lost or differ from the baseline's.
 	Answers, Changed int
 	// Checks judge the dry run.
 	Checks []gate.Result
@@ -120,7 +119,7 @@ func (c *Canary) send(ctx context.Context) (stop func() sent) {
 func (c *Canary) drive(ctx context.Context) (s sent) {
 	chunk := max(1, min(len(c.States), int(c.Pace.Rate/2)))
 	for from := 0; ctx.Err() == nil; from = (from + chunk) % len(c.States) {
-		// A chunk is completed: answers that are cut off would count as lost.
+		// A chunk is completed, because answers that are cut off would count as lost.
 		r, err := traffic.Shadow(context.WithoutCancel(ctx), c.Pair.Executor, c.Artifact, c.States[from:min(from+chunk, len(c.States))], c.Pace)
 		if err != nil {
 			s.err = fmt.Errorf("send states to the executor: %w", err)
@@ -142,11 +141,11 @@ func (r *CanaryResult) judge(policy gate.Policy) {
 	}
 	r.Checks = []gate.Result{
 		gate.Check(gate.Rule{
-			Name: "canary dry run phases passed", What: "phases that passed of those in the policy",
+			Name: "canary dry run phases passed", What: "phases of the policy that passed",
 			Op: gate.AtLeast, Threshold: float64(len(policy.Phases)), Unit: gate.Count,
 		}, gate.Measured(float64(passed), uint64(len(policy.Phases)))),
 		gate.Check(gate.Rule{
-			Name: "canary baseline answers lost or changed", What: "answers during the canary that are not, to the last bit, the baseline's",
+			Name: "canary baseline answers lost or changed", What: "answers during the canary that differ, in any bit, from the baseline's",
 			Op: gate.AtMost, Threshold: 0, Unit: gate.Count, MinSamples: policy.MinComparisons,
 		}, gate.Measured(float64(r.Changed), uint64(r.Answers))),
 	}

@@ -15,20 +15,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Main is the part of greenlight run that follows the training. All fields are required.
+// Main is the part of greenlight run after the training. All fields are required.
 type Main struct {
 	Trial
 
 	Study     *experiment.Study
 	Candidate *experiment.Candidate
-	// Offline is the judgment of the offline gate.
+	// Offline is the verdict of the offline gate.
 	Offline gate.Scorecard
 	Setup   Setup
 	// Folder is the evidence folder.
 	Folder string
 }
 
-// Run runs the stages with both services, prints what each has found, and writes the scorecard and who was right.
+// Run runs the stages with both services, prints the result of each, and writes the scorecard and who was right.
 func (m *Main) Run(ctx context.Context, c console.Console, store *evidence.Store) (card gate.Scorecard, compared *quality.Compared, err error) {
 	heldOut, err := traffic.States(m.Study.Frame, m.Data.Symbol, m.Study.HeldOut(), m.Artifact, m.Data.Source())
 	if err != nil {
@@ -54,7 +54,7 @@ func (m *Main) Run(ctx context.Context, c console.Console, store *evidence.Store
 	return card, compared, err
 }
 
-// stages runs the stages that need the services. Drift is monitored and has no result: it is a fact about the market.
+// stages runs the stages that need the services. Drift is monitored but not judged, because it is a fact about the market.
 func (m *Main) stages(ctx context.Context, c console.Console, store *evidence.Store, pair *Pair, heldOut []traffic.State) ([]gate.Result, error) {
 	engine, executor := pair.EngineProcess, pair.ExecutorProcess
 	c.Say("up        ml-engine %s (pid %d), executor %s (pid %d)", engine.Addr("grpc"), engine.PID(), executor.Addr("grpc"), executor.PID())

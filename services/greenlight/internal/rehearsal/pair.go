@@ -31,22 +31,22 @@ type Setup struct {
 	Engine, Executor process.Listen
 	// ShadowTimeout is how long a shadow may take.
 	ShadowTimeout time.Duration
-	// Policy says how the executor compares, and judges a canary.
+	// Policy configures how the executor compares, and judges a canary.
 	Policy gate.Policy
-	// EngineFlags and ExecutorFlags are further flags of the services.
+	// EngineFlags and ExecutorFlags are additional flags of the services.
 	EngineFlags, ExecutorFlags []string
 }
 
-// notStarted adds what to do about a service that did not start at the addresses of greenlight run.
+// notStarted adds a hint for services that did not start at the addresses of greenlight run.
 func notStarted(err error, service string, at process.Listen) error {
 	if at == (process.Listen{}) {
 		return err
 	}
-	return console.WithHint(err, "the addresses can be moved with --%s-grpc and --%[1]s-http", service)
+	return console.WithHint(err, "change the addresses with --%s-grpc and --%[1]s-http", service)
 }
 
 // WithPair starts a pair, calls use with connections to it, and stops it. It returns an error if a service exits before use
-// returns, unless use has killed it.
+// returns, unless use killed it.
 func WithPair(ctx context.Context, s Setup, use func(*Pair) error) (err error) {
 	engine, err := s.Services.Engine(ctx, s.Dir, s.Engine, append(s.EngineFlags, "--drift-clock", "event")...) // the replayed days are in the past
 	if err != nil {

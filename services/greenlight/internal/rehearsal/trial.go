@@ -1,4 +1,4 @@
-// Package rehearsal tries a model on a pair of services that this machine runs: smoke tests, a replay, drift, and a canary
+// Package rehearsal tests a model on a pair of services that this machine runs: smoke tests, a replay, drift, and a canary
 // with the phases of a real one. No step counts for a promotion.
 package rehearsal
 
@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Trial is a model under trial with the data that is sent to it.
+// Trial is a model under trial and the data to send to it.
 type Trial struct {
 	Data     *experiment.Data
 	Artifact *model.Artifact
@@ -31,8 +31,8 @@ func (t *Trial) header(schema string) evidence.Header {
 	return t.Data.Header(schema, t.Artifact, t.Git)
 }
 
-// Unseen returns the states of the data that the model was not trained on, for an executor with the baseline: all states,
-// unless the model was trained on this data.
+// Unseen returns the states of the data that the model was not trained on, for an executor with the baseline. These are all
+// states, unless the model was trained on this data.
 func (t *Trial) Unseen(baseline traffic.Baseline) ([]traffic.State, error) {
 	frame, err := t.Data.Rows()
 	if err != nil {
@@ -47,7 +47,7 @@ func (t *Trial) Unseen(baseline traffic.Baseline) ([]traffic.State, error) {
 	}
 	states, err := traffic.StatesFor(frame, t.Data.Symbol, minutes, t.Artifact, baseline, t.Data.Source())
 	if err == nil && len(states) == 0 {
-		err = fmt.Errorf("%s has no state after the training of %s in which its inputs are defined: features of market data need a day of warm-up", t.Data.Name, t.Artifact.Manifest.Version)
+		err = fmt.Errorf("%s has no state after the training of %s in which its inputs are defined: market features need a day of warm-up", t.Data.Name, t.Artifact.Manifest.Version)
 	}
 	return states, err
 }
@@ -95,7 +95,7 @@ func (t *Trial) drift(ctx context.Context, store *evidence.Store, engine fleet.E
 	return r, err
 }
 
-// maxMetrics is the largest size of a page of metrics, in bytes.
+// maxMetrics is the maximum size of a metrics page, in bytes.
 const maxMetrics = 16 << 20
 
 // writeMetrics writes the metrics of the services at the HTTP addresses to a file of the evidence, and returns its name.

@@ -1,4 +1,4 @@
-// Package replies calls services at once, and shows what each has answered: a line for people, and JSON.
+// Package replies calls services in parallel, and shows each answer as a line for people and as JSON.
 package replies
 
 import (
@@ -16,15 +16,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// ErrUnreached is that a part of the status is missing.
+// ErrUnreached means that a part of the status is missing.
 var ErrUnreached = errors.New("a part of the status is missing: see above")
 
-// Reply is the JSON of what one service answered.
+// Reply is the JSON of one service's answer.
 type Reply struct {
 	Address string `json:"address"`
 	// Error is why there is no answer.
 	Error string `json:"error,omitempty"`
-	// Answer is the answer of the contract in its JSON form, with all fields. It is absent if the call has none.
+	// Answer is the answer of the contract in its JSON form, with all fields. It is absent if the call returned none.
 	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
@@ -46,8 +46,8 @@ func Outputs(c console.Console, cmd *cobra.Command) func([]Reply) error {
 	return console.Outputs[[]Reply](c, cmd, "greenlight/replies/v1")
 }
 
-// Each calls all services at once, and prints a line for each: its answer as text, or its error. The error names those that
-// failed.
+// Each calls all services in parallel, and prints a line for each: its answer as text, or its error. Its own error names those
+// that failed.
 func Each[T, R any](c console.Console, show func([]Reply) error, kind string, all []T, addr func(T) string, call func(T) (R, error), text func(T, R) string) error {
 	answers, errs := fleet.Each(all, call)
 	fleet.Rethrow(errs...)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// FuzzJournal reads whatever journal: it is refused with its line, or its samples are written as they were read and sum
-// up to figures that JSON can hold.
+// FuzzJournal reads arbitrary journals. A journal is refused with the bad line, or its samples are written as they were read
+// and add up to figures that JSON can hold.
 func FuzzJournal(f *testing.F) {
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	var good bytes.Buffer

@@ -1,5 +1,5 @@
-// Package report sums up the services over UTC days and ISO weeks. Every reading of them is a [Sample] in a [Journal]. The
-// counts of a period are the sum of the differences between consecutive samples.
+// Package report summarizes the services over UTC days and ISO weeks. Every reading is a [Sample] in a [Journal]. The counts
+// of a period are the sum of the differences between consecutive samples.
 package report
 
 import (
@@ -19,8 +19,8 @@ const journalName = "samples.jsonl"
 // Journal is an append-only file of samples, one JSON line each. Only one process at a time may append to it.
 type Journal struct{ lines *durable.Lines }
 
-// OpenJournal opens the journal of a state folder for appending, or creates it. It removes a last line that a kill cut short:
-// that sample was never acknowledged.
+// OpenJournal opens the journal of a state folder for appending, or creates it. It removes an incomplete last line, which a
+// kill left: that sample was never acknowledged.
 func OpenJournal(dir string) (*Journal, error) {
 	lines, err := durable.OpenLines(filepath.Join(dir, journalName), maxLine)
 	if err != nil {
@@ -32,7 +32,7 @@ func OpenJournal(dir string) (*Journal, error) {
 // maxLine bounds the line of a sample, in bytes. It is enough for thousands of executors.
 const maxLine = 16 << 20
 
-// Append adds a sample. It is on disk when Append returns. After an error [durable.Unsure] reports whether it may be there.
+// Append adds a sample. It is on disk when Append returns. After an error, [durable.Unsure] reports whether it may be there.
 func (j *Journal) Append(s Sample) error {
 	line, err := json.Marshal(s)
 	if err != nil {

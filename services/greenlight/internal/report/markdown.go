@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// Markdown returns the summary for people.
+// Markdown formats the summary for people.
 func (w *Weekly) Markdown(source evidence.Source) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Week %s: %s\n\n%s to %s (UTC), source %s. Counts cover %.1f %% of it; %d requests, %d restarts, %d samples.\n",
@@ -60,7 +60,7 @@ func (w *Weekly) Markdown(source evidence.Source) []byte {
 	return out.Bytes()
 }
 
-// Apart returns the classifier's result in a line; empty without one.
+// Apart describes the classifier's result in a line; empty without one.
 func Apart(c *twosample.Result) string {
 	switch {
 	case c == nil:

@@ -30,11 +30,11 @@ func Week(t time.Time) Period {
 	return Period{fmt.Sprintf("%d-W%02d", year, week), start, start.Add(7 * day)}
 }
 
-// slack is how far a sample may miss the end of its period.
+// slack is how far a sample may be from the end of its period.
 const slack = time.Minute
 
 // has reports whether an interval belongs to the period: its middle is in the period, and it exceeds the period by at most the
-// slack. An interval never belongs to two days. One across midnight may belong to none.
+// slack. An interval never belongs to two days. An interval across midnight may belong to none.
 func (p Period) has(from, to time.Time) bool {
 	middle := from.Add(to.Sub(from) / 2)
 	return !middle.Before(p.Start) && middle.Before(p.End) && !from.Before(p.Start.Add(-slack)) && !to.After(p.End.Add(slack))

@@ -13,17 +13,17 @@ import (
 
 // Quality is the verdict on live quality at a sample, over the records of all executors.
 type Quality struct {
-	// Time is that of the sample, UTC.
+	// Time is the time of the sample, UTC.
 	Time time.Time `json:"time"`
 	// Model and Baseline are digests.
 	Model    string `json:"model"`
 	Baseline string `json:"baseline"`
 	quality.Summary
-	// Watch is the watch for a change since the promotion of the model; nil if it was not promoted.
+	// Watch is the result of watching for a change since the promotion of the model; nil if it was not promoted.
 	Watch *Watch `json:"watch,omitempty"`
 }
 
-// Watch looks for a change to a quality below the margin since a promotion. It raises about one false alarm a year.
+// Watch detects a drop in quality below the margin since a promotion. It raises about one false alarm a year.
 type Watch struct {
 	// Since is the time of the promotion.
 	Since time.Time `json:"since"`
@@ -45,7 +45,7 @@ func QualityOf(q *fleet.Quality, now, promoted time.Time) (*Quality, error) {
 	return s, nil
 }
 
-// Latch keeps an alarm of the same promotion that an earlier sample raised: its records may be too old to be kept.
+// Latch keeps an alarm that an earlier sample raised for the same promotion: its records may have expired since.
 func (q *Quality) Latch(before *Quality) {
 	if q == nil || before == nil || q.Watch == nil || before.Watch == nil || q.Model != before.Model || !q.Watch.Since.Equal(before.Watch.Since) {
 		return
@@ -58,7 +58,7 @@ func (q *Quality) Latch(before *Quality) {
 // Alarmed reports whether the watch since the promotion has raised its alarm.
 func (q *Quality) Alarmed() bool { return q != nil && q.Watch != nil && q.Watch.Raised }
 
-// Line says the verdict, and what the watch has found, in a line.
+// Line describes the verdict and the result of the watch.
 func (q *Quality) Line() string {
 	if q == nil {
 		return "no verdict: the executors have no plan for it"
@@ -87,7 +87,7 @@ func (q *Quality) action() string {
 	return "none"
 }
 
-// cells are the row of a table of figures.
+// cells returns the row in a table of figures.
 func (q *Quality) cells() []any {
 	reasons := strings.Join(q.Reasons, "; ")
 	if q.Alarmed() {

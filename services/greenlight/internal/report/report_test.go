@@ -34,7 +34,7 @@ func TestWeek(t *testing.T) {
 	}
 }
 
-// A sample that a kill cut short is not read, and the next one starts a new line.
+// A sample cut short by a kill is not read, and the next one starts a new line.
 func TestTornJournal(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
@@ -60,7 +60,7 @@ func TestTornJournal(t *testing.T) {
 	}
 }
 
-// A journal that is cut anywhere has its whole samples, and can be continued.
+// A journal that is truncated anywhere keeps its whole samples, and can be continued.
 func TestJournalCutAnywhere(t *testing.T) {
 	dir := t.TempDir()
 	j, err := OpenJournal(dir)
@@ -104,7 +104,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 	}
 }
 
-// A kill after the tables and before the document: the next write finishes it, and no line is there twice.
+// After a kill between the tables and the document, the next write completes it, and no line is duplicated.
 func TestUnfinishedReport(t *testing.T) {
 	folder := t.TempDir()
 	store, err := evidence.Open(folder, evidence.Options{})
@@ -137,7 +137,7 @@ func TestUnfinishedReport(t *testing.T) {
 	}
 }
 
-// An executor whose start is no time does not stop the journal.
+// An executor with an invalid start time does not stop the journal.
 func TestStartsThatCannotBe(t *testing.T) {
 	dir := t.TempDir()
 	j, err := OpenJournal(dir)
@@ -163,7 +163,7 @@ func TestStartsThatCannotBe(t *testing.T) {
 	}
 }
 
-// Samples that a wrong clock took are left out, and the others keep their order.
+// Samples taken by a wrong clock are dropped, and the others keep their order.
 func TestJournalOfAWrongClock(t *testing.T) {
 	hours := func(hours ...int) (s []Sample) {
 		for _, h := range hours {
@@ -189,7 +189,7 @@ func TestJournalOfAWrongClock(t *testing.T) {
 	}
 }
 
-// The agent's journal of earlier versions is read, and a restart counts from the start of the new process.
+// The agent's journal of earlier versions can be read, and a restart counts from the start of the new process.
 func TestJournalOfVersion19(t *testing.T) {
 	dir := t.TempDir()
 	line := func(at, instance, start, counts string) string {

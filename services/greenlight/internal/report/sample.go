@@ -21,7 +21,7 @@ type Sample struct {
 	Executors []Counters `json:"executors"`
 	// Drift is nil if there was no index.
 	Drift *Drift `json:"drift"`
-	// Quality is nil if the executors have no plan for it. Journals up to version 1.9 have none.
+	// Quality is nil if the executors have no plan for it. Journals up to version 1.9 lack it.
 	Quality *Quality `json:"quality,omitempty"`
 	// Missing are the services that did not answer.
 	Missing []Missing `json:"missing,omitempty"`
@@ -36,42 +36,42 @@ const (
 	Engine   Service = "ml-engine"
 	// GateAlarm is an alarm about the model that an executor's gate is set for.
 	GateAlarm Service = "gate alarm"
-	// LiveQuality is the records of all executors, which are read as one.
+	// LiveQuality stands for the records of all executors, which are read as one.
 	LiveQuality Service = "live quality"
 )
 
 // Missing is a service that did not answer.
 type Missing struct {
 	Service Service `json:"service"`
-	// Address is that of an executor. ml-engines and records are read as one: it is then all their addresses.
+	// Address is an executor's address. ml-engines and records are read as one: then it lists all their addresses.
 	Address string `json:"address"`
 	Reason  string `json:"reason"`
 }
 
-// Counters are what one executor has counted since its process started.
+// Counters are an executor's counts since its process started.
 type Counters struct {
 	// Executor is its address. Instance changes with every restart.
 	Executor string `json:"executor"`
 	Instance string `json:"instance"`
 	// Start is when the process started, by its own clock, UTC.
 	Start time.Time `json:"start_time"`
-	// Model answered last; empty before the first answer.
+	// Model is the last to answer; empty before the first answer.
 	Model evidence.Model `json:"model"`
-	// Requests are the accepted ones. Matches, Mismatches and Failed are how their shadows ended.
+	// Requests are the accepted ones. Matches, Mismatches and Failed count them by the result of their shadows.
 	Requests   uint64 `json:"requests"`
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Failed     uint64 `json:"failed"`
-	// Sources are the requests by where they came from; empty if the executor does not say.
+	// Sources counts the requests by source; empty if the executor does not report it.
 	Sources evidence.Sources `json:"sources,omitempty"`
-	// Decisions are who decided; empty if the agent may not ask.
+	// Decisions counts who decided; empty if the agent may not ask.
 	Decisions fleet.Decisions `json:"decisions,omitempty"`
-	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
+	// Latency counts shadows by duration in milliseconds. It has one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
 }
 
-// CountersOf returns the counters of an executor as the journal keeps them.
+// CountersOf returns the counters of an executor as the journal stores them.
 func CountersOf(c fleet.Counters) Counters {
 	return Counters{
 		Executor: c.Executor, Instance: c.Instance, Start: c.Start, Model: c.Model, Requests: c.Requests,
@@ -80,7 +80,7 @@ func CountersOf(c fleet.Counters) Counters {
 	}
 }
 
-// anyFailure stands for all outcomes of failed shadows, which the journal keeps as one.
+// anyFailure stands for all outcomes of failed shadows, which the journal stores as one.
 const anyFailure = "failed"
 
 // counters returns the counters of a line of the journal.
@@ -95,12 +95,12 @@ func (c Counters) counters() fleet.Counters {
 	}
 }
 
-// Drift is the overall index of the 7 days before a sample, and all that it is judged by.
+// Drift is the overall index of the 7 days before a sample, and all data for its verdict.
 type Drift struct {
-	// Time is that of the sample, UTC.
+	// Time is the time of the sample, UTC.
 	Time time.Time `json:"time"`
 	PSI  float64   `json:"psi"`
-	// Rows and Days are those of the 7 days, ReferenceRows and ReferenceDays those of the reference.
+	// Rows and Days cover the 7 days, ReferenceRows and ReferenceDays the reference.
 	Rows          int `json:"rows"`
 	Days          int `json:"days"`
 	ReferenceRows int `json:"reference_rows"`

@@ -21,10 +21,11 @@ const (
 )
 
 const (
-	// fullCoverage is the coverage at which a period is complete. It is below 1: the weekly summary is made a minute early.
+	// fullCoverage is the coverage at which a period is complete. It is below 1, because the weekly summary is made a minute
+	// early.
 	fullCoverage = 0.999
 	// minCoverage is the coverage that every executor needs for its figures to represent the period. Samples are an hour
-	// apart, 4 % of a day: two hours may be lost to restarts.
+	// apart, 4 % of a day, so two hours may be lost to restarts.
 	minCoverage = 0.9
 	// indexAge bounds the time from the newest index to the end of the period: three samples.
 	indexAge = 3 * time.Hour
@@ -35,33 +36,33 @@ const (
 type Summary struct {
 	Period
 	// Coverage is the share of the period that the counts cover, in [0,1]: the mean over the executors. Complete reports
-	// whether it is all but a thousandth.
+	// whether at most a thousandth is missing.
 	Coverage float64 `json:"coverage"`
 	Complete bool    `json:"complete"`
-	// Requests are those of all executors. Restarts is the number of observed restarts.
+	// Requests counts the requests of all executors. Restarts is the number of observed restarts.
 	Requests uint64 `json:"requests"`
 	Restarts int    `json:"restarts"`
-	// Samples is the number of readings. Missing are the services that did not answer in some of them.
+	// Samples is the number of readings. Missing lists the services that did not answer in some of them.
 	Samples int      `json:"samples"`
 	Missing []Absent `json:"missing"`
-	// Executors are all executors that were asked, by address.
+	// Executors lists all executors that were asked, by address.
 	Executors []Share `json:"executors"`
-	// Models are the models that answered, in order of their first sample.
+	// Models lists the models that answered, in order of their first sample.
 	Models []evidence.Model `json:"models"`
-	// Counts are what the shadow's figures are computed from.
+	// Counts are the inputs of the shadow's figures.
 	Counts Counts `json:"counts"`
-	// Decisions are who decided, of the executors that could be asked; nil if no gate was set.
+	// Decisions counts who decided, on the executors that could be asked; nil if no gate was set.
 	Decisions fleet.Decisions `json:"decisions,omitempty"`
 	// Drift is the newest index, PSIMax the largest; nil without one.
 	Drift  *Drift   `json:"drift"`
 	PSIMax *float64 `json:"psi_max"`
-	// Classifier is the result of a classifier for the week that ends with the period. It changes no verdict. It is nil if
-	// the classifier did not run.
+	// Classifier is the result of a classifier for the week that ends with the period; nil if it did not run. It does not
+	// affect the verdict.
 	Classifier *twosample.Result `json:"classifier,omitempty"`
-	// Quality is the newest verdict on live quality; nil without one. It changes no verdict of the period, which is about its
-	// counts.
+	// Quality is the newest verdict on live quality; nil without one. It does not affect the verdict of the period, which is
+	// about its counts.
 	Quality *Quality `json:"quality,omitempty"`
-	// Verdict is the worst of the figures.
+	// Verdict is the worst verdict of the figures.
 	Verdict gate.Verdict `json:"verdict"`
 	Figures []Figure     `json:"figures"`
 }
@@ -70,7 +71,7 @@ type Summary struct {
 type Absent struct {
 	Service Service `json:"service"`
 	Address string  `json:"address"`
-	// Samples is how many of the period's samples lack its answer. Reason is why, the last time.
+	// Samples is the number of samples that lack its answer. Reason is the latest reason.
 	Samples int    `json:"samples"`
 	Reason  string `json:"reason"`
 }
@@ -86,14 +87,14 @@ type Counts struct {
 	Matches    uint64 `json:"matches"`
 	Mismatches uint64 `json:"mismatches"`
 	Failed     uint64 `json:"failed"`
-	// Latency counts shadows by the time until their end, in milliseconds: one more bucket than there are upper Edges.
+	// Latency counts shadows by duration in milliseconds. It has one more bucket than there are upper Edges.
 	Edges   []float64 `json:"latency_edges_ms"`
 	Latency []uint64  `json:"latency"`
 	// Unlike is why latencies could not be added up; empty if they could.
 	Unlike string `json:"latency_missing,omitempty"`
 }
 
-// Figure is one judged figure with what to do about it.
+// Figure is one judged figure and what to do about it.
 type Figure struct {
 	gate.Result
 	Action string `json:"action"`
@@ -109,20 +110,20 @@ func rules() []gate.Rule {
 		},
 		gate.Rule{
 			Name: Coverage, Op: gate.AtLeast, Threshold: minCoverage, Unit: gate.Ratio,
-			What: "share of the period that the counts are of, of the executor that was seen least",
+			What: "share of the period covered by the counts of the least covered executor",
 		},
 	)
 }
 
-// actions are what to do about a figure that failed.
+// actions says what to do about a figure that failed.
 var actions = map[string]string{
 	gate.ShadowMatch:     "compare the model with the baseline where they differ; do not promote",
-	gate.ShadowErrorRate: "look at the outcomes and the breaker of the executor; do not promote",
-	gate.ShadowP95:       "look at the load and the placement of ml-engine; do not promote",
-	PSI:                  "look at which feature moved (greenlight drift snapshot); retrain if it stays",
+	gate.ShadowErrorRate: "check the outcomes and the breaker of the executor; do not promote",
+	gate.ShadowP95:       "check the load and the placement of ml-engine; do not promote",
+	PSI:                  "find the feature that moved (greenlight drift snapshot); retrain if the drift persists",
 }
 
-// lookInto is what to do where there is no data.
+// lookInto says what to do without data.
 const lookInto = "find out why nothing was measured"
 
 // actionOf returns what to do about a result.
@@ -151,12 +152,12 @@ func (s *Summary) Judge() (gate.Verdict, []Figure) {
 			r.Verdict, r.Reason = s.Drift.Judge()
 			if age := s.End.Sub(s.Drift.Time); age > indexAge {
 				r.Verdict, action = gate.Worst(r.Verdict, gate.Inconclusive), lookInto
-				r.Reason = strings.TrimPrefix(r.Reason+"; ", "; ") + fmt.Sprintf("the newest index is of %s, %s before the end",
+				r.Reason = strings.TrimPrefix(r.Reason+"; ", "; ") + fmt.Sprintf("the newest index is from %s, %s before the end",
 					s.Drift.Time.UTC().Format("2006-01-02 15:04"), gate.Duration(age.Round(time.Minute)))
 			}
-		case r.Name == Coverage && r.Verdict == gate.Fail: // no failure of the model, but too little data for a PASS
+		case r.Name == Coverage && r.Verdict == gate.Fail: // not a failure of the model, but too little data for a PASS
 			r.Verdict, action = gate.Inconclusive, lookInto
-			r.Reason = fmt.Sprintf("executor %s was seen for %s of it, and it takes %s", s.least().Executor, gate.Ratio.Format(*r.Value), gate.Ratio.Format(r.Threshold))
+			r.Reason = fmt.Sprintf("executor %s covers %s of it, at least %s is needed", s.least().Executor, gate.Ratio.Format(*r.Value), gate.Ratio.Format(r.Threshold))
 		}
 		if action == "" {
 			action = actionOf(r)
@@ -166,7 +167,7 @@ func (s *Summary) Judge() (gate.Verdict, []Figure) {
 	return gate.Worst(verdicts...), figures
 }
 
-// observations returns what the rules are judged on.
+// observations returns the values that the rules judge.
 func (s *Summary) observations() map[string]gate.Observation {
 	c := &s.Counts
 	seen := map[string]gate.Observation{}
@@ -202,7 +203,7 @@ func (s *Summary) least() Share {
 	return slices.MinFunc(s.Executors, func(a, b Share) int { return cmp.Compare(a.Coverage, b.Coverage) })
 }
 
-// why returns why there is no data for a rule.
+// why returns why a rule has no data.
 func (s *Summary) why(rule string) string {
 	if s.Samples == 0 {
 		return "no sample was taken"

@@ -17,7 +17,7 @@ const CumulativeName = "daily/ml_daily_reports.csv"
 
 const heading = "date,figure,value,unit,n,threshold,status,coverage,action,reason\n"
 
-// Table returns the figures of a day as CSV: a line each below the heading.
+// Table returns the figures of a day as CSV: a heading, then one line each.
 func (s *Summary) Table() ([]byte, error) {
 	out := bytes.NewBufferString(heading)
 	w := csv.NewWriter(out)
@@ -39,10 +39,10 @@ func (s *Summary) Table() ([]byte, error) {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 
-// maxTable bounds the table of all days, in bytes. A day takes some hundred.
+// maxTable bounds the table of all days, in bytes. A day takes a few hundred.
 const maxTable = 64 << 20
 
-// merge returns the table of all days with that of a day, in order of days.
+// merge returns the table of all days with a day added, in order of days.
 func merge(path, date string, table []byte) ([]byte, error) {
 	have, err := durable.ReadFile(path, maxTable)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Summarize sums up a period. The samples must be in order of time.
+// Summarize summarizes a period. The samples must be in order of time.
 func Summarize(p Period, samples []Sample) Summary {
 	t := totalsOf(p, samples)
 	for _, executor := range slices.Sorted(maps.Keys(t.covered)) {
@@ -45,8 +45,8 @@ func totalsOf(p Period, samples []Sample) totals {
 	return t
 }
 
-// SourceOf returns the source of a period: the least live that its samples claim or its requests came from. For a period
-// without samples it is that of the newest sample of all; live if there is none.
+// SourceOf returns the source of a period: the least live one that its samples claim or its requests came from. Without
+// samples in the period, it is the source of the newest sample of all; live if there is none.
 func SourceOf(p Period, samples []Sample) evidence.Source {
 	t := totalsOf(p, samples)
 	if t.Samples > 0 {
@@ -67,11 +67,11 @@ type totals struct {
 	last map[string]reading
 	// covered is how much of the period the counts cover, by executor.
 	covered map[string]time.Duration
-	// sources counts requests by where they came from, and each sample by what it claims.
+	// sources counts requests by source, and each sample by the source it claims.
 	sources evidence.Sources
 }
 
-// reading is the counters of an executor and the time of their sample.
+// reading holds the counters of an executor and the time of their sample.
 type reading struct {
 	fleet.Counters
 
@@ -106,7 +106,7 @@ func (t *totals) add(s Sample) {
 		}
 		t.last[c.Executor] = reading{c, s.Time}
 		if t.within(from, s.Time) > 0 {
-			t.covered[c.Executor] += 0 // it was there, even if its counts cannot be assigned to the period
+			t.covered[c.Executor] += 0 // it answered, even if its counts cannot be assigned to the period
 		}
 		if !t.has(from, s.Time) {
 			continue
@@ -119,7 +119,7 @@ func (t *totals) add(s Sample) {
 	}
 }
 
-// index takes the drift of a sample.
+// index records the drift of a sample.
 func (t *totals) index(d *Drift) {
 	if d == nil {
 		return
@@ -130,7 +130,7 @@ func (t *totals) index(d *Drift) {
 	}
 }
 
-// absent takes a service that did not answer.
+// absent records a service that did not answer.
 func (t *totals) absent(m Missing) {
 	if m.Service == Executor {
 		t.covered[m.Address] += 0
@@ -144,7 +144,7 @@ func (t *totals) absent(m Missing) {
 	t.Missing = append(t.Missing, Absent{m.Service, m.Address, 1, m.Reason})
 }
 
-// count adds what an executor has counted.
+// count adds the counts of an executor.
 func (t *totals) count(c fleet.Counters, counted fleet.Counts) {
 	if c.Model.Digest != "" && !slices.Contains(t.Models, c.Model) {
 		t.Models = append(t.Models, c.Model)

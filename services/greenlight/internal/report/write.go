@@ -43,8 +43,8 @@ func Written(folder, document string) (bool, error) {
 	return err == nil, err
 }
 
-// Stands reports whether the document is in the evidence folder and covers at least the given number of samples. One with
-// fewer was written before its period was over: by a wrong clock or by hand.
+// Stands reports whether the document is in the evidence folder and covers at least the given number of samples. A document
+// with fewer samples was written before its period ended: with a wrong clock or by hand.
 func Stands(folder, document string, samples int) (bool, error) {
 	path := filepath.Join(folder, filepath.FromSlash(document))
 	raw, err := durable.ReadFile(path, maxDocument)
@@ -67,7 +67,7 @@ func Stands(folder, document string, samples int) (bool, error) {
 const maxDocument = 16 << 20
 
 // WriteDaily writes the report of a day to the evidence folder: its table, its lines in the table of all days, and its
-// document. It replaces an earlier report, unless that stands: see [Stands]. It reports whether it wrote.
+// document. It replaces an earlier report unless that stands: see [Stands]. It reports whether it wrote.
 func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summary) (wrote bool, err error) {
 	table, document := DailyFiles(s.Period)
 	if there, err := Stands(folder, document, s.Samples); err != nil || there {
@@ -91,8 +91,8 @@ func WriteDaily(folder string, store *evidence.Store, h evidence.Header, s Summa
 	return true, store.WriteJSON(document, h, s)
 }
 
-// WriteWeekly writes the summary of a week with its days, unless there is one that stands: see [Stands]. It reports whether
-// it wrote.
+// WriteWeekly writes the summary of a week and its days, unless there is a summary that stands: see [Stands]. It reports
+// whether it wrote.
 func WriteWeekly(folder string, store *evidence.Store, h evidence.Header, p Period, samples []Sample) (wrote bool, err error) {
 	text, document := WeeklyFiles(p)
 	w := Weekly{Summary: Summarize(p, samples)}

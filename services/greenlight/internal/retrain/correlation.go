@@ -9,9 +9,9 @@ import (
 // Correlation is the matrix of Pearson correlations of the features.
 type Correlation struct {
 	Features []string `json:"features"`
-	// Matrix is in the order of Features. It is null where one of the two is constant.
+	// Matrix is in the order of Features. An entry is null if one of the two features is constant.
 	Matrix [][]*float64 `json:"matrix"`
-	// Flagged are the pairs with an absolute correlation above 0.95.
+	// Flagged lists the pairs with an absolute correlation above 0.95.
 	Flagged []Pair `json:"flagged"`
 }
 

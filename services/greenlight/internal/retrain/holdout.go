@@ -16,7 +16,7 @@ const (
 	// testDays is the length of the short test: the test of a fold, which is also the window of ml-engine's drift. The last
 	// fold may have a shorter test, as in the evaluation. With fewer than 5 days its verdict is INCONCLUSIVE.
 	testDays = 7
-	// longDays is the length of the long test, which is what a promotion needs. Shorter tests are skipped.
+	// longDays is the length of the long test, which a promotion requires. Shorter tests are skipped.
 	longDays = 28
 )
 
@@ -40,13 +40,13 @@ type HoldoutSet struct {
 	Set string `json:"set"`
 	// Overall is the median over folds of the mean over the features.
 	Overall HoldoutMedian `json:"overall"`
-	// Stable is the share of folds with an overall PSI below the threshold of promotion, in [0,1].
+	// Stable is the share of folds with an overall PSI below the promotion threshold, in [0,1].
 	Stable   float64                `json:"share_below_threshold"`
 	Verdicts map[gate.Verdict]int   `json:"verdicts"`
 	Features []HoldoutFeatureMedian `json:"features"`
 }
 
-// HoldoutMedian has medians over folds of the PSI and of its 99 % quantile without drift.
+// HoldoutMedian has medians over folds: of the PSI, and of its 99 % quantile without drift.
 type HoldoutMedian struct {
 	PSI float64 `json:"psi_median"`
 	Q99 float64 `json:"null_q99_median"`
@@ -135,7 +135,7 @@ func (p *Population) sets() ([]*feature.Schema, error) {
 	return sets, nil
 }
 
-// test returns the rows of the days after the training of a fold. It returns an empty range if there are too few days.
+// test returns the rows of the days after the training of a fold, or an empty range if there are too few days.
 func (p *Population) test(w train.Window, days int) (from, to int) {
 	from = p.Rows.From(w.TestFrom)
 	if days == testDays {

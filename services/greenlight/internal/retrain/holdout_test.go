@@ -93,7 +93,8 @@ func TestHoldout(t *testing.T) {
 	}
 }
 
-// same allows for a few rows at a bin edge: values that differ only by float noise share a bin, but not by brute force.
+// same tolerates a few rows at a bin edge: values that differ only by rounding share a bin, but not in the brute-force
+// computation.
 func same(t *testing.T, what string, got, want float64) {
 	t.Helper()
 	if !(math.Abs(got-want) <= 1e-3*math.Abs(want)) {
@@ -109,7 +110,7 @@ func middle(v []float64) float64 {
 	return (v[len(v)/2-1] + v[len(v)/2]) / 2
 }
 
-// bruteForce computes the PSI of a feature that has no frequent single values, which is true of all features here.
+// bruteForce computes the PSI of a feature without frequent single values, as all features here.
 func bruteForce(p *Population, name string, fold train.Fold, days []int) float64 {
 	column := p.Frame.Column(name)
 	var reference, present []float64
@@ -152,7 +153,7 @@ func bruteForce(p *Population, name string, fold train.Fold, days []int) float64
 	return psi
 }
 
-// TestMarket shows the point of v1.8.1: on GBPUSD the raw price usually leaves its training range within a week, and the
+// TestMarket shows the reason for v1.8.1: on GBPUSD the raw price usually leaves its training range within a week, but the
 // relative features do not.
 func TestMarket(t *testing.T) {
 	dir := need.Data(t)

@@ -19,13 +19,13 @@ type Log struct {
 	// FirstDate and LastDate are the first and the last UTC day of arrival that were read.
 	FirstDate string `json:"first_date"`
 	LastDate  string `json:"last_date"`
-	// Rows are those of the symbol. Of these, Used set the price of their minute, Replaced were replaced by later rows of
-	// the same minute, and Unusable had no mid or spread.
+	// Rows is the number of rows of the symbol. Of these, Used set the price of their minute, Replaced were superseded by
+	// later rows of the same minute, and Unusable had no mid or spread.
 	Rows     int `json:"rows"`
 	Used     int `json:"used"`
 	Replaced int `json:"replaced"`
 	Unusable int `json:"unusable"`
-	// Untimely are the rows that were skipped because their time is impossible.
+	// Untimely is the number of rows skipped because their time is impossible.
 	Untimely int `json:"untimely,omitempty"`
 	// Sources counts the rows by source: "live", "replay", "simulated", or "unknown" if the row names none.
 	Sources featurelog.Sources `json:"sources,omitempty"`
@@ -41,8 +41,8 @@ type Log struct {
 const logLabel = "range of the closing mids of the minutes"
 
 // FromLog builds market data from an executor's feature log. The bar of a minute is the last mid of the minute with its
-// spread. A request exactly on the minute belongs to the minute that ends there. Features and labels are then computed as
-// for any other market. The logged features alone would not do, because a label needs the prices that follow.
+// spread. A request exactly on the minute belongs to the minute that ends there. Features and labels are then computed as for
+// any other market. The logged features alone are not enough, because a label needs later prices.
 //
 // FromLog reads the newest days of arrival and one more, or all if days is 0. symbol may be empty if the log has only one.
 // The error is a [*RefusalError] if the log is empty, has several symbols, or has no mid and spread, neither as raw inputs

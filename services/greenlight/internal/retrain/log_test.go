@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/label"
 )
 
-// write logs rows as an executor does.
+// write logs rows like an executor.
 func write(t *testing.T, rows ...featurelog.Row) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func schemaOf(t *testing.T, name string) (*feature.Schema, *featurelog.Schema) {
 	return f, s
 }
 
-// A log of v1.8.1 has no price among its features: the raw inputs give the prices. Rows with an impossible time are
+// A log of v1.8.1 has no price among its features: the raw inputs provide the prices. Rows with an impossible time are
 // skipped, and the log is live only if every row is.
 func TestFromLogWithRawInputs(t *testing.T) {
 	whole := data(t)
@@ -97,7 +97,7 @@ func TestFromLog(t *testing.T) {
 		at := time.UnixMilli(frame.End(i)).UTC()
 		rows = append(rows, featurelog.Row{Symbol: "GBP/USD", EventTime: at, ArrivalTime: at.Add(time.Millisecond), Schema: schema, Features: x})
 	}
-	// Neither an earlier request of the same minute nor one without a price counts.
+	// Earlier requests of the same minute and requests without a price do not count.
 	early := rows[100]
 	early.EventTime = early.EventTime.Add(-30 * time.Second)
 	early.Features = append([]float64{}, early.Features...)

@@ -11,11 +11,11 @@ import (
 
 // Limits are the requirements on training data.
 type Limits struct {
-	// MinDays is the fewest UTC days with usable rows.
+	// MinDays is the minimum number of UTC days with usable rows.
 	MinDays int `json:"min_days"`
-	// MinPositives is the fewest positive rows. Neighbouring labels overlap, so 200 rows are about a dozen moves.
+	// MinPositives is the minimum number of positive rows. Neighbouring labels overlap, so 200 rows are about a dozen moves.
 	MinPositives int `json:"min_positives"`
-	// MaxGap is the longest stretch that is missing or frozen. An FX weekend is 2 days, and 3 with an adjacent holiday.
+	// MaxGap is the longest gap or frozen stretch allowed. An FX weekend is 2 days, and 3 with an adjacent holiday.
 	MaxGap time.Duration `json:"-"`
 }
 
@@ -26,7 +26,7 @@ func DefaultLimits() Limits {
 
 // RefusalError means that the data is not fit for training. It is not a verdict on a model: none was trained.
 type RefusalError struct {
-	// Reasons are all faults of the data, Hint is what to do.
+	// Reasons lists all faults of the data, Hint is what to do.
 	Reasons []string
 	Hint    string
 }
@@ -43,8 +43,8 @@ type Gap struct {
 // Length returns the length of the gap.
 func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
-// LongestGap returns the longest stretch without a bar, the first of several equal ones, and zero if no minute is missing.
-// Frozen bars count as missing, also at the start and the end of the data.
+// LongestGap returns the longest stretch without a bar, the first if several tie, and zero if no minute is missing. Frozen
+// bars count as missing, also at the start and the end of the data.
 func LongestGap(data *experiment.Data) Gap {
 	var longest Gap
 	take := func(from, to int64) {
@@ -74,7 +74,7 @@ type Facts struct {
 	LongestGap  Gap     `json:"longest_gap"`
 	// LongestGapHours is 0 if no minute is missing.
 	LongestGapHours float64 `json:"longest_gap_hours"`
-	// Quality is that of the window. Data with a FAIL is refused; an INCONCLUSIVE figure also appears in the checks.
+	// Quality is the quality of the window. Data with a FAIL is refused; an INCONCLUSIVE figure also appears in the checks.
 	Quality *experiment.DataQuality `json:"data_quality"`
 }
 
@@ -103,9 +103,9 @@ func (l Limits) Check(p *Population) (Facts, error) {
 		reasons = append(reasons, fmt.Sprintf("%d positive rows of %d, %d needed", f.Positives, f.Rows, l.MinPositives))
 	}
 	if len(reasons) > 0 {
-		hint := "collect more data or widen --window; --min-days, --min-positives and --max-gap move the limits"
+		hint := "collect more data or widen --window; --min-days, --min-positives and --max-gap change the limits"
 		if f.Quality.Verdict == gate.Fail {
-			hint = "check the feed, and give data without the named stretch or price; adjust the prices before a split"
+			hint = "check the feed, and provide data without the named stretch or price; adjust the prices before a split"
 		}
 		return f, &RefusalError{reasons, hint}
 	}

@@ -19,14 +19,14 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Population is the rows of the window that a candidate can learn from. They have a label, and are defined under v1.8
-// and v1.8.1, so that results under both schemas cover the same minutes.
+// Population holds the rows of the window that a candidate can learn from. They have a label, and are defined under v1.8 and
+// v1.8.1, so that results under both schemas cover the same minutes.
 type Population struct {
 	Data  *experiment.Data
 	Frame *feature.Frame
 	// Candidate is the schema of the model to train.
 	Candidate *feature.Schema
-	// Rows hold every feature that is examined: see [Population.Features].
+	// Rows hold every examined feature: see [Population.Features].
 	Rows *train.Dataset
 	// Days are the UTC days with rows, ascending, in days since 1970-01-01.
 	Days []int
@@ -93,7 +93,7 @@ func (p *Population) column(name string, from, to int) []float64 {
 const dayMS = 24 * 60 * market.MinuteMS
 
 // Newest returns the data of the newest UTC days that have bars, or all data if days is 0. It keeps the list of files. The
-// first of the days only warms up the features, and has no rows.
+// first of the days only warms up the features, and yields no rows.
 func Newest(data *experiment.Data, days int) *experiment.Data {
 	if days <= 0 {
 		return data

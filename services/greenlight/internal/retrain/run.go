@@ -22,8 +22,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
 
-// ErrTaken is the error of a version that the registry has already.
-var ErrTaken = errors.New("is in the registry already")
+// ErrTaken means that the registry already has the version.
+var ErrTaken = errors.New("is already in the registry")
 
 // Hint returns what to do about an error; empty if nothing is known to help.
 func Hint(err error) string {
@@ -32,9 +32,9 @@ func Hint(err error) string {
 	case errors.As(err, &refusal):
 		return refusal.Hint
 	case errors.Is(err, ErrTaken), errors.Is(err, model.ErrExists):
-		return "leave --version out for the next free one"
+		return "omit --version to get the next free one"
 	case errors.Is(err, train.ErrTooFewDays):
-		return "widen --window: 9 days are the fewest that can be trained and tested on"
+		return "widen --window: training and testing take at least 9 days"
 	}
 	return ""
 }
@@ -45,7 +45,7 @@ type Options struct {
 	Registry *model.Registry
 	// Schema is the feature schema of the candidate.
 	Schema string
-	// Version is that of the candidate. Empty is the next free release candidate of the schema.
+	// Version is the version of the candidate. Empty means the next free release candidate of the schema.
 	Version string
 	// WindowDays is the requested number of newest days, for the report; 0 means all.
 	WindowDays int
@@ -66,8 +66,8 @@ type Run struct {
 	study      *experiment.Study
 }
 
-// Prepare checks that the version is free and that the data fits training. log is nil if the data came from market files.
-// The error is a [*RefusalError] if the data does not, and [ErrTaken] if the version is taken.
+// Prepare checks that the version is free and that the data is fit for training. log is nil if the data came from market
+// files. The error is a [*RefusalError] if the data is unfit, and [ErrTaken] if the version is taken.
 func Prepare(data *experiment.Data, log *Log, o Options) (*Run, error) {
 	if err := o.choose(data.Name); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (o *Options) choose(name string) error {
 		return err
 	}
 	if strings.ContainsAny(o.Version, `/\`) {
-		return nil // the registry will refuse it
+		return nil // the registry will refuse it later
 	}
 	if _, err := os.Stat(o.Registry.Dir(model.Entry{Name: name, Version: o.Version})); err == nil {
 		return fmt.Errorf("%s/%s %w", name, o.Version, ErrTaken)
@@ -118,8 +118,8 @@ func (r *Run) Train(ctx context.Context, progress func(done, total int)) error {
 	return nil
 }
 
-// Register adds the candidate to the registry, whatever its verdict. It returns the version under which the registry has
-// the same model already; empty if there is none.
+// Register adds the candidate to the registry, whatever its verdict. If the registry already has the same model under
+// another version, it returns that version; otherwise it returns "".
 func (r *Run) Register() (same string, err error) {
 	if err := r.Registry.Add(r.Artifact); err != nil {
 		return "", err
@@ -192,11 +192,10 @@ func (r *Run) draw() *figure.Set {
 	return d
 }
 
-// FourWeeks are the days out of time that a verdict should rest on where the data have them.
+// FourWeeks is the number of out-of-time days that a verdict should rest on if the data has them.
 const FourWeeks = 28
 
-// Show runs all steps of a retraining, prints what each has found, and writes the evidence to the store, which is that of the
-// folder.
+// Show runs all steps of a retraining, prints the result of each, and writes the evidence to the store of the folder.
 func Show(ctx context.Context, c console.Console, store *evidence.Store, folder string, data *experiment.Data, log *Log, o Options) (card gate.Scorecard, err error) {
 	run, err := Prepare(data, log, o)
 	if err != nil {
@@ -236,7 +235,7 @@ func Show(ctx context.Context, c console.Console, store *evidence.Store, folder 
 	}
 	c.Say("registered %s as candidate, digest %.12s", o.Registry.Dir(model.Entry{Name: run.Artifact.Manifest.Name, Version: run.Version}), run.Artifact.Digest())
 	if same != "" {
-		c.Say("          note: the same model as %s, as it comes of the same data", same)
+		c.Say("          note: the same model as %s, because it was trained on the same data", same)
 	}
 	source, err := run.Write(store)
 	if err != nil {

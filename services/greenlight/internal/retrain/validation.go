@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// adfValues is the largest number of values for the stationarity test, which needs hours and not minutes: see
+	// adfValues is the largest number of values for the stationarity test, which needs hours, not minutes: see
 	// [stats.DickeyFuller].
 	adfValues = 1000
-	// unitRoot is the p-value from which a series counts as a random walk.
+	// unitRoot is the p-value at or above which a series counts as a random walk.
 	unitRoot = 0.05
 	// mostMissing is the share of missing values above which a feature is flagged.
 	mostMissing = 0.05
@@ -25,7 +25,7 @@ const (
 	replicates, seed = 500, 1
 )
 
-// Validation describes the features before training. It does not judge them: the gate judges the model.
+// Validation describes the features before training. It does not judge them, because the gate judges the model.
 type Validation struct {
 	Rows int `json:"rows"`
 	Days int `json:"days"`
@@ -43,18 +43,18 @@ type Health struct {
 	Feature string `json:"feature"`
 	// InCandidate is true if the candidate uses the feature.
 	InCandidate bool `json:"in_candidate"`
-	// Missing is the share of minutes at which it is undefined, counted from the first minute with all features, in [0,1].
+	// Missing is the share of minutes without a value, counted from the first minute with all features, in [0,1].
 	Missing float64 `json:"missing"`
 	// ADF is nil if the test is not possible; Problem is the reason.
 	ADF     *stats.ADF `json:"adf"`
 	Problem string     `json:"problem,omitempty"`
 	// Halves is the drift from the first half of the days to the second; nil if there are too few days.
 	Halves *drift.FeatureReading `json:"halves"`
-	// Flags are the problems of the feature.
+	// Flags lists the problems of the feature.
 	Flags []string `json:"flags"`
 }
 
-// Status returns the flags for people.
+// Status formats the flags.
 func (h Health) Status() string {
 	if len(h.Flags) == 0 {
 		return "ok"
@@ -103,7 +103,7 @@ func (v *Validation) halves(p *Population) (*drift.Snapshot, error) {
 	return p.measure(p.Features(), 0, middle, middle, p.Rows.Len())
 }
 
-// missing returns the share of minutes at which the feature is undefined, from the first row on.
+// missing returns the share of minutes at which the feature is undefined, counted from the first row.
 func (p *Population) missing(name string) float64 {
 	column := p.Frame.Column(name)[p.Rows.Minute[0]:]
 	n := 0

@@ -47,7 +47,7 @@ func TestCorrelation(t *testing.T) {
 	}
 }
 
-// TestMissing counts from the first row on, after the features have warmed up.
+// TestMissing counts from the first row, after the features have warmed up.
 func TestMissing(t *testing.T) {
 	p := population(t, data(t))
 	if got := p.missing("zscore_mid_24h"); got != 0 {

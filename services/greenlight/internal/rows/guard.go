@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// idle is how long a request may make no progress.
+	// idle limits the time without progress of a request.
 	idle = 30 * time.Second
-	// maxAnswer limits an answer that is not an object, in bytes: a page of a listing has up to 1,000 keys of 1 KiB, escaped.
+	// maxAnswer limits a response other than an object, in bytes: a page of a listing has up to 1,000 keys of 1 KiB, escaped.
 	maxAnswer = 16 << 20
-	// maxPages limits the pages of a listing in a row without a key: S3 may answer with some.
+	// maxPages limits the consecutive pages of a listing without a key, which S3 may return.
 	maxPages = 1000
 )
 
-// pagesKey is the key of a context with the requests of a listing since its last key.
+// pagesKey is the context key for the number of requests of a listing since its last key.
 type pagesKey struct{}
 
-// guard ends requests that make no progress, and limits the answers. The client follows no redirections.
+// guard ends requests that make no progress, and limits the size of responses. The client follows no redirects.
 type guard struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -44,7 +44,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	sent := r.WithContext(ctx)
 	if r.Body != nil {
 		body := watch(r.Body, math.MaxInt64)
-		body.end = func() {} // the answer is still to come
+		body.end = func() {} // the response is still to come
 		sent.Body = body
 	}
 	resp, err := g.next.RoundTrip(sent)
@@ -58,7 +58,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	limit := int64(maxAnswer)
 	if r.Method == http.MethodGet && r.URL.RawQuery == "" && resp.StatusCode < 300 {
-		limit = maxPart + 1 // the reader stops before
+		limit = maxPart + 1 // the reader stops before that
 	}
 	resp.Body = watch(resp.Body, limit)
 	return resp, nil

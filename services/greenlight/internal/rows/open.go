@@ -25,17 +25,17 @@ import (
 const (
 	// maxPart limits an object, in bytes. A part of executor has a few megabytes.
 	maxPart = 1 << 30
-	// maxListed limits the objects of a dataset, and maxFetched the parts that are read.
+	// maxListed limits the objects of a dataset, maxFetched the parts that are read.
 	maxListed, maxFetched = 10_000_000, 1 << 20
-	// maxBytes limits the parts that are copied together, in bytes.
+	// maxBytes limits the total size of the copied parts, in bytes.
 	maxBytes = 64 << 30
-	// streams is how many objects are copied at a time.
+	// streams is the number of objects copied in parallel.
 	streams = 8
 )
 
-// Open opens the log at a place: a folder, or the URL of a dataset in a store, which is copied to a temporary folder. Of a dataset it
-// copies the newest days that have parts, or all if days is 0. The caller calls closeLog when the log is read. progress is called with the
-// kilobytes that are copied, and how many there are.
+// Open opens the log at a place: a folder, or the URL of a dataset in a store, which is copied to a temporary folder. It
+// copies the newest days of a dataset that have parts, or all if days is 0. The caller must call closeLog after reading the
+// log. progress is called with the kilobytes copied so far, and the total.
 func Open(ctx context.Context, store Store, place string, days int, progress func(done, total int)) (log featurelog.Log, closeLog func() error, err error) {
 	if !IsURL(place) {
 		return featurelog.Log{Dir: place}, func() error { return nil }, nil
@@ -85,7 +85,7 @@ func (b *bucket) list(ctx context.Context, days int) ([]object, error) {
 			if o.Err != nil {
 				return b.fail(o.Err)
 			}
-			if o.Key <= last { // it could go on for ever
+			if o.Key <= last { // otherwise the listing might never end
 				return &localError{fmt.Errorf("%s at %s: the store lists objects out of order: %q after %q", b, b.store, o.Key, last)}
 			}
 			last = o.Key
@@ -145,14 +145,14 @@ func (b *bucket) fetch(ctx context.Context, parts []object, dir string, progress
 			done.Add(o.size)
 			return nil
 		})
-		progress(int(done.Load()>>10), int(total.Load()>>10)) // by one goroutine alone
+		progress(int(done.Load()>>10), int(total.Load()>>10)) // used by one goroutine only
 	}
 	err = group.Wait()
 	progress(int(total.Load()>>10), int(total.Load()>>10))
 	return err
 }
 
-// copyTo copies an object to its path below root, and checks it against the digest that its writer gave it.
+// copyTo copies an object to its path below root, and checks it against the digest that its writer stored.
 func (b *bucket) copyTo(ctx context.Context, root *os.Root, o object) error {
 	name := o.part.Path()
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
@@ -168,7 +168,7 @@ func (b *bucket) copyTo(ctx context.Context, root *os.Root, o object) error {
 		err = &localError{closed}
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); err == nil && cmp.Or(want, got) != got {
-		err = &localError{fmt.Errorf("%s is damaged: its SHA-256 is %.12s, and that of the part is %.12s", b.url(name), got, want)}
+		err = &localError{fmt.Errorf("%s is damaged: its SHA-256 is %.12s, but the part's is %.12s", b.url(name), got, want)}
 	}
 	return err
 }

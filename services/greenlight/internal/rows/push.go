@@ -18,20 +18,20 @@ import (
 // PushSchema is the schema of a [Pushed].
 const PushSchema = "greenlight/rows_push/v1"
 
-// Pushed says what a push has done.
+// Pushed is the result of a push.
 type Pushed struct {
-	// Log is the folder of the log, To the URL of the dataset, Executor the id in the names of the objects.
+	// Log is the folder of the log, To the URL of the dataset, Executor the id in the object names.
 	Log      string `json:"feature_log"`
 	To       string `json:"to"`
 	Executor string `json:"executor"`
-	// Uploaded are the parts that were copied, UploadedBytes their bytes. Present are those that the store had already.
+	// Uploaded counts the copied parts, UploadedBytes their bytes. Present counts those that the store already had.
 	Uploaded      int   `json:"uploaded"`
 	UploadedBytes int64 `json:"uploaded_bytes"`
 	Present       int   `json:"present"`
-	// Growing are the parts that executor may still add rows to. The next push takes them when they are complete.
+	// Growing counts the parts that executor may still add rows to. A later push takes them when they are complete.
 	Growing int `json:"growing"`
-	// Failed are the parts that cannot be pushed, because their objects have another content or because they are damaged, and those
-	// that could not be read in the last pass. Problems are the errors of the first.
+	// Failed counts the parts that cannot be pushed, because their objects have other content or because they are damaged, and
+	// those that could not be read in the last pass. Problems holds the first errors.
 	Failed   int      `json:"failed"`
 	Problems []string `json:"problems"`
 }
@@ -44,17 +44,18 @@ type Push struct {
 	Log featurelog.Log
 	// Executor is the id of the executor that writes the log.
 	Executor string
-	// Progress is called with the parts that are done in this pass, and how many there are.
+	// Progress is called with the number of parts done in this pass, and the total.
 	Progress func(done, total int)
-	// Say gets what happens while [Push.Follow] waits.
+	// Say is called with messages while [Push.Follow] waits.
 	Say func(format string, args ...any)
 
 	to     *bucket
 	pushed Pushed
-	// done are the parts by day that need no other try. A day that is over and done has none: see finished.
+	// done lists, by day, the parts that need no retry. A day that is over and done has none: see finished.
 	done     map[string]map[string]bool
 	finished map[string]bool
-	// lasting are the parts of Failed that get no other try, and problems are theirs. troubles are the errors of the others by path.
+	// lasting counts the parts of Failed that get no retry, and problems holds their errors. troubles holds the other errors,
+	// by path.
 	lasting  int
 	problems []string
 	troubles map[string]string
@@ -86,7 +87,7 @@ func validID(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
-// Pushed returns what was done so far.
+// Pushed returns the result so far.
 func (p *Push) Pushed() *Pushed { return &p.pushed }
 
 // Err returns an error if parts could not be pushed.
@@ -103,12 +104,12 @@ var (
 	endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 )
 
-// settling is how long after its end a day may get parts. [Push.Follow] does not read older days again, so that what it keeps in
-// memory is bounded. A disk that fails for that long has lost rows anyway; another push copies what has come later.
+// settling is how long after its end a day may get parts. [Push.Follow] then stops reading the day, which bounds its memory. A
+// disk that fails for that long has lost rows anyway; another push copies parts that came later.
 const settling = 48 * time.Hour
 
-// Once copies the parts that are complete and not there. A part that cannot be copied does not keep back the others, see [Push.Err]; the
-// error is that of the store, or of the folder.
+// Once copies the complete parts that the store lacks. A part that cannot be copied does not stop the others: see [Push.Err].
+// Once returns only errors of the store and of the folder.
 func (p *Push) Once(ctx context.Context) error {
 	total := 0
 	for part, err := range p.Log.Parts(beginning, endOfTime) {
@@ -137,7 +138,7 @@ func (p *Push) Once(ctx context.Context) error {
 		case errors.Is(err, fs.ErrNotExist): // somebody has removed it
 		case err != nil && !local(err):
 			return err
-		case err != nil && !lasts(err): // of this machine: the next pass may read it
+		case err != nil && !lasts(err): // an error of this machine: the next pass may succeed
 			again[part.Day] = true
 			p.troubles[part.Path()] = err.Error()
 			p.fail(err, said[part.Path()] != err.Error())
@@ -172,20 +173,20 @@ func local(err error) bool {
 	return errors.As(err, &l)
 }
 
-// lasts reports whether the error of a part will be the same at another try.
+// lasts reports whether a retry of the part would fail with the same error.
 func lasts(err error) bool {
 	var differs *differsError
 	var damaged *featurelog.DamagedError
 	return errors.As(err, &differs) || errors.As(err, &damaged)
 }
 
-// folderError is an error of the folder of the log, which may be gone at another try.
+// folderError is an error of the log folder. It may be gone at the next try.
 type folderError struct{ error }
 
 // Unwrap returns the cause.
 func (e *folderError) Unwrap() error { return e.error }
 
-// folder returns err, of the walk through the folder, as a [folderError] if the system has refused the walk.
+// folder wraps err, of the walk through the folder, in a [folderError] if the system refused the walk.
 func folder(err error) error {
 	if errors.As(err, new(syscall.Errno)) {
 		return &folderError{err}
@@ -226,11 +227,12 @@ func (p *Push) part(ctx context.Context, part featurelog.Part) error {
 	return nil
 }
 
-// maxPause limits the pause after the store could not be reached.
+// maxPause limits the pause after a failure to reach the store.
 const maxPause = time.Minute
 
-// Follow copies parts as they become complete, until ctx ends. It looks for them every interval. While the store does not answer, or the
-// folder cannot be read, it tries again, after pauses that grow up to a minute. A refusal of the store is an error.
+// Follow copies parts as they become complete, until ctx ends. It checks for them at every interval. While the store does not
+// answer, or the folder cannot be read, it retries after pauses that grow up to a minute. It returns an error if the store
+// refuses a request.
 func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
 	var away, pause time.Duration
 	var back string
@@ -250,7 +252,7 @@ func (p *Push) Follow(ctx context.Context, interval time.Duration) error {
 			return err
 		case err != nil:
 			away = min(max(2*away, firstPause), maxPause)
-			pause = max(away/2+rand.N(away/2), interval) // a fleet does not come back at one time
+			pause = max(away/2+rand.N(away/2), interval) // jitter, so that a fleet does not retry all at once
 			p.Say("away      %v; the next try is in %v", err, pause.Round(time.Second))
 			if back = p.to.String() + " answers again"; inFolder {
 				back = p.Log.String() + " can be read again"

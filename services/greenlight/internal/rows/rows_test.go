@@ -24,10 +24,10 @@ import (
 
 const testKey, testSecret = "AKIDTEST", "secret-73182946"
 
-// where is the dataset of the tests.
+// where is the test dataset.
 const where = "s3://rows/desk/log"
 
-// fixture is a log of an executor and a store in fake time.
+// fixture holds an executor's log and a store in fake time.
 type fixture struct {
 	t      *testing.T
 	dir    string
@@ -35,7 +35,7 @@ type fixture struct {
 	store  Store
 }
 
-// fake runs a test with a store in memory, in fake time.
+// fake runs a test with an in-memory store, in fake time.
 func fake(t *testing.T, test func(t *testing.T, f *fixture)) {
 	for name, value := range map[string]string{ // none of this machine
 		"AWS_ACCESS_KEY_ID": testKey, "AWS_SECRET_ACCESS_KEY": testSecret, "AWS_SESSION_TOKEN": "", "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
@@ -50,7 +50,7 @@ func fake(t *testing.T, test func(t *testing.T, f *fixture)) {
 	})
 }
 
-// write logs rows on so many days, a part a day, as a process of an executor.
+// write logs rows for n days, one part a day, like a process of an executor.
 func (f *fixture) write(instance string, days int) {
 	f.t.Helper()
 	known, ok := feature.Lookup(feature.DefaultSchema)
@@ -105,7 +105,7 @@ func files(t *testing.T, dir string) map[string][]byte {
 	return found
 }
 
-// want are the objects of the folder's files.
+// want returns the objects expected for the folder's files.
 func (f *fixture) want() map[string][]byte {
 	objects := map[string][]byte{}
 	for name, raw := range files(f.t, f.dir) {
@@ -121,7 +121,7 @@ func (f *fixture) same() {
 	}
 }
 
-// open reads the dataset and returns the files that were copied, and the number of temporary folders that are left.
+// open reads the dataset and returns the copied files, and the number of temporary folders left.
 func (f *fixture) open(days int) (map[string][]byte, error) {
 	f.t.Helper()
 	temporary := f.t.TempDir()
@@ -143,7 +143,7 @@ func (f *fixture) open(days int) (map[string][]byte, error) {
 	return got, err
 }
 
-// Every part is uploaded once, with its content, and read back whole. A second run only asks.
+// Every part is uploaded once, with its content, and read back whole. A second run only checks.
 func TestPushAndOpen(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.server.PageSize = 2
@@ -184,7 +184,7 @@ func TestPushAndOpen(t *testing.T) {
 	})
 }
 
-// Whatever fails, an object is whole or not there, is uploaded once, and the next try succeeds.
+// Whatever fails, an object is complete or absent, is uploaded once, and the next try succeeds.
 func TestPushThroughFaults(t *testing.T) {
 	for name, fault := range map[string]s3test.Fault{
 		"internal error": {Status: http.StatusInternalServerError, Code: "InternalError"}, "slow down": {Status: http.StatusServiceUnavailable, Code: "SlowDown"},
@@ -225,7 +225,7 @@ func TestPushThroughFaults(t *testing.T) {
 	}
 }
 
-// An upload that is interrupted leaves nothing.
+// An interrupted upload leaves nothing.
 func TestPushInterrupted(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.write("p1", 1)
@@ -251,8 +251,8 @@ func TestPushInterrupted(t *testing.T) {
 	})
 }
 
-// An object with another content is reported and left, whether its size or only its content differs, and no matter who wrote it. It
-// does not keep back the others.
+// An object with other content is reported and not replaced, whether its size or only its content differs, whoever wrote it.
+// It does not stop the others.
 func TestPushOfDifferentContent(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"size": func(b []byte) []byte { return append(b, 0) }, "content": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
@@ -268,7 +268,7 @@ func TestPushOfDifferentContent(t *testing.T) {
 				if err := p.Once(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if err := p.Err(); err == nil || !strings.Contains(err.Error(), "s3://rows/"+key+" has another content than the part") {
+				if err := p.Err(); err == nil || !strings.Contains(err.Error(), "s3://rows/"+key+" differs from the part") {
 					t.Errorf("got %v", err)
 				}
 				if got := p.Pushed(); got.Failed != 1 || got.Uploaded != 2 || len(got.Problems) != 1 {
@@ -280,7 +280,7 @@ func TestPushOfDifferentContent(t *testing.T) {
 			})
 		})
 	}
-	// The same content without our metadata is the same, and a writer between the question and the upload is noticed.
+	// The same content without our metadata counts as equal, and a writer between the check and the upload is detected.
 	fake(t, func(t *testing.T, f *fixture) {
 		f.write("p1", 2)
 		want := f.want()
@@ -302,7 +302,7 @@ func TestPushOfDifferentContent(t *testing.T) {
 	})
 }
 
-// A part that executor still writes is left until it is complete, and a damaged file is not uploaded.
+// A part that executor is still writing is skipped until it is complete, and a damaged file is not uploaded.
 func TestPushOfPartsThatGrow(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		known, _ := feature.Lookup(feature.DefaultSchema)
@@ -362,7 +362,7 @@ func TestPushOfPartsThatGrow(t *testing.T) {
 	})
 }
 
-// A part that this machine cannot read now is pushed when it can, and is said to fail once. Without --follow it is an error.
+// A part that this machine cannot read now is pushed once it can, and is reported once. Without --follow it is an error.
 func TestPushOfAPartThatCannotBeRead(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.write("p1", 2)
@@ -394,7 +394,7 @@ func TestPushOfAPartThatCannotBeRead(t *testing.T) {
 	})
 }
 
-// Follow waits for the folder of the log, as it does for the store. Without it, a missing folder is an error.
+// Follow waits for the log folder, as it does for the store. Without it, a missing folder is an error.
 func TestFollowWithoutAFolder(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.dir = filepath.Join(f.dir, "later")
@@ -427,7 +427,8 @@ func TestFollowWithoutAFolder(t *testing.T) {
 	})
 }
 
-// While the store is away, a push tries again less and less often, and goes on when it is back. A day that is long over is forgotten.
+// While the store is down, a push retries with increasing pauses, and continues once it is back. A day that is long over is
+// forgotten.
 func TestFollowWhileTheStoreIsAway(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.write("p1", 1)
@@ -463,7 +464,7 @@ func TestFollowWhileTheStoreIsAway(t *testing.T) {
 			t.Errorf("said %.500s", text)
 		}
 	})
-	fake(t, func(t *testing.T, f *fixture) { // what is refused is not tried again
+	fake(t, func(t *testing.T, f *fixture) { // refusals are not retried
 		f.write("p1", 1)
 		f.server.Fault = func(*http.Request) s3test.Fault {
 			return s3test.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
@@ -490,7 +491,7 @@ func TestFollowWhileTheStoreIsAway(t *testing.T) {
 	})
 }
 
-// Reading survives what passes, and refuses what is wrong. No temporary folder is left.
+// Reading retries transient errors, and refuses invalid data. No temporary folder is left.
 func TestOpenThroughFaults(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault func(f *fixture, r *http.Request, n int) s3test.Fault
@@ -530,7 +531,7 @@ func TestOpenThroughFaults(t *testing.T) {
 				f.server.Alter("rows", strings.TrimPrefix(r.URL.Path, "/rows/"), func(b []byte) []byte { return append(b, 1) })
 			}
 			return s3test.Fault{Skip: true}
-		}, "has changed while it was read"},
+		}, "changed while it was read"},
 		"no bucket": {func(*fixture, *http.Request, int) s3test.Fault {
 			return s3test.Fault{Status: http.StatusNotFound, Code: "NoSuchBucket"}
 		}, "there is no bucket rows"},

@@ -1,11 +1,11 @@
 // Package rows moves the rows of feature logs through S3-compatible storage: [Push] copies the complete parts of a log to a bucket,
 // next to the executor, and [Open] reads a log from there or from a folder.
 //
-// Objects have the names of the files in a folder of several executors, below the prefix of the dataset:
+// Objects have the names of the files in a folder with several executors, below the prefix of the dataset:
 //
 //	<prefix>/executor=<id>/date=2026-09-01/schema=v1.8.1/part-20260901T094500Z-5f0c9a3e-000001.parquet
 //
-// An object is written by one request, so that it is there whole or not at all, and never replaced.
+// Each object is written by a single request, so it is complete or absent, and never replaced.
 package rows
 
 import (
@@ -30,10 +30,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Store says how an S3-compatible store is reached. The credentials are those of the environment (AWS_ACCESS_KEY_ID and
-// others) or of the shared file of AWS (~/.aws/credentials, AWS_PROFILE). Without any, requests are anonymous.
+// Store describes how to reach an S3-compatible store. The credentials come from the environment (AWS_ACCESS_KEY_ID and
+// others) or from the shared AWS file (~/.aws/credentials, AWS_PROFILE). Without any, requests are anonymous.
 type Store struct {
-	// Endpoint is its URL or its host; that of AWS if empty. Without http:// it is reached by TLS, unless it is on loopback.
+	// Endpoint is the URL or the host of the store; AWS if empty. Without http:// it uses TLS, except on loopback.
 	Endpoint string
 	// Region is the region of the bucket. If it is empty, the store is asked.
 	Region string
@@ -44,7 +44,7 @@ type Store struct {
 
 const scheme = "s3://"
 
-// IsURL reports whether a place of rows is in a store, and not a folder.
+// IsURL reports whether a place of rows is in a store, not a folder.
 func IsURL(place string) bool { return strings.HasPrefix(place, scheme) }
 
 // bucket is a dataset in a store: the objects of a bucket below a prefix.
@@ -81,7 +81,7 @@ func parse(s string) (name, prefix string, err error) {
 	}
 	for step := range strings.SplitSeq(prefix, "/") {
 		if step == "" || step == "." || step == ".." {
-			return "", "", fmt.Errorf("%q: want a prefix without empty, . and .. steps", s)
+			return "", "", fmt.Errorf("%q: want a prefix without empty, . and .. elements", s)
 		}
 	}
 	if err := s3utils.CheckValidObjectName(prefix); err != nil || len(prefix) > maxPrefix {
@@ -90,10 +90,10 @@ func parse(s string) (name, prefix string, err error) {
 	return name, prefix + "/", nil
 }
 
-// maxPrefix leaves room for the names of parts: those of S3 have at most 1,024 bytes.
+// maxPrefix leaves room for the names of parts: S3 allows 1,024 bytes in total.
 const maxPrefix = 512
 
-// bucket returns the dataset with the URL. It does not ask the store yet.
+// bucket returns the dataset with the URL. It does not connect to the store yet.
 func (s Store) bucket(place string) (*bucket, error) {
 	name, prefix, err := parse(place)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s Store) bucket(place string) (*bucket, error) {
 	creds := credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}})
 	client, err := minio.New(host, &minio.Options{
 		Creds: creds, Secure: secure, Region: s.Region, Transport: &guard{transport},
-		MaxRetries: 1, // again has its own
+		MaxRetries: 1, // func again does the retries
 	})
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", host, err)
@@ -121,13 +121,13 @@ func (s Store) bucket(place string) (*bucket, error) {
 	return &bucket{client, name, prefix, host, err == nil && keys.SignerType.IsAnonymous()}, nil
 }
 
-// Check returns an error if the endpoint is not one.
+// Check returns an error if the endpoint is invalid.
 func (s Store) Check() error {
 	_, _, err := s.endpoint()
 	return err
 }
 
-// endpoint returns the host of the store, and whether it is reached by TLS.
+// endpoint returns the host of the store, and whether to use TLS.
 func (s Store) endpoint() (host string, secure bool, err error) {
 	if s.Endpoint == "" {
 		return "s3.amazonaws.com", true, nil
@@ -141,7 +141,7 @@ func (s Store) endpoint() (host string, secure bool, err error) {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return "", false, errors.New("want a URL or a host, for example https://minio.example:9000")
 	case u.User != nil:
-		return "", false, errors.New("want a URL without credentials: they come from the environment or the shared file of AWS")
+		return "", false, errors.New("want a URL without credentials: they come from the environment or the shared AWS file")
 	case full == s.Endpoint:
 		return u.Host, u.Scheme == "https", nil
 	}
@@ -149,7 +149,7 @@ func (s Store) endpoint() (host string, secure bool, err error) {
 	return u.Host, name != "localhost" && !net.ParseIP(name).IsLoopback(), nil
 }
 
-// The errors of a store that this package tells apart.
+// The errors of a store that this package distinguishes.
 var (
 	errStalled = fmt.Errorf("no byte was sent or received for %v", idle)
 	errTooLong = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
@@ -157,7 +157,7 @@ var (
 	errCut     = errors.New("the connection ended before the object did")
 )
 
-// storeError is the error of a store, not of a part.
+// storeError is an error of the store, not of a part.
 type storeError struct {
 	what string
 	err  error
@@ -169,7 +169,7 @@ func (e *storeError) Error() string { return e.what }
 // Unwrap returns the cause.
 func (e *storeError) Unwrap() error { return e.err }
 
-// fail returns err, of a request, as the error of the store.
+// fail wraps err, of a request, as an error of the store.
 func (b *bucket) fail(err error) error {
 	if err == nil {
 		return nil
@@ -179,14 +179,14 @@ func (b *bucket) fail(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case answer == nil:
-		var of *url.Error // its URL is long, and the dataset is named already
+		var of *url.Error // its URL is long, and the message names the dataset anyway
 		if what = err.Error(); errors.As(err, &of) {
 			what = of.Err.Error()
 		}
 	case answer.Code == minio.NoSuchBucket:
 		what = "there is no bucket " + b.name
 	default:
-		if what = strings.TrimSuffix(answer.Message, "."); what != answer.Code { // both are the status if there is no text
+		if what = strings.TrimSuffix(answer.Message, "."); what != answer.Code { // both are the status if the response has no text
 			what = fmt.Sprintf("%s (%s)", what, answer.Code)
 		}
 		if refused(err) && b.anonymous {
@@ -196,7 +196,7 @@ func (b *bucket) fail(err error) error {
 	return &storeError{fmt.Sprintf("%s at %s: %s", b, b.store, text.Clean(what, 300)), err}
 }
 
-// answerOf returns the error that the store has answered with; nil if err is another.
+// answerOf returns the error response of the store; nil if err is something else.
 func answerOf(err error) *minio.ErrorResponse {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
@@ -205,7 +205,7 @@ func answerOf(err error) *minio.ErrorResponse {
 	return &answer
 }
 
-// refused reports whether the same request will be refused again, or its answer will be.
+// refused reports whether a retry would be refused again, or its response would be.
 func refused(err error) bool {
 	answer := answerOf(err)
 	if answer == nil || answer.Code == "RequestTimeout" {
@@ -218,7 +218,7 @@ func refused(err error) bool {
 	return answer.StatusCode >= 300 && answer.StatusCode < 500 || answer.StatusCode == http.StatusNotImplemented
 }
 
-// Hint returns what to do about the error of a store; empty for other errors.
+// Hint returns what to do about an error of the store; empty for other errors.
 func Hint(err error) string {
 	var failed *storeError
 	if !errors.As(err, &failed) {
@@ -228,20 +228,20 @@ func Hint(err error) string {
 	case answer == nil:
 		return "--s3-endpoint names the store"
 	case answer.Code == minio.NoSuchBucket:
-		return "make the bucket, or name another; --s3-endpoint names the store"
+		return "create the bucket, or name another; --s3-endpoint names the store"
 	case refused(err):
-		return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials, have the credentials; --s3-endpoint and --s3-region name the store"
+		return "set the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in ~/.aws/credentials; --s3-endpoint and --s3-region name the store"
 	}
 	return ""
 }
 
-// attempts and firstPause are the tries of a request and the pause after the first. The pauses double.
+// attempts is the number of tries of a request, and firstPause the pause after the first. The pauses double.
 const (
 	attempts   = 5
 	firstPause = 250 * time.Millisecond
 )
 
-// again calls try until it succeeds, is refused, fails for a reason of this machine, or has failed too often.
+// again calls try until it succeeds, is refused, fails for a local reason, or has failed too often.
 func (b *bucket) again(ctx context.Context, try func() error) error {
 	pause := firstPause
 	for n := 1; ; n++ {
@@ -266,18 +266,18 @@ type localError struct{ error }
 // Unwrap returns the cause.
 func (e *localError) Unwrap() error { return e.error }
 
-// digestKey is the metadata of an object with the SHA-256 of its content.
+// digestKey is the object metadata with the SHA-256 of the content.
 const digestKey = "Sha256"
 
-// differsError is the error of a part whose object has another content.
+// differsError means that the object of a part has other content.
 type differsError struct{ url, what string }
 
 // Error implements error.
 func (e *differsError) Error() string {
-	return fmt.Sprintf("%s has another content than the part (%s); it is left as it is: find out who wrote it", e.url, e.what)
+	return fmt.Sprintf("%s differs from the part (%s) and was not replaced: find out who wrote it", e.url, e.what)
 }
 
-// put uploads the file, unless the object is there with the same content. It reports whether it has uploaded it.
+// put uploads the file, unless the object already exists with the same content. It reports whether it uploaded the file.
 func (b *bucket) put(ctx context.Context, name string, f *os.File) (uploaded bool, size int64, err error) {
 	h := sha256.New()
 	if size, err = io.Copy(h, f); err != nil {
@@ -288,7 +288,7 @@ func (b *bucket) put(ctx context.Context, name string, f *os.File) (uploaded boo
 		ContentType: "application/vnd.apache.parquet", UserMetadata: map[string]string{digestKey: sum},
 		SendContentMd5: true, DisableMultipart: true,
 	}
-	opts.SetMatchETagExcept("*") // two processes never both write the object; a store that ignores this has the check below
+	opts.SetMatchETagExcept("*") // prevents two processes from both writing the object; for stores that ignore this, there is the check below
 	err = b.again(ctx, func() error {
 		there, err := b.compare(ctx, name, size, sum)
 		if there || err != nil {
@@ -305,7 +305,7 @@ func (b *bucket) put(ctx context.Context, name string, f *os.File) (uploaded boo
 	return uploaded, size, err
 }
 
-// compare reports whether the object is there. It is an error if its content differs.
+// compare reports whether the object exists. It returns an error if the content differs.
 func (b *bucket) compare(ctx context.Context, name string, size int64, sum string) (bool, error) {
 	info, err := b.client.StatObject(ctx, b.name, b.prefix+name, minio.StatObjectOptions{})
 	switch answer := answerOf(err); {
@@ -314,7 +314,7 @@ func (b *bucket) compare(ctx context.Context, name string, size int64, sum strin
 	case err != nil:
 		return false, b.fail(err)
 	case info.Size != size:
-		return true, &localError{&differsError{b.url(name), fmt.Sprintf("%d bytes, the part has %d", info.Size, size)}}
+		return true, &localError{&differsError{b.url(name), fmt.Sprintf("%d bytes, but the part has %d", info.Size, size)}}
 	}
 	there := info.UserMetadata[digestKey]
 	if there == "" { // another program has copied it
@@ -325,14 +325,15 @@ func (b *bucket) compare(ctx context.Context, name string, size int64, sum strin
 		there = hex.EncodeToString(h.Sum(nil))
 	}
 	if there != sum {
-		return true, &localError{&differsError{b.url(name), fmt.Sprintf("SHA-256 %.12s, the part has %.12s", there, sum)}}
+		return true, &localError{&differsError{b.url(name), fmt.Sprintf("SHA-256 %.12s, but the part has %.12s", there, sum)}}
 	}
 	return true, nil
 }
 
 func (b *bucket) url(name string) string { return scheme + b.name + "/" + b.prefix + name }
 
-// get copies an object of the size and the ETag to w, and returns the digest that its writer gave it; empty if it gave none.
+// get copies an object with the given size and ETag to w, and returns the digest that its writer stored; empty if it stored
+// none.
 func (b *bucket) get(ctx context.Context, name string, size int64, etag string, w io.Writer) (sum string, err error) {
 	var opts minio.GetObjectOptions
 	if etag != "" {
@@ -360,12 +361,12 @@ func (b *bucket) get(ctx context.Context, name string, size int64, etag string, 
 	case err != nil || n < size:
 		return "", b.fail(fmt.Errorf("%w: %d of %d bytes", errCut, n, size))
 	case n > size || info.Size != size:
-		return "", &localError{fmt.Errorf("%s has changed while it was read", b.url(name))}
+		return "", &localError{fmt.Errorf("%s changed while it was read", b.url(name))}
 	}
 	return info.UserMetadata[digestKey], nil
 }
 
-// localWriter keeps the error of w, so that it is not taken for one of the store.
+// localWriter marks errors of w, so that they are not taken for errors of the store.
 type localWriter struct {
 	w   io.Writer
 	err error

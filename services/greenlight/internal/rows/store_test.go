@@ -43,7 +43,7 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// roundTrip is a transport.
+// roundTrip is a function that implements http.RoundTripper.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -66,7 +66,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return copy(p, strings.Repeat("x", len(p))), nil
 }
 
-// A store that lies is refused before anything is copied.
+// A store that sends invalid answers is refused before anything is copied.
 func TestListingsThatLie(t *testing.T) {
 	const part = "date=2026-03-01/schema=v1.8.1/part-%s.parquet"
 	page := func(truncated bool, contents ...string) func() io.Reader {
@@ -114,7 +114,7 @@ func TestListingsThatLie(t *testing.T) {
 	}
 }
 
-// With TLS the content is not signed by chunk, and no redirection is followed.
+// With TLS the content is not signed by chunk, and no redirect is followed.
 func TestPushByTLS(t *testing.T) {
 	fake(t, func(t *testing.T, f *fixture) {
 		f.store.Endpoint = "https://store"
@@ -137,7 +137,7 @@ func TestPushByTLS(t *testing.T) {
 	})
 }
 
-// Without credentials the error of a refusal says so. With wrong ones it does not have them.
+// Without credentials, the error of a refusal says so. With wrong ones, it does not contain the secret.
 func TestCredentials(t *testing.T) {
 	denied := func(*http.Request) s3test.Fault {
 		return s3test.Fault{Status: http.StatusForbidden, Code: "SignatureDoesNotMatch"}

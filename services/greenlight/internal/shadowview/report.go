@@ -29,7 +29,7 @@ func Report(r *executorv1.GetShadowReportResponse, out io.Writer) error {
 	return t.Text(out)
 }
 
-// maxVersion bounds the version of a model, which is what an engine says, in bytes.
+// maxVersion bounds the version of a model, which an engine reports, in bytes.
 const maxVersion = 64
 
 // noise describes the noise floor of a challenger.

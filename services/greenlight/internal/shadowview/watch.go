@@ -17,15 +17,15 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// columns are the widths of the lines. A table of pkg/table needs all rows before it can align them; here rows come for
-// hours. The id is last, since it may have 256 bytes.
+// columns are the widths of the columns. A table of pkg/table needs all rows before it can align them, but here rows arrive
+// for hours. The id is last, because it may have 256 bytes.
 const columns = "%-24s  %-13s  %8s  %8s  %9s  %9s  %-8s  %-12s  %s\n"
 
 // Summary counts what a watch has printed.
 type Summary struct {
-	// Outcomes are the printed comparisons by outcome.
+	// Outcomes counts the printed comparisons by outcome.
 	Outcomes map[shadow.Outcome]uint64
-	// Dropped is how many selected comparisons executor could not send in time.
+	// Dropped is the number of selected comparisons that executor could not send in time.
 	Dropped uint64
 }
 
@@ -52,8 +52,8 @@ func (s Summary) String() string {
 	return fmt.Sprintf("%s; %d dropped", line, s.Dropped)
 }
 
-// Watch prints comparisons, a line each, until ctx ends or count of them are printed; 0 is no limit. It returns no error
-// for the end of ctx.
+// Watch prints comparisons, one line each, until ctx ends or count of them are printed; 0 means no limit. The end of ctx is
+// not an error.
 func Watch(ctx context.Context, client executorv1.ShadowServiceClient, req *executorv1.WatchComparisonsRequest, count uint64, out io.Writer) (Summary, error) {
 	s := Summary{Outcomes: map[shadow.Outcome]uint64{}}
 	ctx, cancel := context.WithCancel(ctx)
@@ -106,7 +106,7 @@ func orNone(s string) string {
 	return s
 }
 
-// features returns the values by name, with all their digits. Values of a schema that this program does not know have numbers.
+// features formats the values by name, with all digits. Values of a schema that this program does not know are numbered.
 func features(v *executorv1.FeatureVector) string {
 	schema, known := feature.Lookup(v.GetSchema())
 	known = known && schema.Len() == len(v.GetValues())

@@ -15,20 +15,20 @@ import (
 type Baseline struct {
 	evidence.Model
 
-	// Inputs are its features, in order; with a Column, that alone.
+	// Inputs are its features, in order; with a Column, only the column.
 	Inputs []string
-	// Scorer is nil if the registry does not have the baseline, whose answers cannot be checked then, or with a Column.
+	// Scorer is nil with a Column, or if the registry lacks the baseline: then its answers cannot be checked.
 	Scorer model.Scorer
-	// Sent reports whether the executor takes the score from the request. Scorer computes what is sent, or Column is the
-	// column of the data with it.
+	// Sent reports whether the executor takes the score from the request. It is computed by Scorer, or read from Column of the
+	// data.
 	Sent   bool
 	Column string
 }
 
-// unknown reports whether the score of the baseline is not known.
+// unknown reports whether the score of the baseline is unknown.
 func (b Baseline) unknown() bool { return b.Scorer == nil && b.Column == "" }
 
-// scores returns a function that returns the score of a row of the frame, NaN if it is not known, and adds the inputs that an
+// scores returns a function that returns the score of a row of the frame, NaN if it is unknown, and adds the inputs that an
 // executor needs to named. It reports false if the row lacks an input.
 func (b Baseline) scores(frame Frame) (func(i int, named map[string]float64) (float64, bool), error) {
 	if b.Column != "" {
@@ -74,8 +74,8 @@ func Sends(named evidence.Model) bool {
 	return err == nil && digest == named.Digest
 }
 
-// Sending returns the baseline of an executor that takes its callers' score. from is what computes the score: heuristic=<file>,
-// model=<entry> of the registry, or column=<name> of the table that is sent.
+// Sending returns the baseline of an executor that takes its callers' score. from names the source of the score:
+// heuristic=<file>, model=<entry> of the registry, or column=<name> of the table that is sent.
 func Sending(registry *model.Registry, named evidence.Model, from string) (b Baseline, err error) {
 	switch kind, what, _ := strings.Cut(from, "="); {
 	case what == "":
@@ -101,7 +101,7 @@ func Sending(registry *model.Registry, named evidence.Model, from string) (b Bas
 	return b, nil
 }
 
-// SendingForms are the forms of what computes a caller's score.
+// SendingForms lists the sources of a caller's score.
 const SendingForms = "heuristic=<file>, model=<registry entry> or column=<name> of --table"
 
 // FindBaseline finds the baseline that an executor names: the heuristic of a, a model of the registry, or the heuristic
@@ -117,7 +117,7 @@ func FindBaseline(registry *model.Registry, a *model.Artifact, named evidence.Mo
 	for _, e := range entries {
 		m, err := registry.Manifest(e)
 		if err != nil || m.Digest != named.Digest && m.Files[model.BaselineFile] != named.Digest {
-			continue // a model that cannot be read could not check the answers either
+			continue // an unreadable model could not check the answers either
 		}
 		other, err := registry.Load(e.String())
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/enginetest"
 )
 
-// columns is a frame of a few rows.
+// columns is a frame with a few rows.
 type columns map[string][]float64
 
 func (columns) End(i int) int64 { return int64(1_700_000_000_000 + 60_000*i) }
@@ -34,7 +34,7 @@ func (c columns) Row(i int, s *feature.Schema, dst []float64) bool {
 	return true
 }
 
-// An executor that takes its callers' score gets one: of a heuristic, of a model, or of a column, whose name is no feature.
+// An executor that takes its callers' score gets one from a heuristic, a model, or a column, whose name is not a feature.
 func TestSending(t *testing.T) {
 	t.Parallel()
 	const version = "v1.8.1-test"

@@ -19,20 +19,20 @@ import (
 type Answers struct {
 	// Total is the number of requested decisions.
 	Total uint64 `json:"total"`
-	// Changed are the answers that differ, in at least one bit, from what the baseline computes.
+	// Changed counts the answers that differ, in at least one bit, from what the baseline computes.
 	Changed uint64 `json:"changed"`
-	// Away are the decisions that failed because no executor was reachable, Failed those with any other error.
+	// Away counts the decisions that failed because no executor was reachable, Failed those with any other error.
 	Away   uint64 `json:"away"`
 	Failed uint64 `json:"failed"`
 }
 
-// Decide asks an executor for decisions on the states in turn, at the pace, until ctx ends. Like a trader it asks over
-// streams and waits for no shadow. Decisions under way when ctx ends are completed.
+// Decide requests decisions on the states in turn from an executor, at the pace, until ctx ends. Like a trader, it uses
+// streams and does not wait for shadows. Decisions in flight when ctx ends are completed.
 func Decide(ctx context.Context, decisions executorv1.DecisionServiceClient, states []State, pace Pace) Answers {
 	return decide(ctx, decisions, states, math.MaxInt, pace)
 }
 
-// decide is [Decide] for n decisions.
+// decide is like [Decide], for n decisions.
 func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, states []State, n int, pace Pace) Answers {
 	var total, changed, away, failed atomic.Uint64
 	pace = pace.orDefault()
@@ -60,10 +60,10 @@ func decide(ctx context.Context, decisions executorv1.DecisionServiceClient, sta
 	return Answers{total.Load(), changed.Load(), away.Load(), failed.Load()}
 }
 
-// Round is what came of a round of decisions.
+// Round is the result of a round of decisions.
 type Round struct {
 	Answers
-	// Counts are what the executor counted meanwhile, of all its clients: the shadows of the last decisions may be missing.
+	// Counts are the executor's counts meanwhile, over all its clients. The shadows of the last decisions may be missing.
 	fleet.Counts
 }
 
@@ -72,7 +72,7 @@ func (r Round) MatchRate() float64 {
 	return ratio(int(r.Outcomes[shadow.Match.String()]), int(r.Compared()))
 }
 
-// round asks once for a decision on each state, as [Decide] does.
+// round requests one decision on each state, like [Decide].
 func round(ctx context.Context, e fleet.Executor, states []State, pace Pace) (r Round, err error) {
 	before, err := e.Counters(ctx)
 	if err != nil {
@@ -90,7 +90,7 @@ func round(ctx context.Context, e fleet.Executor, states []State, pace Pace) (r 
 // loopRound is the number of states of a round of [Loop].
 const loopRound = 10_000
 
-// Loop asks for decisions on the states again and again until ctx ends, and calls done with the result of every round of
+// Loop requests decisions on the states again and again until ctx ends, and calls done with the result of every round of
 // 10,000. After an error it waits a second.
 func Loop(ctx context.Context, e fleet.Executor, states []State, pace Pace, done func(Round, error)) {
 	for from := 0; ; {

@@ -34,7 +34,7 @@ func (d *decisions) Decide(ctx context.Context, _ ...grpc.CallOption) (executorv
 	return &answering{decisions: d, ctx: ctx}, nil
 }
 
-// answering is a stream that answers in turn. It ends when the executor is away.
+// answering is a stream that answers in turn. It ends when the executor is down.
 type answering struct {
 	grpc.ClientStream
 
@@ -94,13 +94,13 @@ func TestDecide(t *testing.T) {
 		if want := (Answers{Total: got.Total, Changed: 2, Away: 1, Failed: 2}); got != want || got.Total < 99 || got.Total > 101 {
 			t.Errorf("got %+v, want about 100 answers and %+v", got, want)
 		}
-		if n := d.opened.Load(); n != 6 { // four, and one more for each that ended
+		if n := d.opened.Load(); n != 6 { // four, and another for each that ended
 			t.Errorf("%d streams were opened, want 6", n)
 		}
 	})
 }
 
-// Answers of an unknown baseline are never a PASS. Older evidence, which lacks that count, is judged as before.
+// Answers of an unknown baseline never give a PASS. Older evidence, which lacks that count, is judged as before.
 func TestUncheckedBaselineIsNoPass(t *testing.T) {
 	t.Parallel()
 	right := ShadowResult{Total: 1000, Succeeded: 1000, Comparisons: 1000, Outcomes: map[string]int{"match": 1000}}
@@ -116,7 +116,7 @@ func TestUncheckedBaselineIsNoPass(t *testing.T) {
 	}
 }
 
-// An answer over a stream that is lost, or is not the baseline's, is one too many.
+// One stream answer that is lost, or differs from the baseline's, fails the run.
 func TestStreamedAnswersAreJudged(t *testing.T) {
 	t.Parallel()
 	for name, streamed := range map[string]Answers{"changed": {Total: 1000, Changed: 1}, "away": {Total: 1000, Away: 1}, "failed": {Total: 1000, Failed: 1}, "": {Total: 1000}} {

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// quotesAhead is how far quotes are sent ahead of the states, so that few calls are needed. It must be shorter than the
-	// horizon of a label: a score that comes after its label is no forecast.
+	// quotesAhead is how far quotes are sent ahead of the states, to save calls. It must be shorter than the horizon of a
+	// label: a score that comes after its label is not a forecast.
 	quotesAhead = 8 * time.Minute
 	// quotesPerMessage keeps messages below the limit of executor.
 	quotesPerMessage = 500
 	quotesTimeout    = 30 * time.Second
 )
 
-// Quotes sends the quotes of a market in step with its states, so that executor can tell what happened after them.
+// Quotes sends the quotes of a market in step with its states, so that executor sees what happened after them.
 type Quotes struct {
 	executor fleet.Executor
 	symbol   string
@@ -33,7 +33,7 @@ func NewQuotes(e fleet.Executor, symbol string, bars []market.Bar) *Quotes {
 	return &Quotes{e, symbol, bars}
 }
 
-// Until sends what is known at the time, and somewhat more, unless it was sent before. The executor has it when Until returns.
+// Until sends the quotes up to t, and somewhat more, unless they were sent before. The executor has them when Until returns.
 func (q *Quotes) Until(ctx context.Context, t time.Time) error {
 	if len(q.bars) == 0 || q.bars[0].End() > t.UnixMilli() {
 		return nil
@@ -53,7 +53,7 @@ func (q *Quotes) Until(ctx context.Context, t time.Time) error {
 		}
 		if len(req.GetQuotes()) >= quotesPerMessage {
 			if err := stream.Send(req); err != nil {
-				break // CloseAndRecv has the error
+				break // CloseAndRecv returns the error
 			}
 			req.Quotes = nil
 		}

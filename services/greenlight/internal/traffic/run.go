@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Pace is how fast to call.
+// Pace configures the speed of calls.
 type Pace struct {
-	// Concurrency is the largest number of calls under way at once. Default 4.
+	// Concurrency is the maximum number of concurrent calls. Default 4.
 	Concurrency int
-	// Rate is the number of calls per second, started at fixed times. 0 is as fast as Concurrency allows.
+	// Rate is the number of calls per second, started at fixed times. 0 means as fast as Concurrency allows.
 	Rate float64
 	// Timeout bounds each call. Default 2 s.
 	Timeout time.Duration
 	// Before, if set, is called before the i-th call, in order. Its error ends the run.
 	Before func(ctx context.Context, i int) error
-	// Streams makes [Shadow] ask for all decisions once more, over streams and without waiting for shadows, as a trader does.
+	// Streams makes [Shadow] request all decisions once more, over streams and without waiting for shadows, as a trader would.
 	Streams bool
 	// Progress, which may be nil, is called with the number of completed calls.
 	Progress func(done, total int)
@@ -110,7 +110,7 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stopwatch collects times, up to a minute, to three significant digits.
+// stopwatch collects times of up to a minute, with three significant digits.
 type stopwatch struct {
 	mu sync.Mutex
 	h  *hdrhistogram.Histogram
@@ -123,7 +123,7 @@ func newStopwatch() *stopwatch {
 func (s *stopwatch) add(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.h.RecordValue(min(int64(d), int64(time.Minute))) // fails only beyond the limit
+	_ = s.h.RecordValue(min(int64(d), int64(time.Minute))) // fails only above the limit
 }
 
 func (s *stopwatch) latency() Latency {
@@ -139,7 +139,7 @@ func (s *stopwatch) count() int {
 	return int(s.h.TotalCount())
 }
 
-// timed adds the duration of a call that succeeds.
+// timed adds the duration of a successful call.
 func timed[T any](w *stopwatch, call func() (T, error)) (T, error) {
 	start := time.Now()
 	v, err := call()

@@ -23,8 +23,8 @@ type ShadowResult struct {
 	Total       int     `json:"total"`
 	Succeeded   int     `json:"succeeded"`
 	SuccessRate float64 `json:"success_rate"`
-	// Latency is that of the calls at the client. ShadowLatency is the time from a request's arrival at the executor to
-	// its shadow's answer, over the comparisons.
+	// Latency is measured by the client. ShadowLatency is the time from a request's arrival at the executor to its shadow's
+	// answer, over the comparisons.
 	Latency       Latency `json:"latency_ms"`
 	ShadowLatency Latency `json:"shadow_latency_ms"`
 	DurationS     float64 `json:"duration_s"`
@@ -37,30 +37,30 @@ type ShadowResult struct {
 	AvgDelta        float64 `json:"avg_delta"`
 	MaxDelta        float64 `json:"max_delta"`
 	MeanSignedDelta float64 `json:"mean_signed_delta"`
-	// ShadowErrors are the shadow calls that failed.
+	// ShadowErrors counts the shadow calls that failed.
 	ShadowErrors int `json:"shadow_errors"`
 	// Outcomes counts every answer by its outcome; all outcomes are listed.
 	Outcomes map[string]int `json:"outcomes"`
 	// Unaccounted is 0 if every request of the run has exactly one outcome. It counts requests without an outcome, and
 	// the difference between the executor's requests and those of this client.
 	Unaccounted int64 `json:"unaccounted"`
-	// BaselineChanged are the answers whose baseline score differs, in at least one bit, from what the baseline computes
-	// in process. ShadowDiffering are the shadow scores that differ from what the model computes.
+	// BaselineChanged counts the answers whose baseline score differs, in at least one bit, from what the baseline computes in
+	// process. ShadowDiffering counts the shadow scores that differ from what the model computes.
 	BaselineChanged int `json:"baseline_changed"`
-	// Baseline is what the answers were compared with; null in files of older versions. BaselineUnchecked are the answers
-	// of a baseline that the registry does not have, so that they could not be compared.
+	// Baseline is what the answers were compared with; null in files of older versions. BaselineUnchecked counts the answers
+	// that could not be compared, because the registry does not have their baseline.
 	Baseline          *evidence.Model `json:"baseline,omitempty"`
 	BaselineUnchecked int             `json:"baseline_unchecked,omitempty"`
 	ShadowDiffering   int             `json:"shadow_differing"`
-	// ShadowUnchecked are the shadow scores of a model server: nothing says what its model computes.
+	// ShadowUnchecked counts the shadow scores of a model server, whose model cannot be recomputed.
 	ShadowUnchecked int `json:"shadow_unchecked,omitempty"`
-	// Streamed are the same decisions, asked for again over streams as a trader asks; nil if they were not.
+	// Streamed holds the same decisions, requested again over streams as a trader would; nil if they were not.
 	Streamed *Answers `json:"streamed,omitempty"`
 	// Distinct is the number of different baseline scores.
 	Distinct int `json:"distinct_scores"`
-	// Errors counts the calls that failed, by gRPC code.
+	// Errors counts the failed calls, by gRPC code.
 	Errors map[string]int `json:"errors"`
-	// Examples has the first failure of each code.
+	// Examples has the first failure for each code.
 	Examples map[string]error `json:"-"`
 	SLO      gate.Scorecard   `json:"slo"`
 }
@@ -174,7 +174,7 @@ func (r *ShadowResult) observations() map[string]gate.Observation {
 	}
 	differing := gate.Measured(float64(r.ShadowDiffering), uint64(r.Comparisons))
 	if r.ShadowUnchecked > 0 {
-		differing = gate.Missing("the scores of a model server could not be checked: nothing says what its model computes")
+		differing = gate.Missing("the scores of a model server could not be checked: its model cannot be recomputed")
 	}
 	return map[string]gate.Observation{
 		gate.ShadowMatch:     gate.Rate(uint64(r.Outcomes[shadow.Match.String()]), uint64(r.Comparisons)),

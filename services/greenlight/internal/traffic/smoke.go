@@ -31,15 +31,15 @@ type SmokeResult struct {
 	SuccessRate float64 `json:"success_rate"`
 	Latency     Latency `json:"latency_ms"`
 	DurationS   float64 `json:"duration_s"`
-	// Answered are the calls that returned a score, right or wrong. It is the n of the latency.
+	// Answered counts the calls that returned a score, right or wrong. It is the n of the latency.
 	Answered int `json:"answered"`
-	// Differing are the answers that differ, in at least one bit, from what the same model computes in process.
+	// Differing counts the answers that differ, in at least one bit, from what the same model computes in process.
 	Differing int `json:"differing_scores"`
 	// Distinct is the number of different scores.
 	Distinct int `json:"distinct_scores"`
 	// Errors counts the failures by gRPC code.
 	Errors map[string]int `json:"errors"`
-	// Examples has the first failure of each code.
+	// Examples has the first failure for each code.
 	Examples map[string]error `json:"-"`
 	SLO      gate.Scorecard   `json:"slo"`
 }
@@ -118,7 +118,7 @@ func (r *SmokeResult) String() string {
 		r.SLO.Verdict(), failures(r.Errors, r.Examples))
 }
 
-// failures returns how many calls failed, and the first failure of each code with what to do.
+// failures describes how many calls failed, and the first failure for each code with a hint.
 func failures(counts map[string]int, first map[string]error) string {
 	var lines strings.Builder
 	for _, code := range slices.Sorted(maps.Keys(counts)) {

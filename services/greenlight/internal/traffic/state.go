@@ -22,24 +22,24 @@ type State struct {
 	ID     string
 	Symbol string
 	Time   *timestamppb.Timestamp
-	// Source is sent with every request, so that the request cannot count as live by mistake.
+	// Source is sent with every request, so that none counts as live by mistake.
 	Source executorv1.Source
-	// Vector is the state in the order of the model's schema.
+	// Vector holds the values in the order of the model's schema.
 	Vector []float64
-	// Named is the state by name: the model's features, the baseline's inputs, and the raw inputs whose drift ml-engine
-	// watches.
+	// Named holds the values by name: the model's features, the baseline's inputs, and the raw inputs that ml-engine monitors
+	// for drift.
 	Named map[string]float64
 	// Score and Baseline are the expected scores of the model and the baseline.
 	Score, Baseline float64
-	// Decides is the baseline. Unchecked means that its expected score is not known.
+	// Decides is the baseline. Unchecked means that its expected score is unknown.
 	Decides   evidence.Model
 	Unchecked bool
 	// Sent reports whether Baseline is sent with the request, because the executor decides by it.
 	Sent bool
 }
 
-// VectorRequest returns the request for a decision on the state as a packed vector of the schema. It lacks the raw inputs,
-// which ml-engine watches.
+// VectorRequest returns the request for a decision on the state as a packed vector of the schema. It lacks the raw inputs that
+// ml-engine monitors.
 func (s State) VectorRequest(schema string) *executorv1.PredictRequest {
 	return &executorv1.PredictRequest{
 		RequestId: s.ID, Symbol: s.Symbol, EventTime: s.Time, Source: s.Source, Vector: &executorv1.FeatureVector{Schema: schema, Values: s.Vector},
@@ -58,8 +58,8 @@ type grouped interface {
 	Symbol(i int) string
 }
 
-// States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They carry
-// the source. Minutes with an undefined input are skipped.
+// States returns the states of the frame's minutes for an executor whose baseline is the model's heuristic. They name the
+// source. Minutes with an undefined input are skipped.
 func States(frame Frame, symbol string, minutes []int, a *model.Artifact, source evidence.Source) ([]State, error) {
 	return StatesFor(frame, symbol, minutes, a, Heuristic(a), source)
 }
@@ -132,8 +132,8 @@ func pairs(s *feature.Schema, x []float64) func(func(string, float64) bool) {
 	}
 }
 
-// Varied picks n of the states, evenly spaced, so that a short run covers the whole period, and shuffles them, so that neighbours
-// in time are not neighbours on the wire. It repeats states if there are fewer than n. The order depends only on n.
+// Varied picks n of the states, evenly spaced, so that a short run covers the whole period. It shuffles them, so that
+// neighbours in time are not sent one after another. It repeats states if there are fewer than n. The order depends only on n.
 func Varied(states []State, n int) []State {
 	if len(states) == 0 {
 		return nil

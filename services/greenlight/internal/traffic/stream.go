@@ -11,7 +11,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// maxStreams is how many streams one executor gets: more decisions at once would only wait.
+// maxStreams is the number of streams per executor: more concurrent decisions would only wait.
 const maxStreams = 64
 
 // Streams are streams of decisions to one executor, with one decision in flight on each.
@@ -20,7 +20,7 @@ type Streams struct {
 	idle   chan *stream
 }
 
-// stream is a stream, or a place for one that is not open.
+// stream is a stream, or a slot for one that is not open.
 type stream struct {
 	executorv1.DecisionService_DecideClient
 
@@ -28,7 +28,7 @@ type stream struct {
 	sequence uint64
 }
 
-// NewStreams returns n streams, at most maxStreams, which are opened when they are needed.
+// NewStreams returns n streams, at most maxStreams, which are opened on demand.
 func NewStreams(client executorv1.DecisionServiceClient, n int) *Streams {
 	s := &Streams{client: client, idle: make(chan *stream, min(n, maxStreams))}
 	for range cap(s.idle) {
@@ -83,20 +83,20 @@ func (s *stream) open(ctx context.Context, client executorv1.DecisionServiceClie
 	return nil
 }
 
-// decide sends a message and waits for its answer. An error means that the stream has ended, or must not be used any more.
+// decide sends a message and waits for its answer. After an error the stream has ended, or must not be used again.
 func (s *stream) decide(ctx context.Context, client executorv1.DecisionServiceClient, req *executorv1.PredictRequest) (*executorv1.DecideResponse, error) {
 	if s.cancel == nil {
 		if err := s.open(ctx, client); err != nil {
 			return nil, err
 		}
 	}
-	defer context.AfterFunc(ctx, s.cancel)() // an answer that comes too late has no reader
+	defer context.AfterFunc(ctx, s.cancel)() // nobody reads a late answer
 	s.sequence++
 	m := &executorv1.DecideRequest{Sequence: s.sequence, Request: req}
 	if t, ok := ctx.Deadline(); ok {
 		m.Deadline = timestamppb.New(t)
 	}
-	_ = s.Send(m) // if the stream has ended, Recv has the reason
+	_ = s.Send(m) // if the stream has ended, Recv returns the reason
 	resp, err := s.Recv()
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -104,7 +104,7 @@ func (s *stream) decide(ctx context.Context, client executorv1.DecisionServiceCl
 	case err != nil:
 		return nil, err
 	case resp.GetSequence() != s.sequence:
-		return nil, fmt.Errorf("the executor answered message %d, which was not sent or is answered, instead of %d", resp.GetSequence(), s.sequence)
+		return nil, fmt.Errorf("the executor answered message %d, which was not sent or was already answered, instead of %d", resp.GetSequence(), s.sequence)
 	}
 	return resp, nil
 }

@@ -1,6 +1,5 @@
-// Package promotetest makes evidence that nothing blocks a promotion by, for tests of promotions. Its figures are made up
-// and it says that it was measured live, because a promotion takes nothing else: it belongs in the temporary folders of
-// tests and nowhere else.
+// Package promotetest creates evidence that lets a promotion pass, for tests. Its figures are made up, and it claims to be
+// measured live, because a promotion accepts nothing else. Use it in the temporary folders of tests and nowhere else.
 package promotetest
 
 import (
@@ -26,15 +25,15 @@ import (
 	outcomes "github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
-// Evidence is what to write. The functions, which may be nil, change a file before it is written; one that returns false
-// leaves it out.
+// Evidence configures what is written. The functions change a file before it is written, or leave it out by returning false.
+// They may be nil.
 type Evidence struct {
-	// Folder is the evidence folder, Model what it is about, Now when it is written.
+	// Folder is the evidence folder, Model the subject of the evidence, Now the time of writing.
 	Folder string
 	Model  *model.Artifact
 	Now    time.Time
 	// Shift is the share of the present's rows that are moved from the first to the last bin of every feature, in [0,1):
-	// about how much of a drift there is.
+	// roughly the amount of drift.
 	Shift float64
 
 	Offline func(*evidence.Header, *experiment.OfflineReport) bool
@@ -44,7 +43,7 @@ type Evidence struct {
 	Outcome func(*evidence.Header, *outcomes.Report) bool
 }
 
-// Write writes the files, and returns the name of each, as far as it was written, by what it is.
+// Write writes the files, and returns their names by kind. After an error it returns the names so far.
 func (e Evidence) Write() (names map[string]string, err error) {
 	store, err := evidence.Open(e.Folder, evidence.Options{Now: func() time.Time { return e.Now }})
 	if err != nil {
@@ -79,7 +78,7 @@ func runName(r *canary.Record) string {
 	return "canary_run_" + r.StartTime.Format("20060102T150405Z") + ".json"
 }
 
-// outcome writes the live quality of a model that scores as the baseline, over the last 26 hours.
+// outcome writes the live quality of a model that scores like the baseline, over the last 26 hours.
 func (e Evidence) outcome(store *evidence.Store, names map[string]string) error {
 	p := outcometest.Plan()
 	key := outcome.Key{Executor: "made-up-by-promotetest", Model: e.Model.Digest(), Baseline: baseline.Digest}
@@ -90,10 +89,10 @@ func (e Evidence) outcome(store *evidence.Store, names map[string]string) error 
 	return write(store, names, "quality", "quality_"+e.Now.Add(-time.Minute).UTC().Format("20060102T150405Z")+".json", e.header(outcomes.Schema, evidence.Live), report, e.Outcome)
 }
 
-// baseline is the one of the runs.
+// baseline is the baseline of the runs.
 var baseline = evidence.Model{Version: "heuristic-test", Digest: strings.Repeat("b", 64)}
 
-// Path is the file of the name in the folder.
+// Path returns the path of a file in the folder.
 func (e Evidence) Path(name string) string { return filepath.Join(e.Folder, name) }
 
 func (e Evidence) header(schema string, source evidence.Source) evidence.Header {
@@ -102,7 +101,7 @@ func (e Evidence) header(schema string, source evidence.Source) evidence.Header 
 	}
 }
 
-// Own is the offline report as a model keeps its own, with the changes of Offline.
+// Own returns the offline report as stored with a model, with the changes of Offline.
 func (e Evidence) Own() ([]byte, error) {
 	h, r := e.header(experiment.OfflineSchema, evidence.Replay), e.offline()
 	h.CreatedTime = e.Now
@@ -132,7 +131,7 @@ func (e Evidence) offline() *experiment.OfflineReport {
 	}
 }
 
-// drift is a week in which every bin had as many rows as in the reference, but for those that are shifted.
+// drift is a week in which every bin has as many rows as in the reference, except those that are shifted.
 func (e Evidence) drift() (*driftfleet.Report, error) {
 	p := e.Model.Reference
 	if p == nil {
@@ -171,21 +170,21 @@ func (e Evidence) drift() (*driftfleet.Report, error) {
 	}, nil
 }
 
-// climb is a canary through all phases that ended two days ago.
+// climb is a canary through all phases, which ended two days ago.
 func (e Evidence) climb() *canary.Record {
 	policy := gate.DefaultPolicy()
 	took := time.Duration(policy.PhaseDuration) * time.Duration(len(policy.Phases))
 	return Run(policy, e.Now.Add(-48*time.Hour-took))
 }
 
-// soak is 24 hours of all requests that ended an hour ago.
+// soak is a 24-hour phase of all requests, which ended an hour ago.
 func (e Evidence) soak() *canary.Record {
 	policy := gate.DefaultPolicy()
 	policy.Phases, policy.PhaseDuration = []float64{100}, policy.Promotion.Soak
 	return Run(policy, e.Now.Add(-time.Hour-time.Duration(policy.PhaseDuration)))
 }
 
-// Run is a live run that passed all phases of the policy, one after the other without a break.
+// Run is a live run that passed all phases of the policy, back to back.
 func Run(policy gate.Policy, start time.Time) *canary.Record {
 	start = start.UTC().Truncate(time.Millisecond)
 	plan := outcometest.Plan()
@@ -203,8 +202,8 @@ func Run(policy gate.Policy, start time.Time) *canary.Record {
 	return r
 }
 
-// Pass gives the phase counts that pass, and the verdicts that follow from them: 99 % matches of the comparisons, a
-// thousandth as many errors, a p95 of 3 ms.
+// Pass fills the phase with passing counts, and with the verdicts that follow from them: 99 % of the comparisons match, a
+// thousandth as many fail, and p95 is 3 ms.
 func Pass(p *canary.Phase, policy gate.Policy, comparisons uint64) {
 	const p95 = 3.0
 	counts := gate.PhaseCounts{Mismatches: comparisons / 100, Errors: comparisons / 1000, P95MS: p95}
@@ -213,7 +212,7 @@ func Pass(p *canary.Phase, policy gate.Policy, comparisons uint64) {
 	p.Decision, p.Restarted, p.Samples = canary.Passed, []string{}, []canary.Sample{}
 }
 
-// Count gives the phase counts, and the verdicts that follow from them.
+// Count fills the phase with the counts, and with the verdicts that follow from them.
 func Count(p *canary.Phase, policy gate.Policy, c gate.PhaseCounts) {
 	p.Outcomes = make(map[string]uint64)
 	for _, o := range shadow.Outcomes() {

@@ -1,5 +1,5 @@
 // Package rollback is the emergency brake: every ml-engine returns to its previous model, and every executor stops its
-// shadows. It calls all services at once, without asking for confirmation, and reads back the result.
+// shadows. It calls all services in parallel, without asking for confirmation, and reads back the result.
 package rollback
 
 import (
@@ -28,7 +28,7 @@ const (
 type Result struct {
 	Reason    string    `json:"reason"`
 	StartTime time.Time `json:"start_time"`
-	// TookMS is the time from the start until all was read back, in milliseconds.
+	// TookMS is the time from the start until everything was read back, in milliseconds.
 	TookMS float64 `json:"took_ms"`
 	// Complete reports whether every service was rolled back.
 	Complete  bool       `json:"complete"`
@@ -92,7 +92,7 @@ func Run(ctx context.Context, p *fleet.Services, reason string) *Result {
 
 func since(start time.Time) float64 { return float64(time.Since(start)) / float64(time.Millisecond) }
 
-// Err returns an error that names what was not rolled back, and what was; nil if everything was.
+// Err returns an error that names what was and was not rolled back; nil if everything was.
 func (r *Result) Err() error {
 	var done, not []string
 	add := func(ok bool, who, why string) {
@@ -121,8 +121,8 @@ func (r *Result) Err() error {
 }
 
 const (
-	noModelBefore = "greenlight model activate makes another model the active one"
-	pullAgain     = "give the command again for those: it leaves alone what has obeyed"
+	noModelBefore = "activate another model with greenlight model activate"
+	pullAgain     = "run the command again for those: it does not touch services that were rolled back"
 )
 
 // Hint returns what to do about the failures, without repetition.
@@ -155,9 +155,9 @@ const attempts = 4
 
 // back returns the engine to its previous model.
 //
-// A second RollbackModel would undo the first. That would happen to an operator who rolls back twice, or retries after a part
-// has failed. The load times show the state: after an activation the active model was loaded later, after a rollback the
-// other one. An engine that was rolled back already is left unchanged.
+// A second RollbackModel would undo the first, for example when an operator rolls back twice or retries after a partial
+// failure. The load times show the state: after an activation the active model was loaded later, after a rollback the other
+// one. An engine that was already rolled back is left unchanged.
 func back(ctx context.Context, e fleet.Engine) (r Engine) {
 	r.Address = e.Addr
 	// If the list cannot be read, for example because the registry's disk failed, RollbackModel is called anyway: it needs no
@@ -188,7 +188,7 @@ func back(ctx context.Context, e fleet.Engine) (r Engine) {
 			return readBack(ctx, e, r, described(answer.GetActive()))
 		}
 	}
-	r.Error = "it was rolled forward as often as it was rolled back: somebody else swaps its model"
+	r.Error = "each rollback was undone: somebody else is swapping its model"
 	return r
 }
 
@@ -218,7 +218,7 @@ func readBack(ctx context.Context, e fleet.Engine, r Engine, want *evidence.Mode
 	}
 	r.To = &served
 	if r.Done = served == *want; !r.Done {
-		r.Error = fmt.Sprintf("it serves %s and not %s", served.Version, want.Version)
+		r.Error = fmt.Sprintf("it serves %s, not %s", served.Version, want.Version)
 	}
 	return r
 }
@@ -240,19 +240,19 @@ func stop(ctx context.Context, e fleet.Executor, reason string) (r Executor) {
 	r.Percent, r.Mode = &percent, fleet.Mode(now.GetMode())
 	r.Done = percent == 0 && now.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF
 	if !r.Done && r.Error == "" {
-		r.Error = fmt.Sprintf("it was stopped, and reports %v %%, %s", percent, r.Mode)
+		r.Error = fmt.Sprintf("it was stopped, but reports %v %%, %s", percent, r.Mode)
 	}
 	return r
 }
 
-// Of reports whether the model with the digest was rolled back, or may have been: an ml-engine served it, or did not say what it
-// served. It does not matter whether the rollback succeeded: somebody wanted it.
+// Of reports whether the model with the digest was rolled back, or may have been: an ml-engine served it, or did not say what
+// it served. The rollback need not have succeeded: somebody wanted it.
 func (r *Result) Of(digest string) bool {
 	return slices.ContainsFunc(r.Engines, func(e Engine) bool { return e.From == nil || e.From.Digest == digest })
 }
 
-// Write writes the result to a file of the evidence, and returns its name. The header has the model that the first ml-engine
-// has left. git is the revision of the program.
+// Write writes the result to a file of the evidence, and returns its name. The header names the model that the first ml-engine
+// served before. git is the revision of the program.
 func (r *Result) Write(store *evidence.Store, git string) (string, error) {
 	header := evidence.Header{Schema: Schema, Source: evidence.Live, Git: git}
 	if len(r.Engines) > 0 {
@@ -262,15 +262,15 @@ func (r *Result) Write(store *evidence.Store, git string) (string, error) {
 	return name, store.WriteJSON(name, header, r)
 }
 
-// Text writes a line per service.
+// Text writes one line per service.
 func (r *Result) Text(out io.Writer) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	for _, e := range r.Engines {
 		switch {
 		case e.Done && e.Already:
-			line("engine    %s had returned to %s already", e.Address, e.To.Version)
+			line("engine    %s had already returned to %s", e.Address, e.To.Version)
 		case e.Done:
-			line("engine    %s serves %s again, and not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
+			line("engine    %s serves %s again, not %s: %.1f ms", e.Address, e.To.Version, e.From.Version, e.TookMS)
 		default:
 			line("engine    %s FAILED: %s", e.Address, e.Error)
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// engine is an ml-engine in memory, whose RollbackModel swaps the two models as the real one does.
+// engine is an in-memory ml-engine, whose RollbackModel swaps the two models like the real one.
 type engine struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.ModelRegistryServiceClient
@@ -30,7 +30,7 @@ type engine struct {
 	swaps            int
 
 	listErr, rollbackErr, infoErr error
-	// hangs answers nothing.
+	// hangs means that it answers nothing.
 	hangs bool
 	// meddle, if set, is called after every swap.
 	meddle func(*engine)
@@ -38,7 +38,7 @@ type engine struct {
 
 var epoch = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 
-// loadedAt is a model that was loaded so many minutes after the epoch.
+// loadedAt is a model that was loaded the given number of minutes after the epoch.
 func loadedAt(version string, minutes int) *mlenginev1.ActiveModel {
 	digest := hex.EncodeToString(slices.Repeat([]byte(version[1:]), 32))
 	return &mlenginev1.ActiveModel{Version: version, Digest: digest, LoadTime: timestamppb.New(epoch.Add(time.Duration(minutes) * time.Minute))}
@@ -88,7 +88,7 @@ func (e *engine) GetModelInfo(ctx context.Context, _ *mlenginev1.GetModelInfoReq
 	return &mlenginev1.GetModelInfoResponse{Version: e.active.GetVersion(), Digest: e.active.GetDigest()}, nil
 }
 
-// executor is an executor in memory.
+// executor is an in-memory executor.
 type executor struct {
 	executorv1.RolloutServiceClient
 
@@ -148,19 +148,19 @@ func TestRollback(t *testing.T) {
 	if e := r.Executors[0]; !e.Done || *e.Percent != 0 || e.Mode != "OFF" || x.reason != "it lies" {
 		t.Errorf("%+v, reason %q", e, x.reason)
 	}
-	// The brake pulled again leaves the model where it is: a second swap would bring the bad one back.
+	// A second rollback leaves the model where it is: another swap would bring the bad one back.
 	again := Run(t.Context(), pairOf([]*engine{a, b}, []*executor{x}), "nervous")
 	if !again.Complete || a.swaps != 1 || a.active.GetVersion() != "v1" || !again.Engines[0].Already || again.Engines[0].From.Version != "v2" {
 		t.Errorf("again: %d swaps, %s active, %+v", a.swaps, a.active.GetVersion(), again.Engines[0])
 	}
-	for _, one := range []*Result{r, again} { // both name the model that was left
+	for _, one := range []*Result{r, again} { // both name the model before the rollback
 		if !one.Of(a.previous.GetDigest()) || one.Of(a.active.GetDigest()) {
 			t.Errorf("it is not of v2 alone: %+v", one.Engines)
 		}
 	}
 }
 
-// A service that hangs keeps nobody else waiting, and is named.
+// A service that hangs does not delay the others, and is named.
 func TestHangingServices(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -207,7 +207,7 @@ func TestEngines(t *testing.T) {
 			e.listErr = broken
 			e.meddle = func(e *engine) { e.active, e.previous = e.previous, e.active }
 			return e
-		}(), false, "v2", "it serves v2 and not v1"},
+		}(), false, "v2", "it serves v2, not v1"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -233,7 +233,7 @@ func TestExecutors(t *testing.T) {
 	}{
 		"stops":         {&executor{percent: 100}, true, ""},
 		"not written":   {&executor{percent: 100, abortErr: broken}, true, "disk full"},
-		"does not obey": {&executor{percent: 100, deaf: true}, false, "it was stopped, and reports 100 %, OBSERVE_ONLY"},
+		"does not obey": {&executor{percent: 100, deaf: true}, false, "it was stopped, but reports 100 %, OBSERVE_ONLY"},
 		"not read back": {&executor{percent: 100, getErr: broken}, false, "not read back: Internal: disk full"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {

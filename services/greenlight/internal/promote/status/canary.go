@@ -12,12 +12,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// Run is the canary that runs now or ended last, from its journal.
+// Run is the canary that is running or ended last, from its journal.
 type Run struct {
 	ID string `json:"id"`
 	// Error is why the journal could not be read. The other fields are then empty.
 	Error string `json:"error"`
-	// Controlled reports whether its controller runs on this machine now.
+	// Controlled reports whether its controller is running on this machine.
 	Controlled bool            `json:"controlled"`
 	Decision   canary.Decision `json:"decision"`
 	Model      *evidence.Model `json:"model"`
@@ -64,8 +64,8 @@ func readRun(state canary.State) *Run {
 	return run
 }
 
-// newestCanary returns the run that started last, including dry runs; nil if there is none. A file that cannot be read is
-// returned only if there is no other: evidence that does not verify is reported elsewhere.
+// newestCanary returns the run that started last, including dry runs; nil if there is none. It returns an unreadable file only
+// if there is no other: evidence that does not verify is reported elsewhere.
 func newestCanary(folder string) *Canary {
 	names, err := fs.Glob(os.DirFS(folder), "canary_*.json")
 	if err != nil {

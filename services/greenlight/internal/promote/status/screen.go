@@ -92,12 +92,12 @@ func (s *Status) running(r *Run) string {
 		text += ": holds no executor of these"
 	}
 	if !r.Controlled {
-		text += "; its controller does not run here any more: greenlight canary start --resume resumes it"
+		text += "; its controller no longer runs here: greenlight canary start --resume resumes it"
 	}
 	return text
 }
 
-// held returns the executors whose lease a holder has, with its remaining time; empty if there are none.
+// held returns the executors leased to a holder, with the remaining time; empty if there are none.
 func (s *Status) held(holder string) string {
 	var all []string
 	for _, e := range s.Executors {
@@ -159,7 +159,7 @@ func (s *Status) rollout(r Rollout) string {
 
 // text describes who decides behind a gate.
 func (g *Gate) text() string {
-	who := "the baseline, since the gate is shut"
+	who := "the baseline, because the gate is shut"
 	switch {
 	case g.Open:
 		who = "the model, behind an open gate"
@@ -257,7 +257,7 @@ func figure(v *float64, u gate.Unit) string {
 	return u.Format(*v)
 }
 
-// ago returns a time and how long ago it was: to the second below an hour, to the minute above.
+// ago formats a time and how long ago it was: to the second below an hour, to the minute above.
 func (s *Status) ago(t time.Time) string {
 	past := s.Time.Sub(t)
 	round := time.Second

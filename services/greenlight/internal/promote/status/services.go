@@ -33,12 +33,12 @@ type Engine struct {
 	Drift *Drift          `json:"drift"`
 }
 
-// Drift is the population stability index of what an engine has scored in the last 7 days.
+// Drift is the population stability index over the rows that an engine scored in the last 7 days.
 type Drift struct {
 	// Error is why it could not be read, Hint what to do about it.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
-	// PSI is the overall index; null without one, and Reason is then why.
+	// PSI is the overall index; null without one. Reason then explains why.
 	PSI     *float64 `json:"psi"`
 	Q99     *float64 `json:"null_q99"`
 	Verdict string   `json:"verdict"`
@@ -56,7 +56,7 @@ type Executor struct {
 	// Error is why it could not be read, Hint what to do about it. All fields but Rollout are then empty.
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
-	// Baseline makes the decisions. Shadow answered last; null before the first answer.
+	// Baseline makes the decisions. Shadow is the last model to answer; null before the first answer.
 	Baseline *evidence.Model `json:"baseline"`
 	Shadow   *evidence.Model `json:"shadow"`
 	// Requests are counted since Since, when it started.
@@ -68,13 +68,13 @@ type Executor struct {
 	Challengers []Challenger `json:"challengers,omitempty"`
 }
 
-// Challenger is a model that gets the sampled requests next to the model under trial.
+// Challenger is a model that gets the sampled requests in addition to the model under trial.
 type Challenger struct {
 	Name string `json:"name"`
-	// Model answered last; null before the first answer.
+	// Model is the last model to answer; null before the first answer.
 	Model   *evidence.Model `json:"model"`
 	Quality *Quality        `json:"quality"`
-	// Noise is how much two answers of one model differ; null unless the challenger has the model under trial.
+	// Noise describes the differences between two answers of one model; nil unless the challenger has the model under trial.
 	Noise *Noise `json:"noise_floor"`
 }
 
@@ -86,7 +86,7 @@ type Noise struct {
 	MismatchHigh *float64 `json:"mismatch_rate_high"`
 }
 
-// Quality is that of the shadow over the rolling window. Rates are in [0,1], and null if they are undefined.
+// Quality is the shadow's quality over the rolling window. Rates are in [0,1], and null if they are undefined.
 type Quality struct {
 	WindowS     float64  `json:"window_s"`
 	Comparisons uint64   `json:"comparisons"`
@@ -107,7 +107,7 @@ type Quality struct {
 	Blind   bool   `json:"blind"`
 }
 
-// Rollout is the share of requests that get a shadow, and who has set it.
+// Rollout is the share of requests that get a shadow, and who set it.
 type Rollout struct {
 	// Error is why it could not be read, Hint what to do about it. The other fields are then empty.
 	Error   string  `json:"error"`
@@ -121,16 +121,16 @@ type Rollout struct {
 	SetFrom    string     `json:"set_from"`
 	SetTime    *time.Time `json:"set_time"`
 	Reason     string     `json:"reason"`
-	// Gate is who decides; null unless a gate or one of its latches is set.
+	// Gate shows who decides; null unless a gate or one of its latches is set.
 	Gate *Gate `json:"gate,omitempty"`
 }
 
-// Gate is the gate of an executor, behind which a model decides Percent of the requests.
+// Gate is an executor's gate, behind which a model decides Percent of the requests.
 type Gate struct {
 	// Open reports whether the model may decide now. Latches keep it shut until a person clears them.
 	Open    bool     `json:"open"`
 	Latches []string `json:"latches"`
-	// Decisions are who decided since the executor started.
+	// Decisions counts who decided since the executor started.
 	Decisions fleet.Decisions `json:"decisions"`
 	// HourChanged of HourRequests were changed by the model; it may change HourLimit.
 	HourRequests uint64 `json:"hour_requests"`
@@ -138,7 +138,7 @@ type Gate struct {
 	HourLimit    uint64 `json:"hour_limit"`
 }
 
-// engineOf returns what an ml-engine answered. The drift is not asked for here.
+// engineOf returns an ml-engine's answer, without the drift.
 func engineOf(r *fleet.EngineReading) Engine {
 	var server *fleet.ModelServerError
 	if errors.As(r.Err, &server) {
@@ -175,7 +175,7 @@ func readDrift(ctx context.Context, e fleet.Engine) *Drift {
 	return d
 }
 
-// executorOf returns what an executor answered to a question at the given time.
+// executorOf returns an executor's answer at the given time.
 func executorOf(r *fleet.ExecutorReading, asked time.Time) Executor {
 	x := Executor{Address: r.Addr, Rollout: rolloutOf(r, asked)}
 	report := r.Raw.Report
@@ -211,7 +211,7 @@ func challengerOf(report *executorv1.GetShadowReportResponse, c *executorv1.Chal
 // maxName bounds the name, the version and the digest of a challenger, in bytes.
 const maxName = 64
 
-// qualityOf returns the quality in a window of the report.
+// qualityOf returns the shadow's quality in a window of the report.
 func qualityOf(report *executorv1.GetShadowReportResponse, w *executorv1.ShadowWindow, b *executorv1.BreakerStatus) *Quality {
 	q := &Quality{Breaker: fleet.Breaker(b.GetState()), Blind: b.GetBlind(), MatchTolerance: fleet.Tolerance(report)}
 	if v := report.GetDecisionThreshold(); v != 0 {

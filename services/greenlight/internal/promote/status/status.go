@@ -1,6 +1,6 @@
-// Package status shows services and evidence on one screen: the served model, the rollout and who has set it, the quality of
-// the shadow, the drift of the inputs, and whether the evidence verifies. It shows what services answer, even if that
-// contradicts itself: an operator must see it.
+// Package status shows services and evidence on one screen: the served model, the rollout and who set it, the quality of the
+// shadow, input drift, and whether the evidence verifies. It also shows contradictory answers, because operators must see
+// them.
 package status
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Status is the whole screen. Each part has its own error, and hides no other part.
+// Status is the whole screen. Each part has its own error, and an error hides no other part.
 type Status struct {
 	Time      time.Time  `json:"time"`
 	Engines   []Engine   `json:"engines"`
@@ -29,8 +29,8 @@ type Status struct {
 	state canary.State
 }
 
-// Read reads everything at once, and waits at most until ctx ends. folder is the evidence folder, state has the journals of
-// canaries.
+// Read reads everything in parallel, and waits at most until ctx ends. folder is the evidence folder, state the folder with
+// the journals of canaries.
 func Read(ctx context.Context, p *fleet.Services, folder string, state canary.State) *Status {
 	s := &Status{Time: time.Now().UTC().Truncate(time.Millisecond), state: state}
 	drifts := make([]*Drift, len(p.Engines))
@@ -93,7 +93,7 @@ type Evidence struct {
 	Folder string `json:"folder"`
 	// Error is why it could not be read. The other fields are then empty.
 	Error string `json:"error"`
-	// Holds reports whether all of it verifies. Problem is the first thing that does not.
+	// Holds reports whether all of it verifies. Problem is the first problem found.
 	Holds   bool   `json:"holds"`
 	Problem string `json:"problem"`
 	Files   int    `json:"files"`
@@ -102,7 +102,7 @@ type Evidence struct {
 	Canary *Canary `json:"canary"`
 }
 
-// Canary is how the newest run of a canary ended.
+// Canary is the result of the newest canary run.
 type Canary struct {
 	File      string          `json:"file"`
 	Source    evidence.Source `json:"source"`

@@ -30,7 +30,7 @@ import (
 
 const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// services are an ml-engine and an executor in memory. Their answers contradict themselves: some required fields are missing.
+// services are an in-memory ml-engine and executor. Their answers are contradictory: some required fields are missing.
 type services struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.DriftServiceClient
@@ -111,7 +111,7 @@ func (s *services) pair() *fleet.Services {
 	}
 }
 
-// modelServer is a model server in memory, or another program.
+// modelServer is an in-memory model server, or another program.
 type modelServer struct {
 	inference.GRPCInferenceServiceClient
 
@@ -145,7 +145,7 @@ func folder(t *testing.T, now time.Time) string {
 	return dir
 }
 
-// screen is the status as people read it.
+// screen returns the status as shown to people.
 func screen(t *testing.T, s *Status) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -193,7 +193,7 @@ canary    ABORTED canary_run_2.json (live), v1.8.1-rc1 (0123456789ab), begun 199
 	})
 }
 
-// Each part that is missing says so, hides no other, and is not reached unless it is an answer.
+// Each missing part is reported, hides no other part, and counts as not reached unless it is an answer.
 func TestParts(t *testing.T) {
 	t.Parallel()
 	away := status.Error(codes.Unavailable, "connection refused")
@@ -218,7 +218,7 @@ func TestParts(t *testing.T) {
 		"no window":         {services: services{noWindow: true}, want: "match rate", reached: true},
 		"nobody's":          {services: services{unleased: true}, want: "rollout   25 %, OBSERVE_ONLY, set by operator", reached: true},
 		"a gate":            {services: services{gate: gateStatus(true)}, want: "decides   the model, behind an open gate; decisions since start: model 240, baseline 760 (not_selected 750, deadline 10); changed 3 of 900 requests in the last hour, at most 100\n", reached: true},
-		"a latch":           {services: services{gate: gateStatus(false)}, want: "decides   the baseline, since the gate is shut: killed by token:alice at 2026-11-30T03:04:05Z: wild\ufffd orders; decisions since start: model 240", reached: true},
+		"a latch":           {services: services{gate: gateStatus(false)}, want: "decides   the baseline, because the gate is shut: killed by token:alice at 2026-11-30T03:04:05Z: wild\ufffd orders; decisions since start: model 240", reached: true},
 		"no evidence":       {evidence: func(*testing.T) string { return "nowhere" }, want: "evidence  nowhere cannot be read: there is no folder nowhere"},
 		"evidence damaged":  {evidence: damaged, want: "DOES NOT VERIFY: ", reached: true},
 		"no canary":         {services: services{unleased: true}, evidence: empty, want: "canary    none yet", reached: true},

@@ -15,7 +15,7 @@ import (
 
 // The loads.
 const (
-	manyUnderWay = 16   // calls in flight in the closed loop that saturates
+	manyUnderWay = 16   // calls in flight in the saturating closed loop
 	calmShare    = 0.30 // of saturation: the rate of the open loop
 	busyShare    = 0.70 // of saturation: nothing may be shed up to this load
 	batchRows    = 1024
@@ -31,22 +31,22 @@ var floodTimes = []float64{1, 2, 5}
 type Options struct {
 	process.Services
 
-	// Self is this program, which is the echo server. Dir gets the servers' logs.
+	// Self is this program, which is also the echo server. Dir holds the servers' logs.
 	Self, Dir string
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Rounds is how often everything is measured. Closed and Open are the lengths of a side's closed and open loop in a round,
-	// Tail that of its open loop over streams, WarmUp the length of the unmeasured load before. All are cut into slices that
-	// alternate with those of the other sides.
+	// Rounds is the number of times that everything is measured. Closed and Open are the lengths of a side's closed and open
+	// loop in a round, Tail the length of its open loop over streams, WarmUp the length of the unmeasured load before. All are
+	// cut into slices that alternate with the other sides' slices.
 	Rounds                     int
 	Closed, Open, Tail, WarmUp time.Duration
-	// Profiles, if set, is a folder that gets the CPU profiles of both services at saturation with a shadow per decision.
+	// Profiles, if set, is a folder for CPU profiles of both services at saturation with a shadow per decision.
 	Profiles string
 	// Progress is called after every segment.
 	Progress func(done, total int)
 }
 
-// perRound is the number of slices of a side per round, which alternate with those of the other sides. Other load of the
+// perRound is the number of slices of a side per round, which alternate with the other sides' slices. Other load on the
 // machine comes in bursts of a tenth of a second and more, which should affect both sides of a ratio. With one call in flight
 // there is a single slice: a server that was idle starts slowly, which would dominate a slice of a tenth of a second.
 const perRound = 5
@@ -58,8 +58,8 @@ func slicesOf(underWay int) int {
 	return perRound
 }
 
-// DefaultOptions returns options for about fifteen minutes. Open loops are longer, since a p99 rests on one call in a hundred: over
-// streams they take 60 s for each side.
+// DefaultOptions returns options for about fifteen minutes. Open loops are longer, because a p99 depends on one call in a
+// hundred: over streams they take 60 s for each side.
 func DefaultOptions() Options {
 	return Options{Rounds: 15, Closed: 500 * time.Millisecond, Open: time.Second, Tail: 4 * time.Second, WarmUp: 200 * time.Millisecond}
 }
@@ -139,7 +139,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	for _, underWay := range closedModes {
 		phases = append(phases, func(ctx context.Context, round int) error { return r.closed(ctx, round, underWay) })
 	}
-	// The open loops come last: their rates are shares of what the closed loops have found.
+	// The open loops come last: their rates are fractions of the closed loops' results.
 	for _, phase := range append(phases, r.calm(steady, r.opts.Open), r.calm(streamed, r.opts.Tail),
 		r.fails(calls, shadowOff), r.fails(streams, decideOff), r.busy, r.batch, r.flood) {
 		for round := range opts.Rounds {
@@ -174,7 +174,7 @@ func (r *run) closed(ctx context.Context, round, underWay int) error {
 	})
 }
 
-// calm measures sides in open loops, each pair at the same rate: a share of the throughput of its reference.
+// calm measures sides in open loops, each pair at the same rate: a fraction of the throughput of its reference.
 func (r *run) calm(names []string, length time.Duration) func(context.Context, int) error {
 	return func(ctx context.Context, round int) error {
 		return inTurn(round, perRound, names, func(name string, slice int) error {
@@ -194,7 +194,7 @@ func (r *run) calm(names []string, length time.Duration) func(context.Context, i
 
 // fails measures executors that have just been started, each with a separate ml-engine. Each engine fails at the start of the
 // first slice, which is measured without a warm-up: it includes the calls in flight, the queue that fills up and the breaker
-// that opens. All are stopped afterwards, since a breaker that has opened once stays open longer the next time.
+// that opens. All are stopped afterwards, because a breaker that has opened once stays open longer the next time.
 func (r *run) fails(names []string, steady string) func(context.Context, int) error {
 	return func(ctx context.Context, round int) (err error) {
 		pairs := map[string]*fleet{}
@@ -237,8 +237,8 @@ func (r *run) fails(names []string, steady string) func(context.Context, int) er
 	}
 }
 
-// inTurn calls fn for the n slices of each side in a round, alternately forwards and backwards, so that a machine whose speed
-// drifts favours neither side of a ratio.
+// inTurn calls fn for the n slices of each side in a round, alternately forwards and backwards, so that drifting machine speed
+// favours neither side of a ratio.
 func inTurn(round, n int, names []string, fn func(name string, slice int) error) error {
 	for slice := range n {
 		for i := range names {
@@ -273,7 +273,7 @@ func (r *run) busy(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	refused := r.samples[busyKey][round].refused // no shadow either, and worse
+	refused := r.samples[busyKey][round].refused // it has no shadow either, which is worse
 	r.sheds = append(r.sheds, float64(after.Of(shadow.Shed)-before.Of(shadow.Shed))+float64(refused))
 	return nil
 }
@@ -284,7 +284,7 @@ func (r *run) batch(ctx context.Context, round int) error {
 	})
 }
 
-// flood offers as much as 8 full streams can have, and multiples of it.
+// flood offers the saturation load of 8 full streams, and multiples of it.
 func (r *run) flood(ctx context.Context, round int) error {
 	s, k := r.fleet.sides[decideFull], closedKey(decideFull, floodFull)
 	err := r.take(k, round, func() (Sample, error) { return s.closed(ctx, floodFull, r.slice(r.opts.Closed, 1)) })

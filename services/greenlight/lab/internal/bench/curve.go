@@ -19,9 +19,9 @@ type Scale struct {
 	Capacity []Capacity `json:"capacity,omitempty"`
 }
 
-// Curve is one figure at growing sizes.
+// Curve is one figure over growing sizes.
 type Curve struct {
-	// Of is what grows ("rows in a batch"), Measure what is measured, in Unit.
+	// Of is what grows ("rows in a batch"), Measure is the measured figure, in Unit.
 	Of      string `json:"of"`
 	Measure string `json:"measure"`
 	Unit    string `json:"unit"`

@@ -50,7 +50,8 @@ func TestScaleTable(t *testing.T) {
 	}
 }
 
-// What is provisioned is rate times cost, by hand: 1,000 a second of 200 us are a fifth of a core, and two fifths half busy.
+// The provisioned cores are rate times cost, computed by hand: 1,000 a second at 200 us are a fifth of a core, and two fifths
+// at half load.
 func TestCapacities(t *testing.T) {
 	points := func(costs ...float64) (list []Point) {
 		for i, v := range costs {
@@ -76,7 +77,7 @@ func TestCapacities(t *testing.T) {
 	if err := s.Table(&b); err != nil || !strings.Contains(b.String(), "cores 50 % busy") || !strings.Contains(b.String(), "20000/s") {
 		t.Errorf("%v in\n%s", err, b.String())
 	}
-	// A system that does not tell CPU times tells no capacity; rates above the lowest measured one alone have one.
+	// A system that does not report CPU times has no capacities. Only rates above the lowest measured one have a capacity.
 	for _, curves := range [][]Curve{nil, s.Curves[:1], {s.Curves[0], {Of: ofRates, Measure: executorCPU, Points: points(0, 0, 0)}}} {
 		if got := (&Scale{Curves: curves}).Capacities(); got != nil {
 			t.Errorf("got %v, want none", got)
@@ -84,7 +85,7 @@ func TestCapacities(t *testing.T) {
 	}
 }
 
-// TestMadeUpTrees checks that the trees that are timed are whole: all of them, of the depth, and no score like another.
+// TestMadeUpTrees checks that the timed trees are complete: their number, their depth, and no two equal scores.
 func TestMadeUpTrees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	_, e, err := ensemble(rng, 10)

@@ -24,14 +24,14 @@ var echoDigest = strings.Repeat("0", 64)
 
 // EchoOptions configures [Echo].
 type EchoOptions struct {
-	// ModelVersion and BaselineVersion are in the answers, so that they are as long as those of the services.
+	// ModelVersion and BaselineVersion appear in the answers, so that these are as long as those of the services.
 	ModelVersion, BaselineVersion string
 	// AddressFile is the file for the bound address.
 	AddressFile string
 }
 
-// Echo serves Predict of both services, and Decide, on plain gRPC, without interceptors, checks or work, until ctx ends. It measures the
-// cost of gRPC on this machine. It binds a free port on loopback.
+// Echo serves Predict of both services, and Decide, on plain gRPC, without interceptors, checks or work, until ctx ends. It
+// measures the cost of gRPC on this machine. It binds a free port on loopback.
 func Echo(ctx context.Context, opts EchoOptions) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")

@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// fleet has the measured servers. All run all the time; one is measured at a time.
+// fleet holds the measured servers. All run all the time; one is measured at a time.
 type fleet struct {
 	rig.Rig
 
@@ -119,7 +119,7 @@ func startFleet(ctx context.Context, opts Options) (f *fleet, err error) {
 	return f, err
 }
 
-// connectFull makes the side whose streams are full, each on a connection as traders have.
+// connectFull creates the side whose streams are full, each on its own connection, like a trader's.
 func (f *fleet) connectFull(executor *process.Process) error {
 	var clients []executorv1.DecisionServiceClient
 	for range floodStreams {
@@ -137,8 +137,8 @@ func (f *fleet) connectFull(executor *process.Process) error {
 }
 
 // copyProgram copies an executable file. The echo server must not run from the same file as the client: the two would share
-// the memory of their code, and so the processor's caches of it, which no other server can. That alone moved the ratios of one
-// call under way by 0.05 and more.
+// their code pages, and so the processor's caches of them, which no other server does. That alone moved the ratios with one
+// call in flight by 0.05 and more.
 func copyProgram(from, to string) error {
 	raw, err := durable.ReadFile(from, maxProgram)
 	if err != nil {

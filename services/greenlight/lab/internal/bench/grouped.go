@@ -25,8 +25,9 @@ const (
 
 var groupedSides = []string{noGroup, inGroup}
 
-// grouped measures an executor in a group of three NATS servers, with a controller that renews its record and reads its reports,
-// against one that is in no group. Both give the same share of the decisions a shadow. The servers run in this process.
+// grouped compares an executor in a group of three NATS servers, with a controller that renews its record and reads its
+// reports, with an executor outside any group. Both give the same share of the decisions a shadow. The servers run in this
+// process.
 func (r *run) grouped(ctx context.Context) error {
 	return natshost.With(ctx, filepath.Join(r.opts.Dir, "nats"), func(servers *natshost.Servers) (err error) {
 		keyFile := filepath.Join(r.opts.Dir, "operator.pem")

@@ -17,8 +17,8 @@ import (
 // Call makes the i-th call of a loop and checks its answer.
 type Call func(ctx context.Context, i int) error
 
-// span is the length of a segment; warm is not counted. A segment continues until one call was counted, so that a busy
-// machine also measures something.
+// span is the length of a segment; warm is not counted. A segment continues until at least one call was counted, so that a
+// busy machine also measures something.
 type span struct {
 	warm, length time.Duration
 }
@@ -26,7 +26,7 @@ type span struct {
 // maxLatency is the largest recorded latency, and how long a segment waits for its last answers.
 const maxLatency = 10 * time.Second
 
-// maxUnderWay is how many calls of an open loop may be in flight before the server counts as lost.
+// maxUnderWay is the number of calls in flight in an open loop at which the server counts as lost.
 const maxUnderWay = 20_000
 
 // Sample is the result of one segment.
@@ -34,7 +34,7 @@ type Sample struct {
 	calls   int64
 	took    time.Duration // of the counted part
 	all     int64         // including the calls of the warm part
-	refused int64         // of all, of an open loop
+	refused int64         // of all calls, in an open loop
 	cpu     time.Duration // CPU time of the server for all of them; 0 if the system does not report it
 
 	// Latency is in nanoseconds; in an open loop, from the time at which a call was due.
@@ -46,7 +46,7 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(min(int64(d), int64(maxLatency))) // fails only beyond the limit
+	_ = h.RecordValue(min(int64(d), int64(maxLatency))) // fails only above the limit
 }
 
 // add adds another part of the same segment.
@@ -67,12 +67,12 @@ func (s Sample) Quantile(q float64) float64 {
 	return float64(s.Latency.ValueAtQuantile(q)) / float64(time.Microsecond)
 }
 
-// ClosedLoop keeps the number of calls in flight for the length. The first error ends it.
+// ClosedLoop keeps the number of calls in flight for the given time. The first error ends it.
 func ClosedLoop(ctx context.Context, underWay int, length time.Duration, fn Call) (Sample, error) {
 	return closedLoop(ctx, underWay, span{length: length}, fn)
 }
 
-// OpenLoop starts calls at random times (Poisson) of the rate, in calls per second, for the length, whether or not earlier
+// OpenLoop starts calls at random times (Poisson) at the rate, in calls per second, for the given time, whether or not earlier
 // ones have been answered. The same seed gives the same times and number of calls. The first error ends it.
 func OpenLoop(ctx context.Context, rate float64, seed uint64, length time.Duration, fn Call) (Sample, error) {
 	sleep, done := rig.PreciseSleep()
@@ -126,7 +126,7 @@ func together[T any](ctx context.Context, n int, s span, fn func(ctx context.Con
 	return parts, context.Cause(ctx) // the first error
 }
 
-// merged merges the parts of a segment that has lasted since begin.
+// merged merges the parts of a segment that began at begin.
 func merged(begin time.Time, parts []Sample) Sample {
 	sum := Sample{took: time.Since(begin), Latency: newHistogram()}
 	for _, part := range parts {
@@ -135,9 +135,9 @@ func merged(begin time.Time, parts []Sample) Sample {
 	return sum
 }
 
-// openLoop starts calls at random times of the rate (calls per second) for the span, whether or not earlier ones have been
-// answered. The latency of a call counts from the time it was due, so it includes the delay of a late start. Two runs with
-// the same seed have the same times.
+// openLoop starts calls at random times at the rate (calls per second) for the span, whether or not earlier ones have been
+// answered. The latency of a call counts from the time when it was due, so it includes the delay of a late start. Two runs
+// with the same seed have the same times.
 func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func(time.Duration), fn Call) (Sample, error) {
 	if !(rate > 0) {
 		return Sample{}, fmt.Errorf("open loop at %v calls a second: want more than 0", rate)
@@ -197,7 +197,7 @@ func openLoop(ctx context.Context, rate float64, seed uint64, s span, sleep func
 
 var errLost = errors.New("the server does not keep up: too many calls are in flight, or one takes too long")
 
-// arrivals has the times of a Poisson process, since its start.
+// arrivals holds the times of a Poisson process, since its start.
 type arrivals struct {
 	rng  *rand.Rand
 	rate float64 // a second

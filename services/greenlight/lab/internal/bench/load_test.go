@@ -15,7 +15,7 @@ import (
 // at once is a server that answers in no time.
 func atOnce(context.Context, int) error { return nil }
 
-// stalling is a server that answers in a millisecond, except that for a while nobody is answered.
+// stalling is a server that answers in a millisecond, except during a stall, when it answers nobody.
 func stalling(from, length time.Duration) Call {
 	start := time.Now()
 	return func(context.Context, int) error {
@@ -90,8 +90,8 @@ func TestOpenLoopBeginsCallsWhenTheyAreDue(t *testing.T) {
 	}
 }
 
-// A server that stalls for 100 ms of 2 s makes one in twenty wait. An open loop says so; a closed loop sends one call into
-// the stall and sees almost none of it.
+// A server that stalls for 100 ms of 2 s makes one call in twenty wait. An open loop shows that; a closed loop sends one call
+// into the stall and sees almost none of it.
 func TestOpenLoopChargesTheStallToAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const stall = 100 * time.Millisecond
@@ -103,7 +103,7 @@ func TestOpenLoopChargesTheStallToAllWhoWait(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// 1 % of 2,000 calls are 20: those that came in the first 20 ms of the stall wait 80 ms and more.
+		// 1 % of 2,000 calls are 20: calls in the first 20 ms of the stall wait 80 ms and more.
 		if got := ms(p99(open)); got < 70 || got > 95 {
 			t.Errorf("open loop: p99 %.1f ms, want about 80", got)
 		}
@@ -116,7 +116,7 @@ func TestOpenLoopChargesTheStallToAllWhoWait(t *testing.T) {
 	})
 }
 
-// When the client is late, as on a machine that is busy, the calls that were due meanwhile have waited.
+// If the client is late, as on a busy machine, the latency of calls that were due meanwhile includes the delay.
 func TestOpenLoopChargesItsOwnDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := false
@@ -166,7 +166,7 @@ func TestClosedLoop(t *testing.T) {
 	})
 }
 
-// loops are both kinds, for what they have in common.
+// loops are both kinds of loops, for their common properties.
 var loops = map[string]func(context.Context, Call) (Sample, error){
 	"closed": func(ctx context.Context, fn Call) (Sample, error) {
 		return closedLoop(ctx, 2, span{length: time.Second}, fn)
@@ -200,7 +200,7 @@ func TestWrongAnswerEndsTheLoop(t *testing.T) {
 	}
 }
 
-// A segment that is over before anything was counted, as on a machine with other things to do, goes on until one call was.
+// A segment that ends before anything was counted, as on a busy machine, continues until one call was counted.
 func TestSegmentCountsAtLeastOneCall(t *testing.T) {
 	slow := func(context.Context, int) error {
 		time.Sleep(300 * time.Millisecond)

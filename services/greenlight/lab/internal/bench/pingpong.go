@@ -16,10 +16,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// The ping-pong is the limit of the machine: two processes that pass bytes to and fro over a Unix socket.
+// The ping-pong is the limit of the machine: two processes that exchange bytes over a Unix socket.
 //
-// A connection begins with two numbers of 32 bits, the length of its messages and that of their answers. An answer repeats as much
-// of the message as fits.
+// A connection begins with two 32-bit numbers, the length of its messages and of their answers. An answer repeats as much of
+// the message as fits.
 const pingHeader = 8
 
 // pingAddress is the kind of the ping-pong's address.
@@ -34,7 +34,7 @@ type pingServer struct {
 }
 
 func listenPing(ctx context.Context) (*pingServer, error) {
-	dir, err := os.MkdirTemp("", "ping-") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "ping-") // socket paths must be short
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func listenPing(ctx context.Context) (*pingServer, error) {
 	return &pingServer{Listener: l, dir: dir}, nil
 }
 
-// serve answers until the listener is closed and the clients have gone.
+// serve answers until the listener is closed and the clients are gone.
 func (p *pingServer) serve() {
 	for {
 		conn, err := p.Accept()

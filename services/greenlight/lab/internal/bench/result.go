@@ -33,14 +33,14 @@ func (h Header) end(lengths string) string {
 	return fmt.Sprintf("medians of %d rounds%s, in %.0f s, on %d CPUs (%s)\n", h.Rounds, lengths, h.DurationS, h.Machine.CPUs, h.Machine.Load())
 }
 
-// Result has the measured costs of the shadow.
+// Result holds the measured costs of the shadow.
 type Result struct {
 	Header
 	// ClosedS and OpenS are the lengths of the segments.
 	ClosedS float64 `json:"closed_s"`
 	OpenS   float64 `json:"open_s"`
 	Rows    []Row   `json:"rows"`
-	// Sides has the figures behind the ratios.
+	// Sides holds the figures behind the ratios.
 	Sides []Side `json:"sides"`
 }
 
@@ -72,7 +72,7 @@ type Side struct {
 	P99US      Spread  `json:"p99_us"`
 	// CPUUS is the server's CPU time per call, in microseconds; 0 if the system does not report it.
 	CPUUS Spread `json:"cpu_us"`
-	// Refused is how many calls of open loops were refused in all rounds because the queue was full.
+	// Refused is the number of open-loop calls refused in all rounds because the queue was full.
 	Refused int64 `json:"refused,omitempty"`
 }
 
@@ -98,7 +98,7 @@ func (r *run) result() *Result {
 	result := &Result{ClosedS: r.opts.Closed.Seconds(), OpenS: r.opts.Open.Seconds()}
 	row := func(what, measure, op string, target float64, unit string, values []float64) {
 		if values == nil {
-			return // the system does not tell
+			return // the system does not report it
 		}
 		s := SpreadOf(values)
 		low, high := interval(values)
@@ -177,13 +177,13 @@ func (r *run) result() *Result {
 	return result
 }
 
-// knowsCPU reports whether the system tells the CPU time of processes.
+// knowsCPU reports whether the system reports the CPU time of processes.
 func (r *run) knowsCPU() bool {
 	return cpuPerCall(r.samples[closedKey(shadowOff, manyUnderWay)][0]) > 0
 }
 
-// moreCPU is the CPU time per request at saturation that executor takes more with a feature than without, in microseconds;
-// nil where the system does not tell.
+// moreCPU is the additional CPU time per request at saturation that executor needs for a feature, in microseconds; nil if the
+// system does not report it.
 func (r *run) moreCPU(with, without string) []float64 {
 	if !r.knowsCPU() {
 		return nil

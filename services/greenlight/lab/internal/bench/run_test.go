@@ -19,8 +19,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// TestRun measures once, for next to no time, with the real programs: that every row is there and is a number. What the
-// numbers are says nothing at this length.
+// TestRun runs one short measurement with the real programs, and checks that every row exists and is a number. The values mean
+// nothing at this length.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the programs as they are built")
@@ -95,7 +95,7 @@ func TestRunScale(t *testing.T) {
 	}
 }
 
-// options are of a measurement with the real programs that takes next to no time.
+// options configure a minimal measurement with the real programs.
 func options(t *testing.T) Options {
 	t.Helper()
 	opts := Options{Services: process.Services{Programs: need.Programs(t, "../../../../..", "ml-engine", "executor", "greenlight-lab")}, Dir: t.TempDir(), Rounds: 2, Closed: 40 * time.Millisecond, Open: 40 * time.Millisecond, Tail: 40 * time.Millisecond, WarmUp: 5 * time.Millisecond, Progress: func(int, int) {}}
@@ -109,7 +109,7 @@ func options(t *testing.T) Options {
 	return opts
 }
 
-// states are random ones, with the scores that they must get.
+// states returns random states with their expected scores.
 func states(t *testing.T, a *model.Artifact) []traffic.State {
 	t.Helper()
 	inputs, err := feature.NewSchema("inputs", a.Baseline.Inputs()...)

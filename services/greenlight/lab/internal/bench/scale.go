@@ -8,7 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// sizes at which the curves are measured.
+// The sizes at which the curves are measured.
 var (
 	batchSizes    = []int{1, 4, 16, 64, 256, 1024}
 	rateCounts    = []int{250, 1000, 2500, 5000}
@@ -27,7 +27,7 @@ type scaling struct {
 	done     int
 }
 
-// step measures all curves of one growing thing at one size, and returns a value for each.
+// step measures all curves of one variable at one size, and returns a value for each.
 type step struct {
 	of      string
 	sizes   []int

@@ -58,7 +58,7 @@ func (s *scaling) timeOf(score func([]float64) float64, xs [][]float64) float64 
 		n += len(xs)
 	}
 	took := time.Since(begin)
-	if !(sum >= 0) { // a use of the scores, so that they are computed
+	if !(sum >= 0) { // use the scores, so that they are computed
 		return 0
 	}
 	return float64(took.Nanoseconds()) / float64(n)
@@ -74,14 +74,14 @@ func vectors(rng *rand.Rand, features int) [][]float64 {
 	return xs
 }
 
-// decimal is a number that XGBoost reads as a float: it reads digits without a point or an exponent as an integer.
+// decimal formats a number so that XGBoost reads it as a float: it reads digits without a point or an exponent as an integer.
 type decimal float64
 
 func (d decimal) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(d), 'e', -1, 32), nil
 }
 
-// ensemble generates so many trees, and reads what it has generated.
+// ensemble generates n trees, and loads them.
 func ensemble(rng *rand.Rand, count int) (raw []byte, e *trees.Ensemble, err error) {
 	if raw, err = madeUp(rng, count, treeFeatures); err != nil {
 		return nil, nil, err

@@ -42,8 +42,8 @@ func (s *scaling) rates(ctx context.Context, rate, round int) ([]float64, error)
 // capacityRates are the rates of the capacity table, in decisions per second.
 var capacityRates = []int{1000, 10_000, 100_000}
 
-// busyAtMost is the planned utilization of a core. Above one half, queueing grows faster than load, and no capacity is left for
-// a replica that is down.
+// busyAtMost is the planned utilization of a core. Above one half, queueing grows faster than load, and there is no spare
+// capacity if a replica fails.
 const busyAtMost = 0.5
 
 // Capacity is what a rate of decisions with a shadow needs.
@@ -52,11 +52,11 @@ type Capacity struct {
 	// ExecutorCores and EngineCores are cores like those of the measured machine, half busy.
 	ExecutorCores float64 `json:"executor_cores"`
 	EngineCores   float64 `json:"engine_cores"`
-	// MeasuredAt is the measured rate whose cost per decision is used: the nearest one that is not higher.
+	// MeasuredAt is the measured rate whose cost per decision is used: the highest one up to this rate.
 	MeasuredAt int `json:"measured_at"`
 }
 
-// Capacities returns those of 1,000, 10,000 and 100,000 decisions per second; none if CPU times are unknown.
+// Capacities returns the capacities for 1,000, 10,000 and 100,000 decisions per second; none if CPU times are unknown.
 func (s *Scale) Capacities() []Capacity {
 	var executor, engine *Curve
 	for i := range s.Curves {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// minQuotes is the smallest number of quotes, quotesPerSymbol that of each symbol: an hour of them.
+	// minQuotes is the minimum number of quotes, quotesPerSymbol the number for each symbol: an hour of them.
 	minQuotes       = 60_000
 	quotesPerSymbol = 60
 	firstQuote      = 1_700_000_040 // a whole minute, in Unix seconds
@@ -61,7 +61,7 @@ func (s *scaling) symbols(ctx context.Context, symbols, round int) (_ []float64,
 		return nil, fmt.Errorf("quotes: %w", err)
 	}
 	if n := taken.GetAccepted(); n != uint64(minutes*symbols) {
-		return nil, fmt.Errorf("quotes: %d of %d were taken", n, minutes*symbols)
+		return nil, fmt.Errorf("quotes: %d of %d were accepted", n, minutes*symbols)
 	}
 	after, _ := rig.CPU(p.PID())
 	resident, _ := p.Resident() // 0 if the system does not report it

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// streamsPerConnection keeps a connection below what a server allows on one.
+// streamsPerConnection keeps a connection below the server's limit of streams.
 const streamsPerConnection = 125
 
 // rows measures batches of the size.
@@ -28,7 +28,7 @@ func (s *scaling) rows(ctx context.Context, size, _ int) ([]float64, error) {
 	return []float64{cpuPerCall(got) / float64(size)}, nil
 }
 
-// calls measures decisions with a shadow, n in flight at once, on as many connections as they need.
+// calls measures decisions with a shadow, with n in flight, on as many connections as they need.
 func (s *scaling) calls(ctx context.Context, underWay, _ int) (_ []float64, err error) {
 	on, own := s.sides[shadowOn], newFleet(s.opts)
 	defer func() { err = errors.Join(err, own.Close()) }()

@@ -26,9 +26,9 @@ type side struct {
 	process *process.Process
 	conn    *grpc.ClientConn
 	call    Call
-	// loop is the closed loop, if it is not one of call.
+	// loop is the closed loop, unless that uses call.
 	loop func(ctx context.Context, underWay int, s span) (Sample, error)
-	// answerSize is the size of an answer in bytes. The two sides of a ratio must have the same.
+	// answerSize is the size of an answer in bytes. It must be the same on both sides of a ratio.
 	answerSize int
 }
 
@@ -43,7 +43,7 @@ const (
 	batchSide    = "ml-engine, batches"
 	noGroup      = "executor, no group"
 	inGroup      = "executor in a group over NATS"
-	shadowFresh  = "executor, shadow off, just started" // the reference while ml-engine fails, which is just started as well
+	shadowFresh  = "executor, shadow off, just started" // the reference for a failing ml-engine, also just started
 
 	// Over streams: one decision in flight on each, or all on one.
 	decideOff    = "Decide, shadow off"
@@ -60,7 +60,7 @@ const (
 func scoreOf(s traffic.State) float64    { return s.Score }
 func baselineOf(s traffic.State) float64 { return s.Baseline }
 
-// scoring makes the side call ScoringService.Predict with the states as vectors. want returns the score that a state must get.
+// scoring makes the side call ScoringService.Predict with the states as vectors. want returns the expected score of a state.
 func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64) error {
 	return calling(ctx, s, states, want, mlenginev1.NewScoringServiceClient(s.conn).Predict, func(st traffic.State) *mlenginev1.PredictRequest {
 		return &mlenginev1.PredictRequest{
@@ -69,8 +69,8 @@ func (s *side) scoring(ctx context.Context, a *model.Artifact, states []traffic.
 	})
 }
 
-// decision is scoring for DecisionService.Predict, or for decisions over streams, of which there are as many, or as many as
-// decisions are under way.
+// decision is like scoring for DecisionService.Predict, or for decisions over a given number of streams, or one per decision
+// in flight.
 func (s *side) decision(ctx context.Context, a *model.Artifact, states []traffic.State, want func(traffic.State) float64, streams int) error {
 	client := executorv1.NewDecisionServiceClient(s.conn)
 	request := func(st traffic.State) *executorv1.PredictRequest { return st.VectorRequest(a.Schema.Name) }
@@ -164,8 +164,8 @@ func (s *side) closed(ctx context.Context, underWay int, t span) (Sample, error)
 	})
 }
 
-// open measures an open loop. A call that is refused because the queue is full, as after a pause of this machine, is
-// counted; its latency is that of the refusal.
+// open measures an open loop. It counts calls that are refused because the queue is full, as after a pause of this machine;
+// their latency is the time until the refusal.
 func (s *side) open(ctx context.Context, rate float64, seed uint64, t span) (Sample, error) {
 	sleep, done := rig.PreciseSleep()
 	defer done()

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Spread is the median of rounds with the smallest and the largest value.
+// Spread is the median, the minimum and the maximum of the rounds.
 type Spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
@@ -15,8 +15,8 @@ type Spread struct {
 	Rounds int `json:"rounds"`
 }
 
-// SpreadOf summarizes the values; it is the zero Spread if there are none. A value that is not finite makes the median NaN,
-// so that the other rounds do not hide a failed one.
+// SpreadOf summarizes the values; it is the zero Spread if there are none. A value that is not finite makes the median NaN, so
+// that the other rounds do not hide a failed one.
 func SpreadOf(values []float64) Spread {
 	n := len(values)
 	if n == 0 {
@@ -36,7 +36,7 @@ func SpreadOf(values []float64) Spread {
 }
 
 // interval is the 95 % interval of the median, from order statistics: the k-th smallest and the k-th largest value, for the
-// largest k whose both tails of the binomial distribution leave at most 5 %.
+// largest k such that both tails of the binomial distribution together have at most 5 %.
 func interval(values []float64) (low, high float64) {
 	n := len(values)
 	if n == 0 {

@@ -32,7 +32,7 @@ func TestSpreadOf(t *testing.T) {
 	}
 }
 
-// The ranks are those of tables of the sign test (Conover, Practical Nonparametric Statistics).
+// The ranks match the tables of the sign test (Conover, Practical Nonparametric Statistics).
 func TestInterval(t *testing.T) {
 	for n, rank := range map[int]int{1: 1, 5: 1, 6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6} {
 		values := make([]float64, n)
@@ -45,7 +45,7 @@ func TestInterval(t *testing.T) {
 	}
 }
 
-// A round that could not be measured is not hidden by those that could.
+// A failed round is not hidden by the others.
 func TestSpreadOfWhatIsNoNumber(t *testing.T) {
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {
 		if s := SpreadOf([]float64{1, 1, 1, v}); !math.IsNaN(s.Median) || reached(">=", s.Median, 0) || reached("<=", s.Median, 2) {
@@ -90,7 +90,7 @@ func TestReached(t *testing.T) {
 	}
 }
 
-// A sees as much of the machine before B as B before A, within a round and over rounds.
+// A runs as often before B as B before A, within a round and over rounds.
 func TestSidesAreMeasuredInTurn(t *testing.T) {
 	for round := range 2 {
 		var got []string

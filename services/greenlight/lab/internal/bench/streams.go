@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// MaxUnanswered is how many messages of a stream of decisions may be unanswered: a client that keeps more only waits longer.
+	// MaxUnanswered is the number of unanswered messages allowed on a stream of decisions: more would only wait longer.
 	MaxUnanswered = 64
 	// GoodWithin is how long an answer is useful to a client.
 	GoodWithin = 100 * time.Millisecond
 )
 
-// decider requests decisions over streams, which take the connections in turn, and checks the answers.
+// decider requests decisions over streams, which use the connections in turn, and checks the answers.
 type decider struct {
 	clients  []executorv1.DecisionServiceClient
 	requests []*executorv1.PredictRequest
@@ -43,19 +43,19 @@ func newDecider(clients []executorv1.DecisionServiceClient, schema string, state
 func sequence(number uint64, place int) uint64 { return number*MaxUnanswered + uint64(place) }
 func placeOf(m *executorv1.DecideResponse) int { return int(m.GetSequence() % MaxUnanswered) }
 
-// message is the message of a decision.
+// message returns the message for a decision.
 func (d *decider) message(number uint64, place int) *executorv1.DecideRequest {
 	return &executorv1.DecideRequest{Sequence: sequence(number, place), Request: d.requests[number%uint64(len(d.requests))]}
 }
 
-// right reports whether the answer is the right one.
+// right reports whether the answer is correct.
 func (d *decider) right(m *executorv1.DecideResponse) bool {
 	k := m.GetSequence() / MaxUnanswered % uint64(len(d.requests))
 	r := m.GetResponse()
 	return r != nil && math.Float64bits(r.GetScore()) == math.Float64bits(d.want[k]) && r.GetRequestId() == d.requests[k].GetRequestId()
 }
 
-// closed runs a closed loop on n streams with underWay decisions in flight on each: each answer is followed by the next message.
+// closed runs a closed loop on n streams with underWay decisions in flight on each: each answer triggers the next message.
 func (d *decider) closed(ctx context.Context, n, underWay int, s span) (Sample, error) {
 	begin := time.Now().Add(s.warm)
 	parts, err := together(ctx, n, s, func(ctx context.Context, i int) (Sample, error) {
@@ -105,7 +105,7 @@ func (d *decider) loop(ctx context.Context, client executorv1.DecisionServiceCli
 	return result, errors.Join(err, ending(stream))
 }
 
-// ending closes a stream whose messages are all answered.
+// ending closes a stream whose messages have all been answered.
 func ending(stream executorv1.DecisionService_DecideClient) error {
 	if err := stream.CloseSend(); err != nil {
 		return err
@@ -118,22 +118,22 @@ func ending(stream executorv1.DecisionService_DecideClient) error {
 
 // Flood counts the decisions of an open loop over streams by result.
 type Flood struct {
-	// Due is the number of decisions that were due. Good of them were answered correctly within [GoodWithin] of that time, Late
-	// were correct but later, or had expired.
+	// Due is the number of decisions that were due. Good of them were answered correctly within [GoodWithin] of that time,
+	// Late were correct but later, or had expired.
 	Due  int64 `json:"-"`
 	Good int64 `json:"-"`
 	Late int64 `json:"late"`
-	// Refused were refused at once by a limit, on the streams of the connection or on the calls of the server. Wrong had another
-	// answer than expected, Failed another error.
+	// Refused were refused immediately by a limit on the connection's streams or the server's calls. Wrong had an unexpected
+	// answer, Failed another error.
 	Refused int64 `json:"refused"`
 	Wrong   int64 `json:"wrong"`
 	Failed  int64 `json:"failed"`
-	// NotSent were due more than [GoodWithin] ago before a place on their stream was free.
+	// NotSent were due more than [GoodWithin] before a slot on their stream became free.
 	NotSent int64         `json:"not_sent,omitempty"`
 	Took    time.Duration `json:"-"`
 }
 
-// Add adds what another client has had in the same time.
+// Add adds the counts of another client over the same time.
 func (f *Flood) Add(o Flood) {
 	f.Due, f.NotSent = f.Due+o.Due, f.NotSent+o.NotSent
 	f.Good, f.Late, f.Wrong = f.Good+o.Good, f.Late+o.Late, f.Wrong+o.Wrong
@@ -143,10 +143,10 @@ func (f *Flood) Add(o Flood) {
 // PerSecond is the goodput.
 func (f Flood) PerSecond() float64 { return float64(f.Good) / f.Took.Seconds() }
 
-// FloodStreams requests decisions at random times (Poisson) of the rate, in decisions per second, for the length, over a stream
-// of each client. Like a trader it keeps at most [MaxUnanswered] unanswered on a stream, does not send what is older than
-// [GoodWithin], and sends the newest first: the state of the market that matters is the last one. want are the scores that the
-// requests must get.
+// FloodStreams requests decisions at random times (Poisson) at the rate, in decisions per second, for the given time, over one
+// stream per client. Like a trader it keeps at most [MaxUnanswered] unanswered on a stream, drops requests older than
+// [GoodWithin], and sends the newest first, because the latest market state is what matters. want holds the expected scores of
+// the requests.
 func FloodStreams(ctx context.Context, clients []executorv1.DecisionServiceClient, requests []*executorv1.PredictRequest, want []float64,
 	rate float64, seed uint64, length time.Duration,
 ) (Flood, error) {
@@ -173,7 +173,7 @@ func (d *decider) flood(ctx context.Context, rate float64, seed uint64, length t
 	return sum, err
 }
 
-// flow is the part of a flood that one stream has.
+// flow is the part of a flood on one stream.
 type flow struct {
 	*decider
 	Flood
@@ -181,10 +181,10 @@ type flow struct {
 	begin  time.Time
 	length time.Duration
 	times  arrivals
-	// free has the places that no unanswered message takes; due are the times of those that do.
+	// free holds the slots without an unanswered message; due the due times of the others.
 	free chan int
 	due  [MaxUnanswered]time.Duration
-	// pending are the times at which decisions that are not sent were due, the oldest first.
+	// pending holds the due times of unsent decisions, the oldest first.
 	pending []time.Duration
 	next    time.Duration
 }
@@ -200,7 +200,7 @@ func (f *flow) run(ctx context.Context, client executorv1.DecisionServiceClient)
 	return group.Wait()
 }
 
-// send sends what is due until the length is over, and closes its side of the stream.
+// send sends decisions as they become due, and closes its side of the stream at the end.
 func (f *flow) send(ctx context.Context, stream executorv1.DecisionService_DecideClient) error {
 	f.next = f.times.next()
 	for number := uint64(0); ; number++ {

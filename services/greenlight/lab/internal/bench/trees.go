@@ -20,46 +20,46 @@ import (
 // TreesSchema names the kind of the JSON.
 const TreesSchema = "greenlight/trees/v1"
 
-// citedNS is what XGBoost 1.7.4 took per row and tree of depth 6 when the target was set, in blocks of 1,024 rows on one
-// thread of another machine. It is printed where XGBoost cannot be measured.
+// citedNS is the time of XGBoost 1.7.4 per row and tree of depth 6 when the target was set, in blocks of 1,024 rows on one
+// thread of another machine. It is printed if XGBoost cannot be measured.
 const citedNS = 20
 
 // TreesOptions configures [RunTrees].
 type TreesOptions struct {
 	// Dir is a folder for the models and the rows.
 	Dir string
-	// Python is the interpreter that has XGBoost; "" tries python3 and that of the system.
+	// Python is the interpreter that has XGBoost; "" tries python3 and the system's.
 	Python string
-	// Rounds is how often everything is measured, and Slice is the CPU time of each side in a round.
+	// Rounds is the number of times that everything is measured, and Slice the CPU time of each side in a round.
 	Rounds   int
 	Slice    time.Duration
 	Progress func(done, total int)
-	// Stderr gets what Python says; nil discards it.
+	// Stderr receives Python's standard error; nil discards it.
 	Stderr io.Writer
 }
 
-// Trees compares the CPU time of a score with XGBoost's, in one process and one thread each. Other work on the machine
-// takes the processor from both, and counts for neither.
+// Trees compares the CPU time of a score with XGBoost's, in one process and one thread each. Other work on the machine takes
+// the processor from both, and counts for neither.
 type Trees struct {
 	Header
-	// XGBoost is the version that was measured; "" if there is none, and Missing says what was tried.
+	// XGBoost is the measured version; "" if there is none, and Missing then lists what was tried.
 	XGBoost string       `json:"xgboost,omitempty"`
 	Missing string       `json:"xgboost_missing,omitempty"`
 	Blocks  []TreesBlock `json:"blocks"`
 }
 
-// TreesBlock is one ensemble scored in blocks of so many rows, in nanoseconds of CPU time per row and tree.
+// TreesBlock is one ensemble scored in blocks of a given number of rows, in nanoseconds of CPU time per row and tree.
 type TreesBlock struct {
 	Trees int    `json:"trees"`
 	Rows  int    `json:"rows"`
 	Ours  Spread `json:"ns"`
-	// XGBoost and Ratio (ours over XGBoost's, round by round) are nil where it was not measured.
+	// XGBoost and Ratio (ours over XGBoost's, round by round) are nil if it was not measured.
 	XGBoost *Spread `json:"xgboost_ns,omitempty"`
 	Ratio   *Spread `json:"ratio,omitempty"`
 }
 
-// RunTrees measures made-up ensembles of full trees in blocks of 1, 64 and 1,024 rows. XGBoost loads the same files, and
-// must give the same scores. It is not measured on single rows, whose time is that of a call from Python.
+// RunTrees measures generated ensembles of full trees in blocks of 1, 64 and 1,024 rows. XGBoost loads the same files, and
+// must give the same scores. It is not measured on single rows, because that would measure a call from Python.
 func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 	if opts.Rounds < 1 || opts.Slice <= 0 {
 		return nil, errors.New("bench: rounds and length of the slices are required")
@@ -149,7 +149,7 @@ func RunTrees(ctx context.Context, opts TreesOptions) (_ *Trees, err error) {
 
 var blockRows = []int{1, 64, 1024}
 
-// timeBlocks returns the nanoseconds of CPU time per row of scores in blocks of so many rows, one after the other.
+// timeBlocks returns the nanoseconds of CPU time per row for scores in blocks of the given size, one after the other.
 func timeBlocks(e *trees.Ensemble, scores, x []float64, rows int, slice time.Duration) float64 {
 	n, begin := 0, ownTime()
 	for {
@@ -167,7 +167,7 @@ func timeBlocks(e *trees.Ensemble, scores, x []float64, rows int, slice time.Dur
 	}
 }
 
-// ownTime is the CPU time of this process, or the time of day where the system does not tell.
+// ownTime is the CPU time of this process, or the wall-clock time if the system does not report it.
 func ownTime() time.Duration {
 	if cpu, ok := rig.CPU(os.Getpid()); ok {
 		return cpu

@@ -13,7 +13,7 @@ func treesOptions(t *testing.T, python string) TreesOptions {
 	return TreesOptions{Dir: t.TempDir(), Python: python, Rounds: 2, Slice: time.Nanosecond, Progress: func(int, int) {}}
 }
 
-// fakePython writes a program that stands for an interpreter with XGBoost. It answers questions with the line.
+// fakePython writes a program that acts as an interpreter with XGBoost. It answers every question with the line.
 func fakePython(t *testing.T, answer string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "python")
@@ -47,7 +47,7 @@ func TestTreesWithoutXGBoost(t *testing.T) {
 	}
 }
 
-// Scores that differ are an error: a comparison of two different computations means nothing.
+// Different scores are an error: comparing two different computations means nothing.
 func TestTreesThatDisagree(t *testing.T) {
 	for answer, want := range map[string]string{
 		`echo 0.5 0.5`: "gave 2 scores",

@@ -28,7 +28,7 @@ type xgboost struct {
 // errNoXGBoost is returned if no interpreter has XGBoost.
 var errNoXGBoost = errors.New("cannot import xgboost")
 
-// startXGBoost starts the first interpreter that has XGBoost. It loads the files after the first, which has the rows.
+// startXGBoost starts the first interpreter that has XGBoost. The first file has the rows; it loads the others.
 func startXGBoost(ctx context.Context, opts TreesOptions, files []string) (*xgboost, error) {
 	tried := []string{"python3", "/usr/bin/python3"}
 	if opts.Python != "" {
@@ -82,7 +82,7 @@ func (x *xgboost) time(model, rows int, slice time.Duration) (float64, error) {
 	return strconv.ParseFloat(answer, 64)
 }
 
-// agrees checks that both libraries give the same scores: within the last bit of a float32, in which they are computed.
+// agrees checks that both libraries give the same scores, up to the last bit of a float32, in which they are computed.
 func (x *xgboost) agrees(model int, scores []float64) error {
 	answer, err := x.ask(model, len(scores), 0)
 	if err != nil {

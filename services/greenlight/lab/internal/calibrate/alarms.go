@@ -25,7 +25,7 @@ const (
 	referenceDays = 28
 	presentDays   = 7
 	minutes       = 24 * 60
-	// referenceRows is an even thinning of the 40,000 minutes of the reference: bins and noise are those of its days.
+	// referenceRows is an even thinning of the 40,000 minutes of the reference: bins and noise keep those of its days.
 	referenceRows = 10_000
 	// replicates of each null: its 99 % quantile is the fourth largest of 400.
 	replicates = 400
@@ -34,12 +34,13 @@ const (
 // Alarms counts the false alarms of a row: drift was reported although nothing had changed.
 type Alarms struct {
 	Pool string `json:"pool"`
-	// Rows of the present, from Days days. Consecutive reports whether the days follow the reference; otherwise they were drawn.
+	// Rows is the size of the present, from Days days. Consecutive reports whether the days follow the reference; otherwise
+	// they were drawn.
 	Rows        int  `json:"rows"`
 	Days        int  `json:"days"`
 	Consecutive bool `json:"consecutive"`
 	Trials      int  `json:"trials"`
-	// Gate and GateFeature count the trials whose verdict was FAIL, of the overall index and of any feature. Literal counts
+	// Gate and GateFeature count the trials with the verdict FAIL, for the overall index and for any feature. Literal counts
 	// those whose overall index was above its threshold, which is the textbook rule.
 	Gate        int `json:"gate"`
 	GateFeature int `json:"gate_any_feature"`
@@ -68,8 +69,8 @@ func FalseAlarms(ctx context.Context, p *Pool, rows []int, o Options) ([]Alarms,
 	return all, nil
 }
 
-// Consecutive takes consecutive days instead of drawing them, as in operation, where days are correlated: 28 days of reference,
-// then the given number of days, starting at each day. The trials overlap, so they are not independent.
+// Consecutive takes consecutive days instead of drawing them, as in production, where days are correlated: 28 days of
+// reference, then the given number of days, starting at each day. The trials overlap, so they are not independent.
 func Consecutive(ctx context.Context, p *Pool, days int, o Options) (Alarms, error) {
 	starts := p.Days() - referenceDays - days + 1
 	if starts < 1 {

@@ -10,9 +10,9 @@ func quiet(trials int) Options {
 	return Options{Trials: trials, Seed: 1, Progress: func(int, int) {}}
 }
 
-// The index of Student's t with two degrees of freedom at 1.5 times its scale, worked out by hand from its quantiles at
-// 0.6, 0.7, 0.8 and 0.9 (0.2887, 0.6172, 1.0607, 1.8856): shares of 0.1680, 0.1085, 0.0840, 0.0722 and 0.0674 in the bins
-// of each half. And a normal moved by d: its index in ever finer bins goes to d^2, and deciles keep 95 % of that.
+// The index of Student's t with two degrees of freedom at 1.5 times its scale, computed by hand from its quantiles at 0.6,
+// 0.7, 0.8 and 0.9 (0.2887, 0.6172, 1.0607, 1.8856): shares of 0.1680, 0.1085, 0.0840, 0.0722 and 0.0674 in the bins of each
+// half. For a normal shifted by d, the index in ever finer bins approaches d^2, and deciles keep 95 % of that.
 func TestTheory(t *testing.T) {
 	all := laws()
 	if got := all[2].theory(); math.Abs(got-0.1214) > 5e-4 {
@@ -30,7 +30,7 @@ func TestTheory(t *testing.T) {
 	}
 }
 
-// What is measured is what the formulas say, plus the noise of 5,000 rows: (bins - 1)(1/n + 1/m) = 0.0027.
+// The measured index is what the formulas give, plus the noise of 5,000 rows: (bins - 1)(1/n + 1/m) = 0.0027.
 func TestPowers(t *testing.T) {
 	all, err := Powers(t.Context(), quiet(30))
 	if err != nil {
@@ -70,7 +70,7 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
-// The rows of a draw are evenly thinned over its days, and each is one of the pool's.
+// The rows of a draw are evenly spaced over its days, and each is a row of the pool.
 func TestRows(t *testing.T) {
 	pool := AutoregressivePool(4, []float64{0.5, 0.9}, 3)
 	perDay := map[int]int{}

@@ -1,5 +1,5 @@
-// Package calibrate measures the errors of the drift gate: how often it reports drift when nothing has changed, and how often
-// it misses a change.
+// Package calibrate measures the error rates of the drift gate: how often it reports drift when nothing has changed, and how
+// often it misses a change.
 package calibrate
 
 import (
@@ -11,20 +11,20 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/feature"
 )
 
-// Pool has the days of one regime: rows of features, minute by minute.
+// Pool holds the days of one regime: rows of features, minute by minute.
 type Pool struct {
 	// Name is the source of the days.
 	Name string
 	// Features are the names of the features.
 	Features []string
-	// days are the rows of each day, one after the other.
+	// days holds the rows of each day, one after the other.
 	days [][]float64
 }
 
-// minMinutes is the fewest minutes of a day in a pool: half a day.
+// minMinutes is the minimum number of minutes of a day in a pool: half a day.
 const minMinutes = 720
 
-// MarketPool is the days of a market, as features of the schema without bias.
+// MarketPool returns the days of a market, as features of the schema without bias.
 func MarketPool(name string, frame *feature.Frame, schema *feature.Schema) *Pool {
 	p := &Pool{Name: name}
 	var columns []int
@@ -58,7 +58,7 @@ func MarketPool(name string, frame *feature.Frame, schema *feature.Schema) *Pool
 }
 
 // AutoregressivePool returns days of a stationary process, which has no drift by construction: each feature is an AR(1) with
-// the given autocorrelation from minute to minute, also across midnight, and a standard normal margin.
+// the given autocorrelation from minute to minute, also across midnight, and a standard normal marginal distribution.
 func AutoregressivePool(days int, rho []float64, seed uint64) *Pool {
 	p := &Pool{Name: "AR(1)", days: make([][]float64, days)}
 	state := make([]float64, len(rho))

@@ -10,18 +10,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// Power is how often a change was found.
+// Power counts how often a change was detected.
 type Power struct {
 	// Change describes the change of the present, in units of the reference's distribution.
 	Change string `json:"change"`
-	// Rows are independent, so that the effective number is the same.
+	// Rows are independent, so the effective number is the same.
 	Rows   int `json:"rows"`
 	Trials int `json:"trials"`
-	// Failed is how often the verdict was FAIL (above 0.2 and the null's 99 %), Warned how often the index was at least
-	// moderate (above 0.1 and the null's 99 %).
+	// Failed is how often the verdict was FAIL (above 0.2 and the null's 99 % quantile), Warned how often the index was at
+	// least moderate (above 0.1 and the null's 99 % quantile).
 	Failed int `json:"failed"`
 	Warned int `json:"warned"`
-	// MeanPSI is what was measured, TheoryPSI the index of the two distributions by their formulas: an independent check.
+	// MeanPSI is the measured mean, TheoryPSI the index computed from the formulas of the two distributions, as an independent
+	// check.
 	MeanPSI   float64 `json:"mean_psi"`
 	TheoryPSI float64 `json:"theory_psi"`
 }
@@ -38,7 +39,7 @@ type law struct {
 	shift, scale float64
 }
 
-// laws are the changes with a target: a shift by half a standard deviation, and 1.5 times the scale, of normal and of
+// laws are the changes with a target: a shift by half a standard deviation, and 1.5 times the scale, for normal and for
 // heavy-tailed data.
 func laws() []law {
 	normal := law{
@@ -80,7 +81,7 @@ func (l law) theory() float64 {
 	return drift.PSI(p, q)
 }
 
-// Powers measures how often each change is found.
+// Powers measures how often each change is detected.
 func Powers(ctx context.Context, o Options) ([]Power, error) {
 	limits := drift.DefaultLimits()
 	limits.Feature = limits.Overall // the only feature is judged as the overall index

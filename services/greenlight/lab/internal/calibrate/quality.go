@@ -19,7 +19,7 @@ type QualityOptions struct {
 	Days int
 }
 
-// Kind is what is true of a scenario.
+// Kind says what is true in a scenario.
 type Kind string
 
 // The kinds.
@@ -37,13 +37,13 @@ type Quality struct {
 	Symbols  int    `json:"symbols"`
 	Runs     int    `json:"runs"`
 	Days     int    `json:"days"`
-	// Failed and Better are the runs with such a claim, whenever in the run, and Either those with one of both. Wrong are
+	// Failed and Better count the runs with such a claim at any time, Either those with at least one of them. Wrong counts
 	// those with a claim that the true mean difference contradicts at that time.
 	Failed int `json:"failed"`
 	Better int `json:"better"`
 	Either int `json:"either"`
 	Wrong  int `json:"wrong"`
-	// EProcess and ZTest are the runs in which a test per request, read after every request and every hour, claims a
+	// EProcess and ZTest count the runs in which a test per request, read after every request and every hour, claims a
 	// difference; for one symbol only.
 	EProcess int `json:"per_request_e_process"`
 	ZTest    int `json:"per_request_z_test"`
@@ -51,11 +51,11 @@ type Quality struct {
 	// fewer than half of the runs have either.
 	MeanDifference float64  `json:"mean_difference"`
 	MedianDays     *float64 `json:"median_days"`
-	// MostDays is the target for it; 0 if there is none.
+	// MostDays is the target for MedianDays; 0 if there is none.
 	MostDays float64 `json:"most_days,omitempty"`
 }
 
-// qualityCap, horizonMinutes and baseMargin are of the simulated plan.
+// qualityCap, horizonMinutes and baseMargin belong to the simulated plan.
 const (
 	qualityCap     = 0.25
 	horizonMinutes = 15
@@ -66,15 +66,15 @@ const (
 	persistence = 0.9
 )
 
-// scorers give, for every minute of a symbol, the chance of the label given the past, and the scores of model and baseline.
-// The label is known to them only for the sabotage.
+// scorers compute, for every minute of a symbol, the chance of the label given the past, and the scores of model and baseline.
+// They see the label only for the sabotage.
 type scorers struct {
 	scenario string
 	kind     Kind
 	symbols  int
 	cap      float64
 	mostDays float64
-	// begin returns the functions of one run.
+	// begin returns the functions for one run.
 	begin func(rng *rand.Rand) func(minute int) (truth, model, baseline float64)
 	// oracle changes the model's score with knowledge of the label; nil for all honest models.
 	oracle func(baseline float64, y bool) float64
@@ -328,7 +328,7 @@ func contradicted(v *outcome.Judgment, truths []float64, symbols int) bool {
 		sums[k] += truths[p.Block] / float64(symbols*horizonMinutes)
 		n[k]++
 		mean := sums[k] / n[k]
-		// A bound that stays where it was claims nothing new.
+		// An unchanged bound claims nothing new.
 		better, worse := p.Lower > 0 && p.Lower != lower[k], p.Upper < margin && p.Upper != upper[k]
 		if better && mean <= 0 || worse && mean >= margin {
 			return true

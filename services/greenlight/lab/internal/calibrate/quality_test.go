@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The noise of a minute is that of the 15 minutes after it: standard normal, with the correlation (15 - k)/15 over k minutes.
+// The noise of a minute comes from the 15 minutes after it: standard normal, with the correlation (15 - k)/15 over k minutes.
 func TestNoise(t *testing.T) {
 	x := noise(rand.New(rand.NewPCG(1, 1)), 400_000)
 	for _, k := range []int{0, 1, 7, 14, 15, 40} {
@@ -22,7 +22,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// A few short runs: the null makes no claim, the better model has its gain, the sabotage is found, and the seed decides.
+// A few short runs: the null makes no claim, the better model has its gain, the sabotage is detected, and the seed determines
+// the result.
 func TestQualities(t *testing.T) {
 	o := QualityOptions{Options: quiet(4), Days: 12}
 	first, err := Qualities(t.Context(), o)

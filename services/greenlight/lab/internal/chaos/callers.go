@@ -93,7 +93,7 @@ func (t *callers) withShadow(e *faults.Executor) func(context.Context, int) {
 	}
 }
 
-// score is a score and the digest of its model, which is empty if there is no score.
+// score is a score and the digest of its model; the digest is empty without a score.
 type score struct {
 	value  float64
 	digest string

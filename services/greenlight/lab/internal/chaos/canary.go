@@ -46,7 +46,7 @@ func (r *run) canary(ctx context.Context, e Event) error {
 		}
 		traffic.Pause(ctx, renewal)
 	}
-	// A canary that has started is ended, even after the time is up.
+	// A canary that has started is ended even after the time is up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*lease)
 	defer cancel()
 	if e.What == Lapsed {

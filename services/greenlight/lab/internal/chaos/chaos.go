@@ -2,8 +2,8 @@
 // canaries, gates behind which the model decides, and restarts of an executor. A seed determines the events and their times.
 //
 // Two executors are behind the faulty proxy. The steady one runs throughout, so that leaks show. The other one is drained and
-// restarted from its state folder. Every answer is checked bit for bit: decisions against the baseline, or the model that
-// decided, shadow scores against the model with their digest, decisions on quotes against features that this package computes
+// restarted from its state folder. Every answer is checked bit for bit: decisions against the baseline or the model that
+// decided, shadow scores and digests against the model, and decisions on quotes against features that this package computes
 // from the same quotes. At the end, every request of every executor process must have had exactly one outcome.
 package chaos
 
@@ -31,7 +31,7 @@ import (
 
 // Options configures [Run].
 type Options struct {
-	// Stage has the services and the folder. Its artifact is the first of Models, which are all in its registry folder.
+	// Stage has the services and the folder. Its artifact is the first of Models. All Models are in its registry folder.
 	Stage  faults.StageOptions
 	Models []*model.Artifact
 	States []State
@@ -45,8 +45,8 @@ type Options struct {
 // MinDuration is the shortest run: one minute and the quiet time at the end.
 const MinDuration = quiet + time.Minute
 
-// Rates of the load, in calls per second. Half of predictRate and of quoteRate goes over streams of Decide. The rates are low: a
-// run searches for faults that come with time, not with load.
+// The rates of the load, in calls per second. Half of predictRate and of quoteRate uses Decide streams. The rates are low: a
+// run looks for faults that appear over time, not under load.
 const (
 	predictRate = 200
 	withRate    = 60
@@ -71,7 +71,7 @@ type run struct {
 	held   []faults.Resources
 }
 
-// Run runs the schedule. Wrong answers are in the result; it returns an error only if the run could not be completed.
+// Run runs the schedule. Wrong answers are part of the result; it returns an error only if the run could not be completed.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if opts.Duration < MinDuration || len(opts.Models) < 2 || len(opts.States) == 0 {
 		return nil, fmt.Errorf("chaos: two models, states, and at least %v are needed", MinDuration)
@@ -199,7 +199,7 @@ func (r *run) fault(ctx context.Context, e Event) error {
 	return end(context.WithoutCancel(ctx))
 }
 
-// swapTimeout is how long a swap may take. A frozen ml-engine swaps nothing.
+// swapTimeout is how long a swap may take. A frozen ml-engine cannot swap.
 const swapTimeout = 2 * time.Second
 
 // swap activates the model that is not active. It does nothing while a fault has stopped the engine.
@@ -233,7 +233,7 @@ type second struct {
 	ended    []life
 }
 
-// life has the counters of one process.
+// life holds the counters of one process.
 type life struct{ requests, inFlight uint64 }
 
 func (s *second) begin(ctx context.Context) error {
@@ -275,7 +275,7 @@ func (s *second) end() error {
 
 var stopped = regexp.MustCompile(`executor stopped.*requests"?[=:](\d+).*in_flight"?[=:](\d+)`)
 
-// lastWords reads the last log lines of a stopped executor: how many requests it has counted, and how many were in flight.
+// lastWords reads the last log lines of a stopped executor: how many requests it counted, and how many were in flight.
 func lastWords(path string) (life, error) {
 	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if err != nil {
@@ -283,7 +283,7 @@ func lastWords(path string) (life, error) {
 	}
 	m := stopped.FindSubmatch(raw)
 	if m == nil {
-		return life{}, fmt.Errorf("%s: executor does not say that it stopped", path)
+		return life{}, fmt.Errorf("%s: executor did not log that it stopped", path)
 	}
 	requests, err := strconv.ParseUint(string(m[1]), 10, 64)
 	inFlight, err2 := strconv.ParseUint(string(m[2]), 10, 64)

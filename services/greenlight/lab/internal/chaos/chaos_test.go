@@ -42,7 +42,7 @@ func (d *disconnected) ObserveQuotes(_ context.Context, opts ...grpc.CallOption)
 	return nil, status.Error(codes.Unavailable, "no connection")
 }
 
-// The first quotes wait for a connection. Later, a connection that is lost is a loss.
+// The first quotes wait for a connection. Later, a lost connection is a loss.
 func TestStreamCountsLostConnections(t *testing.T) {
 	d, b := &disconnected{}, &book{of: map[string]*Calls{}}
 	e := &faults.Executor{}
@@ -73,7 +73,7 @@ func TestStatesAreForAllModels(t *testing.T) {
 	for _, schema := range []string{"v1.8.1", "v1.8"} {
 		models = append(models, enginetest.Artifact(t, schema, schema+"-test"))
 	}
-	minutes := []int{frame.Len() - 3, frame.Len() - 2, 0} // the first is before all features are there
+	minutes := []int{frame.Len() - 3, frame.Len() - 2, 0} // the first comes before all features are ready
 	states, err := States(frame, data.Symbol, minutes, models)
 	if err != nil || len(states) != 2 {
 		t.Fatalf("%d states, %v: want 2", len(states), err)
@@ -143,7 +143,7 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// A call that was lost to its client may have been counted or not.
+// A call that its client lost may or may not have been counted.
 func TestDistance(t *testing.T) {
 	for _, test := range []struct {
 		requests, answered, lost uint64

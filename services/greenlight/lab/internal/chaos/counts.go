@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// maxNotes is how many wrong answers are described.
+// maxNotes is the number of wrong answers described.
 const maxNotes = 10
 
 // Calls counts the calls of one kind by result.
 type Calls struct {
-	// Answered were right, Wrong differ in at least one bit, Lost were not answered. Refused ended with UNAVAILABLE, or with their
-	// connection or stream, while the executor was draining or down, and were retried. If executor counted one of them, it has
-	// more requests than answers, and the request is unaccounted.
+	// Answered were right, Wrong differ in at least one bit, Lost were not answered. Refused ended with UNAVAILABLE, or with
+	// their connection or stream, while the executor was draining or down, and were retried. If executor counted such a call,
+	// it has more requests than answers, and the request is unaccounted.
 	Answered int64 `json:"answered"`
 	Wrong    int64 `json:"wrong"`
 	Lost     int64 `json:"lost"`
 	Refused  int64 `json:"refused"`
-	// Shadows are the answers with a right score of the shadow.
+	// Shadows counts the answers with a correct shadow score.
 	Shadows int64 `json:"shadows"`
-	// Model are the answers that a model decided.
+	// Model counts the answers that a model decided.
 	Model int64 `json:"model,omitempty"`
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
-// gate lets the model of the steady executor decide for the event's time, kills the gate, and clears the kill. Afterwards every
-// request has a shadow again. ml-engine may be away or have another model: then no gate is opened.
+// gate lets the model of the steady executor decide for the event's time, kills the gate, and clears the kill. Afterwards
+// every request has a shadow again. If ml-engine is down or has another model, no gate is opened.
 func (r *run) gate(ctx context.Context, e Event) error {
 	if err := r.steady.OpenGate(ctx); status.Code(err) == codes.FailedPrecondition {
 		r.happened("gate, refused")
@@ -22,7 +22,7 @@ func (r *run) gate(ctx context.Context, e Event) error {
 		return err
 	}
 	traffic.Pause(ctx, e.For)
-	// A gate that is open is killed, even after the time is up.
+	// An open gate is killed even after the time is up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*lease)
 	defer cancel()
 	killed, err := r.steady.Rollouts.KillGate(ctx, &executorv1.KillGateRequest{Reason: "chaos"})
@@ -52,8 +52,8 @@ func (r *run) observe(ctx context.Context) error {
 	return err
 }
 
-// decision returns the score and the digest that the decision must have. ok is false if a model decided that the gate does not
-// allow, or too far from the baseline.
+// decision returns the score and the digest that the decision must have. ok is false if a model decided although the gate does
+// not allow it, or too far from the baseline.
 func (s State) decision(g *executorv1.GateDecision, baseline string) (want score, ok bool) {
 	want = score{s.Baseline, baseline}
 	if g.GetDecidedBy() != executorv1.Decider_DECIDER_MODEL {
@@ -63,7 +63,7 @@ func (s State) decision(g *executorv1.GateDecision, baseline string) (want score
 	return score{value, g.GetModelDigest()}, known && math.Abs(value-s.Baseline) <= faults.MaxDistance && same(g.GetBaselineScore(), s.Baseline)
 }
 
-// now leaves out the times of half of the requests: a gate refuses features that are minutes old.
+// now removes the times from half of the requests: a gate refuses features that are minutes old.
 func now(i int, req *executorv1.PredictRequest) {
 	if i%2 == 1 {
 		req.EventTime = nil

@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/faults"
 )
 
-// market days: those before the run, which make features ready, and those of the run
+// market days: before the run, to make features ready, and during the run
 const (
 	readyDays = 3
 	chaosDays = 60
@@ -72,7 +72,7 @@ func observe(ctx context.Context, e *faults.Executor, symbol string, batches ite
 			req.Quotes = append(req.Quotes, quoteProto(q))
 		}
 		if err := stream.Send(req); err != nil {
-			break // CloseAndRecv has the reason
+			break // CloseAndRecv returns the reason
 		}
 	}
 	return stream.CloseAndRecv()
@@ -118,7 +118,7 @@ func (f *feed) decide(ctx context.Context, _ int) {
 	switch {
 	case (draining || f.second.draining.Load()) && (status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled):
 		f.book.add(kind, func(c *Calls) { c.Refused++ })
-		return // it is being drained: the next one gets the same quote
+		return // it is draining: the next one gets the same quote
 	case err != nil:
 		f.book.lost(kind, err)
 		return
@@ -148,7 +148,7 @@ func stream(b *book, e *faults.Executor, all []market.Quote) func(context.Contex
 		}
 		sent := all[next : next+batch]
 		next += batch
-		resp, err := observe(ctx, e, "STREAM-PERP", slices.Values([][]market.Quote{sent, sent[:10]})) // seen already
+		resp, err := observe(ctx, e, "STREAM-PERP", slices.Values([][]market.Quote{sent, sent[:10]})) // already seen
 		switch {
 		case err != nil:
 			b.lost(streams, err)

@@ -31,17 +31,17 @@ type Result struct {
 	// Calls counts calls by kind. Notes describes the first wrong ones.
 	Calls map[string]*Calls `json:"calls"`
 	Notes []string          `json:"notes,omitempty"`
-	// Outcomes are those of the steady executor. Requests were counted by all processes of both executors. Unaccounted had not
-	// exactly one outcome, or are the difference to the number sent.
+	// Outcomes counts the outcomes of the steady executor. Requests counts the requests of all processes of both executors.
+	// Unaccounted counts requests without exactly one outcome, and the difference to the number sent.
 	Outcomes    map[string]uint64 `json:"outcomes"`
 	Requests    uint64            `json:"requests"`
 	Unaccounted int64             `json:"unaccounted"`
 	Lives       int               `json:"lives"`
 	Breaker     faults.Timeline   `json:"breaker"`
-	// Recovered reports whether at the end the breaker was closed and shadows were compared.
+	// Recovered reports whether, at the end, the breaker was closed and shadows were compared.
 	Recovered bool `json:"recovered"`
-	// Early and Late are the medians of the steady executor's resources in the second and in the last fifth of the time, Peak
-	// the largest values.
+	// Early and Late are the medians of the steady executor's resources in the second and the last fifth of the run, Peak is
+	// the maximum.
 	Early faults.Resources `json:"early"`
 	Late  faults.Resources `json:"late"`
 	Peak  faults.Resources `json:"peak"`
@@ -78,7 +78,7 @@ func (r *run) result(ctx context.Context, watch rig.Watch) (*Result, error) {
 	res.Notes = r.book.notes
 	n := len(r.held)
 	if n < 10 {
-		return nil, fmt.Errorf("chaos: %d readings of what executor holds are too few", n)
+		return nil, fmt.Errorf("chaos: %d readings of executor's resources are too few", n)
 	}
 	res.Early, res.Late = faults.Median(r.held[n/5:2*n/5]), faults.Median(r.held[n-n/5:])
 	for _, h := range r.held {
@@ -97,13 +97,13 @@ func (r *run) asked(kinds ...string) (answered, lost uint64) {
 	return answered, lost
 }
 
-// distance is how far requests are from the answers. Executor may have counted calls that are lost to their client.
+// distance is the difference between requests and answers. Executor may have counted calls that their client lost.
 func distance(requests, answered, lost uint64) int64 {
 	over := int64(requests) - int64(answered)
 	return max(over-int64(lost), -over)
 }
 
-// slackRSS is the allowed growth of memory from early to late.
+// slackRSS is the allowed memory growth from early to late.
 const slackRSS = 1.10
 
 // Missed lists the missed targets.

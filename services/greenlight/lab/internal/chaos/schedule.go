@@ -18,12 +18,12 @@ const (
 	Restart Kind = "restart"
 )
 
-// The ends of a canary.
+// The ways in which a canary ends.
 const (
 	Aborted  = "abort"
 	Lapsed   = "lapse"
 	Complete = "complete"
-	// Gated is a gate in place of a canary, which ends with a kill.
+	// Gated replaces a canary with a gate, which ends with a kill.
 	Gated = "gate"
 )
 
@@ -33,13 +33,13 @@ type Event struct {
 	At   time.Duration `json:"at"`
 	Kind Kind          `json:"kind"`
 	For  time.Duration `json:"for,omitempty"`
-	// What is the name of the fault, or the end of the canary; a gate takes the place of a canary.
+	// What is the name of the fault, or how the canary ends.
 	What string `json:"what,omitempty"`
 	// Percent is the canary's share of requests with a shadow.
 	Percent float64 `json:"percent,omitempty"`
 }
 
-// faultNames are the faults of a run: those under which answers can be checked.
+// faultNames lists the faults under which answers can be checked.
 var faultNames = []string{
 	"ml-engine killed", "ml-engine frozen (SIGSTOP)", "latency 55 ms +- 5", "latency 130 ms +- 20", "resets, 1 % of answers",
 	"resets, 10 % of answers", "bandwidth 1 KB/s", "half-open: packets vanish", "connection refused", "garbage instead of HTTP/2",
@@ -52,7 +52,7 @@ var endings = []string{Aborted, Lapsed, Complete, Gated}
 // events.
 func Schedule(seed uint64, length time.Duration) []Event {
 	var events []Event
-	// Each kind has its own random source, so that the length of one kind's events does not shift those of another.
+	// Each kind has its own random source, so that the lengths of one kind's events do not shift another kind.
 	track := func(kind Kind, pause, least, most time.Duration, detail func(*rand.Rand, *Event)) {
 		rng := rand.New(rand.NewPCG(seed, uint64(len(kind))<<8|uint64(kind[0])))
 		between := func(low, high time.Duration) time.Duration {

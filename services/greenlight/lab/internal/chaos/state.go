@@ -18,7 +18,7 @@ type State struct {
 }
 
 // States returns the minutes of the frame in which the inputs of all models are defined. They have the features of all models;
-// everything else is from the first model.
+// everything else comes from the first model.
 func States(frame traffic.Frame, symbol string, minutes []int, models []*model.Artifact) ([]State, error) {
 	var states []State
 	for i, a := range models {

@@ -29,10 +29,10 @@ func benchCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the price of the shadow on this machine",
 		Long: `Bench measures ml-engine and executor against a bare gRPC echo with messages of the same sizes, and the executor with
-its shadow, and with an ml-engine that hangs, is dead or answers garbage, against the executor without: throughput in closed loops of 1 and 16 calls
-under way, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Decisions over streams are measured
+a shadow, also while ml-engine hangs, is dead or answers garbage, against the executor without: throughput in closed loops of
+1 and 16 calls in flight, p99 in an open loop at 30 % of saturation, medians of alternating rounds. Decisions over streams are measured
 against the same unary echo, against a ping-pong over a Unix socket, and under loads beyond saturation. An executor in a group
-over three NATS servers is compared with one that is in none, by its CPU time at 1,000 decisions per second. Client and
+over three NATS servers is compared with one outside any group, by its CPU time at 1,000 decisions per second. Client and
 servers share the cores of this machine, so every ratio is of the whole machine. It takes about fifteen minutes, with
 --quick about three.
 
@@ -59,7 +59,7 @@ A missed target is a result and exits 0; bench exits 1 only when it could not be
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&profiles, "profiles", "", "folder that gets the CPU profiles of both services, taken at saturation for 20 s")
+	fs.StringVar(&profiles, "profiles", "", "folder to write CPU profiles of both services to, taken at saturation for 20 s")
 	fs.BoolVar(&quick, "quick", false, "about three minutes, for a first look: shorter segments, fewer rounds")
 	m.declare(fs, "var/bench")
 	cmd.AddCommand(echoCommand(), treesCommand(c))
@@ -70,8 +70,8 @@ func treesCommand(c console.Console) *cobra.Command {
 	var m measurement
 	opts := bench.TreesOptions{Slice: 300 * time.Millisecond}
 	cmd := &cobra.Command{
-		Use: "trees", Short: "Measure the time of a score by trees against XGBoost",
-		Long: `Trees scores made-up ensembles of 300 and 1,000 trees of depth 6 in blocks of 1, 64 and 1,024 rows, and has XGBoost score
+		Use: "trees", Short: "Compare the time of a tree ensemble's score with XGBoost",
+		Long: `Trees scores generated ensembles of 300 and 1,000 trees of depth 6 in blocks of 1, 64 and 1,024 rows, and has XGBoost score
 the same rows with the same files in a Python process: CPU time on one thread each, in turn, medians of the rounds. Both
 must give the same scores. Without XGBoost (Debian: python3-xgboost) it measures only Greenlight. It takes half a minute.
 
@@ -93,8 +93,8 @@ A missed target is a result and exits 0.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&opts.Rounds, "rounds", 9, "how often everything is measured")
-	fs.StringVar(&opts.Python, "python", "", "Python interpreter that has XGBoost; python3 or /usr/bin/python3 when it is not given")
+	fs.IntVar(&opts.Rounds, "rounds", 9, "number of times that everything is measured")
+	fs.StringVar(&opts.Python, "python", "", "Python interpreter with XGBoost; default python3 or /usr/bin/python3")
 	m.declare(fs, "var/bench")
 	return cmd
 }
@@ -107,7 +107,7 @@ func echoCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Echo(cmd.Context(), opts) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&opts.AddressFile, "address-file", "", "file that gets the address")
+	fs.StringVar(&opts.AddressFile, "address-file", "", "file to write the address to")
 	fs.StringVar(&opts.ModelVersion, "model-version", "", "version in the answers of ScoringService")
 	fs.StringVar(&opts.BaselineVersion, "baseline-version", "", "version in the answers of DecisionService")
 	return cmd

@@ -45,17 +45,17 @@ const calibrationDays = 120
 func calibrateCommand(c console.Console) *cobra.Command {
 	var f calibrateFlags
 	cmd := &cobra.Command{
-		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses one",
+		Use: "calibrate", Short: "Measure how often the drift gate raises a false alarm, and how often it misses a change",
 		Long: `Calibrate repeatedly draws a reference and a present from the same days. Nothing has changed, so every drift that the gate
-reports is a false alarm. The days are from a simulated market, from a stationary autoregressive process, and from --data
+reports is a false alarm. The days come from a simulated market, from a stationary autoregressive process, and from --data
 (at least 42 days). Each reference has 28 days, thinned to 10,000 rows, and the noise is drawn 400 times. The textbook rule,
-PSI > 0.2, is shown for comparison. "In a row" takes consecutive days instead of drawing them: these are correlated, so there
+PSI > 0.2, is shown for comparison. "In a row" takes consecutive days instead of drawing them: they are correlated, so there
 is more noise than the gate assumes.
 
-Then it changes distributions by known amounts and counts how often the gate detects that. The table has the measured index
+Then it changes distributions by known amounts and counts how often the gate detects them. The table has the measured index
 and the exact one from the formulas of the distributions.
 
-It writes drift_calibration.json and exits 3 when a target is missed: at most 5 % false alarms, at least 90 % found.`,
+It writes drift_calibration.json and exits 3 when a target is missed: at most 5 % false alarms, at least 90 % of the changes detected.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.trials < 1 {
@@ -68,7 +68,7 @@ It writes drift_calibration.json and exits 3 when a target is missed: at most 5 
 	f.Declare(fs)
 	f.Simulation.Days = calibrationDays
 	fs.Lookup("days").DefValue = fmt.Sprint(calibrationDays)
-	fs.IntVar(&f.trials, "trials", 1000, "how often each row is tried")
+	fs.IntVar(&f.trials, "trials", 1000, "number of trials per row")
 	fs.Uint64Var(&f.draw, "draw-seed", 1, "seed of the draws")
 	flags.Evidence(fs, &f.evidence)
 	cmd.AddCommand(calibrateQualityCommand(c))
@@ -220,14 +220,14 @@ func calibrateQualityCommand(c console.Console) *cobra.Command {
 	var o calibrate.QualityOptions
 	var folder string
 	cmd := &cobra.Command{
-		Use: "quality", Short: "Measure how often a verdict on quality is wrong, and how soon it is there",
-		Long: `Quality simulates labels that look 15 minutes ahead and overlap, with a row a minute and symbol, and judges them as a live run.
-Where model and baseline have the same loss by construction, every FAIL and every BETTER is a false claim, at whatever time of the run.
-"Wrong" counts the claims that contradict the true mean difference at that time. For one symbol it also counts the claims of tests
-of single requests, which ignore that labels overlap: an e-process read after every request, and a z-test read every hour.
+		Use: "quality", Short: "Measure how often a verdict on quality is wrong, and how long it takes",
+		Long: `Quality simulates labels that look 15 minutes ahead and overlap, with one row per minute and symbol, and judges them like a live run.
+If model and baseline have the same loss by construction, every FAIL and every BETTER is a false claim, whenever it occurs.
+"Wrong" counts the claims that contradict the true mean difference at that time. For one symbol it also counts the claims of
+per-request tests, which ignore that labels overlap: an e-process read after every request, and a z-test read every hour.
 
-Then it measures how soon a better model is found, and a sabotage: every score within 0.05 of the baseline, so that it would match,
-and moved the wrong way.
+Then it measures how soon a better model is detected, and how soon a sabotage: every score is moved the wrong way, but stays within
+0.05 of the baseline, so that it still matches.
 
 It writes quality_calibration.json and exits 3 when a target is missed.`,
 		Args: console.NoArgs,
@@ -250,7 +250,7 @@ It writes quality_calibration.json and exits 3 when a target is missed.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&o.Trials, "runs", 400, "how many runs are simulated of every scenario")
+	fs.IntVar(&o.Trials, "runs", 400, "number of simulated runs per scenario")
 	fs.IntVar(&o.Days, "days", 30, "length of a run")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of the draws")
 	flags.Evidence(fs, &folder)
@@ -273,7 +273,7 @@ func qualityTable(rows []calibrate.Quality) *table.Table {
 	return t
 }
 
-// qualityTargets judges the false claims, the time to a true one, and what a test of single requests does in their place.
+// qualityTargets judges the false claims, the time to a true one, and what a per-request test does instead.
 func qualityTargets(rows []calibrate.Quality) gate.Scorecard {
 	var rules []gate.Rule
 	seen := make(map[string]gate.Observation)

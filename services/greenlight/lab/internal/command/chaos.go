@@ -58,9 +58,9 @@ It exits 3 when a check failed, and 1 when it could not be run. --schedule print
 		},
 	}
 	fs := cmd.Flags()
-	fs.DurationVar(&opts.Duration, "duration", 10*time.Minute, "how long it goes on")
-	fs.Uint64Var(&opts.Seed, "seed", 1, "what happens when: the same seed, the same schedule")
-	fs.BoolVar(&schedule, "schedule", false, "print what would happen, and do not run it")
+	fs.DurationVar(&opts.Duration, "duration", 10*time.Minute, "length of the run")
+	fs.Uint64Var(&opts.Seed, "seed", 1, "seed of the schedule")
+	fs.BoolVar(&schedule, "schedule", false, "print the schedule without running it")
 	m.declare(fs, "var/chaos")
 	return cmd
 }

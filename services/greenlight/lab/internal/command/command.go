@@ -18,9 +18,9 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 func newRoot(c console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight-lab",
-		Short: "Prove Greenlight: its costs, its growth, its faults, and how often its gates are wrong",
-		Long: `Greenlight-lab proves Greenlight. Nothing of it is needed to run Greenlight; it needs the programs ml-engine, executor and
-greenlight in its own folder, or in that of --bin.
+		Short: "Test Greenlight: what it costs, how it scales, how faults affect it, and how often its gates err",
+		Long: `Greenlight-lab tests Greenlight. Greenlight runs without it. It needs the programs ml-engine, executor and greenlight in its own
+folder, or in the folder of --bin.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 a target
 was missed.`,

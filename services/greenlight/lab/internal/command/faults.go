@@ -59,7 +59,7 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 					return !slices.ContainsFunc(only, func(part string) bool { return strings.Contains(f.Name, part) })
 				})
 				if len(opts.Faults) == 0 {
-					return console.Usagef("--only %s: no fault has such a name", strings.Join(only, ","))
+					return console.Usagef("--only %s: no fault has a name like that", strings.Join(only, ","))
 				}
 			}
 			if resume {
@@ -95,21 +95,21 @@ It exits 3 when a target is missed, and 1 when it could not be run.`,
 	fs.BoolVar(&quick, "quick", false, "about five minutes: fewer decisions and rounds, a short hang")
 	fs.BoolVar(&resume, "resume", false, "continue the result in --json: faults in it are not measured again")
 	fs.BoolVar(&opts.Gated, "gated", false, "put a gate on the executor with a shadow, so that its model decides; without the hang and the overload")
-	fs.IntVar(&opts.Requests, "requests", opts.Requests, "decisions in all, spread evenly over the faults")
+	fs.IntVar(&opts.Requests, "requests", opts.Requests, "total number of decisions, spread evenly over the faults")
 	fs.IntVar(&opts.Rounds, "rounds", opts.Rounds, "slices of 100 ms of each executor, in turn, for each fault")
-	fs.StringSliceVar(&only, "only", nil, "faults whose names contain one of these; all when it is not given")
-	fs.DurationVar(&opts.Hang, "hang", opts.Hang, "how long memory is watched while ml-engine hangs under full load; 0 leaves it out")
-	fs.DurationVar(&opts.Overload, "overload", opts.Overload, "how long each load beyond what can be answered lasts; 0 leaves it out")
-	fs.StringVar(&markdown, "markdown", "", "file that gets the table as Markdown")
+	fs.StringSliceVar(&only, "only", nil, "inject only faults whose names contain one of these")
+	fs.DurationVar(&opts.Hang, "hang", opts.Hang, "how long memory is watched while ml-engine hangs under full load; 0 skips this")
+	fs.DurationVar(&opts.Overload, "overload", opts.Overload, "length of each load in the overload test; 0 skips it")
+	fs.StringVar(&markdown, "markdown", "", "Markdown file to write the table to")
 	m.declare(fs, "var/faults")
-	fs.Lookup("json").Usage = "file that gets the result as JSON, after every fault"
+	fs.Lookup("json").Usage = "JSON file to write the result to, after every fault"
 	return cmd
 }
 
 // resumed reads the result to continue, if there is one.
 func resumed(path string, opts *faults.Options) error {
 	if path == "" {
-		return console.Usagef("--resume goes on with the file of --json: give it too")
+		return console.Usagef("--resume continues the file of --json: give it too")
 	}
 	raw, err := durable.ReadFile(path, durable.MaxDocument)
 	if errors.Is(err, os.ErrNotExist) {
@@ -120,7 +120,7 @@ func resumed(path string, opts *faults.Options) error {
 		err = json.Unmarshal(raw, &before)
 	}
 	if err == nil && before.Schema != faults.Schema {
-		err = fmt.Errorf("no result of this command: its schema is %q", before.Schema)
+		err = fmt.Errorf("not a result of this command: its schema is %q", before.Schema)
 	}
 	if err != nil {
 		return fmt.Errorf("--resume: %s: %w", path, err)
@@ -129,7 +129,7 @@ func resumed(path string, opts *faults.Options) error {
 	return nil
 }
 
-// commandLine returns the command line with the flags that were given.
+// commandLine returns the command line with the given flags.
 func commandLine(cmd *cobra.Command) string {
 	line := cmd.CommandPath()
 	cmd.Flags().Visit(func(f *pflag.Flag) { line += " --" + f.Name + "=" + f.Value.String() })

@@ -27,23 +27,23 @@ func fleetCommand(c console.Console) *cobra.Command {
 	var nats bool
 	var out string
 	cmd := &cobra.Command{
-		Use: "fleet", Short: "Prove that no carrier and no controller can keep a share of a group alive",
-		Long: `Fleet simulates groups of executors, each by a schedule of events that follows from its seed: controllers are killed, hang, are
-doubled, have clocks that are a day off, sign two records of a revision; other keys and groups sign; executors restart, are
-aborted; the network between them is cut, split, silent, slow, loses, repeats, reorders and changes messages; the store is
+		Use: "fleet", Short: "Prove that no carrier or controller can keep a share of a group alive",
+		Long: `Fleet simulates groups of executors, each with a schedule of events that is determined by its seed. Controllers are killed, hang,
+are duplicated, have clocks that are a day off, or sign two records of a revision. Other keys and groups sign. Executors restart or
+are aborted. The network between them is cut, split, silent or slow, and loses, repeats, reorders and changes messages. The store is
 wiped or returns to an earlier state. Executors are the members that executor runs, without decisions; time is simulated.
 
-A witness of each executor checks four times a second and after every event, from what was issued when and what the executor
-was given, that no record is obeyed that was not issued to this group with the key that is trusted, of whose session no
-admission answers a report of the process, that was aborted, or that is not the highest; and that the share is 0 within a
-second after the lease of the last renewal that it was given. While nothing goes wrong, all executors must reach the share.
+A witness of each executor checks it four times a second and after every event. The witness knows what was issued when, and what
+the executor was given. The executor must obey a record only if it was issued to this group with the trusted key, if an admission
+of its session answers a report of the process, if it was not aborted, and if it is the highest. The share must be 0 within a second
+after the lease of the last renewal that the executor was given. While nothing goes wrong, all executors must reach the share.
 
---nats runs the groups in real time, with leases of 3 s, on three NATS servers that are killed, silent and wiped; a schedule
-takes about a minute, four run at once.
+--nats runs the groups in real time, with leases of 3 s, on three NATS servers that are killed, silenced and wiped. A schedule
+takes about a minute; four run in parallel.
 
-The time after the last renewal is how old that was when an executor went to 0 %, at most. It exits 3 when a rule was broken,
-and prints the seed with its schedule. What happens when follows from the seed; the order of what happens at the same time
-does not.`,
+The time after the last renewal is the maximum age of that renewal when an executor went to 0 %. Fleet exits 3 when a rule was
+broken, and prints the seed with its schedule. The seed determines the events and their times, but not the order of simultaneous
+events.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			most := maxSimExecutors
@@ -97,7 +97,7 @@ does not.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&o.Seeds, "seeds", simSeeds, "how many schedules")
+	fs.IntVar(&o.Seeds, "seeds", simSeeds, "number of schedules")
 	fs.Uint64Var(&o.FirstSeed, "first-seed", 1, "seed of the first schedule; the others follow")
 	fs.IntVar(&o.Executors, "executors", o.Executors, "executors of each group; 20 without it when --nats is given")
 	fs.BoolVar(&nats, "nats", false, "run on NATS servers, in real time")

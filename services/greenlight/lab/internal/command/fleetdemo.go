@@ -28,12 +28,12 @@ func fleetDemoCommand(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Show a canary of four executors over NATS, and what happens when a server and the canary die",
 		Long: `Demo trains a model on a simulated market, starts three NATS servers, two ml-engines and four executors on this machine, sends
-decisions to them, and runs a canary of the group as a process. It kills a NATS server, which nothing must notice, and the
+decisions to them, and runs a canary of the group as a process. It kills a NATS server, which must have no effect, and the
 canary: all executors must be at 0 % within the lease. Then it resumes the canary.
 
-It prints who was at which share when, and what was expected. It takes about a minute and a half, and exits 3 when something
-else has happened. The limits of its policy for latency and errors are wide, since all of it shares this machine; --policy gives
-another one.`,
+It prints the shares of all executors over time, and what was expected. It takes about a minute and a half, and exits 3 when
+something unexpected happened. Its policy has wide limits for latency and errors, because everything shares this machine; --policy
+sets another one.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if dir, err = newFolder(dir); err != nil {
@@ -80,11 +80,11 @@ another one.`,
 		},
 	}
 	r.Declare(cmd.Flags())
-	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "fleet-demo"), "folder in which each call gets a folder")
+	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "fleet-demo"), "parent of the folders that the calls create")
 	return cmd
 }
 
-// demoPolicy sets what was not given: three short phases, and limits that a machine under load keeps.
+// demoPolicy sets what was not given: three short phases, and limits that a loaded machine stays within.
 func demoPolicy(p *gate.Policy, given func(string) bool) {
 	p.Lease = gate.Duration(demoLease)
 	if !given("phases") {

@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/operator"
 )
 
-// maxScaleExecutors bounds a group: the operator's side takes no more.
+// maxScaleExecutors bounds a group: the operator's side accepts no more.
 const maxScaleExecutors = 10_000
 
 func fleetScaleCommand(c console.Console) *cobra.Command {
@@ -28,11 +28,11 @@ func fleetScaleCommand(c console.Console) *cobra.Command {
 		Use: "scale", Short: "Measure what groups of 10, 100 and 1,000 executors cost",
 		Long: `Scale runs three NATS servers in this process, all members of a group in a second one and its controller in a third one, on
 this machine: members report every 2 s and read the record six times a lease; the controller renews, admits and reads all
-reports. It measures messages and bytes of clients, CPU time and memory, and how long it takes until all executors are at a
-share, at 0 % after an abort, and at 0 % after the controller was killed.
+reports. It measures messages and bytes of clients, CPU time and memory, and how long all executors take to reach a
+share, 0 % after an abort, and 0 % after the controller was killed.
 
-Above 1,000 executors, some share a connection. A size of --extrapolate is computed from the line through the last two
-measured ones, and marked so. Measure on a quiet machine.`,
+Above 1,000 executors, some share a connection. The size of --extrapolate is computed from the line through the last two
+measured ones, and marked as such. Measure on a quiet machine.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if len(o.Sizes) == 0 || !slices.IsSorted(o.Sizes) || o.Sizes[0] < 1 || o.Sizes[len(o.Sizes)-1] > maxScaleExecutors {
@@ -57,11 +57,11 @@ measured ones, and marked so. Measure on a quiet machine.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntSliceVar(&o.Sizes, "sizes", []int{10, 100, 1000}, "executors of the groups to measure")
-	fs.IntVar(&o.Extrapolate, "extrapolate", 10_000, "executors of a group to compute; 0 for none")
+	fs.IntSliceVar(&o.Sizes, "sizes", []int{10, 100, 1000}, "sizes of the groups to measure, in executors")
+	fs.IntVar(&o.Extrapolate, "extrapolate", 10_000, "size of a group to extrapolate to; 0 for none")
 	fs.DurationVar(&o.Lease, "lease", o.Lease, "lease of the records")
-	fs.StringVar(&out, "json", "", "file that gets the result as JSON")
-	fs.StringVar(&dir, "work", "var/fleet", "folder in which each run gets a folder for its stores and logs")
+	fs.StringVar(&out, "json", "", "JSON file to write the result to")
+	fs.StringVar(&dir, "work", "var/fleet", "parent of the folders that the runs create for their stores and logs")
 	return cmd
 }
 
@@ -82,11 +82,11 @@ func fleetPart(use, short string, run func(*fleetscale.Part, context.Context) er
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&address, "address-file", "", "file that is written when it runs")
+	fs.StringVar(&address, "address-file", "", "file to write once it is running")
 	fs.StringVar(&p.URL, "fleet", "", "NATS servers")
-	fs.StringVar(&key, "fleet-key", "", "file with the key of the operator")
+	fs.StringVar(&key, "fleet-key", "", "file with the operator's key")
 	fs.DurationVar(&p.Lease, "lease", 0, "lease of the records")
 	fs.IntVar(&p.Executors, "executors", 0, "members")
-	fs.StringVar(&p.Samples, "samples", "", "file that gets how many are at a share")
+	fs.StringVar(&p.Samples, "samples", "", "file to write the number of executors at a share to")
 	return cmd
 }

@@ -14,18 +14,18 @@ const maxPowerShadows = 1_000_000
 func powerCommand(c console.Console) *cobra.Command {
 	o := power.Options{Policy: gate.DefaultPolicy()}
 	cmd := &cobra.Command{
-		Use: "power", Short: "Measure how often a canary is aborted for nothing, and how soon for something",
+		Use: "power", Short: "Measure how often a canary aborts a good model, and how soon it aborts a bad one",
 		Long: `Power simulates shadows with known error rates, and counts the verdicts of the canary's rules: the same functions that judge
 a live canary, with the default policy. They are applied after every shadow, which gives the most false alarms. A run is one
-phase; --requests counts the requests with a shadow, which in a phase of 5 % are one in twenty.
+phase; --requests counts the requests with a shadow, which in a phase of 5 % is one in twenty.
 
-A true rate of 95 % matches, or of 2 % errors, is the limit that the tests allow: every abort by them is a false alarm. The
+A true rate of 95 % matches, or of 2 % errors, is the limit that the tests allow: every abort by a test is a false alarm. The
 threshold for errors is also 2 %. A run at exactly that rate is above it half of the time, and is aborted once it has 500
-shadows. That is not a false alarm, since the SLO is 1 %; it has a separate column.
+shadows. That is not a false alarm, because the SLO is 1 %; it has a separate column.
 
 The naive rule is shown for comparison: ` + power.Naive() + `.
 
-It exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within a number of shadows. The
+It exits 3 when a target is missed: at most 1 % false alarms, and half of the runs aborted within a given number of shadows. The
 intervals show the sampling error.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,8 +51,8 @@ intervals show the sampling error.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&o.Runs, "runs", 2000, "how many runs are simulated of every truth")
-	fs.IntVar(&o.Shadows, "requests", 20_000, "how many requests with a shadow a run has unless it is aborted before")
+	fs.IntVar(&o.Runs, "runs", 2000, "number of simulated runs per truth")
+	fs.IntVar(&o.Shadows, "requests", 20_000, "number of requests with a shadow in a run that is not aborted")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of the draws")
 	return cmd
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// measurement has the flags of a command that starts services.
+// measurement holds the flags of a command that starts services.
 type measurement struct {
 	work flags.Work
 	json string
@@ -35,11 +35,11 @@ type measurement struct {
 
 // declare declares the flags; dir is the default of --work.
 func (m *measurement) declare(fs *pflag.FlagSet, dir string) {
-	fs.StringVar(&m.json, "json", "", "file that gets the result as JSON")
+	fs.StringVar(&m.json, "json", "", "JSON file to write the result to")
 	m.work.Declare(fs, dir)
 }
 
-// prepared is the folder of a run with its models. Services has the first of them.
+// prepared is the folder of a run with its models. Services uses the first of them.
 type prepared struct {
 	process.Services
 
@@ -48,7 +48,7 @@ type prepared struct {
 	study  *experiment.Study
 }
 
-// prepare makes the folder of a run, trains models of the schemas on a short simulated market, and registers them.
+// prepare creates the folder of a run, trains models of the schemas on a short simulated market, and registers them.
 func (m *measurement) prepare(ctx context.Context, schemas ...string) (p prepared, err error) {
 	if p.dir, err = m.work.Folder(time.Now()); err != nil {
 		return p, err
@@ -81,8 +81,8 @@ func (m *measurement) prepare(ctx context.Context, schemas ...string) (p prepare
 	return p, nil
 }
 
-// inputs prepares a model whose schema has the inputs of the baseline, so that one vector serves both services, and the states to
-// send. Their values do not affect the cost of a score.
+// inputs prepares a model whose schema has the inputs of the baseline, so that one vector serves both services, and the states
+// to send. Their values do not affect the cost of a score.
 func (m *measurement) inputs(ctx context.Context) (p prepared, states []traffic.State, err error) {
 	if p, err = m.prepare(ctx, feature.DefaultSchema); err != nil {
 		return p, nil, err
@@ -92,7 +92,7 @@ func (m *measurement) inputs(ctx context.Context) (p prepared, states []traffic.
 	return p, traffic.Varied(states, 4096), err
 }
 
-// desk returns what a canary needs: dir is its folder, rate the load unless it is given.
+// desk returns what a canary needs: dir is its folder, rate the default load.
 func desk(c console.Console, r *flags.Rehearsal, dir string, rate float64) (operator.Desk, error) {
 	p, err := r.Prepare(c)
 	if err != nil {
@@ -119,7 +119,7 @@ func report(c console.Console, path string, r result) error {
 	return err
 }
 
-// writeJSON writes the file path atomically, unless that is empty.
+// writeJSON writes the file path atomically, unless path is empty.
 func writeJSON(path string, v any) error {
 	if path == "" {
 		return nil
@@ -131,7 +131,7 @@ func writeJSON(path string, v any) error {
 	return durable.WriteFile(path, append(raw, '\n'), 0o644)
 }
 
-// newFolder makes a folder for this run in dir.
+// newFolder creates a folder for this run in dir.
 func newFolder(dir string) (string, error) {
 	path := filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000Z"))
 	return path, os.MkdirAll(path, 0o755)

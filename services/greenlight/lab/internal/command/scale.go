@@ -19,7 +19,7 @@ func scaleCommand(c console.Console) *cobra.Command {
 	var figure string
 	cmd := &cobra.Command{
 		Use: "scale", Short: "Measure how costs grow with batches, calls, replicas, symbols and models",
-		Long: `Scale measures, with the real services on this machine, what grows with the rows in a batch, the rate of decisions,
+		Long: `Scale measures, with the real services on this machine, how costs grow with the rows in a batch, the rate of decisions,
 the calls in flight (1 to 5,000), the replicas of ml-engine behind client-side balancing, the symbols whose quotes
 executor observes (1 to 10,000), and the features and trees of a model. For each curve it prints the size from which
 it is within a quarter of its best, and the size from which it is worse than the best by half. It also prints how many cores
@@ -45,8 +45,8 @@ it is within a quarter of its best, and the size from which it is worse than the
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&rounds, "rounds", 3, "how often everything is measured")
-	fs.StringVar(&figure, "figure", "", "file that gets the curves as SVG")
+	fs.IntVar(&rounds, "rounds", 3, "number of times that everything is measured")
+	fs.StringVar(&figure, "figure", "", "SVG file to write the curves to")
 	m.declare(fs, "var/bench")
 	return cmd
 }

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// scenarioRate is the load in requests per second: at 5 %, it reaches the minimum of comparisons in five seconds, and two cores
-	// can carry it.
+	// scenarioRate is the load in requests per second: at 5 %, it reaches the minimum of comparisons in five seconds, and two
+	// cores can handle it.
 	scenarioRate = 2000
 	// scenarioLease is short, so that it lapses soon.
 	scenarioLease = 5 * time.Second
@@ -31,10 +31,10 @@ func scenariosCommand(c console.Console) *cobra.Command {
 	var dir string
 	var only []string
 	cmd := &cobra.Command{
-		Use: "scenarios", Short: "Prove what a canary does when something goes wrong",
+		Use: "scenarios", Short: "Test what a canary does when something goes wrong",
 		Long: `Scenarios starts a separate pair for every scenario, sends market states to it, runs a canary as a separate process, and
-breaks something: ml-engine is slow, wrong or dead, there is no traffic, Prometheus is down, the canary is killed or halted,
-a second one is started, the executor restarts. Each must end as the table states, every answer must be the baseline's, the
+breaks something: ml-engine is slow, wrong or dead, there is no traffic, Prometheus is down, the canary is killed or suspended,
+a second one is started, the executor restarts. Each scenario must end as the table states, every answer must be the baseline's, the
 executor must be at 0 % at the end, and the evidence must verify.
 
 Each has a folder in --dir with its logs, journal and evidence; scenarios.md there has the table. It exits 3 when a scenario
@@ -48,7 +48,7 @@ ended otherwise. A scenario that needs a missing program (prometheus) is ERROR.`
 				}
 			}
 			if _, err := evidence.Verify(r.Evidence); err != nil {
-				return console.WithHint(err, "greenlight train and greenlight eval write the offline evidence; --evidence names its folder")
+				return console.WithHint(err, "write the offline evidence with greenlight train and greenlight eval; --evidence names its folder")
 			}
 			var o scenarios.Options
 			var err error
@@ -90,8 +90,8 @@ ended otherwise. A scenario that needs a missing program (prometheus) is ERROR.`
 		},
 	}
 	r.Declare(cmd.Flags())
-	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "scenarios"), "folder in which each call gets a folder for its scenarios")
-	cmd.Flags().StringSliceVar(&only, "only", nil, "names of the scenarios to play; all without it: "+strings.Join(names(scenarios.All()), ", "))
+	cmd.Flags().StringVar(&dir, "dir", filepath.Join("var", "scenarios"), "parent of the folders that the calls create for their scenarios")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "names of the scenarios to run; default all: "+strings.Join(names(scenarios.All()), ", "))
 	return cmd
 }
 

@@ -17,17 +17,17 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// An answer after lateAfter is late. A decision without an answer within CallTimeout is lost, as is one with an error. Other
-// work of the machine can delay an answer by seconds, which is no fault of executor.
+// An answer after lateAfter is late. A decision is lost if it has no answer within CallTimeout, or ends with an error. Other
+// work on the machine can delay an answer by seconds, which is not executor's fault.
 const (
 	lateAfter   = 2 * time.Second
 	CallTimeout = 20 * time.Second
 )
 
-// underWay is the number of streams, and of the calls in flight in the closed loops that measure the throughput of a client.
+// underWay is the number of streams, and of calls in flight in the closed loops that measure a client's throughput.
 const underWay = 16
 
-// Executor is an executor as its client sees it.
+// Executor is an executor as seen by its client.
 type Executor struct {
 	fleet.Executor
 
@@ -38,7 +38,7 @@ type Executor struct {
 	conn     *grpc.ClientConn
 	states   []traffic.State
 	requests []*executorv1.PredictRequest
-	want     []float64 // the scores that they must get
+	want     []float64 // the expected scores
 	digest   string    // of the baseline
 	guard    *guard    // nil without a gate
 	// End stops it. A second call does nothing.
@@ -64,7 +64,7 @@ func (a Asked) minus(b Asked) Asked {
 	return Asked{a.Requests - b.Requests, a.Lost - b.Lost, a.Changed - b.Changed, a.Late - b.Late}
 }
 
-// counts is Asked while it grows.
+// counts is Asked during a run.
 type counts struct{ sent, lost, changed, late atomic.Int64 }
 
 func (c *counts) read() Asked {
@@ -92,14 +92,14 @@ func newExecutor(name string, p *process.Process, o StageOptions) (*Executor, er
 	e.Streams = traffic.NewStreams(e.Decisions, underWay)
 	for _, s := range o.States {
 		if o.Gated {
-			s.Time = nil // the features are of now, as those of a trader
+			s.Time = nil // the features are current, as a trader's would be
 		}
 		e.requests, e.want = append(e.requests, s.VectorRequest(o.Artifact.Schema.Name)), append(e.want, s.Baseline)
 	}
 	return e, nil
 }
 
-// Decide requests a decision of an executor, by a call or over a stream.
+// Decide requests a decision from an executor, by a call or over a stream.
 type Decide = func(context.Context, *executorv1.PredictRequest) (*executorv1.PredictResponse, error)
 
 // Predict requests a decision by a call.
@@ -126,8 +126,8 @@ func (e *Executor) asked() (all, streamed Asked) {
 	return e.calls.read().plus(streamed), streamed
 }
 
-// ask requests the i-th decision and checks the answer. A wrong answer is counted and is not an error, so a loop
-// continues.
+// ask requests the i-th decision and checks the answer. It counts a wrong answer and returns no error for it, so that loops
+// continue.
 func (e *Executor) ask(ctx context.Context, i int, n *counts, decide Decide) error {
 	k := i % len(e.states)
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
@@ -188,5 +188,5 @@ func (e *Executor) AwaitShadow(ctx context.Context) error {
 	return errors.New(e.Name + ": the breaker did not close within 40 s")
 }
 
-// Sent returns the number of requests that this package has sent to it.
+// Sent returns the number of requests that this package has sent to the executor.
 func (e *Executor) Sent() int64 { return e.calls.sent.Load() }

@@ -22,11 +22,11 @@ import (
 type Fault struct {
 	// Name is the name of its row.
 	Name string
-	// through, if set, points the proxy to a relay before the fault begins, so that the fault breaks no connection.
+	// through, if set, routes the proxy through a relay before the fault begins, so that the fault breaks no connection.
 	through bool
 	// begin injects the fault and returns the function that ends it, which returns when ml-engine can be reached again.
 	begin func(context.Context, *trial) (end func(context.Context) error, err error)
-	// both reports whether it affects both executors. Then it must last through the segments of both.
+	// both reports whether the fault affects both executors. Then it must last through the segments of both.
 	both bool
 	// named reports whether the fault needs a pair of executors that resolve the name of ml-engine.
 	named bool
@@ -140,7 +140,7 @@ func vanished(_ context.Context, t *trial) (func(context.Context) error, error) 
 	err := p.Poison(netfault.Poison{Kind: netfault.VanishKind, Chance: 1, Both: true})
 	p.Vanish(true)
 	return func(context.Context) error {
-		// The connections stay open: executor must detect the fault itself.
+		// The connections stay open, so executor must detect the fault itself.
 		p.Vanish(false)
 		t.afterwards = p.Cure
 		return nil
@@ -207,7 +207,7 @@ func (s *Stage) prepare(ctx context.Context, f Fault) (err error) {
 	return s.Proxy.Route(s.relay.Addr())
 }
 
-// starved stops the executors half of the time: 40 ms running, 40 ms stopped.
+// starved pauses the executors half of the time: 40 ms running, 40 ms stopped.
 func starved(ctx context.Context, t *trial) (func(context.Context) error, error) {
 	const share = 40 * time.Millisecond
 	signal := func(s syscall.Signal) error {

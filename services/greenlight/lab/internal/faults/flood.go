@@ -54,7 +54,7 @@ type stats struct {
 	bench.Flood
 
 	firstRefused time.Time
-	// server and load are the CPU time of the executor and of this process until the last call was sent.
+	// server and load are the CPU time that the executor and this process used until the last call was sent.
 	server, load time.Duration
 }
 
@@ -94,14 +94,14 @@ func (r *rude) close() {
 	<-r.read
 }
 
-// end closes the connection and returns its counts. Open calls have failed.
+// end closes the connection and returns its counts. Open calls count as failed.
 func (r *rude) end() stats {
 	r.close()
 	r.stats.Failed += int64(len(r.begun))
 	return r.stats
 }
 
-// begin opens a stream for the call. A message, if there is one, ends the request. The next flush sends it.
+// begin opens a stream for the call. A message, if given, ends the request. The next flush sends it.
 func (r *rude) begin(method string, message []byte, b begun) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +183,7 @@ func (r *rude) listen() {
 	}
 }
 
-// ended checks a call; trailers is nil if the server refused the stream.
+// ended checks the result of a call; trailers is nil if the server refused the stream.
 func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	b, ok := r.begun[id]
 	if !ok {
@@ -215,14 +215,14 @@ func (r *rude) ended(id uint32, trailers *http2.MetaHeadersFrame) {
 	}
 }
 
-// tick is how often a flood sends. Calls that are due in one tick are sent together.
+// tick is the time between two sends of a flood. Calls that are due in the same tick are sent together.
 const tick = time.Millisecond
 
 // floodConns is the number of connections of a flood.
 const floodConns = 8
 
-// flood requests decisions at the rate for the given length, whatever the answers, and waits one second for the last ones. When
-// too many answers wait to be read, the executor closes a connection, and flood dials again.
+// flood requests decisions at the rate for the given time, whatever the answers, and waits one second for the last ones. When
+// too many answers are unread, the executor closes a connection, and flood dials again.
 func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration) (stats, error) {
 	messages := make([][]byte, len(e.requests))
 	for i, req := range e.requests {
@@ -292,7 +292,7 @@ func (e *Executor) flood(ctx context.Context, rate float64, length time.Duration
 	return sum, ctx.Err()
 }
 
-// clock returns a function that notes the CPU time that executor and this process have used meanwhile.
+// clock returns a function that records the CPU time that executor and this process have used since.
 func (e *Executor) clock(s *stats) (stop func()) {
 	used := func() (server, own time.Duration) {
 		server, _ = rig.CPU(e.Process.PID())
@@ -306,7 +306,7 @@ func (e *Executor) clock(s *stats) (stop func()) {
 	}
 }
 
-// floodStreams is flood over streams: see [bench.FloodStreams].
+// floodStreams is like flood, but over streams: see [bench.FloodStreams].
 func (e *Executor) floodStreams(ctx context.Context, rate float64, length time.Duration) (_ stats, err error) {
 	clients := make([]executorv1.DecisionServiceClient, floodConns)
 	var own rig.Rig // of the connections

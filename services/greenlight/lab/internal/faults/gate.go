@@ -24,23 +24,23 @@ const MaxDistance = 0.05
 const (
 	// waitBudget is how long a decision waits for the model.
 	waitBudget = 5 * time.Millisecond
-	// generous is by how much of the baseline's slowest answer of the run a decision may take longer than the wait budget: with
-	// as many answers on either side, the slowest of all is on this side half of the time.
+	// generous is the allowance above the wait budget, as a multiple of the baseline's slowest answer of the run: with equal
+	// numbers of answers, the slowest of all is on this side half of the time.
 	generous = 2
 )
 
-// guard is the gate of an executor: what the client knows of it, and the decisions that it has seen.
+// guard is the client's view of an executor's gate, and the decisions that it has seen.
 type guard struct {
 	model  string    // its digest
 	scores []float64 // those of the model, in the order of the requests
-	// decisions are those of the client by reason, distant those whose score is too far from the baseline.
+	// decisions counts the client's decisions by reason, distant those whose score is too far from the baseline.
 	decisions [64]atomic.Uint64
 	distant   atomic.Int64
-	// lies is set while a fault changes the answers of ml-engine: the model's score is then not known.
+	// lies is set while a fault changes the answers of ml-engine, so that the model's score is unknown.
 	lies atomic.Bool
 }
 
-// newGuard returns the gate for the states, whose model must be that of the options.
+// newGuard returns the gate for the states, whose model must be the model of the options.
 func newGuard(o StageOptions) *guard {
 	g := &guard{model: o.Artifact.Digest()}
 	for _, s := range o.States {
@@ -49,7 +49,7 @@ func newGuard(o StageOptions) *guard {
 	return g
 }
 
-// OpenGate lets the model decide every request, or renews that. An executor without a gate stays as it is.
+// OpenGate lets the model decide every request, or renews the gate. It does nothing for an executor without a gate.
 func (e *Executor) OpenGate(ctx context.Context) error {
 	if e.guard == nil {
 		return nil
@@ -67,8 +67,8 @@ func (e *Executor) OpenGate(ctx context.Context) error {
 	return err
 }
 
-// check counts the k-th decision of an executor with a gate. It returns the score and the digest that it must have, and reports
-// whether all else that it says of itself is right.
+// check counts the k-th decision of an executor with a gate. It returns the expected score and digest, and reports whether the
+// rest of the answer is right.
 func (g *guard) check(k int, baseline float64, resp *executorv1.PredictResponse, digest string) (score float64, of string, ok bool) {
 	d := resp.GetGate()
 	reason, byModel := d.GetFallbackReason(), d.GetDecidedBy() == executorv1.Decider_DECIDER_MODEL
@@ -88,10 +88,10 @@ func (g *guard) check(k int, baseline float64, resp *executorv1.PredictResponse,
 	}
 }
 
-// decides reports whether the model has decided since it had decided as many requests as before. Without a gate it need not.
+// decides reports whether the model has decided more requests than before. Without a gate it need not.
 func (g *guard) decides(before uint64) bool { return g == nil || g.byModel() > before }
 
-// byModel returns how many decisions of the model the client has seen.
+// byModel returns how many decisions by the model the client has seen.
 func (g *guard) byModel() uint64 {
 	if g == nil {
 		return 0
@@ -108,13 +108,13 @@ func (g *guard) read() fleet.Decisions {
 	return d
 }
 
-// gateMark is a snapshot of the decisions behind a gate: those that the executor has counted and those that the client has seen.
+// gateMark is a snapshot of the decisions behind a gate: as counted by the executor, and as seen by the client.
 type gateMark struct {
 	counted, seen fleet.Decisions
 	distant       int64
 }
 
-// gateMark returns an error if the gate is shut: then nothing is measured.
+// gateMark returns an error if the gate is shut, because then nothing can be measured.
 func (e *Executor) gateMark(ctx context.Context) (m gateMark, err error) {
 	if e.guard == nil {
 		return m, nil
@@ -129,17 +129,18 @@ func (e *Executor) gateMark(ctx context.Context) (m gateMark, err error) {
 	return gateMark{fleet.DecisionsOf(got.GetGate()), e.guard.read(), e.guard.distant.Load()}, nil
 }
 
-// Gate is what an executor decided behind its gate during a fault.
+// Gate holds the decisions of an executor behind its gate during a fault.
 type Gate struct {
-	// Decisions are the executor's, Seen those of them that the client has seen: not those of the calls that await a shadow.
+	// Decisions counts the executor's decisions, Seen those that the client has seen, which excludes calls that await a
+	// shadow.
 	Decisions fleet.Decisions `json:"decisions"`
 	Seen      fleet.Decisions `json:"seen"`
-	// Distant are decisions further from the baseline than the cap.
+	// Distant counts decisions further from the baseline than the cap.
 	Distant int64 `json:"distant"`
-	// Unaccounted are requests without exactly one decider, and decisions that executor and client count differently.
+	// Unaccounted counts requests without exactly one decider, and decisions that executor and client count differently.
 	Unaccounted int64 `json:"unaccounted"`
-	// Late are decisions of the slices that took longer than BoundMS: the wait budget and twice the slowest answer of the baseline
-	// alone in all slices of the run, or in those so far if it has not ended. SlowestMS is the slowest of them.
+	// Late counts decisions of the slices that took longer than BoundMS: the wait budget plus twice the slowest answer of the
+	// baseline alone in all slices of the run, or in the slices so far if it has not ended. SlowestMS is the slowest decision.
 	Late      int64   `json:"late"`
 	BoundMS   float64 `json:"bound_ms"`
 	SlowestMS float64 `json:"slowest_ms"`
@@ -147,7 +148,8 @@ type Gate struct {
 	slices *latencies
 }
 
-// between adds what was decided between two marks. requests are the executor's, lost the client's without an answer.
+// between adds the decisions between two marks. requests is the executor's count, lost counts the client's requests without an
+// answer.
 func (g *Gate) between(before, after gateMark, requests uint64, lost int64) {
 	g.Decisions, g.Seen = after.counted.Since(before.counted), after.seen.Since(before.seen)
 	g.Distant = after.distant - before.distant
@@ -179,7 +181,7 @@ func (g *Gate) judge(alone time.Duration) {
 	}
 }
 
-// missed lists the targets that it misses, in words.
+// missed describes the targets that it misses.
 func (g *Gate) missed() (missed Misses) {
 	if g == nil {
 		return nil

@@ -11,20 +11,20 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
-// Hang is memory while ml-engine hangs under full load.
+// Hang is the memory use while ml-engine hangs under full load.
 type Hang struct {
 	DurationS float64 `json:"duration_s"`
 	Asked
 	// Streamed counts the decisions over streams.
 	Streamed Asked `json:"streamed"`
 	// First and Last are the medians of the resident memory, in bytes, in the second and the last fifth of the time. In the
-	// first fifth the heap still grows to its size. Peak is the largest.
+	// first fifth the heap is still growing to its size. Peak is the maximum.
 	First int64 `json:"rss_first_bytes"`
 	Last  int64 `json:"rss_last_bytes"`
 	Peak  int64 `json:"rss_peak_bytes"`
-	// Tenths has the medians of each tenth of the time.
+	// Tenths holds the medians of each tenth of the time.
 	Tenths []Memory `json:"tenths"`
-	// GoroutinesPeak and FDsPeak are the largest seen.
+	// GoroutinesPeak and FDsPeak are the maxima.
 	GoroutinesPeak int `json:"goroutines_peak"`
 	FDsPeak        int `json:"fds_peak"`
 }
@@ -35,13 +35,13 @@ type Memory struct {
 	Heap int64 `json:"heap_bytes"`
 }
 
-// flatGrowth is by how much the last fifth may exceed the second and still count as flat.
+// flatGrowth is how far the last fifth may exceed the second and still count as flat.
 const flatGrowth = 1.05
 
 // Flat reports whether memory did not grow.
 func (h *Hang) Flat() bool { return float64(h.Last) <= flatGrowth*float64(h.First) }
 
-// fewestReadings are needed for a median of each fifth of the time.
+// fewestReadings is the minimum for a median of each fifth of the time.
 const fewestReadings = 5
 
 // hang freezes ml-engine under full load and records the resources of the executor.
@@ -53,7 +53,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	all, streamed := e.asked()
 	var seen []Resources
 	h := &Hang{}
-	// A busy machine may read too rarely. The load then goes on: 2*readTime has a reading, or an error.
+	// On a busy machine, readings may be too rare. Then the load continues: within 2*readTime there is a reading or an error.
 	for span := length; len(seen) < fewestReadings; span = 2 * readTime {
 		stop := repeat(ctx, func(ctx context.Context) error {
 			r, err := e.Resources(ctx)
@@ -88,7 +88,7 @@ func (s *Stage) hang(ctx context.Context, e *Executor, length time.Duration) (_ 
 	return h, nil
 }
 
-// notes returns the sentences of the report about it.
+// notes returns its sentences for the report.
 func (h *Hang) notes() []string {
 	if h == nil {
 		return nil

@@ -21,22 +21,22 @@ type Resources struct {
 	Goroutines int `json:"goroutines"`
 	// FDs are open file descriptors.
 	FDs int `json:"fds"`
-	// RSS is resident memory, Heap what Go's heap has in use, in bytes.
+	// RSS is resident memory, Heap the Go heap in use, in bytes.
 	RSS  int64 `json:"rss_bytes"`
 	Heap int64 `json:"heap_bytes"`
 }
 
-// By how much a steady process may grow: one more connection, or garbage that is not collected yet.
+// How much a steady process may grow: one more connection, or garbage that is not collected yet.
 const slackGoroutines, slackFDs = 20, 8
 
-// Grew lists in words what grew more in later than a steady process may. Each test judges memory itself.
+// Grew describes what grew from earlier to later by more than a steady process may. Each test judges memory itself.
 func (r Resources) Grew(later Resources) (grew Misses) {
 	grew.Add(later.Goroutines > r.Goroutines+slackGoroutines, "goroutines grew from %d to %d", r.Goroutines, later.Goroutines)
 	grew.Add(later.FDs > r.FDs+slackFDs, "file descriptors grew from %d to %d", r.FDs, later.FDs)
 	return grew
 }
 
-// Peak returns the larger of the two for every figure.
+// Peak returns the maximum of each figure.
 func (r Resources) Peak(other Resources) Resources {
 	return Resources{max(r.Goroutines, other.Goroutines), max(r.FDs, other.FDs), max(r.RSS, other.RSS), max(r.Heap, other.Heap)}
 }
@@ -58,7 +58,7 @@ func median[T cmp.Ordered](readings []Resources, of func(Resources) T) T {
 	return values[len(values)/2]
 }
 
-// readTime is how long a reading may take.
+// readTime limits the time of a reading.
 const readTime = 5 * time.Second
 
 // Resources reads the resources of the executor from /proc and from its metrics.

@@ -17,26 +17,26 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// Overload is the result of two tests: more decisions are requested than the executor can make, and another client
-// misbehaves.
+// Overload is the result of two tests: one requests more decisions than the executor can make, the other has a misbehaving
+// client.
 type Overload struct {
 	// ServerCPUs are for the executor only, LoadCPUs for the load and ml-engine; 0 if all share.
 	ServerCPUs int `json:"server_cpus"`
 	LoadCPUs   int `json:"load_cpus"`
-	// Loads are of calls, Streams the same loads over streams; nil if that was not measured.
+	// Loads uses calls, Streams the same loads over streams; nil if it was not measured.
 	Loads
 	Streams     *Loads `json:"streams,omitempty"`
 	Clients     []Bad  `json:"clients"`
 	Unaccounted int64  `json:"unaccounted"`
 }
 
-// Loads are growing loads and those beyond saturation.
+// Loads holds growing loads, and loads beyond saturation.
 type Loads struct {
-	// Ramp has growing loads. SaturationPerS is their largest goodput. Levels are multiples of it.
+	// Ramp holds the growing loads. SaturationPerS is their largest goodput. Levels are multiples of it.
 	Ramp           []Level `json:"ramp"`
 	SaturationPerS float64 `json:"saturation_per_s"`
 	Levels         []Level `json:"levels"`
-	// PeakPerS is the largest goodput of all.
+	// PeakPerS is the largest goodput of all loads.
 	PeakPerS float64 `json:"peak_per_s"`
 	// RecoveryS is the time in seconds from the end of the largest load until every decision of a light load was answered in
 	// time during a tenth of a second; negative if that did not happen within 5 s.
@@ -46,18 +46,20 @@ type Loads struct {
 // Level is one offered load.
 type Level struct {
 	bench.Flood
-	// Times is the multiple of saturation, 0 in the ramp. OfferedPerS were requested, GoodPerS answered right within 100 ms.
+	// Times is the multiple of saturation, 0 in the ramp. OfferedPerS is the request rate, GoodPerS the rate of correct
+	// answers within 100 ms.
 	Times       float64 `json:"times_saturation"`
 	OfferedPerS float64 `json:"offered_per_s"`
 	GoodPerS    float64 `json:"good_per_s"`
 	// Shadowed is the share of decisions whose shadow was compared, [0,1]; Outcomes counts all outcomes.
 	Shadowed float64           `json:"shadowed"`
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// ServerCPU and LoadCPU are how many CPUs the executor and the load kept busy; 0 if the system does not report it.
+	// ServerCPU and LoadCPU are the number of CPUs that the executor and the load kept busy; 0 if the system does not report
+	// it.
 	ServerCPU float64 `json:"server_cpu"`
 	LoadCPU   float64 `json:"load_cpu"`
-	// Both are in milliseconds since the load began. LeftMS is the last check that found no shed shadow, RefusedAtMS the
-	// answer to the first refused decision; negative if there was none.
+	// Both are in milliseconds since the load began. LeftMS is the time of the last check without a shed shadow, RefusedAtMS
+	// the time of the first refusal; negative if there was none.
 	LeftMS      float64 `json:"shadow_left_ms"`
 	RefusedAtMS float64 `json:"refused_ms"`
 }
@@ -65,12 +67,13 @@ type Level struct {
 // Bad is a misbehaving client, and its effect on a well-behaved one.
 type Bad struct {
 	Client string `json:"client"`
-	// Calls of the well-behaved client while the other one ran, and those of them that were Lost or Changed.
+	// Calls counts the calls of the well-behaved client while the other one ran. Of these, Lost were lost and Changed were
+	// changed.
 	Calls   int64        `json:"calls"`
 	Lost    int64        `json:"lost"`
 	Changed int64        `json:"changed"`
 	Ratio   bench.Spread `json:"p99_ratio"`
-	// Streams were opened by the misbehaving client; Refused of them were refused.
+	// Streams counts the streams opened by the misbehaving client, Refused those that were refused.
 	Streams int64 `json:"streams"`
 	Refused int64 `json:"refused"`
 }
@@ -83,12 +86,12 @@ const (
 	goodputKept = 0.90
 	// overloadRecovery is the longest allowed recovery, in seconds.
 	overloadRecovery = 1.0
-	// The ramp grows by rampFactor. It ends after rampEnd loads in a row that did not raise the goodput by rampGain.
+	// The ramp grows by rampFactor. It ends after rampEnd consecutive loads that did not raise the goodput by rampGain.
 	rampFactor, rampGain = 1.25, 1.02
 	rampEnd, rampMost    = 2, 20
 )
 
-// overload measures all of it on a separate executor. calm is a light load, in decisions per second.
+// overload runs both tests on a separate executor. calm is a light load, in decisions per second.
 func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration) (result *Overload, err error) {
 	result = &Overload{}
 	var e *Executor
@@ -146,7 +149,7 @@ func (s *Stage) overload(ctx context.Context, calm float64, length time.Duration
 	return result, nil
 }
 
-// load requests decisions at a rate for a length of time, whatever the answers.
+// load requests decisions at a rate for a given time, whatever the answers.
 type load func(ctx context.Context, rate float64, length time.Duration) (stats, error)
 
 // loads measures the loads. calm is a rate that is easily answered.
@@ -177,7 +180,7 @@ func (e *Executor) loads(ctx context.Context, o *Loads, flood load, calm float64
 func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64, length time.Duration) error {
 	for worse := 0; worse < rampEnd; rate *= rampFactor {
 		if len(o.Ramp) == rampMost {
-			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and grows", rate/rampFactor, o.SaturationPerS)
+			return fmt.Errorf("%.0f decisions a second do not saturate the executor: goodput is %.0f and still growing", rate/rampFactor, o.SaturationPerS)
 		}
 		l, err := e.level(ctx, flood, rate, length)
 		if err != nil {
@@ -191,7 +194,7 @@ func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64,
 		o.SaturationPerS = max(o.SaturationPerS, l.GoodPerS)
 	}
 	if o.SaturationPerS == 0 {
-		return errors.New("overload: no decision is answered in time")
+		return errors.New("overload: no decision was answered in time")
 	}
 	o.PeakPerS = o.SaturationPerS
 	return nil
@@ -200,7 +203,7 @@ func (e *Executor) ramp(ctx context.Context, o *Loads, flood load, rate float64,
 // level offers one load.
 func (e *Executor) level(ctx context.Context, flood load, rate float64, length time.Duration) (Level, error) {
 	var begin time.Time
-	var none time.Duration // the last check without a shadow that was left
+	var none time.Duration // the last check without a shed shadow
 	var sum stats
 	d, err := e.during(ctx, func(before fleet.Counters) (err error) {
 		begin = time.Now()
@@ -236,7 +239,7 @@ func (e *Executor) level(ctx context.Context, flood load, rate float64, length t
 	return l, nil
 }
 
-// leftEvery is the time between two checks for a shed shadow.
+// leftEvery is the time between two checks for shed shadows.
 const leftEvery = 5 * time.Millisecond
 
 // left returns how many shadows were shed or came too late.
@@ -253,7 +256,7 @@ func (e *Executor) recovers(ctx context.Context, flood load, over, calm float64,
 		_, err := flood(ctx, over, length)
 		return err
 	})
-	// The flood waits one second for its last answers. The light load starts with that second.
+	// The flood waits one second for its last answers. The light load starts at the beginning of that second.
 	traffic.Pause(ctx, length)
 	begin := time.Now()
 	_, err := bench.OpenLoop(ctx, calm, 3, limit-slot, func(ctx context.Context, i int) error {
@@ -284,7 +287,7 @@ const (
 	besideLength = 500 * time.Millisecond
 )
 
-// beside measures a well-behaved client, alternately with the misbehaving one and without it.
+// beside measures a well-behaved client, alternately with and without the misbehaving one.
 func (e *Executor) beside(ctx context.Context, begin func(context.Context, *Executor) (*rude, error), rate float64) (Bad, error) {
 	var b Bad
 	var ratios []float64
@@ -340,7 +343,7 @@ func deafClient(ctx context.Context, e *Executor) (*rude, error) {
 	if err == nil {
 		_ = r.flush()
 	}
-	return r, nil // whether or not the server has read all of it
+	return r, nil // whether or not the server has read everything
 }
 
 // greedyClient opens 10,000 streams of the method and leaves them open.

@@ -16,7 +16,7 @@ func (o *Overload) tables() []*table.Table {
 	if o == nil {
 		return nil
 	}
-	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "not sent", "refused at once", "shadows compared")
+	loads := table.New("offered load", "offered/s", "goodput/s (of peak)", "late", "not sent", "refused immediately", "shadows compared")
 	o.each(func(name string, peak float64, l Level) {
 		loads.Row(name, fmt.Sprintf("%.0f", l.OfferedPerS), fmt.Sprintf("%.0f (%.0f %%)", l.GoodPerS, 100*l.GoodPerS/peak),
 			l.Late, l.NotSent, l.Refused, fmt.Sprintf("%.0f %%", 100*l.Shadowed))
@@ -28,7 +28,7 @@ func (o *Overload) tables() []*table.Table {
 	return []*table.Table{loads, clients}
 }
 
-// ways returns the loads by the way of their requests, each with the prefix of its name.
+// ways returns the loads of both kinds, calls and streams, each with the prefix of its name.
 func (o *Overload) ways() iter.Seq2[string, *Loads] {
 	return func(yield func(string, *Loads) bool) {
 		if o != nil && yield("calls", &o.Loads) && o.Streams != nil {
@@ -49,7 +49,7 @@ func (o *Overload) each(fn func(name string, peak float64, l Level)) {
 	}
 }
 
-// offeredShare is the share of a load that must really have been offered for the result to count.
+// offeredShare is the fraction of a load that must have been offered for the result to count.
 const offeredShare = 0.95
 
 // missed lists the missed targets.
@@ -65,7 +65,7 @@ func (o *Overload) missed() (missed Misses) {
 				"%s, %.0f/s: decisions were refused before shadows were shed", way, l.OfferedPerS)
 		}
 		for _, l := range o.Levels {
-			add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%s, %.1fx saturation: the load made only %.1fx", way, l.Times, l.OfferedPerS/o.SaturationPerS)
+			add(l.OfferedPerS < offeredShare*l.Times*o.SaturationPerS, "%s, %.1fx saturation: the load generator reached only %.1fx", way, l.Times, l.OfferedPerS/o.SaturationPerS)
 			add(o.judge(l) == gate.Fail, "%s, %.1fx saturation: goodput is %.0f %% of its peak", way, l.Times, 100*l.GoodPerS/o.PeakPerS)
 		}
 		add(o.RecoveryS < 0 || o.RecoveryS > overloadRecovery, "overload, %s: over %s", way, o.recovery())
@@ -77,11 +77,11 @@ func (o *Overload) missed() (missed Misses) {
 	return missed
 }
 
-// deprived is a share of the CPU time that the executor had at its peak. If it had less than this under overload, other
-// processes took the CPU: an overloaded executor uses all that it gets.
+// deprived is a fraction of the CPU time that the executor had at its peak. If it had less under overload, other processes
+// took the CPU, because an overloaded executor uses all that it gets.
 const deprived = 0.8
 
-// judge compares the goodput under overload to the peak.
+// judge compares the goodput under overload with the peak.
 func (o *Loads) judge(l Level) gate.Verdict {
 	switch {
 	case l.Times <= 1 || l.GoodPerS >= goodputKept*o.PeakPerS:
@@ -93,7 +93,7 @@ func (o *Loads) judge(l Level) gate.Verdict {
 	}
 }
 
-// peakCPU is how many CPUs the executor kept busy at its peak.
+// peakCPU is the number of CPUs that the executor kept busy at its peak.
 func (o *Loads) peakCPU() float64 {
 	for _, l := range slices.Concat(o.Ramp, o.Levels) {
 		if l.GoodPerS == o.PeakPerS {
@@ -106,7 +106,7 @@ func (o *Loads) peakCPU() float64 {
 func (o *Overload) inconclusive() (open Misses) {
 	for way, o := range o.ways() {
 		for _, l := range o.Levels {
-			open.Add(o.judge(l) == gate.Inconclusive, "%s, %.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs and %.2f at its peak",
+			open.Add(o.judge(l) == gate.Inconclusive, "%s, %.1fx saturation: goodput is %.0f %% of its peak, but the executor had %.2f CPUs, and %.2f at its peak",
 				way, l.Times, 100*l.GoodPerS/o.PeakPerS, l.ServerCPU, o.peakCPU())
 		}
 	}
@@ -130,7 +130,7 @@ func (o *Overload) notes() []string {
 		where = fmt.Sprintf("The executor has %s to itself; the load and ml-engine share %s", text.Count(o.ServerCPUs, "CPU"), text.Count(o.LoadCPUs, "CPU"))
 	}
 	notes := []string{
-		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections, each with calls or with one stream. %s. Saturation is the largest goodput of a growing load. Over a stream the client keeps at most %d decisions unanswered, sends the newest first, and does not send what is older than %d ms.",
+		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections, each with calls or with one stream. %s. Saturation is the largest goodput of a growing load. Over a stream the client keeps at most %d decisions unanswered, sends the newest first, and drops requests older than %d ms.",
 			bench.GoodWithin.Milliseconds(), floodConns, where, bench.MaxUnanswered, bench.GoodWithin.Milliseconds()),
 		fmt.Sprintf("Under overload the target is %.0f %% of the peak, and afterwards recovery within %.0f s. %d requests without exactly one outcome. Shed shadows are counted every %d ms.",
 			100*goodputKept, overloadRecovery, o.Unaccounted, leftEvery.Milliseconds()),

@@ -13,9 +13,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Ratio is the p99 of the executor with a shadow over that of the one without.
+// Ratio is the p99 of the executor with a shadow divided by that of the executor without.
 type Ratio struct {
-	// OnUS and OffUS are the p99 of all slices of a side together, in microseconds; Ratio is their quotient.
+	// OnUS and OffUS are the p99 over all slices of a side, in microseconds; Ratio is their quotient.
 	OnUS  float64 `json:"p99_on_us"`
 	OffUS float64 `json:"p99_off_us"`
 	Ratio float64 `json:"ratio"`
@@ -38,7 +38,7 @@ func (r Ratio) judge() gate.Verdict {
 	}
 }
 
-// bar counts the latencies of a block that had the value.
+// bar is a histogram bar: the number of latencies of a block with this value.
 type bar struct {
 	value, count int64 // value in nanoseconds
 	block        int
@@ -48,7 +48,7 @@ type bar struct {
 type latencies struct {
 	bars []bar
 	of   []int64 // latencies per block
-	plus int64   // what is added to every one of them, in nanoseconds
+	plus int64   // added to each of them, in nanoseconds
 }
 
 // add adds the latencies of a slice to the block. Slices come in order.
@@ -64,8 +64,8 @@ func (l *latencies) add(block int, h *hdrhistogram.Histogram) {
 	}
 }
 
-// p99 returns the smallest value that at most 1 % of the latencies exceed; each block is counted with its weight. The bars
-// are in descending order.
+// p99 returns the smallest value that at most 1 % of the latencies exceed; weights has the weight of each block. The bars are
+// in descending order.
 func (l *latencies) p99(times []int64) float64 {
 	var above int64
 	for block, n := range l.of {
@@ -84,13 +84,13 @@ const (
 	// Rounds per block; a round is on, off, off, on. A burst of other work affects neighbouring slices alike.
 	blockRounds = 2
 	resamples   = 2000
-	// tail is the share of the resamples beyond each end of the interval. With twenty rows, the usual 0.025 would report a miss
-	// by chance on every second page.
+	// tail is the fraction of the resamples beyond each end of the interval. With twenty rows, the usual 0.025 would report a
+	// chance miss on every second page.
 	tail = 0.005
 )
 
-// ratioOf compares the p99 of both sides. The block in which the fault starts is in every resample exactly once, as it is in
-// every fault.
+// ratioOf compares the p99 of both sides. The block in which the fault starts is in every resample exactly once, because every
+// fault has one.
 func ratioOf(on, off *latencies, slicesOfSide int) (Ratio, error) {
 	n := len(on.of)
 	if n == 0 || n != len(off.of) {

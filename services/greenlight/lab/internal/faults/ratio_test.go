@@ -11,8 +11,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// sides are latencies of an exponential distribution in so many blocks; those of on are the factor times as long, and in the
-// block first more by the transient.
+// sides returns latencies of an exponential distribution in a number of blocks. Those of on are longer by the factor, and in
+// the first block also by the transient.
 func sides(rng *rand.Rand, blocks int, factor float64, transient time.Duration) (on, off *latencies) {
 	on, off = &latencies{}, &latencies{}
 	for block := range blocks {
@@ -60,7 +60,7 @@ func TestRatioIsOfTheMergedSlices(t *testing.T) {
 	}
 }
 
-// Of two executors that are alike, next to none may be called missed; and the true ratio must be in nearly all intervals.
+// Of two equal executors, almost none may be reported as missed, and the true ratio must be in almost all intervals.
 func TestRatioInterval(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 1))
 	missed, outside := 0, 0
@@ -80,7 +80,7 @@ func TestRatioInterval(t *testing.T) {
 	}
 }
 
-// A hundredth of all that is slow as the fault begins shows, and is in the interval's lower end as well.
+// If one hundredth of all answers is slow when the fault begins, that shows, also in the lower end of the interval.
 func TestRatioKeepsTheTransient(t *testing.T) {
 	on, off := sides(rand.New(rand.NewPCG(3, 1)), 25, 1, 100*time.Millisecond)
 	if r := ratio(t, on, off); r.Ratio < 10 || r.Low < 10 {

@@ -18,10 +18,10 @@ const Schema = "greenlight/faults/v2"
 // Result is the fault matrix.
 type Result struct {
 	Schema string `json:"schema"`
-	// Runs are the runs that measured it: one, or more if a run was resumed.
+	// Runs lists the runs that measured it: several if a run was resumed.
 	Runs []RunOf `json:"runs"`
-	// ClientPerS is the throughput of one gRPC client of the executor without a shadow, in decisions per second; Share of it
-	// was offered. Rounds is the number of slices of SliceS seconds of each executor per fault.
+	// ClientPerS is the throughput of one gRPC client of the executor without a shadow, in decisions per second; the fraction
+	// Share of it was offered. Rounds is the number of slices of SliceS seconds per executor and fault.
 	ClientPerS float64   `json:"client_per_s"`
 	Share      float64   `json:"share"`
 	Rounds     int       `json:"rounds"`
@@ -53,10 +53,10 @@ func (res *Result) add(row Row) {
 	slices.SortStableFunc(res.Rows, func(a, b Row) int { return place(a) - place(b) })
 }
 
-// Misses are missed targets, in words.
+// Misses describes missed targets.
 type Misses []string
 
-// Add adds one if it is missed.
+// Add adds a target if it is missed.
 func (m *Misses) Add(missed bool, format string, args ...any) {
 	if missed {
 		*m = append(*m, fmt.Sprintf(format, args...))
@@ -76,7 +76,7 @@ func (r Row) Missed() (missed Misses) {
 	return slices.Concat(missed, r.Gate.missed(), r.Before.Grew(r.After))
 }
 
-// untested reports whether a fault that changes answers changed none.
+// untested reports whether a fault that should change answers changed none.
 func (r Row) untested() bool { return r.Lies != nil && *r.Lies == 0 }
 
 // Missed lists the missed targets, by row.
@@ -93,7 +93,7 @@ func (res *Result) Missed() (missed Misses) {
 	return missed
 }
 
-// inconclusive lists the rows above their target by no more than the noise of the machine.
+// inconclusive lists the rows that exceed their target by no more than the noise of the machine.
 func (res *Result) inconclusive() (open Misses) {
 	for _, r := range res.Rows {
 		open.Add(r.P99.judge() == gate.Inconclusive, "%s: p99 %.2fx (%.2f..%.2f)", r.Fault, r.P99.Ratio, r.P99.Low, r.P99.High)
@@ -113,7 +113,7 @@ func (res *Result) sums() (all, streamed Asked, unaccounted int64) {
 	return all, streamed, unaccounted
 }
 
-// Outcomes returns the counts as text, the most frequent first. Zero counts are left out.
+// Outcomes formats the non-zero counts, the most frequent first.
 func Outcomes(counts map[string]uint64) string {
 	var names []string
 	for name, n := range counts {
@@ -177,7 +177,7 @@ func (r Row) summary() []any {
 // Markdown writes a summary as a page of the documentation.
 func (res *Result) Markdown(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("# Faults\n\nWritten by `make faults`. What goes wrong between executor and ml-engine, and what that does to the decision.\n" +
+	b.WriteString("# Faults\n\nWritten by `make faults`. What can go wrong between executor and ml-engine, and how that affects decisions.\n" +
 		"Each fault hits a running pair under load; an executor without a shadow runs next to it for comparison.\n" +
 		"The JSON, `var/faults.json`, has the rest: outcomes, states of the breaker, memory, goroutines and file descriptors.\n\n")
 	for _, t := range res.tables() {
@@ -202,7 +202,7 @@ func (res *Result) notes() []string {
 	notes := []string{
 		fmt.Sprintf("%d decisions in all: %d lost, %d changed; %d without exactly one outcome. Every answer was compared bit for bit with %s.",
 			all.Requests, all.Lost, all.Changed, unaccounted, right),
-		fmt.Sprintf("%d of them over streams: %d lost, %d changed. A decision without an answer within %v is lost. %d answers came after more than %v: on a busy machine both executors have such.",
+		fmt.Sprintf("%d of them over streams: %d lost, %d changed. A decision without an answer within %v is lost. %d answers came after more than %v: on a busy machine both executors have late answers.",
 			streamed.Requests, streamed.Lost, streamed.Changed, CallTimeout, all.Late, lateAfter),
 		fmt.Sprintf("p99 covers all slices of a side: %d slices of %.0f ms, alternating between the sides. The load is an open loop of %.0f decisions a second, %.0f %% of what one gRPC client can get. The ratio has its 99 %% interval, from a bootstrap of blocks of slices. The target is %.2fx: PASS if the ratio is not above it, FAIL if the whole interval is, otherwise INCONCLUSIVE. The row without a fault shows the noise of the machine.",
 			res.Rounds, 1e3*res.SliceS, res.Share*res.ClientPerS, 100*res.Share, maxRatio),
@@ -224,7 +224,7 @@ func (res *Result) notes() []string {
 		if r.Machine.OtherLoad >= 0 {
 			other = fmt.Sprintf("%.0f %% busy with other work", 100*r.Machine.OtherLoad)
 		}
-		notes = append(notes, fmt.Sprintf("Run: %s, commit %s, at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The number of the round seeds the times of calls; the faults themselves have no seed.",
+		notes = append(notes, fmt.Sprintf("Run: %s, commit %s, at %s, in %.0f s, on %d CPUs (%s), %s/%s, %s. The round number seeds the times of calls; the faults themselves have no seed.",
 			r.Command, r.Git, r.Time.Format(time.DateTime+" MST"), r.DurationS, r.Machine.CPUs, other, r.Machine.OS, r.Machine.Arch, r.Machine.Go))
 	}
 	return notes

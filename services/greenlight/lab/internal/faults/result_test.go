@@ -47,7 +47,7 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// A fault that no shadow met is no PASS.
+// A fault that no shadow met is not a PASS.
 func TestUntested(t *testing.T) {
 	r, lies := goodRow(), int64(0)
 	r.Lies = &lies
@@ -93,8 +93,8 @@ func TestTables(t *testing.T) {
 	for _, want := range []string{
 		"NOT flat", "calls, 5.0x saturation: goodput is 80 % of its peak", "overload, calls: over within 1.5 s",
 		"streams, 5.0x saturation: goodput is 75 % of its peak", "streams: saturation 400 a second",
-		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "calls, 2.0x saturation: the load made only 1.5x",
-		"calls, 120/s: decisions were refused before shadows", "Inconclusive: calls, 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPU to itself",
+		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "calls, 2.0x saturation: the load generator reached only 1.5x",
+		"calls, 120/s: decisions were refused before shadows", "Inconclusive: calls, 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs, and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPU to itself",
 	} {
 		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
@@ -113,7 +113,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// A run that is continued measures what is missing alone, and has its rows in the order of the table.
+// A continued run measures only what is missing, and has its rows in the order of the table.
 func TestResume(t *testing.T) {
 	before := &Result{Schema: Schema, Hang: &Hang{}}
 	all := Faults()
@@ -136,7 +136,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Every way in which a decision behind a gate can be wrong is seen.
+// Every kind of wrong decision behind a gate is detected.
 func TestGuardSeesWrongDecisions(t *testing.T) {
 	const baseline, model = "baseline", "model"
 	right := func() *executorv1.PredictResponse {
@@ -176,7 +176,7 @@ func TestGuardSeesWrongDecisions(t *testing.T) {
 	}
 }
 
-// Requests without exactly one decider are seen, and so are decisions that executor and client count differently.
+// Requests without exactly one decider are detected, and so are decisions that executor and client count differently.
 func TestGateAddsUp(t *testing.T) {
 	before := gateMark{counted: fleet.Decisions{"model": 10}, seen: fleet.Decisions{"model": 10}}
 	after := gateMark{counted: fleet.Decisions{"model": 15, "deadline": 2, "not_selected": 3}, seen: fleet.Decisions{"model": 15, "deadline": 2}}

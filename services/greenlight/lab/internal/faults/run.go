@@ -17,22 +17,22 @@ import (
 type Options struct {
 	StageOptions
 
-	// Faults are the faults to inject, by default all.
+	// Faults are the faults to inject; all if empty.
 	Faults []Fault
 	// Requests is the minimum number of decisions in total, spread evenly over the faults. Rounds is the number of slices per
-	// executor and fault, Slice the length of one. The remaining requests go to the executor with a shadow, as fast as it
+	// executor and fault, Slice the length of a slice. The remaining requests go to the executor with a shadow, as fast as it
 	// answers.
 	Requests, Rounds int
 	Slice            time.Duration
-	// Share is the load as a share of the throughput of one client, in (0,1).
+	// Share is the load as a fraction of one client's throughput, in (0,1).
 	Share float64
 	// Hang is how long ml-engine hangs under full load while memory is measured; 0 skips this test.
 	Hang time.Duration
 	// Overload is the length of each load of the overload test; 0 skips it.
 	Overload time.Duration
-	// Before is the result of a run to continue; what is in it is not measured again. It may be nil.
+	// Before is the result of a run to continue; its measurements are not repeated. It may be nil.
 	Before *Result
-	// Save is called after every fault, after the overload and at the end, with what was measured by then.
+	// Save is called after every fault, after the overload and at the end, with the measurements so far.
 	Save func(*Result) error
 	// Git and Command describe the run.
 	Git, Command string
@@ -58,8 +58,8 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Run injects the faults one after another. A fault that affects decisions is a result; only what could not be measured is
-// an error.
+// Run injects the faults one after another. A fault that affects decisions is a result; Run returns an error only if something
+// could not be measured.
 func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func Run(ctx context.Context, opts Options) (_ *Result, err error) {
 	return result, save()
 }
 
-// pair starts two executors whose flags differ in one, and waits until they serve. Their names end in the suffix.
+// pair starts two executors that differ in one flag, and waits until they serve. suffix is appended to their names.
 func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Executor, err error) {
 	if off, err = s.NewExecutor(ctx, ExecutorOptions{Name: "off" + suffix, Engine: engine}); err != nil {
 		return nil, nil, err
@@ -145,7 +145,7 @@ func (s *Stage) pair(ctx context.Context, suffix, engine string) (off, on *Execu
 	return off, on, err
 }
 
-// clientLoad returns the decisions per second of one client with many calls in flight over one connection. The client costs
+// clientLoad returns the decisions per second of one client with many calls in flight over one connection. The client uses
 // more CPU than the executor, so the executor can answer far more.
 func (s *Stage) clientLoad(ctx context.Context, e *Executor) (float64, error) {
 	if err := e.warm(ctx); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// quickly returns options for the real programs and for next to no time. What the ratios are says nothing at this length.
+// quickly returns options for the real programs and a minimal duration. The ratios mean nothing at this length.
 func quickly(t *testing.T) Options {
 	t.Helper()
 	if testing.Short() {
@@ -48,7 +48,7 @@ func quickly(t *testing.T) Options {
 	return opts
 }
 
-// Two faults: one from which there is nothing to recover, and the name server's, whose executors are others.
+// Two faults: one without a recovery, and the name server's, which uses other executors.
 func TestRun(t *testing.T) {
 	opts := quickly(t)
 	opts.Faults = slices.DeleteFunc(opts.Faults, func(f Fault) bool { return f.Name != "answers of another version" && !f.named })
@@ -69,8 +69,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Behind a gate the model decides, and whatever ml-engine answers, no decision is further from the baseline than the cap. How long
-// decisions take says nothing at this length.
+// Behind a gate the model decides, and whatever ml-engine answers, no decision is further from the baseline than the cap. The
+// latencies mean nothing at this length.
 func TestRunGated(t *testing.T) {
 	opts := quickly(t)
 	opts.Gated, opts.Hang = true, 0

@@ -21,11 +21,11 @@ import (
 type StageOptions struct {
 	process.Services
 
-	// Dir gets a folder per process.
+	// Dir holds a folder for each process.
 	Dir string
 	// States are the requests. They must fit Artifact, whose schema has the inputs of its baseline.
 	States []traffic.State
-	// Gated puts a gate on the executor with a shadow: its model decides.
+	// Gated sets a gate on the executor with a shadow: its model decides.
 	Gated bool
 	// Flags are additional flags of the executors.
 	Flags []string
@@ -38,10 +38,10 @@ type Stage struct {
 	opts   StageOptions
 	Engine *Engine
 	Proxy  *netfault.Proxy
-	relay  *relay.Relay // of faults that want one
+	relay  *relay.Relay // for faults that need one
 	// alone is the slowest answer of the baseline alone in a slice.
 	alone time.Duration
-	// untidy, if set, is the clean-up of the last fault, to be done before the next.
+	// untidy, if set, is the pending clean-up of the last fault, to be done before the next fault.
 	untidy func(context.Context) error
 }
 
@@ -67,14 +67,14 @@ func NewStage(ctx context.Context, opts StageOptions) (s *Stage, err error) {
 	return s, nil
 }
 
-// Engine is an ml-engine that keeps its addresses over a restart. Kill and Signal are those of its process.
+// Engine is an ml-engine that keeps its addresses across restarts. Kill and Signal act on its process.
 type Engine struct {
 	*process.Process
 
 	stage *Stage
 }
 
-// Start starts it; also after a Kill.
+// Start starts it, also after a Kill.
 func (e *Engine) Start(ctx context.Context) (err error) {
 	var at process.Listen
 	if e.Process != nil {
@@ -87,7 +87,7 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	return err
 }
 
-// Freeze suspends it with SIGSTOP: its connections stay open, and nothing is answered. Thaw resumes it.
+// Freeze suspends it with SIGSTOP: its connections stay open, but nothing is answered. Thaw resumes it.
 func (e *Engine) Freeze() error { return e.Signal(syscall.SIGSTOP) }
 
 // Thaw ends Freeze.
@@ -97,9 +97,9 @@ func (e *Engine) Thaw() error { return e.Signal(syscall.SIGCONT) }
 type ExecutorOptions struct {
 	// Name is the name of its folder.
 	Name string
-	// Engine is its --engine-addr; empty is the proxy.
+	// Engine is its --engine-addr; the proxy if empty.
 	Engine string
-	// Listen has the addresses to listen on.
+	// Listen holds the addresses to listen on.
 	Listen process.Listen
 	// Percent is the share of requests with a shadow, [0,100].
 	Percent int
@@ -109,7 +109,7 @@ type ExecutorOptions struct {
 	More []string
 }
 
-// NewExecutor starts an executor and connects to it. The stage stops it, or its End before that.
+// NewExecutor starts an executor and connects to it. The executor runs until its End, or until the stage ends.
 func (s *Stage) NewExecutor(ctx context.Context, o ExecutorOptions) (*Executor, error) {
 	flags := append([]string{"--sample-percent", fmt.Sprint(o.Percent), "--insecure-control"}, s.opts.Flags...)
 	if o.Gated {

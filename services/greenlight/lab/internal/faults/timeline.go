@@ -13,7 +13,7 @@ import (
 // pollEvery is the time between two polls of the breaker: the resolution of its timeline.
 const pollEvery = 200 * time.Millisecond
 
-// Change is a state of the breaker and the time it was first seen.
+// Change is a state of the breaker and the time when it was first seen.
 type Change struct {
 	// AtS is in seconds since the fault began.
 	AtS   float64 `json:"at_s"`
@@ -43,7 +43,7 @@ func watchBreaker(ctx context.Context, on, off *Executor, begin func() time.Time
 		return nil
 	})
 	return func() Timeline {
-		_ = end() // the function above returns none
+		_ = end() // the function above returns no error
 		return line
 	}
 }

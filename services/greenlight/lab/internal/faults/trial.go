@@ -22,13 +22,13 @@ import (
 type trial struct {
 	stage   *Stage
 	off, on *Executor
-	names   *netfault.NameServer // for the fault that needs one
+	names   *netfault.NameServer // for faults that need one
 	rate    float64
 	rounds  int
 	length  time.Duration // of a slice
 	bulk    int64         // decisions of the executor with a shadow after the slices
 	began   atomic.Int64  // start of the fault, in Unix nanoseconds
-	// afterwards, which the end of a fault may set, cleans up after executor has recovered.
+	// afterwards, if set, cleans up after executor has recovered. The end of a fault may set it.
 	afterwards func(context.Context) error
 }
 
@@ -52,22 +52,22 @@ type Row struct {
 	Streamed  Asked  `json:"streamed"`
 	Identical bool   `json:"identical"`
 	Why       string `json:"why,omitempty"`
-	// Unaccounted are requests without exactly one outcome.
+	// Unaccounted counts requests without exactly one outcome.
 	Unaccounted int64 `json:"unaccounted"`
-	// Outcomes counts those of the executor with a shadow, including the recovery.
+	// Outcomes counts the outcomes of the executor with a shadow, including the recovery.
 	Outcomes map[string]uint64 `json:"outcomes"`
 	// Lies is the number of ml-engine's answers that the fault changed; nil for a fault that changes none.
 	Lies *int64 `json:"lies,omitempty"`
-	// Gate is what was decided behind the gate; nil without one.
+	// Gate holds the decisions behind the gate; nil without one.
 	Gate *Gate `json:"gate,omitempty"`
-	// P99 compares the p99 of decisions. Behind a gate, the wait budget is added to that of the executor without a shadow.
+	// P99 compares the p99 of decisions. Behind a gate, the wait budget is added to the executor without a shadow.
 	P99 Ratio `json:"p99"`
-	// FaultS is the length of the fault, in seconds; Breaker has the breaker's states since it started.
+	// FaultS is the length of the fault, in seconds; Breaker lists the breaker's states since it started.
 	FaultS  float64  `json:"fault_s"`
 	Breaker Timeline `json:"breaker"`
 	// RecoveryS is the time in seconds from the end of the fault until the breaker was closed and shadows were compared as
-	// before; negative if that did not happen. MatchBefore and MatchAfter are the match rates of a healthy segment before and
-	// of the last poll.
+	// before; negative if that did not happen. MatchBefore is the match rate of a healthy segment before the fault, MatchAfter
+	// that of the last poll.
 	RecoveryS   float64 `json:"recovery_s"`
 	MatchBefore float64 `json:"match_rate_before"`
 	MatchAfter  float64 `json:"match_rate_after"`
@@ -76,7 +76,7 @@ type Row struct {
 	After  Resources `json:"after"`
 }
 
-// mark is a snapshot of the counters of an executor and of those of this client.
+// mark is a snapshot of the counters of an executor and of this client.
 type mark struct {
 	counters      fleet.Counters
 	all, streamed Asked
@@ -104,7 +104,7 @@ func (t *trial) run(ctx context.Context, f Fault) (row Row, err error) {
 		row.Gate = &Gate{}
 		t.on.guard.lies.Store(f.through)
 	}
-	if err := t.on.OpenGate(ctx); err != nil { // for another hour
+	if err := t.on.OpenGate(ctx); err != nil { // good for another hour
 		return row, err
 	}
 	for i, e := range sides {
@@ -192,7 +192,7 @@ func (t *trial) healthy(ctx context.Context) (float64, error) {
 	return matchRate(d), nil
 }
 
-// during returns what the executor has counted while do ran.
+// during returns what the executor counted while do ran.
 func (e *Executor) during(ctx context.Context, do func(before fleet.Counters) error) (fleet.Counts, error) {
 	before, err := e.Settle(ctx)
 	if err == nil {
@@ -208,9 +208,9 @@ func (e *Executor) during(ctx context.Context, do func(before fleet.Counters) er
 	return fleet.Delta(before, after, fleet.Refuse)
 }
 
-// loaded injects the fault during the first slice, which is the executor's with a shadow. It measures all slices, and then
-// requests many more decisions as fast as they are answered. end ends the fault and may always be called; the other function
-// ends the polling of the breaker.
+// loaded injects the fault during the first slice, which belongs to the executor with a shadow. It measures all slices, and
+// then requests many more decisions as fast as they are answered. end ends the fault and may always be called; the other
+// function ends the polling of the breaker.
 func (t *trial) loaded(ctx context.Context, f Fault, row *Row) (end func(context.Context) error, stop func() Timeline, err error) {
 	end = func(context.Context) error { return nil }
 	begin := func() (err error) {
@@ -294,7 +294,7 @@ func (t *trial) recover(ctx context.Context, row *Row) error {
 	loading, cancel := context.WithCancel(ctx)
 	var load sync.WaitGroup
 	load.Go(func() {
-		// Its only error is the cancellation; the results of decisions are counted.
+		// Its only error is cancellation; the results of decisions are counted.
 		_, _ = bench.OpenLoop(loading, recoveryRate, 2, 2*recoveryLimit, func(ctx context.Context, i int) error {
 			// The call in flight when the load ends is still answered.
 			return t.on.decideBothWays(context.WithoutCancel(ctx), i)

@@ -1,5 +1,5 @@
-// Package fleetdemo shows a canary of a group of executors on one machine: three NATS servers, two ml-engines, four executors and
-// the canary, each executor and the canary a process. A server is killed, then the canary.
+// Package fleetdemo demonstrates a canary of a group of executors on one machine: three NATS servers, two ml-engines, four
+// executors and the canary. Each executor and the canary is a process. First a server is killed, then the canary.
 package fleetdemo
 
 import (
@@ -31,10 +31,11 @@ import (
 const (
 	engines, executors = 2, 4
 	groupName          = "demo"
-	// patience is the longest wait for an expected event, on a busy machine; glance is the time between two reads of the shares.
+	// patience is the longest wait for an expected event, on a busy machine; glance is the time between two readings of the
+	// shares.
 	patience = 90 * time.Second
 	glance   = 50 * time.Millisecond
-	// slack is how long after the lease a share may go on, as executors see it and the demonstration reads it.
+	// slack is how long a share may last after the lease, as the executors measure it and the demonstration reads it.
 	slack = time.Second
 	// still is how long nothing may happen after the controller has died and the lease has lapsed.
 	still = 2 * time.Second
@@ -42,31 +43,31 @@ const (
 
 // Options configure the demonstration. All are required.
 type Options struct {
-	// Desk has the states that are sent to each executor.
+	// Desk holds the states that are sent to each executor.
 	operator.Desk
 
-	// KeyFile is the private key of the operator; its public key is in the file of that name with .pub.
+	// KeyFile is the operator's private key; the public key is in the same file name with .pub appended.
 	KeyFile string
 	// Say prints progress.
 	Say func(format string, args ...any)
 }
 
-// Result is what came of it.
+// Result is the result of the demonstration.
 type Result struct {
-	// Lines have the shares of the executors whenever one has changed.
+	// Lines holds the shares of the executors whenever one has changed.
 	Lines []Line
-	// Expected is what was expected, in order.
+	// Expected lists the expectations, in order.
 	Expected []Expectation
 }
 
-// Line is who was at which share, in percent, since the begin.
+// Line holds the share of each executor, in percent, and the time since the start.
 type Line struct {
 	At     time.Duration
 	What   string
 	Shares [executors]float64
 }
 
-// Expectation is what must happen, and what has.
+// Expectation is what must happen, and what happened.
 type Expectation struct {
 	What, Seen string
 	Met        bool
@@ -85,7 +86,7 @@ type demo struct {
 
 	mu  sync.Mutex
 	now [executors]float64
-	// unread is why they could not be read the last time that they could not.
+	// unread is the latest error of reading them.
 	unread error
 	res    Result
 }
@@ -112,9 +113,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	return &d.res, err
 }
 
-// start starts services, traffic, and what reads the shares.
+// start starts the services, the traffic, and the reading of the shares.
 func (d *demo) start(ctx context.Context) error {
-	d.Say("three NATS servers run: %s", d.servers.Direct())
+	d.Say("three NATS servers are running: %s", d.servers.Direct())
 	if err := d.WritePolicy(); err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func (d *demo) start(ctx context.Context) error {
 		for d.read(ctx); traffic.Pause(ctx, glance); d.read(ctx) {
 		}
 	})
-	d.Say("two ml-engines and four executors run, and decide %g times a second each", d.Rate)
+	d.Say("two ml-engines and four executors are running, and each executor decides %g times a second", d.Rate)
 	return nil
 }
 
@@ -163,7 +164,7 @@ func (d *demo) read(ctx context.Context) {
 		r, err := e.Shadows.GetShadowReport(ctx, &executorv1.GetShadowReportRequest{})
 		if err != nil {
 			d.mu.Lock()
-			d.unread = err // the end, or a busy machine: the next read comes soon
+			d.unread = err // the end, or a busy machine: the next read follows soon
 			d.mu.Unlock()
 			return
 		}
@@ -182,7 +183,7 @@ func (d *demo) line(what string) {
 	d.res.Lines = append(d.res.Lines, Line{time.Since(d.began), what, d.now})
 }
 
-// event notes what is done now.
+// event records an action.
 func (d *demo) event(what string) {
 	d.Say("%5.1f s  %s", time.Since(d.began).Seconds(), what)
 	d.mu.Lock()
@@ -209,13 +210,13 @@ func (e *Expectation) verdict() gate.Verdict {
 	return gate.Fail
 }
 
-// await waits until ok, for at most a time, and reports whether it came, and after what time.
+// await waits until ok returns true, up to a limit, and reports whether it did, and how long that took.
 func await(ctx context.Context, limit time.Duration, ok func() bool) (time.Duration, bool) {
 	took, done, _ := rig.Await(ctx, limit, func() (bool, error) { return ok(), nil })
 	return took, done
 }
 
-// all returns whether all executors are at a share for which ok is true.
+// all reports whether ok is true for the shares of all executors.
 func (d *demo) all(ok func(share float64) bool) func() bool {
 	return func() bool {
 		for _, s := range d.shares() {
@@ -230,7 +231,7 @@ func (d *demo) all(ok func(share float64) bool) func() bool {
 func zero(share float64) bool  { return share == 0 }
 func above(share float64) bool { return share > 0 }
 
-// play runs the canary and breaks things.
+// play runs the canary and injects the failures.
 func (d *demo) play(ctx context.Context) error {
 	c, err := d.begin(ctx)
 	if err != nil {
@@ -244,7 +245,7 @@ func (d *demo) play(ctx context.Context) error {
 	d.servers.Kill(0)
 	_, fell := await(ctx, lease+slack, func() bool { return c.Ended() || !d.all(above)() })
 	if c.Ended() {
-		return fmt.Errorf("the canary has ended before its time: %s", c.LastLine())
+		return fmt.Errorf("the canary ended early: %s", c.LastLine())
 	}
 	d.expect("nothing happens for a lease", !fell, "%v", d.shares())
 
@@ -313,7 +314,7 @@ func (d *demo) begin(ctx context.Context) (*operator.Command, error) {
 
 func shareList(s [executors]float64) []float64 { return s[:] }
 
-// judgeAnswers judges the decisions once all are counted.
+// judgeAnswers judges the decisions once all have been counted.
 func (d *demo) judgeAnswers() {
 	var sum traffic.Answers
 	for _, a := range d.answers {
@@ -350,7 +351,7 @@ func (r *Result) Table(w io.Writer) error {
 	return t.Text(w)
 }
 
-// OK reports whether all that was expected has happened.
+// OK reports whether all expectations were met.
 func (r *Result) OK() bool {
 	return len(r.Expected) > 0 && !slices.ContainsFunc(r.Expected, func(e Expectation) bool { return !e.Met })
 }

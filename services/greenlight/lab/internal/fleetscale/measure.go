@@ -26,7 +26,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// GroupName is the name of the group, Share that of its decisions that gets a shadow, in percent.
+// GroupName is the name of the group, Share the percentage of its decisions that get a shadow.
 const (
 	GroupName = "lab"
 	Share     = 10
@@ -37,7 +37,7 @@ const (
 	window = 20 * time.Second
 	// reachTime is how long the executors of a group may take to reach a share.
 	reachTime = 3 * time.Minute
-	// maxConnections bounds the connections of members: above, some share one.
+	// maxConnections bounds the connections of members: above it, members share connections.
 	maxConnections = 1000
 	// samplePeriod is the time between two counts of the executors at 0 %.
 	samplePeriod = 10 * time.Millisecond
@@ -51,24 +51,24 @@ type Result struct {
 	Rows    []Row       `json:"rows"`
 }
 
-// Row is what a group of one size costs.
+// Row is the cost of a group of one size.
 type Row struct {
 	Executors int `json:"executors"`
-	// Extrapolated is a row that was computed from the two largest measured ones: what it costs grows in a line.
+	// Extrapolated means that the row was computed from the two largest measured ones, assuming linear growth.
 	Extrapolated bool `json:"extrapolated"`
 	// Connections carry the members of the group.
 	Connections int `json:"connections"`
-	// MessagesS and BytesS are those of clients that enter and leave the servers, per second.
+	// MessagesS and BytesS count the clients' messages that enter and leave the servers, per second.
 	MessagesS float64 `json:"messages_per_s"`
 	BytesS    float64 `json:"bytes_per_s"`
-	// ServersCPU, ControllerCPU and MembersCPU are in cores; the members are all of the group, without decisions.
+	// ServersCPU, ControllerCPU and MembersCPU are in cores; MembersCPU covers the whole group, without decisions.
 	ServersCPU    float64 `json:"servers_cpu_cores"`
 	ControllerCPU float64 `json:"controller_cpu_cores"`
 	MembersCPU    float64 `json:"members_cpu_cores"`
-	// ControllerBytes is its resident memory.
+	// ControllerBytes is the controller's resident memory.
 	ControllerBytes float64 `json:"controller_resident_bytes"`
-	// ReachS is how long it takes until all are at a share, AbortS until all are at 0 % after an abort, LapseS after the death
-	// of the controller.
+	// ReachS is the time until all are at a share, AbortS until all are at 0 % after an abort, LapseS until all are at 0 %
+	// after the death of the controller.
 	ReachS float64 `json:"reach_s"`
 	AbortS float64 `json:"abort_s"`
 	LapseS float64 `json:"lapse_s"`
@@ -76,11 +76,11 @@ type Row struct {
 
 // Options are what to measure.
 type Options struct {
-	// Sizes are the groups to measure, ascending. Extrapolate is one that is computed; 0 is none.
+	// Sizes are the groups to measure, ascending. Extrapolate is a size to compute; 0 means none.
 	Sizes       []int
 	Extrapolate int
 	Lease       time.Duration
-	// Self is this program, Dir gets stores, keys and logs.
+	// Self is this program, Dir holds stores, keys and logs.
 	Self, Dir string
 	Key       *dsse.Signer
 	KeyFile   string
@@ -138,7 +138,7 @@ func (o *Options) measure(ctx context.Context, s *natshost.Servers, dir string, 
 		}
 		at, err := awaitCount(ctx, samples, n, began, reachTime)
 		if err == nil {
-			row.ReachS = at.Sub(began).Seconds() // in the end that of the second run: in the first, the servers elect their leaders
+			row.ReachS = at.Sub(began).Seconds() // keep the second run: in the first, the servers elect their leaders
 			err = then(controller)
 		}
 		return errors.Join(err, controller.Kill())
@@ -216,7 +216,7 @@ func (o *Options) abort(ctx context.Context, s *natshost.Servers) (time.Time, er
 // maxSamples bounds the file of samples, in bytes.
 const maxSamples = 16 << 20
 
-// awaitCount waits until so many executors are at the share, and returns when that was, not before since.
+// awaitCount waits until n executors are at the share, and returns when that happened, not before since.
 func awaitCount(ctx context.Context, samples string, want int, since time.Time, within time.Duration) (time.Time, error) {
 	count := -1
 	for end := since.Add(within); time.Now().Before(end) && ctx.Err() == nil; traffic.Pause(ctx, samplePeriod) {
@@ -274,7 +274,7 @@ func (s *Result) Table(w io.Writer) error {
 	return err
 }
 
-// bend describes what is full first as the group grows, by the line through the last two measured rows.
+// bend describes what saturates first as the group grows, extrapolating from the last two measured rows.
 func (s *Result) bend() string {
 	var rows []Row
 	for _, r := range s.Rows {
@@ -283,7 +283,7 @@ func (s *Result) bend() string {
 		}
 	}
 	if len(rows) < 2 {
-		return "one size shows no line"
+		return "one size gives no line"
 	}
 	a, b := rows[len(rows)-2], rows[len(rows)-1]
 	var limits []string
@@ -298,7 +298,7 @@ func (s *Result) bend() string {
 	} {
 		each := (l.of(b) - l.of(a)) / float64(b.Executors-a.Executors)
 		if each > 0 {
-			limits = append(limits, fmt.Sprintf("%s is full at about %.2g executors", l.name, float64(b.Executors)+(l.most-l.of(b))/each))
+			limits = append(limits, fmt.Sprintf("%s is saturated at about %.2g executors", l.name, float64(b.Executors)+(l.most-l.of(b))/each))
 		}
 	}
 	return strings.Join(limits, "; ")

@@ -24,12 +24,12 @@ import (
 
 // Part is a process of a measured group.
 type Part struct {
-	// URL has the servers.
+	// URL holds the addresses of the servers.
 	URL       string
 	Key       *dsse.Signer
 	Lease     time.Duration
 	Executors int
-	// Samples is the file that gets how many executors are at a share, when that changes.
+	// Samples is the file for the number of executors at a share, written when it changes.
 	Samples string
 }
 
@@ -131,7 +131,7 @@ func (p *Part) Controller(ctx context.Context) error {
 		if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
 			<-ctx.Done() // aborted
 		}
-		_ = g.Members(time.Now()) // a phase of a canary sums their counts
+		_ = g.Members(time.Now()) // a canary phase adds up their counts
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ type idle struct {
 	id string
 }
 
-// Report implements [member.Executor]. It has the size of that of an executor that has decided for long.
+// Report implements [member.Executor]. It is as large as the report of an executor that has decided for a long time.
 func (e *idle) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, *executorv1.GetRolloutResponse, error) {
 	_, rollout, err := e.Counter.Report(ctx)
 	rollout.InstanceId = e.id

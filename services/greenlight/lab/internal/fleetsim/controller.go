@@ -22,24 +22,25 @@ type controller struct {
 	t       *truth
 	carrier group.Carrier
 	lease   time.Duration
-	// shift is how far its clock is from the true time.
+	// shift is the error of its clock.
 	shift time.Duration
-	// group is that of its records. A forger's messages must never be obeyed: its key is not trusted, or its group is another one.
+	// group is the group of its records. A forger's messages must never be obeyed: its key is not trusted, or it belongs to
+	// another group.
 	group  string
 	forger bool
-	// stubborn is one that goes on when another controller has replaced its record.
+	// stubborn means that it continues after another controller has replaced its record.
 	stubborn bool
-	// learns is one that begins above the record and the stop of the store.
+	// learns means that it begins above the record and the stop of the store.
 	learns bool
-	// resets is one whose person resets executors that have seen a higher revision.
+	// resets means that its operator resets executors that have seen a higher revision.
 	resets bool
 
 	mu sync.Mutex
 	s  *group.Session
-	// above is the highest revision that it knows, terms are those of the next record, nil to renew.
+	// above is the highest revision that it knows, terms are the terms of the next record, nil to renew.
 	above uint64
 	terms *fleetv1.Record
-	// hung is until when it does nothing. late is one that has signed before it hangs.
+	// hung is until when it does nothing. late means that it signs before it hangs.
 	hung time.Time
 	late bool
 	// reset is when each executor was reset.
@@ -50,7 +51,7 @@ type controller struct {
 	done    sync.WaitGroup
 }
 
-// terms returns those of a share: an odd one is what a model may decide behind a gate.
+// terms returns the terms of a share: an odd share is what a model may decide behind a gate.
 func terms(percent float64, lease time.Duration) *fleetv1.Record {
 	r := &fleetv1.Record{Percent: percent, Mode: executorv1.RolloutMode_ROLLOUT_MODE_OBSERVE_ONLY, Lease: durationpb.New(lease), Holder: "lab"}
 	switch {
@@ -84,7 +85,7 @@ func (c *controller) kill() {
 // now is the time of its clock.
 func (c *controller) now() time.Time { return time.Now().Add(c.shift) }
 
-// change makes the next record one with the share.
+// change gives the next record the share.
 func (c *controller) change(percent float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +112,7 @@ func (c *controller) hanging(ctx context.Context, late bool) {
 	}
 }
 
-// learn reads the highest revision of the store. Without an answer, it knows that of its journal alone.
+// learn reads the highest revision of the store. Without an answer, it only knows its journal's.
 func (c *controller) learn(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -166,7 +167,7 @@ func (c *controller) sign() []byte {
 	return envelope
 }
 
-// issued notes a message that executors may obey.
+// issued records a message that executors may obey.
 func (c *controller) issued(m *message) {
 	if !c.forger {
 		c.t.issued(m)
@@ -205,7 +206,7 @@ func (t *truth) known(envelope []byte) *message {
 	return t.sent[string(envelope)]
 }
 
-// answer admits the process of a report if it needs that.
+// answer admits the process of a report if necessary.
 func (c *controller) answer(ctx context.Context, raw []byte) {
 	c.hanging(ctx, false)
 	c.hanging(ctx, true)
@@ -237,5 +238,5 @@ func (c *controller) answer(ctx context.Context, raw []byte) {
 	_ = c.carrier.Admit(ctx, m.executor, m.envelope) // the next report asks again
 }
 
-// resetPause is the least time between two resets of an executor.
+// resetPause is the minimum time between two resets of an executor.
 const resetPause = 6 * time.Second

@@ -9,7 +9,7 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// event is something that happens to the group. do returns what it has done, for the schedule.
+// event is something that happens to the group. do returns a description for the schedule.
 type event struct {
 	kind string
 	do   func(w *world) string
@@ -17,7 +17,7 @@ type event struct {
 
 const day = 24 * time.Hour
 
-// controllerEvents are what happens to controllers and executors, whatever carries their messages.
+// controllerEvents happen to controllers and executors, over any carrier.
 func controllerEvents() []event {
 	return []event{
 		{"share changed", func(w *world) string {
@@ -29,7 +29,7 @@ func controllerEvents() []event {
 		}},
 		{"controller killed", func(w *world) string { return fmt.Sprint(w.killControllers()) }},
 		{"controller killed, messages sent again", func(w *world) string {
-			return fmt.Sprintf("%d killed, %d messages at their pace", w.killControllers(), w.echo(w.lease+time.Duration(w.rng.Int64N(int64(w.lease)))))
+			return fmt.Sprintf("%d killed, %d messages at their original pace", w.killControllers(), w.echo(w.lease+time.Duration(w.rng.Int64N(int64(w.lease)))))
 		}},
 		{"controller started", func(w *world) string { return w.controller(&controller{learns: true, above: w.t.revision()}) }},
 		{"controller started without journal", func(w *world) string { return w.controller(&controller{learns: true}) }},
@@ -52,7 +52,7 @@ func controllerEvents() []event {
 			return fmt.Sprintf("by %v: ", shift) + w.controller(&controller{above: w.t.revision(), learns: true, shift: shift})
 		}},
 		{"second record of a revision", func(w *world) string {
-			// An old clock, so that the revision is not that of the time.
+			// An old clock, so that the revision is not derived from the current time.
 			above := w.t.revision()
 			return w.controller(&controller{above: above - min(above, 1), shift: -365 * day, stubborn: true})
 		}},
@@ -90,7 +90,7 @@ func (w *world) controller(c *controller) string {
 	return fmt.Sprintf("at %g %%, %d run", share, len(w.controllers))
 }
 
-// restart kills executors and starts them again.
+// restart kills executors and restarts them.
 func (w *world) restart(left state) string {
 	some := w.some()
 	w.settle()
@@ -120,7 +120,7 @@ func (w *world) stop(kind fleetv1.StopKind) string {
 	return fmt.Sprintf("up to revision %d", revision)
 }
 
-// storm lets events happen, one after the other.
+// storm runs events, one after the other.
 func (w *world) storm(events []event, n int, gap time.Duration) {
 	for range n {
 		e := events[w.rng.IntN(len(events))]
@@ -133,10 +133,10 @@ func (w *world) storm(events []event, n int, gap time.Duration) {
 	}
 }
 
-// random returns the source of a schedule.
+// random returns the random source of a schedule.
 func random(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }
 
-// begin makes kind that of what happens from now on.
+// begin counts what happens from now on for kind.
 func (t *truth) begin(kind string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

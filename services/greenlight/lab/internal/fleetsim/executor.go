@@ -20,8 +20,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
-// executor is one without an ml-engine: it only keeps what it obeys. A member drives it, and a witness sees everything between
-// the member and its carrier.
+// executor has no ml-engine: it only remembers what it obeys. A member drives it, and a witness sees everything between the
+// member and its carrier.
 type executor struct {
 	*witness
 	keys    dsse.Keys
@@ -38,15 +38,15 @@ type process struct {
 	e      *executor
 	number int
 	m      *member.Member
-	// dead is set when the process has ended: what it does then reaches nobody.
+	// dead is set when the process has ended: what it does then has no effect.
 	mu   sync.Mutex
 	dead bool
 }
 
-// stateFile is the file in which a member keeps what it has seen.
+// stateFile is the file in which a member stores what it has seen.
 const stateFile = "fleet.json"
 
-// start starts a process with what is left of the state.
+// start starts a process with what remains of the state.
 func (e *executor) start(left state) error {
 	path := filepath.Join(e.dir, stateFile)
 	var err error
@@ -104,7 +104,7 @@ func (e *executor) kill(ctx context.Context, crash bool) error {
 	return err
 }
 
-// abort aborts this executor alone, as its own RPC does.
+// abort aborts this executor alone, like its own RPC.
 func (e *executor) abort() error {
 	e.holds()
 	e.p.m.Hold()
@@ -137,7 +137,7 @@ func (p *process) Report(context.Context) (*executorv1.GetShadowReportResponse, 
 	return nil, nil, nil
 }
 
-// witnessed is a carrier that shows the witness what it hands over.
+// witnessed is a carrier that shows the witness what it delivers.
 type witnessed struct {
 	group.Carrier
 	p *process

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// edit replaces a text, which is in the file once.
+// edit replaces a text that occurs once in the file.
 type edit struct{ file, old, text string }
 
-// mutants are defects of package group, each as edits of its source, and rules that must find it.
+// mutants are defects of package group: edits of its source, and the rules that must detect each.
 var mutants = []struct {
 	name  string
 	edits []edit
@@ -49,7 +49,7 @@ const (
 	common   = "group.go"
 )
 
-// receipt lets the lease run from when a record came.
+// receipt lets the lease start when a record is received.
 var receipt = []edit{
 	{follower, "nonces []nonce\n", "nonces []nonce\n\tcame time.Time\n"},
 	{follower, "f.record = r\n", "f.record, f.came = r, time.Now()\n"},
@@ -59,10 +59,10 @@ var receipt = []edit{
 // mutantVar names the variable with the rules that TestMutant must see broken.
 const mutantVar = "GREENLIGHT_MUTANT"
 
-// proofVar names the variable with which all mutants are tried, which takes minutes; make fleet-proof sets it.
+// proofVar names the variable that makes the test try all mutants, which takes minutes; make fleet-proof sets it.
 const proofVar = "GREENLIGHT_PROOF"
 
-// A follower with a defect is found: the schedules and the witness can see what they are for.
+// A follower with a defect is detected: the schedules and the witness detect what they are meant to.
 func TestMutantsAreFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles package group once for each mutant")

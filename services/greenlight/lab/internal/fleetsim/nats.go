@@ -19,16 +19,16 @@ const (
 	natsTick  = 100 * time.Millisecond
 	// natsSettle is how long an executor on a busy machine may take to act on what it was given. No lease depends on it.
 	natsSettle = 3 * time.Second
-	// natsEvents happen in a schedule, natsGap is the longest time between two.
+	// natsEvents is the number of events in a schedule, natsGap the longest time between two.
 	natsEvents = 6
 	natsGap    = 4 * time.Second
-	// natsReach is how long all executors may take to reach a share after servers were started again.
+	// natsReach is how long all executors may take to reach a share after servers were restarted.
 	natsReach = 90 * time.Second
-	// natsAtOnce schedules run at the same time: they mostly wait.
+	// natsAtOnce is the number of schedules that run in parallel: they mostly wait.
 	natsAtOnce = 4
 )
 
-// OnNATS runs groups of executors with real NATS servers, each by a schedule that follows from its seed.
+// OnNATS runs groups of executors with real NATS servers, each with a schedule determined by its seed.
 func OnNATS(ctx context.Context, o Options) (*Result, error) {
 	return o.schedules(ctx, natsAtOnce, natsLease, func(seed uint64) (*Result, error) {
 		return onNATS(ctx, o, seed, filepath.Join(o.Dir, fmt.Sprint("seed-", seed)))
@@ -66,7 +66,7 @@ func onNATS(ctx context.Context, o Options, seed uint64, dir string) (*Result, e
 	return t.result(), err
 }
 
-// serverEvents are what goes wrong with servers.
+// serverEvents are the faults of servers.
 func serverEvents(s *natshost.Servers) []event {
 	all := func(do func(i int)) func(*world) string {
 		return func(*world) string {

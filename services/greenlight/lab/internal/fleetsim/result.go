@@ -9,18 +9,19 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/table"
 )
 
-// Result is what came of one schedule, or of many.
+// Result is the result of one schedule, or of many.
 type Result struct {
 	Git       string  `json:"git,omitempty"`
 	FirstSeed uint64  `json:"first_seed"`
 	Seeds     int     `json:"seeds"`
 	Executors int     `json:"executors"`
 	LeaseS    float64 `json:"lease_s"`
-	// TookS is how long it took, SimulatedS how long the schedules are.
+	// TookS is the duration of the run, SimulatedS the total length of the schedules.
 	TookS      float64 `json:"took_s"`
 	SimulatedS float64 `json:"simulated_s"`
-	// Records and Admissions were issued, Reports were published. Given are messages that executors were given, Forgeries those of
-	// them that nobody has issued, Obeyed is how often an executor obeyed another record. Checks are those of shares.
+	// Records and Admissions count those issued, Reports those published. Given counts the messages that executors were given,
+	// Forgeries those that nobody has issued. Obeyed counts how often an executor obeyed another record. Checks counts the
+	// checks of shares.
 	Records    int `json:"records"`
 	Admissions int `json:"admissions"`
 	Reports    int `json:"reports"`
@@ -28,23 +29,23 @@ type Result struct {
 	Forgeries  int `json:"forgeries"`
 	Obeyed     int `json:"obeyed"`
 	Checks     int `json:"checks"`
-	// ReachedS is the longest time in which all executors reached the share while nothing went wrong.
+	// ReachedS is the longest time that all executors took to reach the share while nothing went wrong.
 	ReachedS   float64     `json:"reached_s"`
 	Kinds      []*Kind     `json:"kinds"`
 	Violations []Violation `json:"violations"`
-	// Schedule is that of the seed; of many, it is empty.
+	// Schedule is the schedule of the seed; empty for several.
 	Schedule []string `json:"-"`
 
 	seed uint64
 }
 
-// Kind is what came of the events of one kind.
+// Kind is the result of the events of one kind.
 type Kind struct {
 	Name   string `json:"name"`
 	Events int    `json:"events"`
-	// Zeros is how often an executor went to 0 % after such an event and before the next.
+	// Zeros counts how often an executor went to 0 % after such an event and before the next.
 	Zeros int `json:"zeros"`
-	// ToZero is how old the last renewal that the executor was given was at most when it did, in seconds.
+	// ToZero is the maximum age, at those times, of the last renewal that the executor was given, in seconds.
 	ToZero     float64 `json:"to_zero_s"`
 	Violations int     `json:"violations"`
 }
@@ -54,11 +55,11 @@ type Violation struct {
 	Seed     uint64 `json:"seed"`
 	Rule     Rule   `json:"rule"`
 	Executor string `json:"executor"`
-	// After is the kind of the last event, At is in seconds after the begin.
+	// After is the kind of the last event, At is in seconds since the start.
 	After string  `json:"after"`
 	At    float64 `json:"at_s"`
 	What  string  `json:"what"`
-	// Schedule is what has happened.
+	// Schedule lists the events.
 	Schedule []string `json:"schedule"`
 }
 

@@ -1,8 +1,8 @@
-// Package fleetsim proves what a group of executors does when its carrier or its operator fails: simulated groups with a carrier
-// in memory that does everything wrong, and real ones with NATS servers.
+// Package fleetsim tests what a group of executors does when its carrier or its operator fails. It simulates groups with an
+// in-memory carrier that injects every kind of fault, and runs real groups with NATS servers.
 //
-// Every schedule is checked by a witness of each executor that shares no code with [group.Follower]. It knows what was issued
-// when, and what the executor was given.
+// A witness of each executor checks every schedule. It shares no code with [group.Follower]. It knows what was issued when,
+// and what the executor was given.
 package fleetsim
 
 import (
@@ -20,38 +20,38 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// Options are the schedules to simulate.
+// Options describe the schedules to simulate.
 type Options struct {
 	FirstSeed uint64
 	Seeds     int
 	Executors int
 	Keys      Keys
-	// Dir gets state folders, a few of them at a time.
+	// Dir holds state folders, a few at a time.
 	Dir string
 	// Progress is called after every schedule.
 	Progress func(done, all int)
 }
 
 const (
-	// simLease is the lease of simulated records: long enough that a schedule with some leases has few renewals.
+	// simLease is the lease of simulated records: long enough that a schedule of several leases has few renewals.
 	simLease = 12 * time.Second
 	// simTick is the simulated time between two checks of all executors.
 	simTick = 250 * time.Millisecond
-	// simEvents happen in a schedule, simGap is the longest time between two.
+	// simEvents is the number of events in a schedule, simGap the longest time between two.
 	simEvents = 10
 	simGap    = 8 * time.Second
-	// simReach is how long all executors may take to reach a share while nothing goes wrong: backoff of a watch, a report, and
-	// messages that were delayed for 40 s before.
+	// simReach is how long all executors may take to reach a share while nothing goes wrong. It covers the backoff of a watch,
+	// a report, and messages that were delayed by 40 s.
 	simReach = time.Minute
 )
 
-// Simulate simulates groups of executors, each by a schedule that follows from its seed.
+// Simulate simulates groups of executors, each with a schedule determined by its seed.
 func Simulate(ctx context.Context, o Options) (*Result, error) {
 	testing.Init() // what a bubble of synctest needs
 	return o.schedules(ctx, runtime.GOMAXPROCS(0), simLease, func(seed uint64) (*Result, error) { return simulate(o, seed), nil })
 }
 
-// schedules runs the schedule of each seed, some at once, and adds up the results.
+// schedules runs the schedule of each seed, several in parallel, and adds up the results.
 func (o Options) schedules(ctx context.Context, atOnce int, lease time.Duration, run func(seed uint64) (*Result, error)) (*Result, error) {
 	sum := newResult()
 	sum.FirstSeed, sum.Executors, sum.LeaseS = o.FirstSeed, o.Executors, lease.Seconds()
@@ -95,7 +95,7 @@ func simulate(o Options, seed uint64) (res *Result) {
 	return res
 }
 
-// networkEvents are what the carrier in memory does wrong.
+// networkEvents are the faults of the in-memory carrier.
 func networkEvents(net *grouptest.Network) []event {
 	some := func(w *world) (ends []*grouptest.Carrier) {
 		for _, e := range w.some() {

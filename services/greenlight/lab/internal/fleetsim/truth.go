@@ -14,58 +14,59 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// slack is how long after the end of a lease a share may go on.
+// slack is how long a share may last after the end of a lease.
 const slack = time.Second
 
-// Rule is what must hold at every moment. The set is closed.
+// Rule must hold at every moment. The set is closed.
 type Rule string
 
 // The rules.
 const (
-	// AfterLease is a share that goes on after the last renewal that the executor was given has lapsed.
+	// AfterLease means that a share lasts longer than the last renewal that the executor was given.
 	AfterLease Rule = "share after the lease"
-	// OlderRecord is a record that is obeyed although a higher one was given.
+	// OlderRecord means that a record is obeyed although a higher one was given.
 	OlderRecord Rule = "older record obeyed"
-	// Forged is a record that no controller has issued.
+	// Forged means that a record is obeyed although no controller has issued it.
 	Forged Rule = "forged record obeyed"
-	// OtherBody is another record of a revision that was obeyed.
+	// OtherBody means that a record is obeyed after another record of the same revision.
 	OtherBody Rule = "other body obeyed"
-	// NotAdmitted is a record whose session has not admitted the process.
+	// NotAdmitted means that a record is obeyed although its session has not admitted the process.
 	NotAdmitted Rule = "obeyed without admission"
-	// Held is a record that somebody has aborted.
+	// Held means that an aborted record is obeyed.
 	Held Rule = "aborted record obeyed"
-	// NotReached is an executor that is not at the share of the record although nothing goes wrong.
+	// NotReached means that an executor is not at the share of the record although nothing goes wrong.
 	NotReached Rule = "share not reached"
 )
 
-// truth knows what was issued, when, and what each executor was given. It shares no code with [group.Follower]: it knows every
-// message by its bytes.
+// truth knows what was issued, when, and what each executor was given. It shares no code with [group.Follower]: it identifies
+// every message by its bytes.
 type truth struct {
 	keys dsse.Keys
-	// settle is how long an executor may take to act on what it was given: 0 if the caller waits until all have.
+	// settle is how long an executor may take to act on what it was given: 0 if the caller waits until all have acted.
 	settle time.Duration
 	lease  time.Duration
 
 	mu sync.Mutex
-	// sent are all messages by their bytes, nil for those that nobody has issued, and payloads by what is signed. log has them in
-	// their order.
+	// sent holds all messages by their bytes, nil for those that nobody has issued; payloads holds them by their signed part.
+	// log has them in order.
 	sent, payloads map[string]*message
 	log            []*message
-	// begun is when each session has issued its first message.
+	// begun is the time at which each session issued its first message.
 	begun map[string]time.Time
-	// highest is the highest revision that was issued.
+	// highest is the highest issued revision.
 	highest uint64
 	began   time.Time
 	kind    string
 	res     *Result
 }
 
-// message is one that was signed with the key of the operator.
+// message is a message signed with the operator's key.
 type message struct {
 	kind     group.Kind
 	at       time.Time
 	envelope []byte
-	// executor, nonce, session, reset are those of an admission, record is one, revision is that of a stop or an admission, stop is the kind.
+	// executor, nonce, session and reset belong to an admission, record is the record, revision belongs to a stop or an
+	// admission, stop is its kind.
 	executor, nonce, session string
 	reset                    bool
 	record                   *fleetv1.Record
@@ -86,7 +87,7 @@ func (t *truth) result() *Result {
 	return t.res
 }
 
-// event begins an event of that kind: what happens from now on is counted for it.
+// event begins an event of the given kind: from now on, results are counted for it.
 func (t *truth) event(kind, what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,31 +146,32 @@ func (t *truth) find(envelope []byte) *message {
 	return m
 }
 
-// witness is what one executor was given and what it does. The lock of truth guards it.
+// witness tracks what one executor was given and what it does. The lock of truth guards it.
 type witness struct {
 	t  *truth
 	id string
 
-	// highest is the highest revision that was given, first has the first records of each, obeyed what was obeyed of each. They and held
-	// outlive a restart that keeps the state.
+	// highest is the highest given revision, first holds the first given records of each revision, obeyed the obeyed ones.
+	// They and held survive a restart that keeps the state.
 	highest uint64
 	first   map[uint64]first
 	obeyed  map[uint64]string
 	held    uint64
-	// aborted is when this executor alone was aborted: sessions that began before are not obeyed. After a restart it is the start, if
-	// pending is set, which is so until a later session is obeyed.
+	// aborted is when this executor alone was aborted: it obeys no session that began before. After a restart it is the time
+	// of the start, if pending is set, until a later session is obeyed.
 	aborted time.Time
 	pending bool
-	// stops are what was given and not yet sure to be on disk.
+	// stops holds those given but not yet certain to be on disk.
 	stops []given
 
-	// The rest is of one process. given are messages that the executor may not have acted on yet.
+	// The rest belongs to one process. given holds messages that the executor may not have acted on yet.
 	given  []given
 	nonces map[string]time.Time
-	// admitted are the admissions that answer a nonce in time, newest the last renewals that were given, by session and revision.
+	// admitted holds the admissions that answer a nonce in time, newest the last given renewals, by session and revision.
 	admitted []*message
 	newest   map[term]*message
-	// had are the stops that this process was given, over those before the last reset: a reset ends aborts that are still stored.
+	// had holds the stops that this process was given, over holds those before the last reset: a reset ends aborts that are
+	// still stored.
 	had, over map[*message]bool
 	record    *fleetv1.Record
 	until     time.Time
@@ -191,13 +193,13 @@ func (t *truth) witness(id string) *witness {
 	return w
 }
 
-// state is what is left of the state of an executor when a process begins.
+// state is what remains of an executor's state when a process starts.
 type state int
 
 const (
-	// kept is all of it.
+	// kept is the whole state.
 	kept state = iota
-	// stale is what was on disk when the process crashed.
+	// stale is the state on disk when the process crashed.
 	stale
 	// lost is a new folder.
 	lost
@@ -208,7 +210,7 @@ const (
 // writeTime is how long a member may take to write what it has seen.
 const writeTime = 2 * time.Second
 
-// restart begins a process.
+// restart starts a process.
 func (w *witness) restart(left state) {
 	now := time.Now()
 	w.t.mu.Lock()
@@ -248,7 +250,7 @@ func (w *witness) forget() {
 	w.aborted, w.pending = time.Time{}, false
 }
 
-// reports notes the nonce of a report.
+// reports records the nonce of a report.
 func (w *witness) reports(raw []byte) {
 	r := &fleetv1.Report{}
 	if err := proto.Unmarshal(raw, r); err != nil {
@@ -263,7 +265,7 @@ func (w *witness) reports(raw []byte) {
 // maxAnswer is how long an admission may take to answer a report.
 const maxAnswer = 30 * time.Second
 
-// takes notes that the executor is given a message.
+// takes records that the executor is given a message.
 func (w *witness) takes(envelope []byte) {
 	now := time.Now()
 	w.t.mu.Lock()
@@ -311,7 +313,7 @@ type term struct {
 
 func termOf(r *fleetv1.Record) term { return term{r.GetSession(), r.GetRevision()} }
 
-// apply takes what was given so long ago that the executor must have acted on it.
+// apply applies messages given so long ago that the executor must have acted on them.
 func (w *witness) apply(now time.Time) {
 	for len(w.given) > 0 && now.Sub(w.given[0].at) >= w.t.settle {
 		g := w.given[0]
@@ -332,18 +334,18 @@ func (w *witness) apply(now time.Time) {
 	}
 }
 
-// holds notes an abort of this executor alone.
+// holds records an abort of this executor alone.
 func (w *witness) holds() {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	w.aborted, w.pending = time.Now(), true
 	w.apply(w.aborted)
 	w.held = max(w.held, w.highest)
-	w.stops = append(w.stops, given{m: &message{revision: w.held}}) // it is kept before the abort returns
+	w.stops = append(w.stops, given{m: &message{revision: w.held}}) // it is stored before the abort returns
 	w.record = nil
 }
 
-// obeys checks a record that the executor obeys from now on; nil is none.
+// obeys checks a record that the executor obeys from now on; nil means none.
 func (w *witness) obeys(r *fleetv1.Record, until time.Time) {
 	now := time.Now()
 	w.t.mu.Lock()
@@ -381,7 +383,7 @@ func (w *witness) obeys(r *fleetv1.Record, until time.Time) {
 	w.t.violated(w.id, NotAdmitted, "%s: no admission by its session answers a report of this process", describe(r))
 }
 
-// ends notes that the record is obeyed no longer, and how old its last renewal is.
+// ends records that the record is no longer obeyed, and the age of its last renewal.
 func (w *witness) ends(at time.Time) {
 	if w.record == nil {
 		return
@@ -397,7 +399,7 @@ func (w *witness) ends(at time.Time) {
 	w.record = nil
 }
 
-// share returns the share of the requests that get a shadow now, in percent.
+// share returns the current share of requests that get a shadow, in percent.
 func (w *witness) share(now time.Time) float64 {
 	if w.record == nil || !now.Before(w.until) || w.record.GetMode() == executorv1.RolloutMode_ROLLOUT_MODE_OFF {
 		return 0
@@ -405,7 +407,7 @@ func (w *witness) share(now time.Time) float64 {
 	return w.record.GetPercent()
 }
 
-// check checks the share of now, and returns it.
+// check checks the current share, and returns it.
 func (w *witness) check(now time.Time) float64 {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
@@ -419,7 +421,7 @@ func (w *witness) check(now time.Time) float64 {
 	r := w.record
 	f := w.first[w.highest]
 	switch m := w.newest[termOf(r)]; {
-	case m == nil: // forged: it was noted
+	case m == nil: // forged: already recorded
 	case now.Sub(m.at) > r.GetLease().AsDuration()+slack:
 		w.t.violated(w.id, AfterLease, "%s: its last renewal was issued %v ago", describe(r), now.Sub(m.at))
 	case r.GetRevision() <= w.held:
@@ -434,7 +436,7 @@ func (w *witness) check(now time.Time) float64 {
 	return share
 }
 
-// violated notes a violation. Only the first of a rule in a schedule counts.
+// violated records a violation, only the first of each rule in a schedule.
 func (t *truth) violated(executor string, rule Rule, format string, args ...any) {
 	for _, v := range t.res.Violations {
 		if v.Rule == rule {

@@ -20,23 +20,23 @@ const groupName = "lab"
 
 // world is a group of executors, its controllers, and a carrier with an attacker on it.
 type world struct {
-	ctx  context.Context //nolint:containedctx // it is that of the schedule, and all that it starts ends with it
+	ctx  context.Context //nolint:containedctx // the schedule's context: everything that it starts ends with it
 	t    *truth
 	rng  *rand.Rand
 	keys Keys
 
 	lease, tick time.Duration
-	// busy is a group in real time: a busy machine may take longer than a lease for a renewal.
+	// busy is set for a group in real time: on a busy machine, a renewal may take longer than a lease.
 	busy bool
-	// carrier returns a new end of the carrier, heal ends what is wrong with it, settle waits until everybody has acted.
+	// carrier returns a new end of the carrier, heal ends its faults, settle waits until everybody has acted.
 	carrier func() (group.Carrier, error)
 	heal    func()
 	settle  func()
 
-	// dir gets the state folders of the executors.
+	// dir holds the state folders of the executors.
 	dir       string
 	executors []*executor
-	// controllers are those that run. share is that of the last one.
+	// controllers are those running. share is the share of the last one.
 	controllers []*controller
 	share       float64
 	// evil is the attacker's end.
@@ -45,7 +45,7 @@ type world struct {
 	quiet  context.CancelFunc
 }
 
-// Keys are the operator's key, which executors trust, and another one.
+// Keys holds the operator's key, which executors trust, and another one.
 type Keys struct{ Operator, Other *dsse.Signer }
 
 // start starts the executors.
@@ -69,7 +69,7 @@ func (w *world) start(n int) error {
 	return nil
 }
 
-// play starts n executors, and lets events happen between two calms. All executors must reach a share within the time reach.
+// play starts n executors, and runs events between two calms. All executors must reach a share within the time reach.
 func (w *world) play(n int, reach time.Duration, events []event, count int, gap time.Duration) error {
 	if err := w.start(n); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (w *world) control(c *controller, share float64) error {
 	return nil
 }
 
-// killControllers kills all controllers, and ends what the attacker does.
+// killControllers kills all controllers, and stops the attacker.
 func (w *world) killControllers() int {
 	n := len(w.controllers)
 	for _, c := range w.controllers {
@@ -117,7 +117,7 @@ func (w *world) killControllers() int {
 	return n
 }
 
-// pass lets time pass, and checks every executor all the time. It returns early if done, which may be nil, returns true.
+// pass lets time pass, and checks every executor throughout. It returns early if done returns true. done may be nil.
 func (w *world) pass(d time.Duration, done func() bool) bool {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		if done != nil && done() {
@@ -141,7 +141,7 @@ func (w *world) check() {
 	}
 }
 
-// at counts the executors that are at the share.
+// at counts the executors at the share.
 func (w *world) at(share float64) (n int) {
 	now := time.Now()
 	w.t.mu.Lock()
@@ -154,8 +154,8 @@ func (w *world) at(share float64) (n int) {
 	return n
 }
 
-// calm ends all that goes wrong, starts a controller, and checks that all executors reach its share within the time, and keep
-// it. The controller knows the highest revision that was issued, or has lost its journal.
+// calm ends all faults, starts a controller, and checks that all executors reach its share within the time, and keep it. The
+// controller knows the highest issued revision, or has lost its journal.
 func (w *world) calm(within time.Duration, journal bool) {
 	w.killControllers()
 	w.heal()
@@ -164,7 +164,7 @@ func (w *world) calm(within time.Duration, journal bool) {
 		c.above = w.t.revision()
 	}
 	share := 1 + float64(w.rng.IntN(99))
-	w.t.event("calm", fmt.Sprintf("a controller at %g %%, the journal is there: %v", share, journal))
+	w.t.event("calm", fmt.Sprintf("a controller at %g %%, with its journal: %v", share, journal))
 	if err := w.control(c, share); err != nil {
 		w.notReached("the controller has not started: %v", err)
 		return
@@ -220,7 +220,7 @@ func (t *truth) reached(d time.Duration) {
 	t.res.ReachedS = max(t.res.ReachedS, d.Seconds())
 }
 
-// since returns what was issued since then.
+// since returns the messages issued since then.
 func (t *truth) since(from time.Time) (all []*message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,7 +232,7 @@ func (t *truth) since(from time.Time) (all []*message) {
 	return all
 }
 
-// echo repeats what was issued within the last time d, one message after the other, at their pace.
+// echo repeats the messages issued within the last d, one after the other, at their original pace.
 func (w *world) echo(d time.Duration) int {
 	began := time.Now()
 	all := w.t.since(began.Add(-d))
@@ -272,7 +272,7 @@ func (w *world) send(ctx context.Context, m *message) {
 // over kills the controllers and repeats their messages: all executors must go to 0 % and stay there, see [witness.check].
 func (w *world) over() {
 	n := w.killControllers()
-	w.t.event("end", fmt.Sprintf("%d controllers killed; what they have sent is sent again", n))
+	w.t.event("end", fmt.Sprintf("%d controllers killed; their messages are sent again", n))
 	w.echo(2 * w.lease)
 	w.pass(w.lease+slack+w.t.settle, nil)
 	if n := w.at(0); n < len(w.executors) && w.ctx.Err() == nil {
@@ -292,7 +292,7 @@ func (w *world) close() error {
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }
 
-// some returns a random part of the executors, at least one.
+// some returns a random subset of the executors, at least one.
 func (w *world) some() []*executor {
 	n := 1 + w.rng.IntN(len(w.executors))
 	var all []*executor

@@ -22,14 +22,14 @@ type Servers struct {
 	cluster *natstest.Cluster
 	ctx     context.Context //nolint:containedctx // the proxies need it
 	proxies []*netfault.Proxy
-	// down and frozen are what is wrong with each.
+	// down and frozen mark the faulty servers.
 	down, frozen [N]bool
 }
 
-// startTries bounds how often servers are started.
+// startTries bounds the attempts to start the servers.
 const startTries = 3
 
-// With starts three servers, calls use, and ends them. Dir gets what they store, and is removed.
+// With starts three servers, calls use, and stops them. Dir holds their storage, and is removed.
 func With(ctx context.Context, dir string, use func(*Servers) error) (err error) {
 	h := &host{ctx: ctx, dir: dir}
 	defer h.end()
@@ -39,7 +39,7 @@ func With(ctx context.Context, dir string, use func(*Servers) error) (err error)
 		if err != nil && try == startTries {
 			return err
 		}
-		if err != nil { // another program may have taken a port that was free
+		if err != nil { // another program may have taken a free port
 			h.end()
 		}
 	}
@@ -53,19 +53,19 @@ func (s *Servers) proxied(h *host, use func(*Servers) error) error {
 		if err != nil {
 			return err
 		}
-		h.Cleanup(func() { _ = p.Close() }) // it returns none
+		h.Cleanup(func() { _ = p.Close() }) // it returns no error
 		s.proxies = append(s.proxies, p)
 	}
 	return use(s)
 }
 
-// Traffic returns how many messages of clients have entered and left the servers, and their bytes.
+// Traffic returns the number and the bytes of the clients' messages that have entered and left the servers.
 func (s *Servers) Traffic() (messages, bytes int64) { return s.cluster.Traffic() }
 
-// Direct has the addresses of the servers, with commas between them.
+// Direct returns the addresses of the servers, separated by commas.
 func (s *Servers) Direct() string { return s.cluster.URL }
 
-// URL has the addresses of the proxies, with commas between them.
+// URL returns the addresses of the proxies, separated by commas.
 func (s *Servers) URL() string {
 	var all []string
 	for _, p := range s.proxies {
@@ -88,7 +88,7 @@ func (s *Servers) Heal() {
 	}
 }
 
-// Kill ends a server. What it has stored stays.
+// Kill kills a server. Its storage stays.
 func (s *Servers) Kill(i int) {
 	if !s.down[i] {
 		s.cluster.Kill(i)
@@ -96,7 +96,7 @@ func (s *Servers) Kill(i int) {
 	}
 }
 
-// Wipe kills a server, and forgets what it has stored.
+// Wipe kills a server and deletes its storage.
 func (s *Servers) Wipe(i int) {
 	s.Kill(i)
 	s.cluster.Wipe(i)
@@ -111,11 +111,11 @@ func (s *Servers) Freeze(i int) error {
 	return s.proxies[i].Poison(netfault.Poison{Kind: "timeout", Chance: 1, Attrs: map[string]any{"timeout": 0}, Both: true})
 }
 
-// host is what the servers of a test need, outside a test.
+// host replaces the testing.TB that test servers need, outside a test.
 type host struct {
 	testing.TB
 
-	ctx      context.Context //nolint:containedctx // as that of a test
+	ctx      context.Context //nolint:containedctx // like a test's
 	dir      string
 	n        int
 	cleanups []func()
@@ -134,7 +134,7 @@ func (h *host) Context() context.Context { return h.ctx }
 func (h *host) Cleanup(f func()) { h.cleanups = append(h.cleanups, f) }
 
 // Fatal implements [testing.TB].
-func (*host) Fatal(args ...any) { panic(fatal(fmt.Sprint(args...))) } //nolint:forbidigo // With recovers it, since a Fatal must not return
+func (*host) Fatal(args ...any) { panic(fatal(fmt.Sprint(args...))) } //nolint:forbidigo // With recovers it, because a Fatal must not return
 
 // TempDir implements [testing.TB].
 func (h *host) TempDir() string {
@@ -154,7 +154,7 @@ func (h *host) run(do func() error) (err error) {
 		case fatal:
 			err = errors.New(string(f))
 		default:
-			panic(f) //nolint:forbidigo // a defect, and not a Fatal
+			panic(f) //nolint:forbidigo // a bug, not a Fatal
 		}
 	}()
 	return do()

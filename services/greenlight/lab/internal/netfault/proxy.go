@@ -1,4 +1,5 @@
-// Package netfault has the network faults of the lab: a TCP proxy that injects them, and a name server that stops answering.
+// Package netfault provides the network faults of the lab: a TCP proxy that injects them, and a name server that stops
+// answering.
 package netfault
 
 import (
@@ -35,13 +36,13 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// Poison is a toxic of the library or of toxics.go: its type, and its attributes under the library's names.
+// Poison is a toxic from the library or from toxics.go: its type, and its attributes under the library's names.
 type Poison struct {
 	Kind string
 	// Chance is the share of connections that get it, [0,1].
 	Chance float64
 	Attrs  map[string]any
-	// Both adds the direction of the requests to that of the answers.
+	// Both also affects requests; otherwise only answers are affected.
 	Both bool
 }
 
@@ -67,10 +68,10 @@ func (p *Proxy) Poison(poisons ...Poison) error {
 	return nil
 }
 
-// Vanish makes the packets of connections with a [VanishKind] vanish, or lets those of new ones pass again.
+// Vanish makes the packets of connections with a [VanishKind] vanish, or stops that for new connections.
 func (p *Proxy) Vanish(on bool) { vanishing.Store(on) }
 
-// cureTime is how long connections may take to pass on the data that a toxic holds back.
+// cureTime is how long connections may take to forward the data that a toxic holds back.
 const cureTime = 15 * time.Second
 
 // Cure removes the toxics. Connections stay open.
@@ -84,7 +85,7 @@ func (p *Proxy) Cure(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-time.After(cureTime):
-		// The library waits for a connection that does not read its data. Closing it unblocks the library.
+		// The library waits for connections that do not read their data. Closing them unblocks the library.
 		if err := p.Cut(); err != nil {
 			return err
 		}

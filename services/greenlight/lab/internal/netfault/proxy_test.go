@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// echoServer answers every connection with what comes.
+// echoServer echoes on every connection.
 func echoServer(t *testing.T) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -45,7 +45,7 @@ func newProxy(t *testing.T) *Proxy {
 	return p
 }
 
-// say sends a word on the connection and returns what comes back within the time.
+// say sends a word on the connection and returns what comes back within the time limit.
 func say(conn net.Conn, within time.Duration) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return "", err
@@ -97,7 +97,7 @@ func TestProxyRefusesAndOpens(t *testing.T) {
 	wantEcho(t, connect(t, p.Addr()))
 }
 
-// Connections that were used while packets vanished stay deaf; new ones are well.
+// Connections that were used while packets vanished stay deaf; new ones work.
 func TestProxyVanish(t *testing.T) {
 	p := newProxy(t)
 	conn := connect(t, p.Addr())

@@ -17,16 +17,16 @@ const (
 
 // registerToxics registers the toxics of this file with the library, once.
 var registerToxics = sync.OnceFunc(func() {
-	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log their traces to the global logger
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log traces to the global logger
 	toxics.Register(CutKind, new(cutToxic))
 	toxics.Register(VanishKind, new(vanishToxic))
 })
 
-// vanishing reports whether packets vanish. The library makes the toxics, so it is that of all proxies.
+// vanishing reports whether packets vanish. It is shared by all proxies, because the library creates the toxics.
 var vanishing atomic.Bool
 
-// cutToxic ends the connection with a chance per piece of data. The library's own reset takes its chance once per
-// connection, and a connection between the services lasts for days.
+// cutToxic closes the connection with a given probability per piece of data. The library's own reset draws once per
+// connection, but a connection between the services lasts for days.
 type cutToxic struct {
 	// Chance is in [0,1].
 	Chance float64 `json:"chance"`

@@ -1,5 +1,5 @@
-// Package operator does what an operator does: it makes a key, and runs commands of greenlight as processes, which can be killed
-// and suspended.
+// Package operator acts like an operator: it creates a key, and runs greenlight commands as processes, which can be killed and
+// suspended.
 package operator
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canary"
 )
 
-// NewKey writes a new private key to the file, and its public key to the file of that name with .pub.
+// NewKey writes a new private key to the file, and its public key to the same name with .pub appended.
 func NewKey(path string) (*dsse.Signer, error) {
 	if err := dsse.NewKey(path); err != nil {
 		return nil, err
@@ -24,12 +24,12 @@ func NewKey(path string) (*dsse.Signer, error) {
 	return dsse.ReadSigner(path)
 }
 
-// Command is a command as a process.
+// Command is a command that runs as a process.
 type Command struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
-	code int // once done is closed; -1 for one that was killed
+	code int // valid once done is closed; -1 if it was killed
 }
 
 // Run starts a command of the program. Its output goes to the file log. The caller must call Kill, or wait until it has ended.
@@ -55,7 +55,7 @@ func Run(program, log string, args ...string) (*Command, error) {
 	return c, nil
 }
 
-// Signal sends the signal to a command that has not ended.
+// Signal sends the signal unless the command has ended.
 func (c *Command) Signal(sig syscall.Signal) error {
 	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -63,7 +63,7 @@ func (c *Command) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Kill kills it if it still runs, and waits for its end.
+// Kill kills the command if it is running, and waits for its end.
 func (c *Command) Kill() error {
 	err := c.Signal(syscall.SIGKILL)
 	<-c.done
@@ -101,7 +101,7 @@ func (c *Command) LastLine() string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// Refused reports whether it has failed with the error.
+// Refused reports whether the command failed with the error.
 func (c *Command) Refused(want error) bool {
 	return c.Ended() && c.code == 1 && strings.Contains(c.Said(), want.Error())
 }
@@ -119,9 +119,9 @@ func (c *Command) Phrase() (string, error) {
 	return phrase, nil
 }
 
-// Begin plans a canary and starts it. The drift of ml-engines that have just started changes with every row, so the phrase may be
-// stale when it is used: then it plans again, as an operator would. begun waits until the canary has begun, or reports that it has
-// ended.
+// Begin plans a canary and starts it. The drift of newly started ml-engines changes with every row, so the phrase may be stale
+// when it is used: then Begin plans again, as an operator would. begun waits until the canary has begun, or reports that it
+// has ended.
 func Begin(plan func() (*Command, error), start func(phrase string) (*Command, error), begun func(*Command) (bool, error)) (*Command, error) {
 	for range 20 {
 		p, err := plan()
@@ -143,5 +143,5 @@ func Begin(plan func() (*Command, error), start func(phrase string) (*Command, e
 			return nil, fmt.Errorf("not begun: %s", strings.TrimSpace(c.Said()))
 		}
 	}
-	return nil, errors.New("not begun: the drift moves between plan and start, again and again")
+	return nil, errors.New("not begun: the drift changed between plan and start in every attempt")
 }

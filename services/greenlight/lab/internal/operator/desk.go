@@ -12,9 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// Desk is what a canary on this machine needs. All fields are required.
+// Desk holds what a canary on this machine needs. All fields are required.
 type Desk struct {
-	// Rig has the programs, the model, and the folder of stores, states and logs.
+	// Rig holds the programs, the model, and the folder for stores, states and logs.
 	*rig.Rig
 
 	// Greenlight is the program.
@@ -27,16 +27,16 @@ type Desk struct {
 	Source evidence.Source
 	// ShadowTimeout is how long a shadow may take.
 	ShadowTimeout time.Duration
-	// Policy is that of the canary.
+	// Policy is the policy of the canary.
 	Policy gate.Policy
 }
 
-// Run starts a command of greenlight. Its output goes to a log of that name in the folder.
+// Run starts a greenlight command. Its output goes to a log of the given name in the folder.
 func (d *Desk) Run(name string, args ...string) (*Command, error) {
 	return d.Spawn(d.Greenlight, name, args...)
 }
 
-// Spawn starts a program. Its output goes to a log of that name in the folder.
+// Spawn starts a program. Its output goes to a log of the given name in the folder.
 func (d *Desk) Spawn(program, name string, args ...string) (*Command, error) {
 	c, err := Run(program, filepath.Join(d.Dir, name+".log"), args...)
 	if err == nil {
@@ -60,7 +60,7 @@ func (d *Desk) WritePolicy() error {
 // State is the state folder of the canary.
 func (d *Desk) State() canary.State { return canary.State(filepath.Join(d.Dir, "canary")) }
 
-// Record returns the run as its journal has it, in whichever process it runs; nil if there is no journal yet.
+// Record returns the run from its journal, whichever process runs it; nil if there is no journal yet.
 func (d *Desk) Record() *canary.Record {
 	_, r, err := d.State().Read("")
 	if err != nil {

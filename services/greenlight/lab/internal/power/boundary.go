@@ -8,8 +8,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// The naive rule is the one that the tests replace: a test for a single evaluation, evaluated repeatedly. It is evaluated every
-// 5 s, which at 10 shadows per second is every 50 shadows, and rejects at 5 %.
+// The naive rule is the one that the tests replace: a test designed for a single evaluation, but evaluated repeatedly. It is
+// evaluated every 5 s, which at 10 shadows per second is every 50 shadows, and rejects at 5 %.
 const (
 	naiveSeconds   = 5
 	naivePerSecond = 10
@@ -20,8 +20,8 @@ const (
 // never is more failures than there are shadows.
 const never = math.MaxInt
 
-// boundaries have, by number of shadows, the failures that abort a run. The rules depend only on counts, so they are evaluated
-// once per count, and not for each shadow of each run.
+// boundaries hold, by number of shadows, the number of failures that aborts a run. The rules depend only on counts, so they
+// are evaluated once per count, not for each shadow of each run.
 type boundaries struct {
 	test, threshold, naive []int
 }
@@ -59,7 +59,7 @@ func boundary(ctx context.Context, shadows int, aborts func(n, k int) bool) ([]i
 		if n%1000 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		for k > 0 && aborts(n, k-1) { // a threshold counts from its floor on
+		for k > 0 && aborts(n, k-1) { // a threshold applies only above its floor
 			k--
 		}
 		for k <= n && !aborts(n, k) {

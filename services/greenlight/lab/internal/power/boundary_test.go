@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// For every count the boundary says what the rules say.
+// For every count, the boundary agrees with the rules.
 func TestBoundariesAreTheRules(t *testing.T) {
 	p := gate.DefaultPolicy()
 	for kind := range kindEnd {
@@ -28,7 +28,7 @@ func TestBoundariesAreTheRules(t *testing.T) {
 	}
 }
 
-// A run that asks the rules after every shadow ends where one by the boundaries does.
+// A run that evaluates the rules after every shadow ends where one that uses the boundaries does.
 func TestRunIsWhatTheRulesSay(t *testing.T) {
 	p := gate.DefaultPolicy()
 	const shadows = 1500

@@ -12,9 +12,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// Options of a measurement. All fields are required.
+// Options configure a measurement. All fields are required.
 type Options struct {
-	// Policy has the rules.
+	// Policy holds the rules.
 	Policy gate.Policy
 	// Runs is the number of runs per row, Shadows the length of a run that is not aborted; both at least 1.
 	Runs, Shadows int
@@ -24,15 +24,15 @@ type Options struct {
 	Progress func(done, total int)
 }
 
-// Row has the verdicts of the rules on the runs of one truth. The rules are evaluated after every shadow. No canary evaluates
-// them more often, so none has more false alarms.
+// Row holds the verdicts of the rules on the runs of one truth. The rules are evaluated after every shadow. No canary
+// evaluates them more often, so none has more false alarms.
 type Row struct {
 	Truth Truth
 	Runs  int
-	// Aborted is how many runs were aborted. ByTest, ByThreshold and Naive are how many the tests alone, the thresholds alone,
-	// and the naive rule alone would have aborted.
+	// Aborted is the number of aborted runs. ByTest, ByThreshold and Naive are the numbers that only the tests, only the
+	// thresholds, and only the naive rule would have aborted.
 	Aborted, ByTest, ByThreshold, Naive int
-	// Median is the number of shadows within which half of the runs were aborted; 0 when fewer were. Bounds is its 95 %
+	// Median is the number of shadows within which half of the runs were aborted; 0 if fewer were. Bounds is its 95 %
 	// interval; nil if there is none.
 	Median int
 	Bounds *gate.Bounds
@@ -67,7 +67,7 @@ func Measure(ctx context.Context, truths []Truth, o Options) ([]Row, error) {
 	return rows, nil
 }
 
-// end has the number of shadows after which each rule aborted a run; never if it did not.
+// end holds the number of shadows after which each rule aborted a run; never if it did not.
 type end struct {
 	test, threshold, naive int
 }

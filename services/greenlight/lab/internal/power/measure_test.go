@@ -11,8 +11,9 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/stats"
 )
 
-// exact is the chance that a run reaches a boundary within its shadows, and the number of shadows within which half of
-// all runs do (0 if none): by the chances of every number of failures, shadow after shadow, without drawing any.
+// exact returns the probability that a run reaches a boundary within its shadows, and the number of shadows within which half
+// of all runs do (0 if fewer do). It computes the probability of every number of failures, shadow after shadow, without
+// sampling.
 func exact(least []int, rate float64) (chance float64, median int) {
 	failures := make([]float64, len(least)+1) // chance of so many failures and no abort yet
 	failures[0] = 1
@@ -34,7 +35,7 @@ func exact(least []int, rate float64) (chance float64, median int) {
 	return chance, median
 }
 
-// The simulation is what the chances are, up to four standard errors.
+// The simulation matches the exact probabilities, up to four standard errors.
 func TestMeasureAgainstTheExactChances(t *testing.T) {
 	const shadows = 1200
 	o := quiet(4000, shadows)
@@ -73,7 +74,7 @@ func TestMeasureAgainstTheExactChances(t *testing.T) {
 	}
 }
 
-// The promises hold for the chances themselves, whatever the seed: no more false alarms than alpha within 20,000 shadows,
+// The targets are met by the exact probabilities, whatever the seed: no more false alarms than alpha within 20,000 shadows,
 // and half of the runs aborted in time.
 func TestTargetsByTheExactChances(t *testing.T) {
 	b := [kindEnd]*boundaries{asked(t, Mismatch, 20_000), asked(t, Failure, 20_000)}
@@ -166,8 +167,8 @@ func TestNewRow(t *testing.T) {
 			}
 		})
 	}
-	// Of 100 tosses of a coin, 40 to 60 are heads with a chance of 0.965, and 41 to 59 with one of 0.943: the 95 % interval
-	// of the median is from the 40th to the 61st.
+	// Of 100 coin tosses, 40 to 60 are heads with probability 0.965, and 41 to 59 with 0.943: the 95 % interval of the median
+	// is from the 40th to the 61st.
 	for heads, want := range map[uint64]float64{40: 0.965, 41: 0.943} {
 		if got := stats.BinomialAtLeast(heads, 100, 0.5) - stats.BinomialAtLeast(101-heads, 100, 0.5); math.Abs(got-want) > 5e-4 {
 			t.Errorf("%d to %d heads: chance %v, want %v", heads, 100-heads, got, want)

@@ -1,5 +1,5 @@
 // Package power measures the abort rules of a canary on simulated shadows with known error rates: how often they abort a good
-// model, and how soon they abort a bad one. The rules are those of [gate.Policy], which also judge a live canary.
+// model, and how soon they abort a bad one. The rules are those of [gate.Policy], which also judge live canaries.
 package power
 
 import (
@@ -51,7 +51,8 @@ type Truth struct {
 	Limit float64
 }
 
-// Target is a kind of requirement on the rules: a rule of a scorecard, whose name has the truth, and what of a row it judges.
+// Target is a kind of requirement on the rules: a rule of a scorecard, named after the truth, and the value of the row that it
+// judges.
 type Target struct {
 	gate.Rule
 	observe func(Row) gate.Observation
@@ -63,20 +64,20 @@ var (
 	Shown *Target
 	// FewAlarms requires that at most the share Limit of the runs is aborted.
 	FewAlarms = &Target{
-		gate.Rule{Name: "aborted at a %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that are aborted although the shadow is what the tests allow"},
+		gate.Rule{Name: "aborted at a %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that are aborted although the shadow is within the limits of the tests"},
 		func(r Row) gate.Observation { return gate.Rate(uint64(r.Aborted), uint64(r.Runs)) },
 	}
-	// FewTestAlarms requires the same of the tests alone.
+	// FewTestAlarms requires the same, but counts only aborts by the tests.
 	FewTestAlarms = &Target{
-		gate.Rule{Name: "aborted by a test at an %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that a test aborts although the shadow is what the tests allow"},
+		gate.Rule{Name: "aborted by a test at an %s", Op: gate.AtMost, Unit: gate.Ratio, What: "share of runs that a test aborts although the shadow is within the limits of the tests"},
 		func(r Row) gate.Observation { return gate.Rate(uint64(r.ByTest), uint64(r.Runs)) },
 	}
-	// SoonAborted requires that half of the runs are aborted in fewer than Limit shadows.
+	// SoonAborted requires that half of the runs are aborted within fewer than Limit shadows.
 	SoonAborted = &Target{
 		gate.Rule{Name: "median shadows to abort, %s", Op: gate.Below, Unit: gate.Count, What: "number of shadows within which half of the runs are aborted"},
 		func(r Row) gate.Observation {
 			if r.Median == 0 {
-				return gate.Missing("fewer than half of the runs were aborted: too few shadows, or too blunt a rule")
+				return gate.Missing("fewer than half of the runs were aborted: too few shadows, or an insensitive rule")
 			}
 			return gate.Observation{Value: float64(r.Median), N: uint64(r.Runs), Bounds: r.Bounds}
 		},
@@ -110,5 +111,5 @@ func percent(share float64) string {
 	return strconv.FormatFloat(100*share, 'g', 6, 64) + " %"
 }
 
-// minRuns is the fewest runs that can judge a target: fewer cannot distinguish 1 % from 0.
+// minRuns is the minimum number of runs to judge a target: fewer cannot distinguish 1 % from 0.
 const minRuns = 500

@@ -31,7 +31,7 @@ type Relay struct {
 	addr    string
 }
 
-// Change changes an answer. If it returns an error, the caller gets that instead.
+// Change changes an answer. If it returns an error, the caller gets the error instead.
 type Change func(context.Context, *mlenginev1.BatchPredictResponse) error
 
 // Start serves on a free port in front of the ml-engine at the address. It changes nothing until [Relay.Set].
@@ -63,7 +63,7 @@ func (r *Relay) Set(c Change) {
 	r.changed.Store(0)
 }
 
-// Changed returns the number of answers that were changed since the last [Relay.Set].
+// Changed returns the number of answers changed since the last [Relay.Set].
 func (r *Relay) Changed() int64 { return r.changed.Load() }
 
 // Close ends the relay.

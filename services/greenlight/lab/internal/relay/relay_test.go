@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/relay"
 )
 
-// A relay changes nothing at first, and then exactly what it is set to.
+// A relay changes nothing at first, and then exactly what it is set to change.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	engine := enginetest.Start(t, enginetest.Options{Loopback: true})
@@ -56,7 +56,7 @@ func TestRelay(t *testing.T) {
 	if got, err := score(t.Context()); got != x.Score || err != nil || r.Changed() != 0 {
 		t.Errorf("unchanged again: got %v and %v, want %v; %d answers were changed, want 0", got, err, x.Score, r.Changed())
 	}
-	// An answer that is an hour late reaches nobody.
+	// An answer that is an hour late is never delivered.
 	r.Set(relay.Late(time.Hour))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()

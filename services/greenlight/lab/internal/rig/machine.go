@@ -13,9 +13,9 @@ type Machine struct {
 	Arch string `json:"arch"`
 	Go   string `json:"go"`
 	CPUs int    `json:"cpus"`
-	// OtherLoad is the share of the machine's CPU time, in [0,1], of other programs than the client and the
-	// servers, including interrupts; -1 if the system does not report it. Above a few percent, measure again. It is an
-	// estimate, at least 0: the kernel samples the machine's time, but adds up that of processes.
+	// OtherLoad is the share of the machine's CPU time, in [0,1], used by programs other than the client and the servers,
+	// including interrupts; -1 if the system does not report it. Above a few percent, measure again. It is an estimate, and at
+	// least 0: the kernel samples the machine's time, but adds up the time of processes.
 	OtherLoad float64 `json:"other_load"`
 }
 
@@ -63,7 +63,7 @@ func (r *Rig) Machine(w Watch) Machine {
 	defer r.mu.Unlock()
 	var pids []int
 	for _, p := range r.running {
-		if p.Err() == nil { // one that has ended is a child of this process
+		if p.Err() == nil { // if it has ended, ownCPU includes it
 			pids = append(pids, p.PID())
 		}
 	}
@@ -73,7 +73,7 @@ func (r *Rig) Machine(w Watch) Machine {
 // Load describes the other load.
 func (m Machine) Load() string {
 	if m.OtherLoad < 0 {
-		return "what else they did is not known"
+		return "other load unknown"
 	}
 	return fmt.Sprintf("%.0f %% of them busy with other work", 100*m.OtherLoad)
 }

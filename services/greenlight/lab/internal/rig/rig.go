@@ -21,11 +21,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Rig has the processes of a measurement and all else that must be ended. Services and Dir are required.
+// Rig holds the processes of a measurement and everything else to clean up. Services and Dir are required.
 type Rig struct {
 	process.Services
 
-	// Dir gets a folder for each process.
+	// Dir holds a folder for each process.
 	Dir string
 
 	mu      sync.Mutex
@@ -33,14 +33,14 @@ type Rig struct {
 	closers []func() error
 }
 
-// OnClose adds a function that Close calls. The last one is called first.
+// OnClose registers a function for Close to call. The last one registered is called first.
 func (r *Rig) OnClose(end func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closers = append(r.closers, end)
 }
 
-// Start starts a process with the folder of that name for its log. Close stops it.
+// Start starts a process, with its log in the folder of that name. Close stops it.
 func (r *Rig) Start(name string, start func(dir string) (*process.Process, error)) (*process.Process, error) {
 	dir := filepath.Join(r.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -62,7 +62,7 @@ func (r *Rig) StartEngine(ctx context.Context, name string, at process.Listen, f
 	return r.Start(name, func(dir string) (*process.Process, error) { return r.Engine(ctx, dir, at, flags...) })
 }
 
-// StartExecutor starts an executor of the ml-engine at the address.
+// StartExecutor starts an executor that uses the ml-engine at the address.
 func (r *Rig) StartExecutor(ctx context.Context, name, engine string, at process.Listen, flags ...string) (*process.Process, error) {
 	return r.Start(name, func(dir string) (*process.Process, error) { return r.Executor(ctx, dir, engine, at, flags...) })
 }
@@ -76,7 +76,7 @@ func (r *Rig) Dial(p *process.Process) (*grpc.ClientConn, error) {
 	return conn, err
 }
 
-// Stop stops a process gracefully, also one that is suspended. A second call does nothing.
+// Stop stops a process gracefully, even a suspended one. A second call does nothing.
 func (r *Rig) Stop(p *process.Process) error {
 	r.mu.Lock()
 	i := slices.Index(r.running, p)
@@ -87,7 +87,7 @@ func (r *Rig) Stop(p *process.Process) error {
 	if i < 0 {
 		return nil
 	}
-	_ = p.Signal(syscall.SIGCONT) // fails if it has ended
+	_ = p.Signal(syscall.SIGCONT) // fails if the process has ended
 	return p.Stop(process.StopGrace)
 }
 
@@ -103,10 +103,10 @@ func Await(ctx context.Context, limit time.Duration, ok func() (bool, error)) (t
 	}
 }
 
-// client keeps no idle connection to a service: it would count as one of the service's file descriptors.
+// client keeps no idle connections: the service would count them among its file descriptors.
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Get reads a page of a process.
+// Get fetches a page of a process.
 func Get(ctx context.Context, p *process.Process, path string) ([]byte, error) {
 	url := "http://" + p.Addr("http") + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)

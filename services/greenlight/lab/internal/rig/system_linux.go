@@ -27,7 +27,7 @@ func CPU(pid int) (used time.Duration, ok bool) {
 // childrenCPU returns the CPU time of the children that have ended.
 func childrenCPU() time.Duration {
 	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_CHILDREN, &u) // does not fail
+	_ = unix.Getrusage(unix.RUSAGE_CHILDREN, &u) // never fails
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
@@ -58,9 +58,9 @@ func parseBusy(text string) (sum time.Duration, ok bool) {
 	return sum, true
 }
 
-// PreciseSleep locks its goroutine to a thread and returns a sleep that is late by microseconds. The runtime's
-// own timers are late by up to a millisecond on Linux in an otherwise idle process, many times the latency of a call here.
-// The thread keeps one of the runtime's processors while it sleeps, so GOMAXPROCS grows by one. done undoes both.
+// PreciseSleep locks its goroutine to a thread and returns a sleep that is late by microseconds only. On Linux, the runtime's
+// timers are late by up to a millisecond in an otherwise idle process, many times the latency of a call here. The thread
+// occupies one of the runtime's processors while it sleeps, so GOMAXPROCS grows by one. done undoes both.
 func PreciseSleep() (sleep func(time.Duration), done func()) {
 	runtime.LockOSThread()
 	processors := runtime.GOMAXPROCS(0)
@@ -77,10 +77,10 @@ func PreciseSleep() (sleep func(time.Duration), done func()) {
 	}
 }
 
-// hold pins all threads of the process to the CPUs. New threads inherit that.
+// hold pins all threads of the process to the CPUs. New threads inherit the pinning.
 func hold(pid int, on unix.CPUSet) error {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
-	for range 2 { // again for threads that started meanwhile
+	for range 2 { // again, for threads that started meanwhile
 		threads, err := durable.ReadDir(dir, durable.MaxEntries)
 		if err != nil {
 			return err
@@ -98,8 +98,8 @@ func hold(pid int, on unix.CPUSet) error {
 	return nil
 }
 
-// Apart starts a process on one half of the CPUs, pins this process and the others to the other half, and returns the size
-// of each half; 0 if all share, because there is only one. back removes the pins of this process and the others.
+// Apart starts a process on one half of the CPUs, pins this process and the others to the other half, and returns the size of
+// each half; 0 if all share a single CPU. back unpins this process and the others.
 func Apart(start func() error, others ...int) (answers, asks int, back func() error, err error) {
 	back = func() error { return nil }
 	var all, first, second unix.CPUSet
@@ -126,7 +126,7 @@ func Apart(start func() error, others ...int) (answers, asks int, back func() er
 	if err := holdAll(second); err != nil {
 		return 0, 0, back, err
 	}
-	// A child inherits the CPUs of the thread that starts it, and its Go runtime counts those.
+	// A child inherits the CPUs of the thread that starts it, and its Go runtime counts only those.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.SchedSetaffinity(0, &first); err != nil {

@@ -19,7 +19,7 @@ func TestParseBusy(t *testing.T) {
 	}
 }
 
-// The CPU time of a process is that which the system reports when it has ended.
+// The CPU time of a process matches what the system reports when it has ended.
 func TestCPU(t *testing.T) {
 	before, children := ownCPU(), childrenCPU()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo; read -r end")

@@ -4,7 +4,7 @@ package rig
 
 import "time"
 
-// CPU reports no CPU time: this system is not known.
+// CPU reports no CPU time: this system is not supported.
 func CPU(int) (time.Duration, bool) { return 0, false }
 
 func childrenCPU() time.Duration { return 0 }

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Trials are functions that run independently of each other.
+// Trials are independent functions that run concurrently.
 type Trials struct {
-	// N is their number, AtOnce how many run at the same time.
+	// N is the number of trials, AtOnce the number that run concurrently.
 	N, AtOnce int
-	// Progress is called after every so many of them, and after the last, by one goroutine at a time.
+	// Progress is called periodically and after the last trial, by one goroutine at a time.
 	Progress func(done, total int)
 	Every    int
 }
 
-// Run runs all until one returns an error or ctx ends.
+// Run runs all trials until one returns an error or ctx ends.
 func (t Trials) Run(ctx context.Context, run func(trial int) error) error {
 	group, running := errgroup.WithContext(ctx)
 	group.SetLimit(t.AtOnce)

@@ -214,7 +214,7 @@ func halted(ctx context.Context, s *stage) (string, error) {
 }
 
 func second(ctx context.Context, s *stage) (string, error) {
-	plan, err := s.plan("second") // its phrase is still valid when the first has started
+	plan, err := s.plan("second") // its phrase is still valid after the first has started
 	if err != nil {
 		return "", err
 	}

@@ -46,7 +46,7 @@ func (s *stage) monitor(ctx context.Context) (*monitoring, error) {
 	}
 }
 
-// monitorTries bounds the ports that are tried.
+// monitorTries bounds the number of ports tried.
 const monitorTries = 5
 
 var errEnded = errors.New("prometheus has ended: see its log")
@@ -85,7 +85,7 @@ func prometheusDown(ctx context.Context, s *stage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The time of the phase is over, and the phase has not ended.
+	// The time of the phase is over, but the phase has not ended.
 	held, err := s.awaitEvent(ctx, c, "a phase that is held without Prometheus", func(e canary.Event) bool {
 		return e.Kind == canary.Held && e.Phase == 1 && strings.Contains(e.Reason, m.url())
 	})

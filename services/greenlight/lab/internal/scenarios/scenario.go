@@ -1,4 +1,4 @@
-// Package scenarios proves what a canary does when something fails: real services and a real controller, each a process, a
+// Package scenarios tests what a canary does when something fails. It runs real services and a real controller as processes, a
 // load, and a fault at a chosen moment.
 //
 // Whatever fails, every answer of the executor must be the baseline's, the executor must be at 0 % at the end, and the
@@ -30,18 +30,18 @@ type Scenario struct {
 	Name, Expect string
 	// policy changes the policy of the canary; it may be nil.
 	policy func(*gate.Policy)
-	// rate is the load in requests per second; 0 is that of the options, negative is none.
+	// rate is the load in requests per second; 0 means the rate of the options, a negative rate no load.
 	rate float64
 	// away reports whether the executor is down for a while.
 	away bool
-	// act runs it and describes what happened. It returns an error if that was not as expected.
+	// act runs the scenario and describes what happened. It returns an error if that was not as expected.
 	act func(context.Context, *stage) (string, error)
 }
 
 // Result is the result of a scenario.
 type Result struct {
 	Name, Expect string
-	// Seen describes what happened, or what was wrong. Verdict is ERROR if it could not be run.
+	// Seen describes what happened, or what was wrong. Verdict is ERROR if the scenario could not be run.
 	Seen    string
 	Verdict gate.Verdict
 	Took    time.Duration
@@ -92,13 +92,13 @@ func (sc Scenario) play(ctx context.Context, s *stage) (seen string, err error) 
 		return seen, err
 	}
 	if p, err := s.percent(ctx); err != nil || p != 0 {
-		return seen, errors.Join(err, fmt.Errorf("the executor is at %g %% in the end", p))
+		return seen, errors.Join(err, fmt.Errorf("the executor is at %g %% at the end", p))
 	}
 	report, err := evidence.Verify(s.Evidence)
 	return seen, errors.Join(err, report.Err())
 }
 
-// unaffected returns an error if an answer was not the baseline's, once all of them are counted.
+// unaffected returns an error if an answer was not the baseline's, once all have been counted.
 func (sc Scenario) unaffected(s *stage) error {
 	a := s.answers
 	var errs []error
@@ -106,10 +106,10 @@ func (sc Scenario) unaffected(s *stage) error {
 		errs = append(errs, fmt.Errorf("%d answers of %d are not the baseline's", a.Changed, a.Total))
 	}
 	if a.Failed > 0 || a.Away > 0 && !sc.away {
-		errs = append(errs, fmt.Errorf("%d answers of %d did not come", a.Failed+a.Away, a.Total))
+		errs = append(errs, fmt.Errorf("%d answers of %d are missing", a.Failed+a.Away, a.Total))
 	}
 	if s.quiet != nil && a.Total == a.Away {
-		errs = append(errs, errors.New("no answer came at all"))
+		errs = append(errs, errors.New("there was no answer at all"))
 	}
 	return errors.Join(errs...)
 }
@@ -122,7 +122,7 @@ func tableOf(all []Result) *table.Table {
 	return t
 }
 
-// Table writes a line per scenario.
+// Table writes one line per scenario.
 func Table(out io.Writer, all []Result) error { return tableOf(all).Text(out) }
 
 // Markdown returns the table as a document.

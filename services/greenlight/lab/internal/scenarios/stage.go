@@ -20,11 +20,11 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/rig"
 )
 
-// Options configure the scenarios. Each has a folder in that of the rig, and may change the policy and the rate.
+// Options configure the scenarios. Each has a folder in the rig's folder, and may change the policy and the rate.
 type Options struct {
 	operator.Desk
 
-	// Prometheus is the program of that name; empty if there is none.
+	// Prometheus is the path of the Prometheus program; empty if it is not installed.
 	Prometheus string
 }
 
@@ -33,7 +33,7 @@ type stage struct {
 	Options
 
 	engine, executor *process.Process
-	relay            *relay.Relay // between the two
+	relay            *relay.Relay // between the two services
 	decider          fleet.Executor
 
 	quiet   func() // ends the load
@@ -90,7 +90,7 @@ func (s *stage) tearDown() error {
 	return s.Close()
 }
 
-// plan starts to plan a canary.
+// plan starts planning a canary.
 func (s *stage) plan(state string, flags ...string) (*operator.Command, error) {
 	return s.Run("plan-"+state, append([]string{
 		"canary", "plan", "--engine", s.engine.Addr("grpc"), "--executor", s.executor.Addr("grpc"), "--evidence", s.Evidence,
@@ -126,20 +126,20 @@ const firstState = "canary"
 // patience is the longest wait for an expected event, on a busy machine.
 const patience = 90 * time.Second
 
-// await waits until ok.
+// await waits until ok returns true.
 func (s *stage) await(ctx context.Context, what string, ok func() (bool, error)) error {
 	_, done, err := rig.Await(ctx, patience, ok)
 	if err == nil && !done {
-		err = fmt.Errorf("%s did not come within %s", what, gate.Duration(patience))
+		err = fmt.Errorf("%s did not happen within %s", what, gate.Duration(patience))
 	}
 	return err
 }
 
-// awaitEvent waits until the journal of the canary has an event for which ok is true, and returns it. It returns an error if
-// the command ends before.
+// awaitEvent waits for an event in the canary's journal for which ok is true, and returns it. It returns an error if the
+// command ends first.
 func (s *stage) awaitEvent(ctx context.Context, c *operator.Command, what string, ok func(canary.Event) bool) (found canary.Event, err error) {
 	err = s.await(ctx, what, func() (bool, error) {
-		over := c.Ended() // before the journal is read: it then has all events
+		over := c.Ended() // checked before reading the journal, so that it has all events
 		events, err := s.State().Events("")
 		i := slices.IndexFunc(events, ok)
 		if err != nil || i < 0 {
@@ -154,7 +154,7 @@ func (s *stage) awaitEvent(ctx context.Context, c *operator.Command, what string
 	return found, err
 }
 
-// startTo starts a canary and waits until its phase has compared something.
+// startTo starts a canary and waits until the phase has made a comparison.
 func (s *stage) startTo(ctx context.Context, index int, flags ...string) (*operator.Command, error) {
 	c, err := s.start(ctx, flags...)
 	if err == nil {

@@ -30,7 +30,7 @@ prometheus  ERROR    0.0 s  0        0        holds     not played | at all
 	if got := string(Markdown(all)); !strings.Contains(got, `| not played \| at all |`) {
 		t.Errorf("got\n%s", got)
 	}
-	// What could not be played is not a pass.
+	// A scenario that could not be run does not pass.
 	if v := Scorecard(all).Verdict(); v != gate.Error {
 		t.Errorf("got %s", v)
 	}
@@ -45,10 +45,10 @@ func TestUnharmed(t *testing.T) {
 	}{
 		"all the baseline's": {answers: traffic.Answers{Total: 5}},
 		"one changed":        {answers: traffic.Answers{Total: 5, Changed: 1}, want: "1 answers of 5 are not the baseline's"},
-		"one failed":         {answers: traffic.Answers{Total: 5, Failed: 1}, away: true, want: "1 answers of 5 did not come"},
-		"one lost":           {answers: traffic.Answers{Total: 5, Away: 1}, want: "did not come"},
+		"one failed":         {answers: traffic.Answers{Total: 5, Failed: 1}, away: true, want: "1 answers of 5 are missing"},
+		"one lost":           {answers: traffic.Answers{Total: 5, Away: 1}, want: "are missing"},
 		"away for a while":   {answers: traffic.Answers{Total: 5, Away: 1}, away: true},
-		"away throughout":    {answers: traffic.Answers{Total: 5, Away: 5}, away: true, want: "no answer came at all"},
+		"away throughout":    {answers: traffic.Answers{Total: 5, Away: 5}, away: true, want: "there was no answer at all"},
 	} {
 		err := Scenario{away: test.away}.unaffected(&stage{answers: test.answers, quiet: func() {}})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
