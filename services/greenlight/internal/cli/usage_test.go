@@ -51,6 +51,8 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary start --resume --phases 5", "--phases is for --dry-run"},
 		{"canary start --dry-run --tls-ca x", "--tls-ca is not for --dry-run"},
 		{"canary start --confirm x --run y", "--run is for --resume"},
+		{"feed reset --symbol i\xfe", `--symbol "i\xfe": want UTF-8`},
+		{"rollout set --percent 1 --holder i\xfe --lease 2s", `--holder "i\xfe": want UTF-8`},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
 		if code != console.ExitUsage || stdout != "" || !strings.Contains(stderr, c.want) || !strings.Contains(stderr, " --help lists its flags") {

@@ -129,7 +129,7 @@ func ParseLatch(name string) (executorv1.GateLatch, error) {
 // NewClearing reads the latches of all executors. Each of the named latches must be set at one of them at least. Without
 // names all are. A group, which may be nil, may store a kill in place of an executor.
 func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, latches []string, reason string) (*Clearing, error) {
-	c := &Clearing{Latches: latches, Reason: reason}
+	c := &Clearing{Latches: latches, Reason: clean(reason)}
 	if g != nil && slices.Contains(latches, killed) {
 		kill, err := g.StoredKill(ctx)
 		if err != nil {

@@ -208,6 +208,7 @@ func oneLine(err error) string { return fleet.OneLine(fleet.Plain(err)) }
 // and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and is left at
 // its observe percent. plan, which may be nil, is that of the live quality.
 func off(ctx context.Context, e fleet.Executor, observe float64, plan *executorv1.QualityPlan, reason string) error {
+	reason = clean(reason)
 	got, err := e.Rollout(ctx)
 	if err != nil {
 		return err
