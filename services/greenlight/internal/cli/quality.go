@@ -124,7 +124,7 @@ func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 	}
 	if l.Judgment == nil {
 		c.Say("no verdict: the rollout has no quality plan. Set one before the days that are judged: greenlight rollout set --quality-cap D --quality-margin M")
-		return nil
+		return errors.Join(f.show(l.Report), console.ErrGate)
 	}
 	return f.keep(c, l.Report, header)
 }
@@ -192,7 +192,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	c.Say("\nevidence  %s/%s (%s)", f.evidence, written, header.Source)
 	if r.Judgment == nil {
 		c.Say("no verdict: the log's baseline has no offline evaluation, and a plan that is chosen after the scores proves nothing.\nGive --quality-cap and --quality-margin from earlier days.")
-		return nil
+		return console.ErrGate
 	}
 	return gated(true, r.Judgment.Verdict.Gate())
 }
