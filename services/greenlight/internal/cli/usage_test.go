@@ -53,6 +53,7 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary start --dry-run --tls-ca x", "--tls-ca is not for --dry-run"},
 		{"canary start --confirm x --run y", "--run is for --resume"},
 		{"feed reset --symbol i\xfe", `--symbol "i\xfe": want UTF-8`},
+		{"shadow watch --symbol i\xfe", `--symbol "i\xfe": want UTF-8`},
 		{"rollout set --percent 1 --holder i\xfe --lease 2s", `--holder "i\xfe": want UTF-8`},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
