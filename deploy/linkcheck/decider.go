@@ -17,22 +17,22 @@ import (
 const (
 	// window is the flow-control window of a stream and of the connection, in bytes, as in the sidecar.
 	window = 64 << 10
-	// maxUnanswered is how many messages of a stream may be unanswered; more would only wait longer in the sidecar.
+	// maxUnanswered limits the unanswered messages of a stream; further ones would wait in the sidecar.
 	maxUnanswered = 64
-	// minBackoff and maxBackoff bound the time between two streams. It doubles until a stream answers something.
+	// minBackoff and maxBackoff bound the time between two streams. It doubles until a stream has answered a message.
 	minBackoff, maxBackoff = 50 * time.Millisecond, time.Second
 )
 
 // errAway is the error of a decision while there is no stream.
 var errAway = status.Error(codes.Unavailable, "there is no stream to the sidecar now: it is opened again")
 
-// decider asks for decisions over one stream, which costs a fraction of a call for each. Any number of goroutines may ask.
+// decider asks for decisions over one stream, each at a fraction of the cost of a call. It is safe for concurrent use.
 //
-// A stream that ends is opened again. What was not answered by then fails with the reason, and is not sent again: it may be
-// too late for it, and only the caller knows. While there is no stream, decisions fail at once.
+// When the stream ends, it opens another one. Decisions without an answer fail with the reason. They are not sent again: it may
+// be too late for them, and only the caller knows. While there is no stream, decisions fail at once.
 type decider struct {
 	client executorv1.DecisionServiceClient
-	// unanswered holds a value for each message that has no answer, even if nobody waits for it any more.
+	// unanswered holds a value for each message without an answer, even if its caller no longer waits.
 	unanswered chan struct{}
 	end        context.CancelFunc
 	done       chan struct{}
@@ -108,8 +108,8 @@ func (d *decider) send(m *executorv1.DecideRequest) (<-chan answer, error) {
 	m.Sequence = d.sequence
 	answered := make(chan answer, 1)
 	d.waiting[m.GetSequence()] = answered
-	// It does not wait: maxUnanswered messages of a few hundred bytes fit into the windows. If the stream has ended, receive
-	// knows why, and answers.
+	// This does not block: maxUnanswered messages of a few hundred bytes fit into the windows. If the stream has ended, receive
+	// has the reason, and answers.
 	_ = d.stream.Send(m)
 	return answered, nil
 }
@@ -124,7 +124,7 @@ func (d *decider) run(ctx context.Context) {
 			backoff = minBackoff
 		}
 		for {
-			// Jitter, so that the clients of a sidecar that restarts do not all return in one moment.
+			// With jitter, so that the clients of a restarted sidecar do not all reconnect at once.
 			select {
 			case <-time.After(backoff/2 + rand.N(backoff/2)):
 			case <-ctx.Done():
@@ -141,7 +141,7 @@ func (d *decider) run(ctx context.Context) {
 	}
 }
 
-// receive hands out answers until the stream ends. It returns their number, and why the stream ended.
+// receive delivers answers until the stream ends. It returns their number, and the reason for the end.
 func (d *decider) receive() (answers int, err error) {
 	for {
 		resp, err := d.stream.Recv()
@@ -167,7 +167,7 @@ func (d *decider) answer(sequence uint64, a answer) {
 	}
 }
 
-// lose fails everything that the ended stream has not answered.
+// lose fails the decisions that the ended stream has not answered.
 func (d *decider) lose(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -3,8 +3,8 @@
 //
 //	linkcheck --addr 127.0.0.1:4020
 //
-// It is a separate module, outside the workspace, as its reader's program is. Its test proves the promise made to that
-// reader: linking the contract brings gRPC and Protocol Buffers, and nothing else of ours.
+// It is a separate module outside the workspace, like the programs that link the client. Its test proves that linking the
+// contract brings gRPC and Protocol Buffers, and nothing else.
 //
 // Answers go to standard output. Exit codes: 0 answered, 1 failed, 2 wrong usage.
 package main
@@ -42,12 +42,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	connect := fs.Duration("connect-timeout", 2*time.Second, "how long connecting may take, and the first call")
 
 	// The baseline is a formula of four numbers: the sidecar on the same host answers well within a millisecond. Five
-	// milliseconds is room for a scheduling hiccup, and short enough that the order goes out on time without an answer.
+	// milliseconds leave room for a scheduling delay, and are short enough to send the order in time without an answer.
 	decide := fs.Duration("timeout", 5*time.Millisecond, "how long Predict and Decide may take")
 
 	// A shadow may take 60 ms from the arrival of its request, and the sidecar keeps 5 ms of the caller's deadline for
-	// its reply. With less than 65 ms the shadow gets what is left and ends as DEADLINE sooner; the baseline's score
-	// comes back either way.
+	// its reply. With less than 65 ms the shadow has less time, and ends as DEADLINE sooner; the baseline's score is
+	// returned in any case.
 	observe := fs.Duration("shadow-timeout", 70*time.Millisecond, "how long PredictWithShadow may take")
 
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -64,9 +64,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, observe time.Duration) error {
-	// The sidecar listens on loopback, hence no TLS. gRPC drops idle connections after 30 minutes by default, and the
-	// first decision after a quiet market would then pay for a handshake: zero turns that off. Its windows grow with the
-	// bandwidth, which it measures with pings: the sidecar's are fixed, and so should these be.
+	// The sidecar listens on loopback, so there is no TLS. By default gRPC closes idle connections after 30 minutes, and the
+	// first decision after a quiet market would wait for a handshake: zero turns this off. By default the flow-control
+	// windows grow with the measured bandwidth; those of the sidecar are fixed, and these should be too.
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(0),
 		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window))
 	if err != nil {
@@ -74,7 +74,7 @@ func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, ob
 	}
 	defer func() { _ = conn.Close() }()
 
-	// A client connects at its first call unless told to. Connect before trading starts, so that no decision waits.
+	// By default a client connects with its first call. Connect before trading starts, so that no decision waits.
 	if err := waitReady(ctx, conn, connect); err != nil {
 		return fmt.Errorf("connect to %s: %w", addr, err)
 	}
@@ -101,8 +101,8 @@ func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, ob
 	_, _ = fmt.Fprintf(stdout, "Predict            %s: score %.6f by %s (sampled for a shadow: %t)\n",
 		decision.GetRequestId(), decision.GetScore(), decision.GetModelVersion(), decision.GetShadowSampled())
 
-	// The same over a stream, for programs that decide often: a fraction of the price of a call. The deadline travels with
-	// the message. The stream's first message is a warm-up too.
+	// The same over a stream, for programs that decide often, at a fraction of the cost of a call. The deadline is part of the
+	// message. The first message of a stream is a warm-up too.
 	stream, err := newDecider(ctx, client)
 	if err != nil {
 		return fmt.Errorf("open a stream: %w", err)
@@ -120,7 +120,7 @@ func ask(ctx context.Context, stdout io.Writer, addr string, connect, decide, ob
 	_, _ = fmt.Fprintf(stdout, "Decide             %s: score %.6f by %s (sampled for a shadow: %t)\n",
 		decision.GetRequestId(), decision.GetScore(), decision.GetModelVersion(), decision.GetShadowSampled())
 
-	// The same with the shadow in the answer: for looking, not for trading. A failed shadow is an outcome, no error.
+	// The same with the shadow in the answer: for inspection, not for trading. A failed shadow is an outcome, not an error.
 	both, err := predictWithShadow(ctx, client, observe, &executorv1.PredictWithShadowRequest{
 		RequestId: "linkcheck-4", Symbol: "BTC-PERP", EventTime: instant, Vector: state,
 	})

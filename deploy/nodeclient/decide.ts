@@ -4,7 +4,7 @@
 //   node build/decide.js 127.0.0.1:4020 5 <<<'order-1 1,0.3,-0.2,0.1,0.4,0.5,-1'
 //
 // The second argument is how many milliseconds a decision may take. The first line is asked by a call of Predict, the others
-// over a stream of Decide, which is opened again when it ends.
+// over a stream of Decide, which is reopened when it ends.
 import { createInterface } from "node:readline";
 import * as grpc from "@grpc/grpc-js";
 import * as loader from "@grpc/proto-loader";
@@ -14,11 +14,11 @@ import type { DecideResponse__Output as Answer } from "./gen/greenlight/executor
 import type { DecisionServiceClient } from "./gen/greenlight/executor/v1/DecisionService.js";
 import type { PredictRequest } from "./gen/greenlight/executor/v1/PredictRequest.js";
 
-const maxUnanswered = 64; // more messages of a stream would only wait in executor
+const maxUnanswered = 64; // further messages of a stream would wait in executor
 const options = {
   "grpc.client_idle_timeout_ms": 2 ** 31 - 1, // no handshake after a quiet hour
   "grpc.initial_reconnect_backoff_ms": 50, "grpc.max_reconnect_backoff_ms": 1000,
-  "grpc-node.flow_control_window": 64 << 10, // that of executor
+  "grpc-node.flow_control_window": 64 << 10, // the same as in executor
 };
 type Stream = ReturnType<DecisionServiceClient["Decide"]>;
 
@@ -26,9 +26,9 @@ function failed(code: grpc.status, message: string): Answer {
   return { sequence: 0, result: "error", error: { code, reason: "", message, metadata: {} } };
 }
 
-// Decider asks over one stream. What a stream has not answered when it ends fails, and is not sent again: it may be too late.
+// Decider asks over one stream. Requests without an answer fail when the stream ends. They are not sent again: it may be too late.
 class Decider {
-  private stream: Stream | undefined; // none while it is away
+  private stream: Stream | undefined; // undefined while there is no stream
   private sequence = 0;
   private backoff = 50;
   private closed = false;
@@ -49,7 +49,7 @@ class Decider {
       this.waiting.clear();
       this.stream = undefined;
       if (this.closed) return;
-      setTimeout(() => { this.stream = this.open(); }, this.backoff * (0.5 + Math.random() / 2)); // not all in one moment
+      setTimeout(() => { this.stream = this.open(); }, this.backoff * (0.5 + Math.random() / 2)); // so that not all clients reconnect at once
       this.backoff = Math.min(2 * this.backoff, 1000);
     });
     return stream;

@@ -15,7 +15,7 @@ import time
 import grpc
 from greenlight.executor.v1 import decision_pb2, decision_pb2_grpc, gate_pb2
 
-MAX_UNANSWERED = 64  # more messages of a stream would only wait in executor
+MAX_UNANSWERED = 64  # further messages of a stream would wait in executor
 OPTIONS = [
     ("grpc.client_idle_timeout_ms", 2**31 - 1),  # no handshake after a quiet hour
     ("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 1000),
@@ -48,7 +48,7 @@ class Decider:
             self.stream, waiting, self.waiting = None, self.waiting, {}
             for lost in waiting.values():
                 lost.set_result(failed(grpc.StatusCode.UNAVAILABLE, f"no answer: {why}"))
-            await asyncio.sleep(random.uniform(0.5, 1) * backoff)  # not all clients in one moment
+            await asyncio.sleep(random.uniform(0.5, 1) * backoff)  # so that not all clients reconnect at once
             backoff = min(2 * backoff, 1)
             self.stream = self.client.Decide()
 
@@ -59,7 +59,7 @@ class Decider:
             self.unanswered.release()
             return failed(grpc.StatusCode.UNAVAILABLE, "there is no stream now")
         answered = asyncio.get_running_loop().create_future()
-        answered.add_done_callback(lambda _: self.unanswered.release())  # even if nobody waits for it any more
+        answered.add_done_callback(lambda _: self.unanswered.release())  # even if the caller no longer waits
         self.sequence += 1
         message = decision_pb2.DecideRequest(sequence=self.sequence, request=request)
         message.deadline.FromNanoseconds(time.time_ns() + int(timeout * 1e9))
@@ -68,7 +68,7 @@ class Decider:
             async with self.sending:
                 await stream.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the stream has ended: run knows why
+            pass  # the stream has ended: run has the reason
         try:
             return await asyncio.wait_for(asyncio.shield(answered), timeout)
         except asyncio.TimeoutError:

@@ -60,8 +60,16 @@ func TestUnusableState(t *testing.T) {
 		if !errors.As(err, &unusable) || !strings.Contains(unusable.Err.Error(), want) || read(t, unusable.Aside) != text {
 			t.Errorf("%.40q: got %v, want %q", text, err, want)
 		}
-		if _, err := s.Load((*number).validate); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%.40q: it is still there: %v", text, err)
+		// Until the next Save, every start finds it again.
+		var again *durable.UnusableError
+		if _, err := s.Load((*number).validate); !errors.As(err, &again) || again.Aside != unusable.Aside {
+			t.Errorf("%.40q, loaded again: %v, want the same error", text, err)
+		}
+		if err := s.Save(&number{"number/v1", 7}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Load((*number).validate); err != nil || got.N != 7 || read(t, unusable.Aside) != text {
+			t.Errorf("%.40q, after a save: got %v, %v", text, got, err)
 		}
 	}
 }

@@ -130,3 +130,21 @@ func TestFoldsErrors(t *testing.T) {
 		})
 	}
 }
+
+// The fewest days of rows for one fold, and for the 10 test days that an offline evaluation needs to pass. docs/quant.md and the
+// hint of greenlight train name both.
+func TestFewestDays(t *testing.T) {
+	for n, want := range map[int]int{7: 0, 8: 3, 18: 7, 19: 10} {
+		folds, err := train.Folds(days(0, n), train.DefaultSplit())
+		if err != nil && !errors.Is(err, train.ErrTooFewDays) {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, f := range folds {
+			got += f.TestTo - f.TestFrom
+		}
+		if got != want {
+			t.Errorf("%d days: %d test days, want %d", n, got, want)
+		}
+	}
+}

@@ -16,9 +16,9 @@ import (
 // state is a market state of schema v1.8.1.
 const state = "1,0.3,-0.2,0.1,0.4,0.5,-1"
 
-// converse runs an example client, which asks executor for a decision for each line of its standard input, with an id of the
-// decision and the values of the state: converse COMMAND ARG... The first line is a call, the second a message of a stream, the
-// third has no state. Then executor is restarted on its address, and the client must come back.
+// converse runs an example client: converse COMMAND ARG... The client asks executor for a decision for each line of its
+// standard input, which has an id and the values of the state. The first line is sent as a call, the second as a message of a
+// stream, and the third has no state. Then executor restarts at the same address, and the client must reconnect.
 func (p *pairs) converse(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: converse COMMAND ARG...")
@@ -57,11 +57,11 @@ func (p *pairs) converse(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(executor.(running).Stop(10 * time.Second))
 	want("away "+state, `^away UNAVAILABLE `)
 	executor.(running).again()
-	// The gate waits for its holder after a restart.
+	// After a restart the gate waits for its holder.
 	back := regexp.MustCompile(`^back score 0\.\d{6} by heuristic-v1, decided by DECIDER_BASELINE, baseline 0\.\d{6}, FALLBACK_REASON_LEASE_LAPSED$`)
 	for answer := ""; !back.MatchString(answer); answer = ask("back " + state) {
 		if ctx.Err() != nil {
-			ts.Fatalf("the client does not come back: %s", answer)
+			ts.Fatalf("the client does not reconnect: %s", answer)
 		}
 	}
 	ts.Check(in.Close())

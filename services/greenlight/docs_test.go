@@ -15,7 +15,7 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// TestFoundFaults finds every test that docs/found.md names, in some package of the tree.
+// TestFoundFaults checks that every test that docs/found.md names exists.
 func TestFoundFaults(t *testing.T) {
 	root := filepath.Join("..", "..")
 	page, err := os.ReadFile(filepath.Join(root, "docs", "found.md"))
@@ -45,11 +45,11 @@ func TestFoundFaults(t *testing.T) {
 		}
 	}
 	for name := range named {
-		t.Errorf("docs/found.md names %s, which no package has: rename it there too", name)
+		t.Errorf("docs/found.md names %s, which does not exist: rename it there too", name)
 	}
 }
 
-// TestWhereIsWhat finds every file that the table in CONTRIBUTING.md names, and in it the identifier.
+// TestWhereIsWhat checks that every file in the table of CONTRIBUTING.md exists and declares the identifier.
 func TestWhereIsWhat(t *testing.T) {
 	root := filepath.Join("..", "..")
 	page, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
@@ -70,8 +70,8 @@ func TestWhereIsWhat(t *testing.T) {
 	}
 }
 
-// TestNoColour finds no escape sequence that sets a colour in the programs: the operator's page promises that there is none, so
-// that NO_COLOR has nothing to turn off.
+// TestNoColour checks that the programs have no escape sequence that sets a colour: docs/operator.md promises that there is
+// none, so NO_COLOR has nothing to turn off.
 func TestNoColour(t *testing.T) {
 	colour := regexp.MustCompile(`\\(x1b|033|u001b|e)\[[0-9;]*m`)
 	files := 0
@@ -95,8 +95,8 @@ func TestNoColour(t *testing.T) {
 	}
 }
 
-// TestContractPages finds every service of the contract in docs/reference/contract, with its methods and the fields of what they
-// take and return, and follows the links of the pages.
+// TestContractPages checks that docs/reference/contract has every service of the contract, its methods, and the fields of
+// their requests and responses, and that the links of the pages work.
 func TestContractPages(t *testing.T) {
 	folder := filepath.Join("..", "..", "docs", "reference", "contract")
 	services := 0

@@ -31,8 +31,9 @@ import (
 )
 
 // TestScripts runs the files of testdata/script: commands as a user types them, with the expected output. $BIN has the
-// programs, $TREES models of LightGBM and XGBoost, and $DATA market data, if available. $HASTY is a policy of short phases
-// that tolerates a busy machine, $ROOT the repository, $PYTHON a Python that has gRPC. UPDATE_SCRIPTS=1 rewrites the files that cmp compares.
+// programs, $TREES has LightGBM and XGBoost models, and $DATA has market data, if available. $HASTY is a policy with short
+// phases that tolerates a busy machine, $ROOT is the repository, and $PYTHON is a Python with gRPC. UPDATE_SCRIPTS=1 rewrites
+// the files that cmp compares.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
@@ -43,7 +44,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tools, err := filepath.Abs(filepath.Join("..", "..", "bin", "tools")) // with grpcurl, if make tools has built it
+	tools, err := filepath.Abs(filepath.Join("..", "..", "bin", "tools")) // has grpcurl if make tools has built it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +80,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition reports whether scripts can use something: market data, grpcurl (make tools), the clients for Node (make
-// node-client), and what the client for Python needs. With GREENLIGHT_STRICT=1 there must be grpcurl and Python.
+// condition reports whether scripts can use market data, grpcurl (make tools), the clients for Node (make node-client), or the
+// Python client. With GREENLIGHT_STRICT=1, grpcurl and Python must be available.
 func condition(cond string) (bool, error) {
 	switch cond {
 	case "data":
@@ -97,7 +98,7 @@ func condition(cond string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
-// found returns whether something is there. With GREENLIGHT_STRICT=1 it must be.
+// found reports whether something is available. With GREENLIGHT_STRICT=1 it returns an error if it is not.
 func found(is bool, missing string) (bool, error) {
 	if !is && os.Getenv("GREENLIGHT_STRICT") == "1" {
 		return false, errors.New(missing)
@@ -105,7 +106,8 @@ func found(is bool, missing string) (bool, error) {
 	return is, nil
 }
 
-// python returns a Python that has gRPC and Protocol Buffers, or an empty string. The first in the path need not be Debian's.
+// python returns a Python that has gRPC and Protocol Buffers, or an empty string. The first Python in the path need not be
+// Debian's.
 func python() string {
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
 		if exec.CommandContext(context.Background(), name, "-c", "import grpc, google.protobuf").Run() == nil {
@@ -140,8 +142,8 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// load runs a command that sends requests and judges the answers, for example: load greenlight smoke. It must exit 0, or 3 for
-// latencies alone: they depend on the machine, which may be busy.
+// load runs a command that sends requests and judges the answers, for example: load greenlight smoke. It must exit 0, or 3
+// only because of latencies, which depend on how busy the machine is.
 func load(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: load COMMAND...")
@@ -170,7 +172,7 @@ func onlySlow(out string) error {
 		}
 	}
 	if slow == 0 {
-		return errors.New("the exit code is 3, and no latency is the reason")
+		return errors.New("the exit code is 3, but no latency is the reason")
 	}
 	return nil
 }
@@ -209,7 +211,7 @@ func taken(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("TAKEN", l.Addr().String())
 }
 
-// s3 starts a fake S3 server with the bucket rows and sets $GREENLIGHT_S3_ENDPOINT to its URL, and credentials.
+// s3 starts a fake S3 server with the bucket rows, sets $GREENLIGHT_S3_ENDPOINT to its URL, and sets credentials.
 func s3(ts *testscript.TestScript, _ bool, _ []string) {
 	server := &s3test.Server{PageSize: 2}
 	server.Make("rows")
@@ -237,9 +239,9 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(errors.Join(err, resp.Body.Close(), os.WriteFile(ts.MkAbs(args[2]), body, 0o600)))
 }
 
-// rows writes a CSV file of a desk's own features and label: 40 days of rows every five minutes of two symbols, or as many
-// days as are given. The label depends on the features that lightgbm_own_features.txt splits by. With the file of a model of
-// these features, its score is the probability of the label, and column mine is a score of the desk's own, in [0,1].
+// rows writes a CSV file with a desk's own features and label: one row every five minutes for two symbols, for 40 days or the
+// given number. The label depends on the features that lightgbm_own_features.txt splits by. If a model file with these
+// features is given, its score is the probability of the label, and the column mine is the desk's own score, in [0,1].
 func rows(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: rows FILE [DAYS|MODEL]")

@@ -23,14 +23,14 @@ import (
 
 // pairs provides models and running pairs to the scripts. Training is done once for all scripts.
 type pairs struct {
-	// bin is the folder of the programs, dir that of the trained models and their evidence, certs that of the certificates.
+	// bin is the folder of the programs, dir of the trained models and their evidence, certs of the certificates.
 	bin, dir, certs string
 
 	train sync.Once
 	err   error
-	// servers are the NATS servers of all scripts, which have a group each.
+	// servers are the NATS servers, which all scripts share. Each script has its own group.
 	servers func() *natstest.Cluster
-	// running has the last run of each service.
+	// running has the latest process of each service.
 	running sync.Map
 }
 
@@ -63,7 +63,7 @@ func (p *pairs) nats(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("NATS", p.servers().URL)
 }
 
-// running is a process, and how another one is started in its place.
+// running is a process, and a function that starts another one in its place.
 type running struct {
 	*process.Process
 	again func() *process.Process

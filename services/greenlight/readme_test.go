@@ -16,10 +16,10 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/process"
 )
 
-// TestREADME runs every shell snippet of the README and the guide against a real pair, and compiles every Go snippet. The
-// test changes the ports (the pair listens on free ones) and the folder of the programs, and make only prints what it
-// would do. Flags, commands and files that the documents name must exist. The reference must match the programs; go test
-// -update rewrites it.
+// TestREADME runs every shell snippet of the README and the guide against a real pair, and compiles every Go snippet. The test
+// changes the ports (the services listen on free ones) and the folder of the programs, and make only prints what it would do.
+// Flags, commands and files that the documents name must exist. The reference must match the programs; go test -update
+// rewrites it.
 func TestREADME(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")

@@ -21,7 +21,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/telemetrytest"
 )
 
-// hidden are labels whose values are not listed, because they depend on the model or on earlier events, or are too many.
+// hidden has the labels whose values are not listed, because there are too many, or because they depend on the model or on
+// earlier events.
 var hidden = map[string]string{
 	"challenger": "its name; only with --challenger", "bin": "bin, `@`, first digits of the reference's digest", "digest": "sha256 of the manifest", "feature": "an input or a raw feature; in `ml_psi_*` also `overall`",
 	"model_version": "version", "schema": "schema of its input", "version": "version of the model, or of the program", "commit": "hash, with `+changes`", "goversion": "version of Go", "instance_id": "random id of the process",
@@ -38,8 +39,8 @@ func metricsPage(t *testing.T, services map[string]string) string {
 Generated from the running programs by ` + "`make reference`" + `. Names, labels and buckets are interfaces: a change of one is a
 ` + "`[CHANGE]`" + ` in [CHANGELOG.md](../../CHANGELOG.md). Every series exists from the start, at zero, except those of outgoing calls
 and of the agent's jobs, which appear with the first call or job. The programs also have the metrics of the Go runtime
-(` + "`go_*`, `process_*`" + `). The suffix of a name is its unit: ` + "`_ms`" + ` milliseconds, ` + "`_seconds`" + ` seconds, ` + "`_total`" + ` a count since the start, ` + "`_ratio`" + ` and
-` + "`_rate`" + ` a fraction in [0,1].
+(` + "`go_*`, `process_*`" + `) and, with TLS, those of [certificates](../security.md#rotation) (` + "`ml_tls_*`" + `). The suffix of a name is its unit: ` + "`_ms`" + `
+is milliseconds, ` + "`_seconds`" + ` seconds, ` + "`_total`" + ` a count since the start, ` + "`_ratio`" + ` and ` + "`_rate`" + ` a fraction in [0,1].
 `)
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		families := telemetrytest.Parse(t, strings.NewReader(get(t, services[name])))
@@ -214,11 +215,11 @@ var serviceFlag = regexp.MustCompile(`(?m)^  -([a-z-]+)(?: (\S+))?\n    \t(.*)$`
 // flagsPage returns the reference of the flags of all programs and commands.
 func flagsPage(all []help) string {
 	var b strings.Builder
-	b.WriteString("# Flags\n\nGenerated from the help of the programs by `make reference`. Flags are the only configuration. Each can also be\n" +
-		"set as an environment variable: `ML_ENGINE_GRPC_ADDR`, `EXECUTOR_STATE_DIR`, `GREENLIGHT_TLS_CA` and so on. (`GREENLIGHT_DATA` is not\n" +
-		"`--data`: it names the data of the tests.) A flag on the command line wins.\n\n" +
-		"`greenlight` also reads `greenlight.yaml` in the working directory, or the file that `--settings` names. The environment wins over it.\n" +
-		"A key is the name of a flag, for all commands that have it, or a command, with flags for it alone:\n\n" +
+	b.WriteString("# Flags\n\nGenerated from the help of the programs by `make reference`. Every setting is a flag. A flag can also be set\n" +
+		"by an environment variable: `ML_ENGINE_GRPC_ADDR`, `EXECUTOR_STATE_DIR`, `GREENLIGHT_TLS_CA` and so on. (`GREENLIGHT_DATA` is not\n" +
+		"`--data`: it is the folder of market data for the tests.) The command line takes precedence.\n\n" +
+		"`greenlight` also reads `greenlight.yaml` in the working directory, or the file that `--settings` names. The environment takes\n" +
+		"precedence over it. A key is the name of a flag, for all commands that have it, or a command with flags for it alone:\n\n" +
 		"```yaml\nevidence: /srv/greenlight/evidence\nexecutor: [desk-1:4020, desk-2:4020]\ntls-ca: certs/ca.pem\ncanary start:\n  hold-limit: 2h\n```\n\n" +
 		"`greenlight completion bash` (or zsh, fish, powershell) prints the completion of a shell.\n")
 	for _, h := range all {

@@ -98,8 +98,7 @@ func (h *Member) readStored(ctx context.Context, within time.Duration) {
 	record, _, err := h.opts.Carrier.Record(ctx)
 	h.answered(err)
 	if err == nil && record != nil {
-		before := h.newest()
-		if h.take(group.RecordMessage, record); !h.newest().Equal(before) {
+		if h.take(group.RecordMessage, record) {
 			h.miss()
 		}
 	}
@@ -109,14 +108,8 @@ func (h *Member) readStored(ctx context.Context, within time.Duration) {
 	}
 }
 
-// newest returns when the newest record was first seen.
-func (h *Member) newest() time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.renewed
-}
-
-// miss counts a new record that a poll has found, and ends a watch that has stalled.
+// miss counts a new record that a poll has found, whether or not it is refused, and ends a watch that has stalled: commands
+// come by the watch alone.
 func (h *Member) miss() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -130,6 +130,9 @@ func Open(o Options) (*Member, error) {
 	h.saver = durable.StartSaver(durable.SaverOptions{
 		Save: h.save, Period: writePeriod, Subject: "the state of the group is", Risk: "a restart may forget an abort", Logger: o.Logger,
 	})
+	if h.follower.State().Aborted {
+		_ = h.saver.Save(writeWait) // logged and retried: until then a state that cannot be read stays, and the next start finds it again
+	}
 	return h, nil
 }
 
@@ -169,8 +172,8 @@ func (h *Member) Killed() {
 	}
 }
 
-// take takes a message of the carrier.
-func (h *Member) take(k group.Kind, data []byte) {
+// take takes a message of the carrier, and reports whether it is not the last one again.
+func (h *Member) take(k group.Kind, data []byte) bool {
 	var err error
 	var stopped, killed *fleetv1.Stop
 	var command *fleetv1.Admission
@@ -179,7 +182,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	case group.RecordMessage:
 		if bytes.Equal(data, h.record) {
 			h.mu.Unlock()
-			return
+			return false
 		}
 		h.record = bytes.Clone(data)
 		before := h.follower.State()
@@ -196,7 +199,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	case group.StopMessage:
 		if slices.ContainsFunc(h.stops, func(s []byte) bool { return bytes.Equal(data, s) }) {
 			h.mu.Unlock()
-			return
+			return false
 		}
 		h.stops = append(h.stops, bytes.Clone(data))
 		h.stops = h.stops[max(0, len(h.stops)-lastStops):]
@@ -231,6 +234,7 @@ func (h *Member) take(k group.Kind, data []byte) {
 	case refused && reason != group.Old:
 		h.opts.Logger.Warn("a message of the group is refused", "group", h.opts.Group, "reason", reason, "error", err)
 	}
+	return true
 }
 
 // command makes the gate obey a command. The gate logs what it has done.

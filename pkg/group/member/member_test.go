@@ -127,6 +127,38 @@ func TestStalledWatch(t *testing.T) {
 	})
 }
 
+// A watch that hangs is created again, also if all records are refused: a reset comes by the watch alone.
+func TestHungWatchWithOldRecords(t *testing.T) {
+	bubble(t, func(_ *grouptest.Network, o *operator, r *running) {
+		o.lock()
+		o.all[uint64(time.Now().Add(24*time.Hour).UnixMilli())] = issued{} // by a clock that was a day ahead
+		o.unlock()
+		o.change(10)
+		time.Sleep(time.Minute)
+		r.wants(10)
+		r.carrier.Hang()
+		r.restart()
+		o.lock()
+		clear(o.all)
+		o.unlock()
+		o.begin()
+		o.change(20) // with a lower revision
+		r.carrier.Heal()
+		time.Sleep(time.Minute)
+		r.wants(0)
+		report := o.reported("executor-1")
+		reset, err := o.session.Command(&fleetv1.Admission{Reset_: true}, report, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.carrier.Admit(t.Context(), "executor-1", reset); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		r.wants(20)
+	})
+}
+
 func TestStops(t *testing.T) {
 	signer := newSigner(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -198,6 +230,41 @@ func TestStops(t *testing.T) {
 		o.change(70)
 		time.Sleep(10 * time.Second)
 		r.wants(70)
+	})
+}
+
+// A state that cannot be read aborts the executor, also if the process is killed at once.
+func TestDamagedStateAndAKill(t *testing.T) {
+	signer := newSigner(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := grouptest.NewNetwork(1)
+		o := operate(t, n, signer, map[uint64]issued{})
+		r := start(t, n, signer.Public(), "executor-1", t.TempDir())
+		o.change(10)
+		time.Sleep(10 * time.Second)
+		r.wants(10)
+		r.stop()
+		r.fake.rest()
+		path := filepath.Join(r.opts.Dir, fileName)
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.open(r.opts.Keys, r.opts.ID, r.opts.Dir)
+		killed, err := os.ReadFile(path) // as it is on disk then
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stop()
+		if err := os.WriteFile(path, killed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+		time.Sleep(time.Minute)
+		r.wants(0)
+		o.begin()
+		o.change(20)
+		time.Sleep(10 * time.Second)
+		r.wants(20)
 	})
 }
 

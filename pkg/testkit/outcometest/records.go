@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
+	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
 const (
@@ -60,3 +62,24 @@ func Records(p outcome.Plan, key outcome.Key, end time.Time, blocks int, score S
 
 // positive reports whether the label of the minute that ends at t is 1. Three in ten are.
 func positive(t int64) bool { return t/minute*7%10 < 3 }
+
+// Page answers a request for records of one model, baseline and plan: the matching records from the block on.
+func Page(req *executorv1.GetQualityReportRequest, executor string, plan *executorv1.QualityPlan, records []outcome.Record) *executorv1.GetQualityReportResponse {
+	const most = 50
+	r := &executorv1.GetQualityReportResponse{
+		ExecutorId: executor, ModelDigest: req.GetModelDigest(), BaselineDigest: req.GetBaselineDigest(), Plan: plan, Labels: &executorv1.LabelCounts{},
+	}
+	for i := range records {
+		one := &records[i]
+		switch {
+		case one.Model != req.GetModelDigest() || one.Baseline != req.GetBaselineDigest() || one.Plan != req.GetPlanDigest():
+		case req.FromBlock != nil && one.Block < req.GetFromBlock(): //nolint:protogetter // presence
+		case len(r.GetRecords()) == most:
+			r.NextBlock = &one.Block
+			return r
+		default:
+			r.Records = append(r.Records, wire.Record(one))
+		}
+	}
+	return r
+}

@@ -555,7 +555,7 @@ func TestUnreadableStateOnAFailingDisk(t *testing.T) {
 	repair()
 	for range 2 {
 		k, _, _ = open(t, dir, 50)
-		if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != fileName+" is missing" {
+		if l := k.Status().GetLatches(); len(l) != 1 || l[0].GetReason() != fileName+" could not be read" {
 			t.Errorf("%v", l)
 		}
 		k.Stop()

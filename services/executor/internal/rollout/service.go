@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
+	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
 	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/executor/internal/gate"
@@ -126,4 +128,13 @@ func from(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return ""
+}
+
+// planOf returns the plan of a request; the zero Plan if it has none.
+func planOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
+	p, err := wire.PlanOf(q)
+	if err != nil {
+		return p, rpc.ExecutorError(codes.InvalidArgument, executorv1.RolloutErrorReason_ROLLOUT_ERROR_REASON_PLAN_INVALID, "%v", err)
+	}
+	return p, nil
 }

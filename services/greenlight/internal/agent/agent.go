@@ -1,5 +1,5 @@
 // Package agent samples the services every hour and writes the evidence that is due: the drift, a report for every day, a
-// summary for every week, and a suggestion to retrain when drift persists.
+// summary for every week, and a suggestion to retrain if drift persists.
 package agent
 
 import (
@@ -30,11 +30,11 @@ type Options struct {
 	Git    string
 	// Seal protects the evidence.
 	Seal evidence.Seal
-	// CriticalHours is the number of consecutive hours with a critical PSI before a retraining is suggested, >= 1.
+	// CriticalHours is the number of consecutive hours with a critical PSI before retraining is suggested, >= 1.
 	CriticalHours int
-	// Read samples the services. The sample lists what could not be read. The report is nil if there is no drift reading.
+	// Read samples the services. The sample lists what could not be read. The report is nil if the drift could not be read.
 	Read func(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report)
-	// Raise raises alarms at the executors, as [Services.Raise] does.
+	// Raise raises alarms at the executors: see [Services.Raise].
 	Raise func(context.Context, []Alarm) []Raised
 	// Classify runs a classifier on the week that ends with the day, and returns the files that it read. It may be nil.
 	Classify func(report.Period) (*twosample.Result, []evidence.Input)
@@ -51,10 +51,10 @@ type Agent struct {
 	episode episode
 	// live is the newest verdict on live quality; nil without one.
 	live *report.Quality
-	// drifted is the alarm of the newest index, if that is critical; nil otherwise.
+	// drifted is the alarm for the newest index if it is critical; nil otherwise.
 	drifted *Alarm
-	// since is the start of the oldest period that may still have to be written. Older parts of the journal are not read.
-	// due is the time of the next report. Both are zero until a tick has written everything that was due.
+	// since is the start of the oldest period that may still be due. Older parts of the journal are not read. due is the time of
+	// the next report. Both are zero until a tick has written everything that was due.
 	since, due time.Time
 }
 
@@ -139,7 +139,7 @@ func (a *Agent) reports(store *evidence.Store, now time.Time) error {
 	return nil
 }
 
-// done counts and logs the end of a write.
+// done counts and logs the result of a write.
 func (a *Agent) done(job, file string, wrote bool, now time.Time, err error) error {
 	switch {
 	case err != nil:
@@ -161,8 +161,8 @@ func (a *Agent) snapshot(store *evidence.Store, fleet *driftfleet.Report, now ti
 	return a.done("psi_snapshot", driftfleet.File, true, now, err)
 }
 
-// header is the header of a report on the journal. The journal is not an input: it is not in the evidence folder and
-// still grows. The report itself contains the counts.
+// header returns the evidence header of a report that is computed from the journal. The journal is not listed as an input: it
+// is not in the evidence folder and still grows. The report itself contains the counts.
 func (a *Agent) header(p report.Period, samples []report.Sample) evidence.Header {
 	return evidence.Header{Source: report.SourceOf(p, samples), Git: a.Git}
 }
@@ -175,8 +175,7 @@ func (a *Agent) first(samples []report.Sample) time.Time {
 	return a.since
 }
 
-// replaceable is how long after the end of its period a report may be replaced by one of more samples: see
-// [report.Stands].
+// replaceable is how long after its period has ended a report may be replaced by one with more samples: see [report.Stands].
 const replaceable = 8 * 24 * time.Hour
 
 // daily writes the reports of all completed days since the first sample.
@@ -235,8 +234,8 @@ func (a *Agent) weekly(store *evidence.Store, samples []report.Sample, now time.
 // stopGrace is how long the agent may take to stop.
 const stopGrace = 12 * time.Second
 
-// Serve runs the agent, and the pages at the HTTP address addr, until ctx ends. The bound address goes to the file addresses, if
-// that is not empty.
+// Serve runs the agent and serves the pages at the HTTP address addr until ctx ends. It writes the bound address to the file
+// addresses, unless that is empty.
 func (a *Agent) Serve(ctx context.Context, pages http.Handler, addr, addresses string) error {
 	w := serve.Web{Name: "metrics", Addr: addr, Flag: "--metrics-listen", Addresses: addresses, Handler: pages, Grace: stopGrace, Logger: a.Logger}
 	agentCtx, stop := context.WithCancel(ctx)

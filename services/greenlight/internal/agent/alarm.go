@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// Alarm is why a model must not decide.
+// Alarm is a reason to stop a model from deciding.
 type Alarm struct {
 	Latch executorv1.GateLatch
 	// Model is the digest of the model.
@@ -24,21 +24,21 @@ type Alarm struct {
 	Reason string
 }
 
-// Raised is an alarm at an executor.
+// Raised is the result of raising an alarm at one executor.
 type Raised struct {
 	Alarm
 
 	Addr string
-	// Err is why it could not be raised; nil if it was, and the executor has confirmed it.
+	// Err is why the alarm could not be raised; nil if the executor has confirmed it.
 	Err error
-	// Unasked is set if the executor did not let the agent ask whether it has a gate.
+	// Unasked is true if the executor did not allow the agent to ask whether it has a gate.
 	Unasked bool
 }
 
-// maxReason is how many bytes of a reason executors take.
+// maxReason is the longest reason that executors accept, in bytes.
 const maxReason = 512
 
-// watchDrift remembers whether the sample's index is critical. An index that is not known or inconclusive changes nothing.
+// watchDrift remembers whether the sample's index is critical. An unknown or inconclusive index changes nothing.
 func (a *Agent) watchDrift(sample *report.Sample, fleet *driftfleet.Report) {
 	switch d := sample.Drift; {
 	case d == nil || fleet == nil:
@@ -47,14 +47,13 @@ func (a *Agent) watchDrift(sample *report.Sample, fleet *driftfleet.Report) {
 	case d.Verdict == gate.Fail:
 		a.drifted = &Alarm{
 			executorv1.GateLatch_GATE_LATCH_DRIFT_ALARM, fleet.Model.Digest,
-			fmt.Sprintf("overall PSI %.3f of 7 days is above %v and above its noise, on %s of %s", d.PSI, drift.CriticalAbove, text.Count(d.Rows, "row"), text.Count(d.Days, "day")),
+			fmt.Sprintf("overall PSI %.3f over 7 days is above %v and above its noise (%s on %s)", d.PSI, drift.CriticalAbove, text.Count(d.Rows, "row"), text.Count(d.Days, "day")),
 		}
 	}
 }
 
-// raise raises the alarms that stand at the executors that do not have them yet. What fails is in the sample and is raised again
-// at the next tick. An executor that does not let the agent ask is no error: it may be of a fleet without gates, whose agent
-// needs no token.
+// raise raises the active alarms at the executors that do not have them yet. Failures are recorded in the sample and retried
+// at the next tick. An executor that denies the agent access is not an error: a fleet without gates gives its agent no token.
 func (a *Agent) raise(ctx context.Context, sample *report.Sample) error {
 	var standing []Alarm
 	if a.live.Alarmed() {
@@ -84,11 +83,12 @@ func (a *Agent) raise(ctx context.Context, sample *report.Sample) error {
 	return errors.Join(errs...)
 }
 
-// Raise raises the alarms at all executors whose gate is set for their models. It returns those that it raised, and those that
-// it could not, or could not tell. An executor without such a gate, or with the latch, is left out.
+// Raise raises the alarms at all executors whose gate is set for the alarm's model. It returns the alarms that it raised,
+// those that it failed to raise, and those of executors that it could not read. It skips executors without such a gate, and
+// those that have the latch already.
 func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
 	limit := s.Timeout
-	if s.Group != nil { // an alarm is confirmed by a report
+	if s.Group != nil { // the executor's next report confirms an alarm
 		limit += fleetgroup.Slack
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -103,7 +103,7 @@ func (s Services) Raise(ctx context.Context, alarms []Alarm) (done []Raised) {
 		return done
 	}
 	all, errs := fleet.Each(services.Executors, func(e fleet.Executor) ([]Raised, error) { return raiseAt(ctx, e, alarms), nil })
-	_ = services.Close() // the answers are there
+	_ = services.Close() // all answers have been read
 	fleet.Rethrow(errs...)
 	return slices.Concat(all...)
 }

@@ -38,7 +38,7 @@ const (
 // noGates stands for executors without gates.
 func noGates(context.Context, []Alarm) []Raised { return nil }
 
-// gated is an executor whose gate is set for a model. It is not safe for concurrent use.
+// gated is an executor with a gate that is set for a model. It is not safe for concurrent use.
 type gated struct {
 	executorv1.UnimplementedShadowServiceServer
 	executorv1.UnimplementedRolloutServiceServer
@@ -46,7 +46,7 @@ type gated struct {
 	model         string // empty without a gate
 	status        executorv1.GateStatus
 	read, refused error
-	silent        bool // does not do what it confirms
+	silent        bool // confirms alarms without raising them
 	calls         int
 }
 
@@ -69,15 +69,15 @@ func (g *gated) RaiseGateAlarm(_ context.Context, req *executorv1.RaiseGateAlarm
 	return &executorv1.RaiseGateAlarmResponse{Gate: &g.status, InstanceId: "i"}, nil
 }
 
-// An alarm goes to the executors whose gate is set for its model and that do not have it yet, and to no other. What fails is
-// returned, and an answer that does not confirm the latch is a failure.
+// An alarm goes only to executors whose gate is set for its model and that do not have it yet. Failures are returned. An
+// answer that does not confirm the latch is a failure.
 func TestRaise(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("worse ", 200)
 	for name, test := range map[string]struct {
 		executor *gated
 		calls    int
-		err      string // of each alarm; "none" without one
+		err      string // of each alarm; "none" means no error
 		unasked  bool
 	}{
 		"gated":         {&gated{model: model}, 2, "", false},
@@ -110,8 +110,8 @@ func TestRaise(t *testing.T) {
 	}
 }
 
-// Alarms are raised at every sample for as long as they stand. One that could not be raised is in the sample, in the metric and
-// an error of the tick. A drift that ends takes its alarm back; a sample without an index does not.
+// Alarms are raised at every sample while they are active. An alarm that could not be raised is in the sample and in the
+// metric, and is an error of the tick. When the drift ends, its alarm ends; a sample without an index does not end it.
 func TestAlarmsAreRaisedUntilTheyHold(t *testing.T) {
 	t.Parallel()
 	worse := &report.Quality{Model: model, Baseline: baseline, Watch: &report.Watch{Since: at(0, 0), Alarm: outcome.Alarm{Raised: true}}}
@@ -179,7 +179,7 @@ func TestAlarmsAreRaisedUntilTheyHold(t *testing.T) {
 	answer = errors.New("unreachable")
 	index, quality = nil, worse
 	tick(4, true, qualityAlarm, driftAlarm)
-	quality = nil // the records cannot be read now
+	quality = nil // the records cannot be read
 	tick(5, true, qualityAlarm, driftAlarm)
 	answer, index = nil, psi(0.1, gate.Pass)
 	tick(6, false, qualityAlarm)
@@ -196,11 +196,12 @@ func TestAlarmsAreRaisedUntilTheyHold(t *testing.T) {
 		t.Errorf("the day has %+v", s.Missing)
 	}
 	if n := strings.Count(log.String(), "the gate of an executor was shut"); n != 2 {
-		t.Errorf("%d gates were shut by the log, want 2:\n%s", n, log.String())
+		t.Errorf("the log has %d shut gates, want 2:\n%s", n, log.String())
 	}
 }
 
-// Without the right to ask for a gate, which a fleet without gates does not need, an alarm is in the report and fails no tick.
+// If the agent may not ask whether there is a gate, which is fine for a fleet without gates, the report has the alarm and the
+// tick does not fail.
 func TestAlarmWithoutAToken(t *testing.T) {
 	t.Parallel()
 	a := &Agent{
@@ -216,7 +217,7 @@ func TestAlarmWithoutAToken(t *testing.T) {
 	}
 }
 
-// Who decided on a day is the sum over the executors, over a restart too, and is left out if no gate was set.
+// The decisions of a day are the sum over the executors, even across a restart, and are left out if no gate was set.
 func TestWhoDecidedOnADay(t *testing.T) {
 	t.Parallel()
 	counters := func(name, instance string, start time.Time, d fleet.Decisions) report.Counters {

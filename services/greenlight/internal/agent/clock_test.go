@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// A clock that jumps is trusted once it has been steady for half an hour. A single wrong reading is not trusted.
+// A clock that jumps is trusted once it has been steady for half an hour. A single wrong reading is never trusted.
 func TestClockThatJumps(t *testing.T) {
 	const day = 24 * time.Hour
 	type step struct {
@@ -41,8 +41,8 @@ func TestClockThatJumps(t *testing.T) {
 	}
 }
 
-// A tick with a clock 8 days ahead writes reports of days that are not over. With the right clock, each is replaced when
-// its day is over, and no other tick is lost.
+// A tick with a clock 8 days ahead writes reports for days that are not over. With the correct clock, each report is replaced
+// once its day is over, and no other tick is lost.
 func TestPrematureReportsAreReplaced(t *testing.T) {
 	state, folder := t.TempDir(), t.TempDir()
 	a := newAgent(t, state, folder)

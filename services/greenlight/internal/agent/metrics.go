@@ -35,22 +35,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		writeErrors: auto.NewCounter(prometheus.CounterOpts{
-			Name: "ml_evidence_write_errors_total", Help: "Writes of evidence, or of the agent's journal, that failed.",
+			Name: "ml_evidence_write_errors_total", Help: "Failed writes of evidence or of the agent's journal.",
 		}),
-		lastSuccess:   vec("ml_agent_last_success_timestamp_seconds", "job_name", "Time of the last successful write of a job, in Unix seconds."),
+		lastSuccess:   vec("ml_agent_last_success_timestamp_seconds", "job_name", "Time of the job's last successful write, in Unix seconds."),
 		criticalHours: gauge("ml_agent_psi_critical_hours", "Consecutive hours with an overall PSI above 0.3 and above its null quantile."),
 		missing:       gauge("ml_agent_missing_services", "Services that did not answer in the last sample."),
-		verdict:       vec("ml_quality_verdict", "verdict", "1 for the verdict on the quality of the model over the records of all executors, 0 for the others; all 0 without a plan."),
-		bound:         vec("ml_quality_bound", "side", "Bound of the mean difference of the Brier losses over the records of all executors; above 0 the model is better. NaN without a verdict."),
-		daysNeeded:    gauge("ml_quality_days_needed", "Days that a PASS still needs at the difference so far, over the records of all executors; +Inf if it never passes so, NaN without a verdict."),
-		alarm:         gauge("ml_quality_alarm", "1 if the promoted model has become worse than its margin allows since the promotion, by a test with about one false alarm a year."),
-		pending:       gauge("ml_gate_alarms_pending", "Alarms that stand and could not be raised at an executor, which may have a gate for the model."),
+		verdict:       vec("ml_quality_verdict", "verdict", "1 for the current verdict on the model's quality, from the records of all executors; 0 for the others. All are 0 without a plan."),
+		bound:         vec("ml_quality_bound", "side", "Bound of the mean difference in Brier loss, from the records of all executors. Above 0 the model is better. NaN without a verdict."),
+		daysNeeded:    gauge("ml_quality_days_needed", "Days until a PASS if the difference so far continues, from the records of all executors. +Inf if it would never pass, NaN without a verdict."),
+		alarm:         gauge("ml_quality_alarm", "1 if the promoted model has become worse than its margin allows since its promotion. The test raises about one false alarm a year."),
+		pending:       gauge("ml_gate_alarms_pending", "Active alarms that could not be raised at an executor, which may have a gate for the model."),
 	}
 	m.quality(nil)
 	return m
 }
 
-// quality shows a verdict on live quality; nil is none.
+// quality exports a verdict on live quality; nil means no verdict.
 func (m *Metrics) quality(q *report.Quality) {
 	for _, v := range outcome.Verdicts() {
 		m.verdict.WithLabelValues(string(v)).Set(0)

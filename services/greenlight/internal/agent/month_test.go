@@ -30,8 +30,8 @@ func at(days, hours int) time.Time {
 
 // readPair samples a simulated pair of executors. Each serves 200 requests an hour: 97 % match, 2 % do not and 1 % fail,
 // all within 10 ms. The first restarts on the 10th at 12:30. The second does not answer on the 12th from 02:00 to 22:00,
-// nor on the 13th. ml-engine does not answer on the 24th from 06:00 on. The PSI is 0.4 from the 15th to the 17th, and 0.05
-// otherwise.
+// nor on the 13th. ml-engine does not answer on the 24th, starting at 06:00. The PSI is 0.4 from the 15th to the 17th, and
+// 0.05 otherwise.
 func readPair(_ context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 	s := report.Sample{Time: now}
 	for _, name := range []string{"a", "b"} {
@@ -186,7 +186,7 @@ func TestMonth(t *testing.T) {
 	if n := testutil.ToFloat64(a.Metrics.writeErrors); n != 0 {
 		t.Errorf("%v writes failed", n)
 	}
-	// More ticks at the same time write no report again, in this process or another.
+	// Further ticks at the same time do not write a report again, in this process or in another.
 	for range 2 {
 		if err := a.Tick(t.Context(), at(30, 0)); err != nil {
 			t.Fatal(err)
@@ -226,7 +226,7 @@ func checkDays(t *testing.T, folder string) {
 		{"2026-06-20", 2400, 0.25, 0, gate.Inconclusive, gate.Inconclusive, gate.Inconclusive},
 		{"2026-06-21", 0, 0, 0, gate.Error, gate.Error, gate.Error}, // the agent was down all day
 		{"2026-06-22", 7200, 0.75, 0, gate.Inconclusive, gate.Pass, gate.Inconclusive},
-		{"2026-06-24", 9600, 1, 0, gate.Inconclusive, gate.Inconclusive, gate.Pass}, // ml-engine did not answer from 06:00 on
+		{"2026-06-24", 9600, 1, 0, gate.Inconclusive, gate.Inconclusive, gate.Pass}, // ml-engine did not answer, starting at 06:00
 		{"2026-06-30", 9600, 1, 0, gate.Pass, gate.Pass, gate.Pass},
 	}
 	for _, tt := range tests {

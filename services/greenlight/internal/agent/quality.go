@@ -11,8 +11,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// quality judges the live quality by the records of all executors. It is nil if none has a plan for it. An executor that does
-// not answer, or is too old to have records, is then an error: without its records there is no verdict.
+// quality judges the live quality from the records of all executors. The result is nil if no executor has a quality plan. If
+// one has, it is an error if any executor does not answer or is too old to keep records: its records are part of the verdict.
 func (s Services) quality(ctx context.Context, now time.Time) (*report.Quality, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
@@ -25,11 +25,11 @@ func (s Services) quality(ctx context.Context, now time.Time) (*report.Quality, 
 		return nil, err
 	}
 	all, errs := fleet.Each(recorders, func(e fleet.Executor) (*fleet.Quality, error) {
-		return e.Quality(ctx, "", "", "") // of the requests that come in now
+		return e.Quality(ctx, "", "", "") // for the current model, baseline and plan
 	})
-	_ = services.Close() // the answers are there
+	_ = services.Close() // all answers have been read
 	if !slices.ContainsFunc(all, func(q *fleet.Quality) bool { return q != nil && q.Plan != (outcome.Plan{}) }) {
-		return nil, nil //nolint:nilnil // no plan, so no verdict; an executor that does not answer is missing by its counters
+		return nil, nil //nolint:nilnil // no plan, so no verdict; Services.counters reports the executors that do not answer
 	}
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return nil, fleet.Plain(errs[i])
@@ -45,8 +45,8 @@ func (s Services) quality(ctx context.Context, now time.Time) (*report.Quality, 
 	return report.QualityOf(sum, now, promoted)
 }
 
-// promotedAt returns when the model with the digest was promoted, by the evidence folder; zero if it was not, or another one
-// was promoted after it.
+// promotedAt returns when the model with the digest was promoted, according to the evidence folder. It is zero if the model
+// was not promoted, or if another one was promoted after it.
 func promotedAt(folder, digest string) (time.Time, error) {
 	p, err := promote.ReadRecord(folder)
 	if p == nil || err != nil || p.Digest != digest {
@@ -55,7 +55,7 @@ func promotedAt(folder, digest string) (time.Time, error) {
 	return p.Time, nil
 }
 
-// watch remembers the sample's verdict on live quality, and warns of a FAIL or an alarm once, when it is new.
+// watch remembers the sample's verdict on live quality, and logs each new FAIL or alarm once.
 func (a *Agent) watch(sample *report.Sample) {
 	q := sample.Quality
 	q.Latch(a.live)
@@ -67,7 +67,7 @@ func (a *Agent) watch(sample *report.Sample) {
 	case q.Alarmed() && !was.Alarmed():
 		a.Logger.Error("the promoted model has become worse than its margin allows: roll back with greenlight rollback", "quality", q.Line())
 	case q.Verdict == outcome.Fail && (was == nil || was.Verdict != outcome.Fail):
-		a.Logger.Error("the model is worse than the baseline on what really happened: roll back with greenlight rollback", "quality", q.Line())
+		a.Logger.Error("the model is worse than the baseline, judged by real outcomes: roll back with greenlight rollback", "quality", q.Line())
 	}
 	a.live = q
 }

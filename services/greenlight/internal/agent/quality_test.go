@@ -47,7 +47,7 @@ func (k *keeper) GetQualityReport(_ context.Context, req *executorv1.GetQualityR
 	return outcometest.Page(req, k.id, wire.Plan(outcometest.Plan()), k.records), nil
 }
 
-// older is an executor from before there was a verdict on quality.
+// older is an executor of a version without a verdict on quality.
 type older struct {
 	executorv1.UnimplementedShadowServiceServer
 }
@@ -79,7 +79,7 @@ func dial(addr string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-// The verdict is that of the records of all executors, and the watch that of those since the promotion of this model.
+// The verdict is judged from the records of all executors, the watch from those since the promotion of this model.
 func TestQualityOfAFleet(t *testing.T) {
 	t.Parallel()
 	plan := outcometest.Plan()
@@ -100,7 +100,7 @@ func TestQualityOfAFleet(t *testing.T) {
 		"not promoted":        {[]executorv1.ShadowServiceServer{before}, "", outcome.Better, false, false, ""},
 		"another is promoted": {[]executorv1.ShadowServiceServer{before}, baseline, outcome.Better, false, false, ""},
 		"as good since":       {[]executorv1.ShadowServiceServer{before, &keeper{id: "y", records: records("y", now, 270, 0)}}, model, outcome.Better, true, false, ""},
-		// A verdict is about the past: the claim of before stays.
+		// A verdict is about the past: the earlier claim stays.
 		"worse since":         {[]executorv1.ShadowServiceServer{before, &keeper{id: "y", records: records("y", now, 270, -0.049)}}, model, outcome.Better, true, true, ""},
 		"worse before":        {[]executorv1.ShadowServiceServer{&keeper{id: "x", records: records("x", promoted, 270, -0.049)}}, model, outcome.Fail, true, false, ""},
 		"no executor has one": {[]executorv1.ShadowServiceServer{&older{}}, model, "", false, false, ""},
@@ -147,8 +147,8 @@ func TestQualityOfAFleet(t *testing.T) {
 	}
 }
 
-// The reports have the last verdict of their period. An alarm is logged once, and stays over a restart of the agent and when
-// its records are too old to be kept.
+// The reports have the last verdict of their period. An alarm is logged once. It survives a restart of the agent, and stays
+// when its records are too old to be kept.
 func TestAlarmStays(t *testing.T) {
 	t.Parallel()
 	state, folder := t.TempDir(), t.TempDir()
@@ -202,7 +202,7 @@ func TestAlarmStays(t *testing.T) {
 	tick(1)
 	tick(2)
 	if n := strings.Count(log.String(), "the promoted model has become worse"); n != 1 || alarm() != 1 || testutil.ToFloat64(a.Metrics.verdict.WithLabelValues("FAIL")) != 1 {
-		t.Errorf("%d lines of the alarm, metric %v:\n%s", n, alarm(), log.String())
+		t.Errorf("the alarm was logged %d times, metric %v:\n%s", n, alarm(), log.String())
 	}
 	if bound("lower") != alarmed.Lower || bound("upper") != alarmed.Upper || !(alarmed.Upper < -0.01) {
 		t.Errorf("bounds %v and %v, want %v and %v", bound("lower"), bound("upper"), alarmed.Lower, alarmed.Upper)
@@ -217,7 +217,7 @@ func TestAlarmStays(t *testing.T) {
 		tick(h)
 	}
 	if n := strings.Count(log.String(), "the promoted model has become worse"); n != 1 || alarm() != 1 {
-		t.Errorf("after a restart: %d lines of the alarm, metric %v", n, alarm())
+		t.Errorf("after a restart: the alarm was logged %d times, metric %v", n, alarm())
 	}
 	s := readSummary(t, folder, "daily/report_2026-06-01.json")
 	if !s.Quality.Alarmed() || s.Quality.Verdict != outcome.Fail || math.Abs(s.Quality.Watch.Statistic-alarmed.Watch.Statistic) > 1e-9*alarmed.Watch.Statistic {

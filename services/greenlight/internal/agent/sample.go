@@ -20,17 +20,17 @@ type Services struct {
 	Dial fleet.Dialer
 	// Engines and Executors are gRPC addresses.
 	Engines, Executors []string
-	// Group, which is nil without one, has the executors in place of Executors.
+	// Group provides the executors instead of Executors; nil if there is no group.
 	Group *fleetgroup.Group
-	// Hours is the window of the drift, Timeout the limit for all answers of one kind of service.
+	// Hours is the length of the drift window. Timeout limits the wait for all services of one kind.
 	Hours   int
 	Timeout time.Duration
 	// Evidence is the folder in which promotions are recorded.
 	Evidence string
 }
 
-// Sample reads all services at once. ml-engines and executors have separate timeouts, so that one that hangs does not hide
-// the others. A service that does not answer is missing in the sample.
+// Sample reads all services concurrently. ml-engines and executors have separate timeouts, so a service that hangs does not
+// hide the others. The sample lists services that do not answer as missing.
 func (s Services) Sample(ctx context.Context, now time.Time) (report.Sample, *driftfleet.Report) {
 	var executors []fleet.Counters
 	var errs []error
@@ -87,8 +87,8 @@ func (s Services) drift(ctx context.Context) (*driftfleet.Report, error) {
 	return r, nil
 }
 
-// counters reads the counters of the executors that answer, and returns the error of each. Who decided is known of those that
-// also let the agent ask for their rollout, which takes the operator's token.
+// counters reads the counters of the executors that answer, and returns one error per executor. Decisions are only known for
+// executors that also let the agent read their rollout, which requires the operator's token.
 func (s Services) counters(ctx context.Context) (all []fleet.Counters, asked []string, errs []error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
@@ -107,11 +107,11 @@ func (s Services) counters(ctx context.Context) (all []fleet.Counters, asked []s
 			all[i].Decisions = fleet.DecisionsOf(gates[j].GetGate())
 		}
 	}
-	_ = services.Close() // the answers are there
+	_ = services.Close() // all answers have been read
 	return all, asked, errs
 }
 
-// executors connects to the executors: those of the group that are present, if there is one.
+// executors connects to the executors. If there is a group, it returns those of the group that are present.
 func (s Services) executors() (*fleet.Services, error) {
 	if s.Group == nil {
 		return fleet.Connect(s.Dial, nil, s.Executors)
@@ -123,7 +123,7 @@ func (s Services) executors() (*fleet.Services, error) {
 	return &fleet.Services{Executors: present, Recorded: s.Group.Recorders}, nil
 }
 
-// addresses names the executors, or their group.
+// addresses returns the addresses of the executors, or the name of their group.
 func (s Services) addresses() []string {
 	if s.Group == nil {
 		return s.Executors

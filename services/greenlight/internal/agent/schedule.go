@@ -10,11 +10,11 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// ticks are the cron schedules, in UTC. The tick of every hour includes midnight, which writes the report of the day
-// before. The other is a minute before the end of the week.
+// ticks are the cron schedules, in UTC: every hour, and one minute before the end of the week. The tick at midnight writes the
+// report of the day before.
 var ticks = []string{"0 * * * *", "59 23 * * 0"}
 
-// Run ticks at once, to catch up after a downtime, and then on schedule until ctx ends. A failed tick is logged.
+// Run ticks immediately, to catch up after downtime, and then on schedule until ctx ends. A failed tick is logged.
 func (a *Agent) Run(ctx context.Context, clock clockwork.Clock) error {
 	scheduler, err := gocron.NewScheduler(gocron.WithLocation(time.UTC), gocron.WithClock(clock),
 		gocron.WithLimitConcurrentJobs(1, gocron.LimitModeWait))
@@ -62,8 +62,8 @@ func (m moment) jump(to moment) time.Duration {
 	return (to.wall.Sub(m.wall) - (to.monotonic - m.monotonic)).Abs()
 }
 
-// clockCheck compares the wall clock with the monotonic clock, so that one wrong reading does not cause reports of days
-// that are not over. A machine that was suspended shows the same, and is trusted later.
+// clockCheck compares the wall clock with the monotonic clock, so that one wrong reading does not cause reports for days that
+// are not over. A machine that was suspended looks the same; its clock is trusted again after [steadyFor].
 type clockCheck struct {
 	started bool
 	// last is the last trusted reading, suspect the first after a jump.

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// TestSchedule starts on a Sunday at 22:30. Ticks come at once, at 23:00, at 23:59 for the week, and at midnight.
+// TestSchedule starts on a Sunday at 22:30. Ticks come immediately, at 23:00, at 23:59 for the week, and at midnight.
 func TestSchedule(t *testing.T) {
 	start := at(6, 22).Add(30 * time.Minute)
 	clock := clockwork.NewFakeClockAt(start)

@@ -12,9 +12,9 @@ import (
 // SuggestionSchema is the evidence schema of [Suggestion].
 const SuggestionSchema = "greenlight/retrain_suggestion/v1"
 
-// Suggestion suggests a retraining: the body of retrain_suggestion_<time>.json.
+// Suggestion is a suggestion to retrain: the body of retrain_suggestion_<time>.json.
 type Suggestion struct {
-	// Since is the first sample of the episode. Hours is the number of hours with a sample; all were above Threshold.
+	// Since is the time of the first sample of the episode. Hours is the number of hours with a sample; all were above Threshold.
 	Since     time.Time `json:"since"`
 	Hours     int       `json:"hours"`
 	Threshold float64   `json:"threshold"`
@@ -33,8 +33,9 @@ type episode struct {
 	hour time.Time
 }
 
-// add takes the next sample. A PSI counts if it is above [drift.CriticalAbove] and above its noise. Several samples in one hour, as after
-// restarts of the agent, count once. A sample without a PSI, or with an inconclusive one, changes nothing.
+// add takes the next sample. A PSI counts if it is above [drift.CriticalAbove] and above its noise. Several samples in one
+// hour, for example after the agent restarts, count once. A sample without a PSI, or with an inconclusive one, changes
+// nothing.
 func (e *episode) add(sample report.Sample) {
 	d := sample.Drift
 	switch {
@@ -45,14 +46,14 @@ func (e *episode) add(sample report.Sample) {
 		if e.Hours == 0 {
 			e.Since = sample.Time
 		}
-		if hour := sample.Time.Truncate(time.Hour); !hour.Equal(e.hour) { // the hour may go back, after a wrong clock
+		if hour := sample.Time.Truncate(time.Hour); !hour.Equal(e.hour) { // the hour may be earlier if the clock was wrong before
 			e.Hours, e.hour = e.Hours+1, hour
 		}
 		e.PSI, e.PSIMax = d.PSI, max(e.PSIMax, d.PSI)
 	}
 }
 
-// suggest writes the suggestion of the current episode, once.
+// suggest writes the suggestion for the current episode, once.
 func (a *Agent) suggest(store *evidence.Store, now time.Time) error {
 	s := a.episode.Suggestion
 	if s.Hours < a.CriticalHours {

@@ -16,7 +16,7 @@ type Stop struct {
 	Err  error
 }
 
-// Abort sets 0 % on all executors at once, regardless of leases, and reads it back.
+// Abort sets 0 % on all executors concurrently, regardless of leases, and reads it back.
 func Abort(ctx context.Context, executors []fleet.Executor, reason string) []Stop {
 	start := time.Now()
 	stops, _ := fleet.Each(executors, func(e fleet.Executor) (Stop, error) {
@@ -37,17 +37,17 @@ func stop(ctx context.Context, e fleet.Executor, reason string) error {
 // Now is the rollout of one executor.
 type Now struct {
 	Addr string
-	// Text describes the rollout and who has set it. Err is why it is unknown.
+	// Text describes the rollout and who set it. Err is why it is unknown.
 	Text string
 	Err  error
 }
 
-// Rollouts reads the rollouts of all executors at once.
+// Rollouts reads the rollouts of all executors concurrently.
 func Rollouts(ctx context.Context, executors []fleet.Executor) []Now {
 	all, _ := fleet.Each(executors, func(e fleet.Executor) (Now, error) {
 		got, err := e.Rollout(ctx)
 		if err != nil {
-			return Now{Addr: e.Addr, Err: err}, nil //nolint:nilerr // it is in the answer
+			return Now{Addr: e.Addr, Err: err}, nil //nolint:nilerr // the error is part of the result
 		}
 		return Now{Addr: e.Addr, Text: fleet.DescribeRollout(got.GetRollout())}, nil
 	})

@@ -20,34 +20,34 @@ import (
 type Options struct {
 	// Record is the run so far: a new one, or one whose controller died. Its ID is the holder of the leases. Required.
 	Record *Record
-	// Controller identifies this controller among those of the same run. Required.
+	// Controller distinguishes this controller from others of the same run. Required.
 	Controller string
 	// Source is where the requests come from.
 	Source evidence.Source
-	// Executors are those under control, at least one.
+	// Executors are the executors under control, at least one.
 	Executors []fleet.Executor
-	// Revisions, which may be nil, are the rollout revisions that the run starts from, in the order of Executors. A change
+	// Revisions, which may be nil, are the rollout revisions that the run starts from, in the order of Executors. Any change
 	// since then was made by somebody else.
 	Revisions []uint64
-	// Fleet, which is nil without one, is the group whose executors are under control, in place of Executors.
+	// Fleet is the group whose executors are under control, instead of Executors; nil if there is no group.
 	Fleet *FleetOptions
 	// Metrics is the source of the counts; nil asks the executors.
 	Metrics Source
-	// Model is under trial, Baseline makes the decisions. Any other aborts the run.
+	// Model is the model under trial, Baseline makes the decisions. The run is aborted if either changes.
 	Model, Baseline evidence.Model
-	// ActiveModels, which may be nil, are those that the ml-engines serve now.
+	// ActiveModels, which may be nil, returns the models that the ml-engines serve now.
 	ActiveModels func(context.Context) ([]evidence.Model, error)
-	// PSI, which may be nil, is the overall index of the last 7 days.
+	// PSI, which may be nil, returns the overall index of the last 7 days.
 	PSI func(context.Context) (float64, error)
-	// QualityPlan, which is nil without one, is sent with every rollout. Quality is the verdict on live quality under it; nil
-	// asks for none. FAIL aborts the run.
+	// QualityPlan is sent with every rollout; nil if there is no plan. Quality, which may be nil, returns the verdict on live
+	// quality under the plan. FAIL aborts the run.
 	QualityPlan *outcome.Plan
 	Quality     func(context.Context) *quality.Summary
 	// Interval is the time between two polls. Required.
 	Interval time.Duration
 	// Journal, which may be nil, stores every event before it is observed. A failure ends the run.
 	Journal func(Event) error
-	// Observe, which may be nil, gets every event. The loop that renews the leases calls it: if it hangs, they lapse.
+	// Observe, which may be nil, receives every event. The loop that renews the leases calls it: if Observe hangs, they lapse.
 	Observe func(Event)
 }
 
@@ -68,10 +68,10 @@ type Controller struct {
 
 const (
 	// callsPerLease and maxTimeout bound a call. A renewal, a poll of the executors and the next renewal take at most
-	// 1/3 + 3/6 of a lease. Calls that hang therefore cost no lease.
+	// 1/3 + 3/6 of a lease. Calls that hang therefore do not make a lease lapse.
 	callsPerLease = 6
 	maxTimeout    = 2 * time.Second
-	// settle is the time from the confirmation of a share to the first counts. Shadows live for at most 60 ms: those of
+	// settle is the time from the confirmation of a share to the first counts. A shadow takes at most 60 ms, so all shadows of
 	// the previous share have ended by then.
 	settle = 250 * time.Millisecond
 	// keptPolls bounds the polls of a phase in the journal.
@@ -97,8 +97,8 @@ func NewController(opts Options) *Controller {
 	return c
 }
 
-// Run runs the phases that have not passed yet, and then always sets 0 %. It does so even after ctx has ended, and takes as
-// long as it needs. The record holds the result. Errors are those of the journal.
+// Run runs the phases that have not passed yet, and then always sets 0 %, even if ctx has ended and however long it takes. The
+// record holds the result. The error is from the journal.
 func (c *Controller) Run(ctx context.Context) (*Record, error) {
 	var decision Decision
 	var reason string
@@ -129,7 +129,7 @@ func (c *Controller) phases(ctx context.Context) (Decision, string) {
 	return Passed, ""
 }
 
-// phase runs a phase, and retries it after a restart of an executor.
+// phase runs a phase, and retries it if an executor restarts.
 func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 	var giveUp time.Time
 	for first := time.Now(); ; {
@@ -157,7 +157,7 @@ func (c *Controller) phase(ctx context.Context, index int) (Decision, string) {
 		switch now := time.Now(); {
 		case !giveUp.IsZero() && now.Add(time.Duration(c.policy.PhaseDuration)).After(giveUp), now.After(b.limit()):
 			return Stopped, "no time is left to retry the phase: " + last.reason
-		case !traffic.Pause(ctx, min(c.opts.Interval, c.timeout)): // it limits the rate of retries if an executor keeps restarting
+		case !traffic.Pause(ctx, min(c.opts.Interval, c.timeout)): // limits the rate of retries if an executor keeps restarting
 			return Interrupted, stopRequested
 		}
 	}
@@ -185,8 +185,8 @@ func (c *Controller) end(ctx context.Context, decision Decision, reason string) 
 	c.record.judge(c.opts.Source)
 }
 
-// emit journals an event, adds it to the record and passes it to the observer. A panic of the journal is a failure. An
-// observer that panics is not called again. Its panic continues, unless the run is ending.
+// emit journals an event, adds it to the record and passes it to the observer. A panic in Journal counts as an error of the
+// journal. An observer that panics is not called again, and emit passes the panic on unless the run is ending.
 func (c *Controller) emit(e Event) {
 	e.Time = time.Now().UTC()
 	keep := e.Kind != Polled || e.Poll.Keep
@@ -206,7 +206,7 @@ func (c *Controller) emit(e Event) {
 	if err := fleet.Guard(func() { c.opts.Observe(e) }); err != nil {
 		c.opts.Observe = nil
 		if !c.ending {
-			panic(err) //nolint:forbidigo // it was a panic, and ends the run
+			panic(err) //nolint:forbidigo // passes on a panic, which ends the run
 		}
 	}
 }

@@ -20,7 +20,7 @@ type trial struct {
 	fakes  []*fakeExecutor
 	policy gate.Policy
 	opts   func(*Options)
-	// at is called by the loop for every event, after it was told.
+	// at is called by the loop for every event, after the event is recorded.
 	at     func(Event)
 	events []Event
 }
@@ -63,7 +63,7 @@ func (tr *trial) run(ctx context.Context, t *testing.T) *Record {
 	return r
 }
 
-// after calls fn at the first look that comes so long after the phase began to count.
+// after calls fn at the first poll that comes at least d after the phase began to count.
 func after(phase int, d time.Duration, fn func()) func(Event) {
 	var begun time.Time
 	done := false
@@ -124,10 +124,10 @@ func TestHealthy(t *testing.T) {
 			if p.PSI == nil || *p.PSI != 0.125 || p.MatchRate == nil || *p.MatchRate < 0.98 || p.P95MS == nil || *p.P95MS > 1 || *p.ErrorRate != 0 {
 				t.Errorf("phase %d: psi %v, match %v, p95 %v, errors %v", i, p.PSI, p.MatchRate, p.P95MS, p.ErrorRate)
 			}
-			// The counts are those of the share: what was sampled of 100 requests a second at two executors, in whole.
+			// All shadows of the share are counted, from two executors with 100 requests a second each.
 			truth := tr.fakes[0].truth[p.Percent] + tr.fakes[1].truth[p.Percent]
 			if n := p.Samples[len(p.Samples)-1].Comparisons; n > truth || n+uint64(4*p.Percent) < truth {
-				t.Errorf("phase %d: %d comparisons, and there were %d at %g %%", i, n, truth, p.Percent)
+				t.Errorf("phase %d: %d comparisons, want %d at %g %%", i, n, truth, p.Percent)
 			}
 			if len(p.Samples) < 200 || len(p.Samples) > maxSamples+1 {
 				t.Errorf("phase %d: %d samples", i, len(p.Samples))
@@ -146,7 +146,7 @@ func TestAborts(t *testing.T) {
 		"slow":             {func(f *fakeExecutor) { f.health = slow }, 10 * time.Second, "errors: e-value"},
 		"wrong":            {func(f *fakeExecutor) { f.health = wrong }, 10 * time.Second, "mismatches: e-value"},
 		"down":             {func(f *fakeExecutor) { f.health = down }, 10 * time.Second, "errors: e-value"},
-		"another model":    {func(f *fakeExecutor) { f.model = otherModel }, 10 * time.Second, "compares v1.8-b0 (cccccccccccc) now"},
+		"another model":    {func(f *fakeExecutor) { f.model = otherModel }, 10 * time.Second, "now compares v1.8-b0 (cccccccccccc)"},
 		"another baseline": {func(f *fakeExecutor) { f.baseline = otherModel }, 10 * time.Second, "decides by v1.8-b0"},
 		"aborted by an operator": {func(f *fakeExecutor) {
 			f.rollout.Percent, f.rollout.Holder, f.rollout.SetBy, f.rollout.SetFrom = 0, "", "token", "10.0.0.7:4711"
@@ -187,7 +187,7 @@ func TestAborts(t *testing.T) {
 	}
 }
 
-// What cannot be judged is held for as long as it may be, and then stopped.
+// A phase that cannot be judged is held until the hold limit and then stopped.
 func TestHolds(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -255,12 +255,12 @@ func TestWaitsForComparisons(t *testing.T) {
 			}
 		}
 		if held == 0 {
-			t.Error("it did not say that it held")
+			t.Error("there was no Held event")
 		}
 	})
 }
 
-// An executor that compares otherwise than the policy asks is judged by nothing, whatever it has counted.
+// An executor that does not compare as the policy requires is not judged, whatever it has counted.
 func TestAnotherToleranceIsAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestAnotherToleranceIsAnError(t *testing.T) {
 	})
 }
 
-// A model that differs from the baseline runs to its end under improvement, and is aborted under agreement.
+// A model that differs from the baseline completes its run under the policy improvement, and is aborted under agreement.
 func TestImprovement(t *testing.T) {
 	t.Parallel()
 	differs := health{shadow.Match: {0.4, 0.7}, shadow.Mismatch: {0.6, 0.7}}
@@ -305,7 +305,7 @@ func TestImprovement(t *testing.T) {
 					t.Errorf("got %s %q, eligible %v %q, want %s %q", r.Decision, r.Reason, r.PromoteEligible, r.PromoteReason, test.decision, test.reason)
 				}
 				if rate := r.Phases[0].MatchRate; test.decision == Passed && (rate == nil || *rate < 0.39 || *rate > 0.41) {
-					t.Errorf("the phase has the match rate %v, want 0.4: it is shown", rate)
+					t.Errorf("the phase shows the match rate %v, want 0.4", rate)
 				}
 				tr.atZero(t)
 			})

@@ -19,7 +19,7 @@ type Source interface {
 	Read(ctx context.Context) ([]fleet.Counters, error)
 }
 
-// Reports is the source that asks the executors themselves.
+// Reports is the source that reads the executors' own reports.
 type Reports []fleet.Executor
 
 // Read implements [Source].
@@ -32,15 +32,15 @@ func (r Reports) Read(ctx context.Context) ([]fleet.Counters, error) {
 // SourceOf returns the source of a plan's counts; nil asks the executors.
 func SourceOf(p *Plan) (Source, error) {
 	if p.URL == "" {
-		return nil, nil //nolint:nilnil // no source is one of the two answers
+		return nil, nil //nolint:nilnil // nil is a valid result
 	}
 	return fleet.NewPrometheus(p.PrometheusOptions, len(p.Executors))
 }
 
-// callTimeout bounds the call to a Prometheus before a run.
+// callTimeout bounds the call to Prometheus before a run.
 const callTimeout = 3 * time.Second
 
-// Readable returns an error if the counts cannot be read now. A canary would hold its first phase, and then stop.
+// Readable returns an error if the counts cannot be read now. A canary would then hold its first phase, and stop.
 func Readable(ctx context.Context, p *Plan) error {
 	source, err := SourceOf(p)
 	if source == nil || err != nil {
@@ -54,7 +54,7 @@ func Readable(ctx context.Context, p *Plan) error {
 	return nil
 }
 
-// counts is what a phase is judged by.
+// counts are the counts that a phase is judged by.
 type counts struct {
 	fleet.Sum
 
@@ -63,12 +63,12 @@ type counts struct {
 	wrong []string
 }
 
-// maxUntimed is that at most one in so many shadows may be without a latency: those that are missing may be the slow ones, and
-// p95 is about one in twenty.
+// maxUntimed bounds the shadows without a latency: at most one in maxUntimed. Those may be the slowest, and the p95 is about
+// the slowest one in twenty.
 const maxUntimed = 40
 
-// countsOf returns the counts of a phase at the given share of requests, in percent. At 100 %, the part unsampled of the requests
-// may be without a shadow, in [0,1].
+// countsOf returns the counts of a phase at the given percentage of requests. At 100 %, up to the fraction unsampled of the
+// requests, in [0,1], may have no shadow.
 func countsOf(sum fleet.Sum, percent, unsampled float64) counts {
 	c := counts{Sum: sum, phase: sum.Phase()}
 	c.phase.P95Missing = sum.LatencyMissing
@@ -79,7 +79,7 @@ func countsOf(sum fleet.Sum, percent, unsampled float64) counts {
 		c.wrong = append(c.wrong, fmt.Sprintf("there were %d requests and %d outcomes", c.Requests, ended))
 	}
 	if n := c.Of(shadow.NotSampled); percent == 100 && float64(n) > unsampled*float64(c.Requests) {
-		c.wrong = append(c.wrong, fmt.Sprintf("requests that were not sampled at 100 %%: %d", n))
+		c.wrong = append(c.wrong, fmt.Sprintf("%d requests were not sampled at 100 %%", n))
 	}
 	if c.phase.P95Missing == "" {
 		c.phase.P95MS, c.phase.P95Missing = P95(c.Latency, c.phase.Tried())
@@ -87,13 +87,13 @@ func countsOf(sum fleet.Sum, percent, unsampled float64) counts {
 	return c
 }
 
-// P95 returns the time within which 95 % of the tried shadows ended, in milliseconds; NaN without any. Those without a latency
-// count as if they were the slowest. If there are too many of them, missing is the reason why it is unknown.
+// P95 returns the time within which 95 % of the tried shadows ended, in milliseconds; NaN without any. Shadows without a
+// latency count as the slowest. If there are too many of them, the p95 is unknown and missing is the reason.
 func P95(latency fleet.Histogram, tried uint64) (ms float64, missing string) {
 	timed := latency.Total()
 	untimed := tried - min(timed, tried)
 	if !fleet.Accounted(timed, tried) || untimed > tried/maxUntimed {
-		return math.NaN(), fmt.Sprintf("there are %d latencies of %d shadows", timed, tried)
+		return math.NaN(), fmt.Sprintf("there are %d latencies for %d shadows", timed, tried)
 	}
 	latency.Counts = slices.Clone(latency.Counts)
 	if n := len(latency.Counts); n > 0 {

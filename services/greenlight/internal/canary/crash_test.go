@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/testkit/crashtest"
 )
 
-// A run is rehearsed, resumed after every kill, and restarted when it is long enough.
+// TestCrash rehearses a run and resumes it after every kill. It starts a new run when one is long enough.
 func TestCrash(t *testing.T) {
 	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
 	crashtest.Run(t, crashtest.Writer{

@@ -22,7 +22,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// health is how the shadows of a fake executor end: shares that add up to 1, and the time that each takes.
+// health is how the shadows of a fake executor end: the fraction of each outcome, which add up to 1, and the latency.
 type health map[shadow.Outcome]struct {
 	share float64
 	ms    float64
@@ -30,17 +30,17 @@ type health map[shadow.Outcome]struct {
 
 var (
 	healthy = health{shadow.Match: {0.99, 0.7}, shadow.Mismatch: {0.01, 0.7}}
-	// slow is an ml-engine that takes 130 ms: nobody waits that long.
+	// slow is an ml-engine that takes 130 ms, which is beyond the deadline.
 	slow = health{shadow.Deadline: {1, 60}}
 	// wrong is an ml-engine whose scores are 0.1 off.
 	wrong = health{shadow.Mismatch: {1, 0.7}}
 	down  = health{shadow.Unavailable: {1, 0.3}}
-	// sluggish is above the SLO of the p95 and below the limit to abort.
+	// sluggish has a p95 above the SLO and below the abort limit.
 	sluggish = health{shadow.Match: {1, 95}}
 )
 
-// fakeExecutor is an executor in memory that keeps to the contract of RolloutService, leases included, with traffic of its
-// own. What it has counted is worked out when somebody looks.
+// fakeExecutor is an in-memory executor that implements the contract of RolloutService, including leases, and generates its
+// own traffic. It computes its counts when they are read.
 type fakeExecutor struct {
 	executorv1.ShadowServiceClient
 	executorv1.RolloutServiceClient
@@ -59,17 +59,17 @@ type fakeExecutor struct {
 	expires   time.Time           // of the lease; zero without one
 	model     evidence.Model
 	baseline  evidence.Model
-	tolerance float64 // 0 is that of an executor that does not name it
-	// records are those of its closed blocks; older executors have none, and no GetQualityReport.
+	tolerance float64 // 0 if the executor does not report it
+	// records are the records of its closed blocks. Older executors have none, and no GetQualityReport.
 	records   []outcome.Record
 	older     bool
 	at        time.Time
 	started   time.Time
-	carry     map[string]float64 // what is not a whole request yet
+	carry     map[string]float64 // fractions of requests that are carried over
 	outcomes  map[shadow.Outcome]uint64
 	latencies []uint64
 	requests  uint64
-	// truth is how many comparisons there were at each percentage, over all processes; lapsed when a lease did.
+	// truth is the number of comparisons at each percentage, over all processes. lapsed has the times at which a lease lapsed.
 	truth  map[float64]uint64
 	lapsed []time.Time
 	sets   int
@@ -115,7 +115,7 @@ func (f *fakeExecutor) restart() {
 	f.start()
 }
 
-// change changes the fake, from then on.
+// change changes the fake from now on.
 func (f *fakeExecutor) change(fn func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,7 +134,7 @@ func (f *fakeExecutor) percent() float64 {
 	return f.rollout.GetPercent()
 }
 
-// advance works out what has happened until now.
+// advance computes what has happened until now.
 func (f *fakeExecutor) advance() {
 	now := time.Now()
 	if !f.expires.IsZero() && !now.Before(f.expires) {
@@ -178,7 +178,7 @@ func (f *fakeExecutor) traffic(until time.Time) {
 	f.requests += ended
 }
 
-// call is what a call goes through before and after it takes effect.
+// call simulates the network before and after a call takes effect.
 func (f *fakeExecutor) call(ctx context.Context, method string) error {
 	f.mu.Lock()
 	network := f.network

@@ -78,7 +78,7 @@ func TestRestartBeginsThePhaseAnew(t *testing.T) {
 	}
 }
 
-// An executor that restarts again and again ends the run, after the time that a phase may take.
+// An executor that keeps restarting ends the run when the time for the phase is up.
 func TestRestartingForever(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestRestartingForever(t *testing.T) {
 	})
 }
 
-// A network cut shorter than the lease has no effect. A longer one restarts the phase, which never passes meanwhile.
+// A network cut shorter than the lease has no effect. A longer one restarts the phase, which does not pass during the cut.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -135,7 +135,7 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// An answer that is lost is not taken for somebody else's change.
+// A lost answer is not mistaken for a change by somebody else.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +169,7 @@ func (l *lossyRollouts) SetRollout(ctx context.Context, req *executorv1.SetRollo
 	return resp, err
 }
 
-// A change that was given up, and reaches the executor after the abort, changes nothing.
+// A call that the controller gave up on, and that reaches the executor after the abort, changes nothing.
 func TestLateChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestLateChange(t *testing.T) {
 		}
 		for _, req := range late.held {
 			if _, err := tr.fakes[0].set(req); !refused(err) {
-				t.Errorf("a late change to %g %% was taken: %v", req.GetPercent(), err)
+				t.Errorf("a late change to %g %% was accepted: %v", req.GetPercent(), err)
 			}
 		}
 		tr.atZero(t)
@@ -217,7 +217,7 @@ func (l *lateRollouts) SetRollout(ctx context.Context, req *executorv1.SetRollou
 	return l.fakeExecutor.SetRollout(ctx, req)
 }
 
-// Whatever one executor does, the others are at 0 % at once.
+// Whatever one executor does, the others are at 0 % immediately.
 func TestAbortDoesNotWaitForTheHanging(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestAbortDoesNotWaitForTheHanging(t *testing.T) {
 		if took := <-checked; r.Decision != Aborted || took > time.Second {
 			t.Errorf("%s, the others were at 0 %% after %v", r.Decision, took)
 		}
-		// The one that hangs is not said to be at 0 %, which nobody has read, but its lease has lapsed.
+		// The run does not claim that the hanging executor is at 0 %, since that was not read back, but its lease has lapsed.
 		if r.RolledBack || time.Duration(r.RollbackMS)*time.Millisecond < 20*time.Second {
 			t.Errorf("rolled back %v after %g ms", r.RolledBack, r.RollbackMS)
 		}
@@ -275,7 +275,7 @@ func TestSecondControllerIsRefused(t *testing.T) {
 	})
 }
 
-// Two controllers of one run, which only a copied state folder can make, do not both go on.
+// Two controllers of one run, which only a copied state folder can cause, do not both continue.
 func TestTwoControllersOfOneRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestTwoControllersOfOneRun(t *testing.T) {
 	})
 }
 
-// What an operator sets after a lease has lapsed is the operator's.
+// The run does not touch a rollout that an operator sets after its lease has lapsed.
 func TestTakenOverAfterALapse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -336,7 +336,7 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-// A run of which nothing can be written down any more is not gone on with.
+// A run does not continue once its journal cannot be written.
 func TestJournalFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

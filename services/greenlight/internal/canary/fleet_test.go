@@ -25,7 +25,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
-// grouped makes a fake executor one of a group.
+// grouped makes a fake executor a member of a group.
 type grouped struct {
 	*fakeExecutor
 	fleettest.NoBlocks
@@ -70,7 +70,7 @@ type fleetTrial struct {
 	members []*fleettest.Member
 	stops   []func()
 	min     float64
-	// psi, which may be nil, replaces that of the options.
+	// psi, which may be nil, replaces PSI in the options.
 	psi func(context.Context) (float64, error)
 }
 
@@ -137,7 +137,7 @@ func (tr *fleetTrial) newRecord() *Record {
 	return &Record{ID: "run-1", Policy: tr.policy, Phases: []Phase{}, Decision: Running}
 }
 
-// addsUp checks that the counts of the executors are those of every phase that has them.
+// addsUp checks that the counts of the executors add up to the counts of each phase.
 func addsUp(t *testing.T, r *Record) {
 	t.Helper()
 	for _, p := range r.Phases {
@@ -165,7 +165,7 @@ func addsUp(t *testing.T, r *Record) {
 	}
 }
 
-// A canary over 200 executors passes. Its counts are the sum of the executors' own.
+// A canary over 200 executors passes. Its counts are the sums of the executors' counts.
 func TestFleetHealthy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,9 +192,9 @@ func TestFleetHealthy(t *testing.T) {
 				truth += f.truth[p.Percent]
 			}
 			n := p.Outcomes[shadow.Match.String()] + p.Outcomes[shadow.Mismatch.String()]
-			// Not counted are the seconds before the first reading, and those after the last.
+			// The seconds before the first reading and after the last one are not counted.
 			if n > truth || float64(n) < 0.7*float64(truth) {
-				t.Errorf("phase %d: %d comparisons, and there were %d", p.Index, n, truth)
+				t.Errorf("phase %d: %d comparisons, want at most %d and at least 70 %% of that", p.Index, n, truth)
 			}
 		}
 		if r.Fleet.Revision == 0 {
@@ -213,7 +213,7 @@ func (tr *fleetTrial) stored(t *testing.T) int {
 	return len(stops)
 }
 
-// endCarrier fails to publish 0 % at the end of a run.
+// endCarrier is a carrier that fails to publish 0 % at the end of a run.
 type endCarrier struct {
 	*grouptest.Carrier
 
@@ -253,7 +253,7 @@ func TestFleetEndsByStop(t *testing.T) {
 				tr.policy.Lease = gate.Duration(5 * time.Minute)
 				defer tr.end()
 				c := &endCarrier{Carrier: tr.net.Carrier()}
-				c.stopped = func() { c.put = nil } // a refusal ends
+				c.stopped = func() { c.put = nil } // the refusals end
 				g := tr.group(t, c)
 				defer g.Close()
 				var took time.Duration
@@ -321,7 +321,7 @@ func TestFleetComesAndGoes(t *testing.T) {
 	})
 }
 
-// A phase that too few executors report in is held, and then stopped.
+// A phase with reports from too few executors is held, and then stopped.
 func TestFleetTooFew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -338,7 +338,7 @@ func TestFleetTooFew(t *testing.T) {
 	})
 }
 
-// A bad model aborts the run, and all executors are at 0 % then.
+// A bad model aborts the run, and afterwards all executors are at 0 %.
 func TestFleetAborts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -360,7 +360,7 @@ func TestFleetAborts(t *testing.T) {
 	})
 }
 
-// An operator's stop ends the run. The next run is obeyed.
+// An operator's stop ends the run. Executors obey the next run.
 func TestFleetStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -392,7 +392,7 @@ func TestFleetStopped(t *testing.T) {
 	})
 }
 
-// A stop while the drift is read ends the run: the next phase does not begin.
+// A stop that arrives while the drift is read ends the run: the next phase does not begin.
 func TestFleetStoppedInsidePSI(t *testing.T) {
 	t.Parallel()
 	for _, late := range []bool{false, true} {
@@ -442,7 +442,7 @@ func TestFleetStoppedInsidePSI(t *testing.T) {
 	}
 }
 
-// A second controller is refused while the first renews, and is named the holder.
+// A second controller is refused while the first renews, and the error names the holder.
 func TestFleetSecondController(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -471,8 +471,8 @@ func TestFleetSecondController(t *testing.T) {
 	})
 }
 
-// A controller that hangs loses the group within the lease. Another takes over, and the first aborts when it goes on, without
-// touching the other's share.
+// A controller that hangs loses the group when the lease lapses. Another one takes over. When the first one continues, it
+// aborts its run without touching the other's share.
 func TestFleetHungController(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -520,7 +520,7 @@ func TestFleetHungController(t *testing.T) {
 	})
 }
 
-// A run whose controller was killed goes on at its phase, from its journal, with a higher revision.
+// A run whose controller was killed resumes at the same phase, from its journal, with a higher revision.
 func TestFleetResumes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -556,7 +556,7 @@ func TestFleetResumes(t *testing.T) {
 	})
 }
 
-// A store that is wiped, or rolled back to an older record, costs the run nothing.
+// A store that is wiped, or rolled back to an older record, does not affect the run.
 func TestFleetLostStore(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*grouptest.Network){"wiped": (*grouptest.Network).Wipe, "rolled back": (*grouptest.Network).Rollback} {
@@ -578,8 +578,7 @@ func TestFleetLostStore(t *testing.T) {
 	}
 }
 
-// The controller cannot be reached by the executors for a while: they are at 0 % after the lease, and the phase goes on when it
-// can.
+// While the executors cannot reach the controller, their leases lapse and they are at 0 %. The phase continues afterwards.
 func TestFleetPartition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -601,7 +600,7 @@ func TestFleetPartition(t *testing.T) {
 	})
 }
 
-// Nothing is counted of an executor whose counters fall and that has not restarted.
+// The counts of an executor whose counters fall without a restart are ignored.
 func TestFleetContradiction(t *testing.T) {
 	t.Parallel()
 	var span fleet.Span

@@ -18,31 +18,31 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// DefaultMinFleet is the part of the executors that a phase needs if nobody has chosen another.
+// DefaultMinFleet is the fraction of the executors that a phase needs by default.
 const DefaultMinFleet = 0.9
 
-// FleetOptions are a group under control.
+// FleetOptions describe a group under control.
 type FleetOptions struct {
 	Group     *fleetgroup.Group
 	Publisher *fleetgroup.Publisher
-	// Model is the digest of the model under trial, for people.
+	// Model is the digest of the model under trial. It is information for people only.
 	Model string
-	// MinFleet is the part of the executors present at the begin of a phase that the phase needs, in (0,1].
+	// MinFleet is the fraction of the executors present at the start of a phase that the phase needs, in (0,1].
 	MinFleet float64
 }
 
 // RecordFleet is the group of a run.
 type RecordFleet struct {
 	Group string `json:"group"`
-	// MinFleet is the part of the executors present at the begin of a phase that the phase needs, in (0,1].
+	// MinFleet is the fraction of the executors present at the start of a phase that the phase needs, in (0,1].
 	MinFleet float64 `json:"min_fleet"`
-	// Revision is the highest that the run has issued; 0 before the first.
+	// Revision is the highest revision that the run has issued; 0 before the first.
 	Revision uint64 `json:"revision"`
 }
 
-// PhaseFleet is what the executors of a group have counted in a phase.
+// PhaseFleet has the counts of the executors of a group in a phase.
 type PhaseFleet struct {
-	// Present is how many executors were present at its begin.
+	// Present is the number of executors that were present at its start.
 	Present   int              `json:"present"`
 	Executors []ExecutorCounts `json:"executors"`
 }
@@ -51,17 +51,17 @@ type PhaseFleet struct {
 type ExecutorCounts struct {
 	Executor string `json:"executor"`
 	Requests uint64 `json:"requests"`
-	// Outcomes are those that are not 0.
+	// Outcomes has the counts that are not 0.
 	Outcomes map[string]uint64 `json:"outcomes"`
 	Sources  evidence.Sources  `json:"sources,omitempty"`
-	// Latency is nil if it is not known.
+	// Latency is nil if it is unknown.
 	Latency *fleet.Histogram `json:"latency_ms,omitempty"`
 }
 
-// Needed returns how many of the executors present at the begin of a phase it needs.
+// Needed returns how many executors a phase needs if the given number is present at its start.
 func (f *RecordFleet) Needed(present int) int { return fleetgroup.Needed(f.MinFleet, present) }
 
-// fleetHold holds the share of a group by its record.
+// fleetHold holds the share of a group through the group's record.
 type fleetHold struct {
 	FleetOptions
 	terms
@@ -69,7 +69,8 @@ type fleetHold struct {
 	// keep journals a revision before it is published.
 	keep func(revision uint64)
 
-	// percent is that of the record of this attempt; issued reports whether there is one. err is why the last call failed.
+	// percent is the percentage in the record of this attempt; issued reports whether there is a record. err is why the last call
+	// failed.
 	percent float64
 	issued  bool
 	err     error
@@ -78,7 +79,7 @@ type fleetHold struct {
 	until   time.Time
 	// began are the executors that were present when the record was published.
 	began map[string]bool
-	// obey is since when each executor obeys the record, by its id.
+	// obey has, by executor id, the first report in which the executor's process obeyed the record.
 	obey map[string]obeying
 }
 
@@ -108,7 +109,7 @@ func (h *fleetHold) renew(ctx context.Context, percent float64, what string) []e
 }
 
 func (h *fleetHold) publish(ctx context.Context, percent float64, what string) error {
-	h.touched, h.until = true, time.Now().Add(h.length) // a call that fails may succeed later
+	h.touched, h.until = true, time.Now().Add(h.length) // a call that failed may still take effect
 	if h.issued {
 		return h.Publisher.Renew(ctx)
 	}
@@ -171,7 +172,7 @@ func (h *fleetHold) enough() error {
 // maxShown bounds how many executors an error names.
 const maxShown = 3
 
-// troubles names executors that do not obey the record.
+// troubles describes executors that do not obey the record.
 func (h *fleetHold) troubles() string {
 	var all []string
 	for _, m := range h.Group.Members(time.Now()) {
@@ -182,7 +183,7 @@ func (h *fleetHold) troubles() string {
 	return listed(all)
 }
 
-// listed returns the first of the texts, after a semicolon each.
+// listed returns the first few texts, each after a semicolon.
 func listed(all []string) string {
 	if n := len(all); n > maxShown {
 		all = append(slices.Clone(all[:maxShown]), fmt.Sprintf("and %d more", n-maxShown))
@@ -201,7 +202,7 @@ func (h *fleetHold) confirmed() bool {
 
 // confirmers implements [holder].
 func (h *fleetHold) confirmers() string {
-	return fmt.Sprintf("%d executors, of %d that were present,", len(h.obey), len(h.began))
+	return fmt.Sprintf("%d executors (%d were present at the start)", len(h.obey), len(h.began))
 }
 
 // unheld implements [holder].
@@ -212,8 +213,8 @@ func (h *fleetHold) unheld() []error {
 	return nil
 }
 
-// Read implements [Source]. It returns the counters of the executors that obey the record since their report before this one:
-// the shadows of an earlier share have ended by then.
+// Read implements [Source]. It returns the counters of the executors that obeyed the record in an earlier report already,
+// received at least [settle] before this one: their shadows of the previous share have ended.
 func (h *fleetHold) Read(context.Context) ([]fleet.Counters, error) {
 	var all []fleet.Counters
 	for _, m := range h.watch(time.Now()) {
@@ -225,10 +226,10 @@ func (h *fleetHold) Read(context.Context) ([]fleet.Counters, error) {
 	return all, h.enough()
 }
 
-// check implements [holder]. Executors may restart.
+// check implements [holder]. Executors of a group may restart.
 func (*fleetHold) check([]fleet.Counters) error { return nil }
 
-// count implements [holder]. Executors that do not obey the record any more count up to their last report that did.
+// count implements [holder]. Executors that no longer obey the record count up to their last report that did.
 func (h *fleetHold) count(span *fleet.Span, all []fleet.Counters) error {
 	for _, one := range span.Each() {
 		if _, ok := h.obey[one.Executor]; !ok {
@@ -256,7 +257,7 @@ func (h *fleetHold) counted(span *fleet.Span) *PhaseFleet {
 	return p
 }
 
-// unsampled implements [holder]: an executor whose lease lapses for a moment does not hold a phase forever.
+// unsampled implements [holder]: a brief lapse of one executor's lease must not hold a phase forever.
 func (h *fleetHold) unsampled() float64 { return 1 - h.MinFleet }
 
 // release implements [holder]. It leaves the record of another controller alone.
@@ -286,7 +287,7 @@ func because(err error) string {
 	return ": " + fleet.OneLine(err)
 }
 
-// held returns the error of a publisher as one of a holder.
+// held converts an error of a publisher to an error of a holder.
 func held(err error) error {
 	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
 		return &takenError{"group " + taken.Group, taken.Reason}

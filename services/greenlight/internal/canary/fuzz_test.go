@@ -14,8 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/journal"
 )
 
-// FuzzJournal reads whatever lines, with sums that fit or as they are: the journal is refused with its line, or it can be
-// gone on with and has one event more, and what it says of a run can be folded and written.
+// FuzzJournal reads arbitrary lines, with correct checksums or unchanged. Either the journal is refused with an error that
+// names the line, or it can be continued by one event and gives a record that can be written.
 func FuzzJournal(f *testing.F) {
 	dir := f.TempDir()
 	path := filepath.Join(dir, journal.Name)
@@ -50,7 +50,7 @@ func FuzzJournal(f *testing.F) {
 	plan := &Plan{Schema: planSchema, Source: evidence.Replay, Policy: gate.DefaultPolicy()}
 	f.Fuzz(func(t *testing.T, text string, seal bool) {
 		path := filepath.Join(t.TempDir(), journal.Name)
-		if seal { // the lines are events, so that what is behind the sums is reached
+		if seal { // add correct checksums, so that the code behind them is reached
 			j, err := journal.Create(path, journal.Head{Schema: journalSchema, Run: "r"})
 			if err != nil {
 				t.Fatal(err)
@@ -75,7 +75,7 @@ func FuzzJournal(f *testing.F) {
 				t.Fatalf("got %v: it does not name the line", err)
 			}
 			if left, _ := os.ReadFile(path); string(left) != text {
-				t.Fatal("refused, and changed")
+				t.Fatal("it was refused, but the file has changed")
 			}
 			return
 		}
@@ -92,13 +92,13 @@ func FuzzJournal(f *testing.F) {
 		}
 		_, after, err := journal.Read[Event](path, journalSchema)
 		if err != nil || len(after) != len(events)+1 {
-			t.Fatalf("went on to %d events from %d, %v", len(after), len(events), err)
+			t.Fatalf("continued to %d events from %d, %v", len(after), len(events), err)
 		}
 	})
 }
 
-// FuzzPlan reads whatever plan, of the digest that it has: it is refused, or its policy is valid, it makes a phrase, and
-// it is written as it was read.
+// FuzzPlan reads an arbitrary plan with a matching digest. Either the plan is refused, or its policy is valid, it gives a
+// phrase, and it is written as it was read.
 func FuzzPlan(f *testing.F) {
 	path := filepath.Join(f.TempDir(), planName)
 	plan := &Plan{
@@ -136,7 +136,7 @@ func FuzzPlan(f *testing.F) {
 			t.Fatalf("does not read what it wrote: %v", err)
 		}
 		if again, err := back.write(path); err != nil || again != digest {
-			t.Fatalf("is another after it was read: %v", err)
+			t.Fatalf("it differs after it was read: %v", err)
 		}
 	})
 }

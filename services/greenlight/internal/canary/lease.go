@@ -15,25 +15,25 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// retryError is an executor that forces the phase to start again: it restarted, or its lease lapsed.
+// retryError means that the phase must start again, because an executor restarted or its lease lapsed.
 type retryError struct{ executor, reason string }
 
 // Error implements error.
 func (e *retryError) Error() string { return fmt.Sprintf("executor %s: %s", e.executor, e.reason) }
 
-// takenError is an executor whose rollout somebody else has changed, or a group whose record somebody else has.
+// takenError means that somebody else has changed the rollout of an executor, or holds the record of a group.
 type takenError struct{ who, rollout string }
 
 // Error implements error.
 func (e *takenError) Error() string { return e.who + ": " + e.rollout }
 
-// taken returns the error of an executor.
+// taken returns the [*takenError] for the executor.
 func (l *lease) taken(rollout string) error { return &takenError{"executor " + l.Addr, rollout} }
 
 // terms are what all leases of a controller have in common.
 type terms struct {
-	// holder is the id of the run. mark starts every reason that this controller gives. No other controller uses it, not
-	// even one of the same run.
+	// holder is the id of the run. mark is the prefix of every reason that this controller gives. No other controller uses it,
+	// not even one of the same run.
 	holder, mark string
 	// length is how long a lease is valid after each renewal.
 	length time.Duration
@@ -41,7 +41,7 @@ type terms struct {
 	plan *executorv1.QualityPlan
 }
 
-// leases hold the share of executors that are called, each by its own lease.
+// leases hold the share of executors that are called directly, with one lease each.
 type leases []*lease
 
 func newLeases(executors []fleet.Executor, revisions []uint64, common terms) leases {
@@ -102,7 +102,7 @@ func (all leases) check(reports []fleet.Counters) error {
 	for _, l := range all {
 		for _, c := range reports {
 			if c.Executor == l.Addr && l.process != "" && c.Process != l.process {
-				l.process = "" // the next renewal finds out which
+				l.process = "" // the next renewal reads the new process
 				return &retryError{l.Addr, fleet.Restarted}
 			}
 		}
@@ -110,7 +110,7 @@ func (all leases) check(reports []fleet.Counters) error {
 	return nil
 }
 
-// count implements [holder]. Every executor must be there, and must not have restarted.
+// count implements [holder]. Every executor must be present and must not have restarted.
 func (leases) count(span *fleet.Span, all []fleet.Counters) error {
 	err := span.Extend(all)
 	if name := span.Absent(all); err == nil && name != "" {
@@ -119,12 +119,12 @@ func (leases) count(span *fleet.Span, all []fleet.Counters) error {
 	return err
 }
 
-// absentError is an executor without figures.
+// absentError means that an executor has no counts.
 type absentError struct{ executor string }
 
 // Error implements error.
 func (e *absentError) Error() string {
-	return fmt.Sprintf("executor %s is not among the figures any more", e.executor)
+	return fmt.Sprintf("executor %s is missing from the counts", e.executor)
 }
 
 // counted implements [holder].
@@ -146,8 +146,8 @@ type lease struct {
 	fleet.Executor
 	terms
 
-	// process and revision are those of the last answer. process is empty if unknown: before the first answer, and after a
-	// restart that a report has shown. revision 0 is unknown.
+	// process and revision are from the last answer. process is empty if unknown: before the first answer, and once a report has
+	// shown a restart. revision is 0 if unknown.
 	process  string
 	revision uint64
 	// set reports whether the executor has confirmed the current percentage. err is why it has not, or why the last renewal
@@ -160,7 +160,7 @@ type lease struct {
 	until   time.Time
 }
 
-// renew sets the percentage or renews the lease. The error is a *takenError, a *retryError, or that of a call.
+// renew sets the percentage or renews the lease. The error is a *takenError, a *retryError, or the error of a call.
 func (l *lease) renew(ctx context.Context, percent float64, what string) error {
 	if l.revision == 0 {
 		got, err := l.Rollout(ctx)
@@ -214,8 +214,8 @@ func (l *lease) request(ctx context.Context, percent float64, what string) error
 	return nil
 }
 
-// adopt takes the rollout that caused a refusal. It returns nil if the change can be requested again: the rollout is as
-// this controller left it, or as an executor sets it by itself.
+// adopt takes over the rollout that caused a refusal. It returns nil if the change can be requested again, because this
+// controller or the executor itself set the rollout.
 func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
 	r, before := got.GetRollout(), l.process
 	ours, nobodys := r.GetHolder() == l.holder && strings.HasPrefix(r.GetReason(), l.mark), r.GetSetBy() == fleet.SetByExecutor && r.GetHolder() == ""
@@ -237,8 +237,8 @@ func (l *lease) adopt(got *executorv1.GetRolloutResponse) error {
 // retryPause is the time between two attempts to set 0 %.
 const retryPause = 100 * time.Millisecond
 
-// release sets 0 % and reads it back. It retries until the lease must have lapsed, and once more then. It leaves a rollout
-// of somebody else alone. nil means that 0 % was read back.
+// release sets 0 % and reads it back. It retries until the lease must have lapsed, and then once more. It does not change a
+// rollout that somebody else has set. nil means that 0 % was read back.
 func (l *lease) release(ctx context.Context, timeout time.Duration, why string) error {
 	if !l.touched {
 		return nil
@@ -284,4 +284,31 @@ func (l *lease) abort(ctx context.Context, timeout time.Duration, why string) er
 // refused reports whether an executor refused a call because its rollout is not what the caller expected.
 func refused(err error) bool {
 	return slices.Contains([]string{"REVISION_CHANGED", "LEASE_HELD"}, rpc.Reason(err))
+}
+
+// holder holds the share of the executors under control: with [leases] if the executors are called directly, or with the
+// record of a group.
+type holder interface {
+	// renewals is the number of renewals per length of a lease.
+	renewals() int
+	// begin starts an attempt, with nothing confirmed.
+	begin()
+	// renew sets the share or renews it. Each error is a [*takenError], a [*retryError], or the error of a call.
+	renew(ctx context.Context, percent float64, what string) []error
+	// confirmed reports whether the share has been confirmed since begin.
+	confirmed() bool
+	// confirmers describes which executors have confirmed the share; empty means all.
+	confirmers() string
+	// unheld returns why the share may no longer be in force.
+	unheld() []error
+	// check returns a [*retryError] if a report is from another process than the one that confirmed the share.
+	check(reports []fleet.Counters) error
+	// count adds the newest counts to a phase.
+	count(span *fleet.Span, all []fleet.Counters) error
+	// counted returns the counts of each executor that the record keeps; nil if it keeps none.
+	counted(span *fleet.Span) *PhaseFleet
+	// unsampled is the fraction of requests that may have no shadow in a phase of 100 %, in [0,1].
+	unsampled() float64
+	// release sets 0 % and reads it back, unless somebody else holds the share. The timeout is for each call.
+	release(ctx context.Context, timeout time.Duration, why string) error
 }

@@ -23,20 +23,20 @@ type attempt struct {
 	index   int
 	percent float64
 	counted fleet.Span
-	// early is what was counted before the phase began to count. It can abort the phase, but not pass it.
+	// early has the counts from before counting began. They can abort the phase, but not pass it.
 	early fleet.Span
-	// answered is how many comparisons each process had when it began to count.
+	// answered is how many comparisons each process had when counting began.
 	answered map[string]uint64
-	// first is the start of the first attempt. giveUp is when the phase is stopped; zero until it began to count.
+	// first is the start of the first attempt. giveUp is when the phase is stopped; zero until counting has begun.
 	first, giveUp time.Time
-	// confirmed is when the last executor had confirmed the share, counting when the first counts were read; zero before.
+	// confirmed is when the last executor confirmed the share, counting when the first counts were read; zero before.
 	confirmed, counting time.Time
 	// held is the last reason of a [Held] event, without its figures; kept is the time of the last poll that was kept.
 	held string
 	kept time.Time
 	// last is the newest poll.
 	last *Poll
-	// strayed reports whether an executor reports another share than the one it confirmed.
+	// strayed reports whether an executor reports a different share from the one that it confirmed.
 	strayed bool
 }
 
@@ -83,7 +83,7 @@ func (a *attempt) run(ctx context.Context) ending {
 		switch {
 		case a.fault != nil:
 			return ending{decision: Aborted, reason: a.fault.Error()}
-		case ctx.Err() != nil: // errors are due to it
+		case ctx.Err() != nil: // it causes the errors
 			continue
 		case end != nil:
 			return *end
@@ -114,7 +114,7 @@ func (a *attempt) renew(ctx context.Context) []error {
 	return a.hold.renew(ctx, a.percent, fmt.Sprintf("phase %d of %d", a.index+1, len(a.policy.Phases)))
 }
 
-// endFor returns how the phase ends after errors of executors; nil if it goes on.
+// endFor returns how the phase ends after errors of executors; nil if it continues.
 func (a *attempt) endFor(errs []error) *ending {
 	var taken *takenError
 	if err := errors.Join(errs...); errors.As(err, &taken) {
@@ -135,7 +135,7 @@ func (a *attempt) endFor(errs []error) *ending {
 	return end
 }
 
-// confirm notes when all executors have confirmed the share, and reports whether that is now.
+// confirm records when all executors have confirmed the share, and reports whether they did just now.
 func (a *attempt) confirm() bool {
 	if !a.confirmed.IsZero() || !a.hold.confirmed() {
 		return false
@@ -144,7 +144,7 @@ func (a *attempt) confirm() bool {
 	return true
 }
 
-// reading is what one poll has read.
+// reading is the result of one poll.
 type reading struct {
 	reports, counters []fleet.Counters
 	// missing names what could not be read.
@@ -154,7 +154,7 @@ type reading struct {
 	quality *quality.Summary
 }
 
-// read reads everything at once.
+// read reads all sources concurrently.
 func (a *attempt) read(ctx context.Context) reading {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -179,7 +179,7 @@ func (a *attempt) read(ctx context.Context) reading {
 		s.missing = append(s.missing, "share not held: "+fleet.OneLine(err))
 	}
 	if !errors.Is(modelsErr, fleet.ErrContradicts) {
-		modelsErr = nil // an ml-engine that does not answer shows in the shadows
+		modelsErr = nil // if an ml-engine does not answer, its shadows fail
 	}
 	for _, err := range []error{reportsErr, countersErr, modelsErr} {
 		if err != nil {
@@ -197,20 +197,20 @@ func (a *attempt) read(ctx context.Context) reading {
 	}
 	for _, c := range s.counters {
 		if c.Percent != a.percent {
-			s.missing = append(s.missing, fmt.Sprintf("executor %s says that it samples %g %%, not %g %%", c.Executor, c.Percent, a.percent))
+			s.missing = append(s.missing, fmt.Sprintf("executor %s reports that it samples %g %%, not %g %%", c.Executor, c.Percent, a.percent))
 		}
 	}
 	return s
 }
 
-// strangers returns which figures of a Prometheus are those of a process that is not under control.
+// strangers describes counts in Prometheus that belong to a process that is not under control; empty if there are none.
 func (a *attempt) strangers(s reading) string {
 	if a.opts.Metrics == nil || len(s.reports) < len(a.opts.Executors) {
 		return ""
 	}
 	for _, c := range s.counters {
 		if c.Instance != "" && !slices.ContainsFunc(s.reports, func(r fleet.Counters) bool { return r.Instance == c.Instance }) {
-			return fmt.Sprintf("the figures of %s are of another process than those under control", c.Executor)
+			return fmt.Sprintf("the counts of %s belong to a process that is not under control", c.Executor)
 		}
 	}
 	return ""
@@ -305,7 +305,7 @@ func (a *attempt) begin(s reading) string {
 	}
 	for _, c := range s.counters {
 		if c.Time.Before(a.confirmed.Add(settle)) {
-			return fmt.Sprintf("the figures of %s are from before the share was set", c.Executor)
+			return fmt.Sprintf("the counts of %s are from before the share was set", c.Executor)
 		}
 	}
 	a.counted.Begin(s.counters)
@@ -321,7 +321,7 @@ func (a *attempt) begin(s reading) string {
 	return ""
 }
 
-// remember notes how many comparisons each process had when it began to count.
+// remember records how many comparisons each process had when counting began.
 func (a *attempt) remember(reports []fleet.Counters) {
 	for _, c := range reports {
 		if _, ok := a.answered[c.Executor+c.Process]; !ok {
@@ -330,7 +330,7 @@ func (a *attempt) remember(reports []fleet.Counters) {
 	}
 }
 
-// judge returns the counts as a poll.
+// judge judges the counts and returns them as a poll.
 func (a *attempt) judge(c counts, q *quality.Summary) *Poll {
 	l := &Poll{Quality: q, Outcomes: c.Outcomes, Sources: c.Sources, Card: a.policy.JudgePhase(c.phase)}
 	test := a.policy.Test(c.phase)
@@ -367,7 +367,7 @@ func why(card gate.Scorecard) string {
 	return strings.Join(reasons, "; ")
 }
 
-// ending returns how the phase ends after a poll; nil if it goes on. The known counts can abort it even if others are
+// ending returns how the phase ends after a poll; nil if it continues. The known counts can abort it even if others are
 // missing.
 func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	if reason := a.changed(s); reason != "" {
@@ -383,34 +383,34 @@ func (a *attempt) ending(s reading, l *Poll, known gate.PhaseCounts) *ending {
 	case !a.counting.IsZero() && l.Left == 0 && l.Needed == 0 && l.Verdict.OK():
 		return &ending{decision: Passed}
 	case l.HoldLeft == 0 && a.counting.IsZero():
-		return &ending{decision: Stopped, reason: "the phase could not be begun: " + l.Reason}
+		return &ending{decision: Stopped, reason: "the phase could not be started: " + l.Reason}
 	case l.HoldLeft == 0:
-		return &ending{decision: Stopped, reason: fmt.Sprintf("held for as long as it may be, %s: %s", a.policy.HoldLimit, l.Reason)}
+		return &ending{decision: Stopped, reason: fmt.Sprintf("the hold limit of %s is reached: %s", a.policy.HoldLimit, l.Reason)}
 	}
 	return nil
 }
 
-// changed returns which model or baseline is not the one that was confirmed; empty if all are.
+// changed describes a model or baseline that differs from the confirmed one; empty if there is none.
 func (a *attempt) changed(s reading) string {
 	for _, m := range s.active {
 		if m.Digest != a.opts.Model.Digest {
-			return fmt.Sprintf("an ml-engine serves %s now, and the canary is of %s", m, a.opts.Model)
+			return fmt.Sprintf("an ml-engine now serves %s, but the canary is for %s", m, a.opts.Model)
 		}
 	}
 	for _, c := range s.reports {
 		if c.Baseline.Digest != a.opts.Baseline.Digest {
-			return fmt.Sprintf("executor %s decides by %s now, and the canary compares with %s", c.Executor, c.Baseline, a.opts.Baseline)
+			return fmt.Sprintf("executor %s now decides by %s, but the canary compares with %s", c.Executor, c.Baseline, a.opts.Baseline)
 		}
 		// Until the first comparison of the phase, the model is the one that answered before it.
 		if !a.counting.IsZero() && c.Model.Digest != "" && c.Model.Digest != a.opts.Model.Digest && c.Compared() > a.answered[c.Executor+c.Process] {
-			return fmt.Sprintf("executor %s compares %s now, and the canary is of %s", c.Executor, c.Model, a.opts.Model)
+			return fmt.Sprintf("executor %s now compares %s, but the canary is for %s", c.Executor, c.Model, a.opts.Model)
 		}
 	}
 	return ""
 }
 
-// psi reads the drift, which may take a while. The leases are renewed first. If somebody else has taken or stopped the share, it
-// returns how the phase ends; the next renewal finds other errors again.
+// psi reads the drift, which may take a while. The leases are renewed first. If somebody else has taken or stopped the share,
+// it returns how the phase ends. Other errors recur at the next renewal.
 func (a *attempt) psi(ctx context.Context) (value *float64, reason string, end *ending) {
 	if a.opts.PSI == nil {
 		return nil, "no ml-engine was named", nil

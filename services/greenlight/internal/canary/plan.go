@@ -17,13 +17,13 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
-// maxPlan bounds the file of a plan.
+// maxPlan bounds the file of a plan, in bytes.
 const maxPlan = 8 << 20
 
 // planSchema is the schema of a plan.
 const planSchema = "greenlight/canary-plan/v1"
 
-// Plan is what a run will do, and the state that it was planned for. It is kept as JSON that people can read.
+// Plan is what a run will do, and the state that it was planned for. It is stored as JSON that people can read.
 type Plan struct {
 	Schema     string    `json:"schema"`
 	CreateTime time.Time `json:"create_time"`
@@ -33,7 +33,7 @@ type Plan struct {
 	// Interval is the time between two polls.
 	Interval gate.Duration `json:"interval"`
 	Policy   gate.Policy   `json:"policy"`
-	// Model is under trial, Baseline makes the decisions.
+	// Model is the model under trial, Baseline makes the decisions.
 	Model    evidence.Model `json:"model"`
 	Baseline evidence.Model `json:"baseline"`
 	// PSI is the overall index of the last 7 days; nil if there is none, and PSIReason is then the reason.
@@ -54,13 +54,13 @@ type Target struct {
 	// Executors and Engines are gRPC addresses.
 	Executors []string `json:"executors"`
 	Engines   []string `json:"engines"`
-	// Fleet is the group of the executors, which are then named by their ids; nil for executors that are called.
+	// Fleet is the group of the executors, which are then named by their ids; nil if the executors are called directly.
 	Fleet *Fleet `json:"fleet,omitempty"`
-	// The Prometheus with the counts; without a URL the executors are asked.
+	// The Prometheus to read the counts from; without a URL they are read from the executors.
 	fleet.PrometheusOptions
 	// Evidence is the folder of the evidence.
 	Evidence string `json:"evidence"`
-	// Models is the registry folder, which may have the model's own evaluation; empty uses the evidence folder alone.
+	// Models is the registry folder, which may have the model's own evaluation. If it is empty, only the evidence folder is used.
 	Models string `json:"models,omitempty"`
 }
 
@@ -77,7 +77,7 @@ func (t Target) Inspect(ctx context.Context, services *fleet.Services) *prefligh
 type Fleet struct {
 	fleetgroup.Address
 
-	// MinFleet is the part of the executors present at the begin of a phase that the phase needs, in (0,1].
+	// MinFleet is the fraction of the executors present at the start of a phase that the phase needs, in (0,1].
 	MinFleet float64 `json:"min_fleet"`
 }
 
@@ -99,7 +99,7 @@ func (p *Plan) Phrase(nonce string) string {
 		plain(p.Policy.Phases[0]), minutes(p.Policy.PhaseDuration), p.Model.Version, limits, terms, index(p.PSI), p.Model.Digest, nonce)
 }
 
-// plain returns a number without the noise of binary fractions.
+// plain formats a number without the rounding noise of binary fractions.
 func plain(v float64) string { return strconv.FormatFloat(v, 'g', 12, 64) }
 
 // minutes returns a duration for the phrase: "30dk" (dakika) for whole minutes, "30s" for others.
@@ -127,7 +127,7 @@ func readPlan(path, digest string) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	if got := evidence.Sum(raw); got != digest {
-		return nil, fmt.Errorf("plan %s: its digest is %.12s, and %.12s was confirmed: %w", path, got, digest, errPlanChanged)
+		return nil, fmt.Errorf("plan %s: its digest is %.12s, but %.12s was confirmed: %w", path, got, digest, errPlanChanged)
 	}
 	p := &Plan{}
 	if err := json.Unmarshal(raw, p); err != nil {
@@ -149,7 +149,7 @@ func readPlan(path, digest string) (*Plan, error) {
 			return nil, fmt.Errorf("plan %s: %w", path, err)
 		}
 		if q.PlanDigest != q.Digest() {
-			return nil, fmt.Errorf("plan %s: the digest of the quality plan is %.12s: its values have %.12s", path, q.PlanDigest, q.Digest())
+			return nil, fmt.Errorf("plan %s: the digest of the quality plan is %.12s, but its values give %.12s", path, q.PlanDigest, q.Digest())
 		}
 	}
 	return p, p.Policy.Validate()

@@ -31,7 +31,7 @@ func NewPlan(in *preflight.Inspection, t Target, policy gate.Policy, interval ti
 		return nil, in.OfflineErr
 	}
 	if in.Offline.Model.Digest != model.Digest {
-		return nil, fmt.Errorf("%w: the offline evidence is of %s, and %s is served", errNotActive, in.Offline.Model, model)
+		return nil, fmt.Errorf("%w: the offline evidence is for %s, but %s is served", errNotActive, in.Offline.Model, model)
 	}
 	if err := compares(in, policy); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (p *Plan) Check(in *preflight.Inspection) error {
 		return err
 	}
 	if f := p.Fleet; f != nil && len(in.Executors) < fleetgroup.Needed(f.MinFleet, len(p.Executors)) {
-		return fmt.Errorf("%w: %d executors of group %s can be judged, and there were %d at the plan: want %d", errFleetAway, len(in.Executors), f.Group, len(p.Executors),
+		return fmt.Errorf("%w: %d executors of group %s can be judged, and %d were planned: want at least %d", errFleetAway, len(in.Executors), f.Group, len(p.Executors),
 			fleetgroup.Needed(f.MinFleet, len(p.Executors)))
 	}
 	for _, m := range in.Models() {
@@ -68,7 +68,7 @@ func (p *Plan) Check(in *preflight.Inspection) error {
 	return compares(in, p.Policy)
 }
 
-// compares returns an error if an executor does not compare as the policy asks.
+// compares returns an error if an executor does not compare as the policy requires.
 func compares(in *preflight.Inspection, policy gate.Policy) error {
 	for _, e := range in.Executors {
 		if err := policy.Compares(fleet.Tolerance(e.Report), e.Report.GetDecisionThreshold()); err != nil {
@@ -78,7 +78,7 @@ func compares(in *preflight.Inspection, policy gate.Policy) error {
 	return nil
 }
 
-// Free returns an error if an executor's rollout is held, unless by the run. An empty run is a new one.
+// Free returns an error if an executor's rollout is held by anything but the run. An empty run is a new run.
 func Free(in *preflight.Inspection, run string) error {
 	var held []string
 	for _, e := range in.Executors {
@@ -92,7 +92,7 @@ func Free(in *preflight.Inspection, run string) error {
 	return nil
 }
 
-// CheckAll is [Plan.Check], and also compares the evidence, the drift and the phrase with the confirmed ones.
+// CheckAll does the same as [Plan.Check], and also compares the evidence, the drift and the phrase with the confirmed ones.
 func (p *Plan) CheckAll(in *preflight.Inspection, phrase, nonce string) error {
 	if err := p.Check(in); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (p *Plan) CheckAll(in *preflight.Inspection, phrase, nonce string) error {
 		return fmt.Errorf("%w: %s has changed", errEvidenceChanged, p.Evidence)
 	}
 	if p.drifted(in) {
-		return fmt.Errorf("%w: PSI is %s now, not %s: its verdict must stay, and it may move by %g or a tenth", ErrPSIChanged,
+		return fmt.Errorf("%w: PSI is now %s, not %s: its verdict must not change, and the index may move by at most %g or a tenth of it", ErrPSIChanged,
 			found(in.PSI, in.PSIVerdict), found(p.PSI, p.PSIVerdict), psiRoom)
 	}
 	if !confirmation.Equal(phrase, p.Phrase(nonce)) {
@@ -113,11 +113,12 @@ func (p *Plan) CheckAll(in *preflight.Inspection, phrase, nonce string) error {
 	return nil
 }
 
-// psiRoom is how far the index may move between plan and start: this much or a tenth of it. Every scored request moves it.
+// psiRoom is how far the index may move between plan and start: by psiRoom, or by a tenth of the index if that is more. Every
+// scored request moves it.
 const psiRoom = 0.05
 
-// drifted reports whether the drift is not the confirmed one: its verdict differs, or the index has moved too far. It
-// compares the hundredths that the phrase shows. INCONCLUSIVE indices are not compared, and no index counts as one.
+// drifted reports whether the drift is not the confirmed one: its verdict differs, or the index has moved too far. It compares
+// the two decimals that the phrase shows. INCONCLUSIVE indices are not compared, and a missing index counts as INCONCLUSIVE.
 func (p *Plan) drifted(in *preflight.Inspection) bool {
 	verdict := func(psi *float64, v gate.Verdict) gate.Verdict {
 		if psi == nil {
@@ -155,7 +156,7 @@ func index(psi *float64) string {
 // State is the folder of the plans, the phrases and the runs:
 //
 //	plans/<nonce>.json             a plan
-//	phrases/<nonce>.json, .used    its phrase, and that it was used
+//	phrases/<nonce>.json, .used    its phrase, and a mark that it was used
 //	runs/<run>/plan.json           the plan of a run
 //	runs/<run>/journal.jsonl       what happened in it
 type State string

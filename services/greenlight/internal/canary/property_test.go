@@ -9,8 +9,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// Whatever happens to the executors, a phase passes only on comparisons that there were, for as long as it must take, and
-// in the end no executor samples anything.
+// Whatever happens to the executors, a phase passes only with real comparisons and after its full duration, and at the end no
+// executor samples anything.
 func TestNoDataIsNeverAPass(t *testing.T) {
 	t.Parallel()
 	const runs = 120
@@ -54,17 +54,17 @@ func TestNoDataIsNeverAPass(t *testing.T) {
 		t.Errorf("%d phases of %d runs have a histogram", histograms, runs)
 	}
 	if ended[Passed] < runs/20 || ended[Aborted] < runs/20 || ended[Stopped] < runs/20 {
-		t.Errorf("the runs ended as %v: too few of each to say anything", ended)
+		t.Errorf("the runs ended as %v: too few of each for a conclusion", ended)
 	}
 }
 
-// keptLatencies checks that the histogram of a phase has its shadows and its p95, and returns the number of histograms. The
-// p95 must be in a bucket, by its edges, that has at most 95 % below it and at least 95 % up to its end; shadows without a
-// latency count as slowest.
+// keptLatencies checks the histogram of a phase against its shadows and its p95, and returns the number of histograms. At most
+// 95 % of the shadows may be below the bucket of the p95, and at least 95 % up to its upper edge. Shadows without a latency
+// count as the slowest.
 func keptLatencies(t *testing.T, p Phase) int {
 	t.Helper()
 	if (p.P95MS == nil) != (p.Latency == nil) {
-		t.Fatalf("a p95 %v and a histogram %v", p.P95MS, p.Latency)
+		t.Fatalf("p95 %v, histogram %v: want both or neither", p.P95MS, p.Latency)
 	}
 	if p.P95MS == nil {
 		return 0
@@ -89,7 +89,7 @@ func keptLatencies(t *testing.T, p Phase) int {
 	return 1
 }
 
-// mishap does something to one of the executors, or repairs it.
+// mishap breaks or repairs one of the executors.
 func mishap(rng *rand.Rand, tr *trial) {
 	f := tr.fakes[rng.IntN(len(tr.fakes))]
 	switch rng.IntN(8) {

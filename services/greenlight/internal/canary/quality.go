@@ -13,16 +13,17 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 )
 
-// QualityOptions change what the plan of a verdict on live quality has by default.
+// QualityOptions override the defaults of the plan for live quality.
 type QualityOptions struct {
-	// Cap and Margin are those of the plan; 0 takes those that the model's own evaluation against this baseline suggests.
+	// Cap and Margin are the plan's disagreement cap and margin; 0 takes what the model's own evaluation against this baseline
+	// suggests.
 	Cap, Margin float64
-	// Labels is where the labels come from; empty takes them from quotes if the label is computed from quotes.
+	// Labels is where the labels come from; empty means from quotes, if the label is computed from quotes.
 	Labels outcome.LabelSource
 }
 
-// PlanQuality plans the verdict on live quality of the inspected services. If nothing suggests a plan and the options have
-// none, there is none, and the reason is kept.
+// PlanQuality plans the verdict on live quality of the inspected services. If neither an evaluation nor the options provide a
+// plan, there is none, and p.QualityReason is the reason.
 func (p *Plan) PlanQuality(in *preflight.Inspection, o QualityOptions) error {
 	base := in.Offline.Quality
 	if base != nil && in.Offline.Baseline != p.Baseline.Digest {
@@ -76,17 +77,17 @@ func labelOf(in *preflight.Inspection) (outcome.LabelSource, int64) {
 	return "", 0
 }
 
-// liveQuality judges the records of the executors. It judges only if there are more of them.
+// liveQuality judges the records of the executors. It judges them again only if there are new ones.
 type liveQuality struct {
 	records *fleet.Records
 	plan    outcome.Plan
-	// last is the verdict on the last reading of all executors; more reports whether there are records since.
+	// last is the verdict after the last read that reached all executors; more reports whether there are new records since.
 	last *quality.Summary
 	more bool
 }
 
-// read returns the verdict on what the executors know now. If one cannot be read, that is an ERROR, unless all of them have
-// shown a FAIL.
+// read returns the verdict on the records that the executors have now. If an executor cannot be read, the verdict is ERROR,
+// unless the last verdict on all executors was FAIL.
 func (l *liveQuality) read(ctx context.Context) *quality.Summary {
 	more, err := l.records.Read(ctx)
 	l.more = l.more || more
@@ -116,11 +117,10 @@ func (r *Record) RecheckQuality(records []outcome.Record) (problems []string) {
 	return problems
 }
 
-// errLost is the error of records that the executors had and do not have any more.
-var errLost = errors.New("records that it was judged by are lost")
+// errLost means that executors no longer have records that they had before.
+var errLost = errors.New("records that it was judged from are lost")
 
-// forget replaces summaries that cannot be computed again, because an executor has lost records while the run was
-// interrupted.
+// forget replaces summaries that can no longer be computed, because an executor lost records while the run was interrupted.
 func (r *Record) forget(records []outcome.Record) {
 	for i := range r.Phases {
 		p := &r.Phases[i]

@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
-// The verdict on live quality is that of all executors together. Its FAIL aborts a run whose match rate is 99 %, and nothing
-// else of it changes a run.
+// The verdict on live quality is judged from all executors together. A FAIL aborts a run although its match rate is 99 %.
+// Other verdicts do not change a run.
 func TestLiveQuality(t *testing.T) {
 	t.Parallel()
 	plan := outcometest.Plan()
@@ -27,7 +27,7 @@ func TestLiveQuality(t *testing.T) {
 	}
 	const blocks = 104
 	for name, test := range map[string]struct {
-		// a and b are the distances toward the label of the model on the two executors, blocks how many each has.
+		// a and b are how much closer to the label the model is on the two executors; blocks is the number of blocks of each.
 		a, b     float64
 		blocks   int
 		change   func(a, b *fakeExecutor)
@@ -53,7 +53,7 @@ func TestLiveQuality(t *testing.T) {
 				tr := newTrial(2)
 				tr.policy.Phases, tr.policy.PhaseDuration = []float64{50, 100}, gate.Duration(5*time.Minute)
 				a, b := tr.fakes[0], tr.fakes[1]
-				tr.at = after(0, 2*time.Minute, func() { // the comparisons have shown their match rate
+				tr.at = after(0, 2*time.Minute, func() { // the match rate is known by then
 					a.records = outcometest.Records(plan, key(a.addr), time.Now(), test.blocks, outcometest.Toward(test.a))
 					b.records = outcometest.Records(plan, key(b.addr), time.Now(), test.blocks, outcometest.Toward(test.b))
 					if test.change != nil {
@@ -74,11 +74,11 @@ func TestLiveQuality(t *testing.T) {
 					t.Errorf("got %+v, want %s", last.Quality, test.verdict)
 				}
 				if rate := last.MatchRate; test.decision == Aborted && (rate == nil || *rate < 0.98) {
-					t.Errorf("aborted at a match rate of %v, want 0.99: the test is about quality", rate)
+					t.Errorf("aborted at a match rate of %v, want 0.99", rate)
 				}
 				records := live.records.All()
 				if found := r.RecheckQuality(records); len(found) > 0 {
-					t.Errorf("does not follow from its records: %q", found)
+					t.Errorf("the verdict does not follow from its records: %q", found)
 				}
 				if test.verdict == outcome.Error {
 					return
@@ -96,7 +96,7 @@ func TestLiveQuality(t *testing.T) {
 	}
 }
 
-// Every SetRollout of a run has its plan.
+// Every SetRollout of a run includes its plan.
 func TestRolloutsHaveThePlan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestRolloutsHaveThePlan(t *testing.T) {
 	})
 }
 
-// The plan is that of the model's evaluation beside this baseline, or what is given; otherwise there is none.
+// The plan comes from the model's evaluation against this baseline, or from the options; otherwise there is none.
 func TestPlanQuality(t *testing.T) {
 	t.Parallel()
 	own := &experiment.QualityPlan{Plan: outcometest.Plan(), LeastDays: 1.04}

@@ -37,10 +37,10 @@ type Record struct {
 	ID string `json:"id"`
 	// DryRun reports whether the run used no executor in production.
 	DryRun bool `json:"dry_run"`
-	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus.
+	// Executors are the gRPC addresses. Metrics is the source of the figures: "executor" or the URL of a Prometheus server.
 	Executors []string `json:"executors"`
 	Metrics   string   `json:"metrics"`
-	// Fleet is the group under control; nil without one. Executors are then those that were present at the plan.
+	// Fleet is the group under control; nil without one. Executors are then those that were present when the run was planned.
 	Fleet *RecordFleet `json:"fleet,omitempty"`
 	// The baseline made the decisions. The model under trial is in the header.
 	BaselineVersion string `json:"baseline_version"`
@@ -53,12 +53,12 @@ type Record struct {
 	PlanDigest string    `json:"plan_digest"`
 	StartTime  time.Time `json:"start_time"`
 	EndTime    time.Time `json:"end_time"`
-	// QualityPlan is the plan of the verdict on live quality; nil without one. QualityRecords names the file of the same folder
-	// with the records that it was judged by; empty if there is none.
+	// QualityPlan is the plan of the verdict on live quality; nil without one. QualityRecords names the file in the same folder
+	// with the records that it was judged from; empty if there is none.
 	QualityPlan    *outcome.Plan `json:"quality_plan,omitempty"`
 	QualityRecords string        `json:"quality_records,omitempty"`
-	// Phases are the attempts at phases, in order. A phase that was retried, after a resumption or a restart of an executor,
-	// has several.
+	// Phases are the attempts at phases, in order. A phase that was retried, because the run was resumed or an executor
+	// restarted, has several.
 	Phases []Phase `json:"phases"`
 	// Decision is the result of the run. Reason is why it is not [Passed].
 	Decision Decision `json:"decision"`
@@ -85,10 +85,10 @@ type Phase struct {
 	EndTime   time.Time `json:"end_time"`
 	// Requests are all requests to the executors during the phase, shadowed or not.
 	Requests uint64 `json:"requests"`
-	// Outcomes are the ended shadows by the word of their outcome.
+	// Outcomes counts the shadows that have ended, by outcome.
 	Outcomes map[string]uint64 `json:"outcomes"`
-	// Sources are the requests by where they came from: live, replay or simulated. The key is missing if an executor does
-	// not say.
+	// Sources counts the requests by source: live, replay or simulated. The key is missing if an executor does not report
+	// sources.
 	Sources evidence.Sources `json:"sources,omitempty"`
 	// P95MS is nil without tried shadows. ErrorRate is failures / (comparisons + failures), MatchRate is matches /
 	// comparisons. Both are in [0,1], and nil if they are undefined.
@@ -104,17 +104,17 @@ type Phase struct {
 	// and PSIReason is then the reason.
 	PSI       *float64 `json:"psi"`
 	PSIReason string   `json:"psi_reason,omitempty"`
-	// Quality is the verdict on live quality at the last poll, over all records under the plan, also those from before the
-	// run. Only its FAIL binds: it aborts the run. It is nil without a plan.
+	// Quality is the verdict on live quality at the last poll, over all records under the plan, including those from before the
+	// run. FAIL aborts the run; other verdicts have no effect on it. It is nil without a plan.
 	Quality *quality.Summary `json:"quality,omitempty"`
-	// Verdicts are those of the last poll. Decision is the result, Reason why it is not [Passed].
+	// Verdicts are the verdicts of the last poll. Decision is the result, Reason is why it is not [Passed].
 	Verdicts []gate.Result `json:"verdicts"`
 	Decision Decision      `json:"decision"`
 	Reason   string        `json:"reason"`
 	// Restarted are the executors that restarted during this attempt.
 	Restarted []string `json:"restarted"`
-	// Fleet is what each executor of the group has counted. It adds up to the counts of the phase. It is nil without a group,
-	// and if the attempt did not begin to count or its controller was killed.
+	// Fleet has the counts of each executor of the group, which add up to the counts of the phase. It is nil without a group, if
+	// the attempt did not begin to count, or if its controller was killed.
 	Fleet *PhaseFleet `json:"fleet,omitempty"`
 	// Samples are polls during the attempt, oldest first, at most a few hundred. The plots show them.
 	Samples []Sample `json:"samples"`
@@ -123,7 +123,7 @@ type Phase struct {
 // Sample is one poll of a phase: its counts from the start of the attempt to that time.
 type Sample struct {
 	Time time.Time `json:"time"`
-	// Percent is the share of requests that the executors reported.
+	// Percent is the percentage of requests that the executors reported.
 	Percent  float64 `json:"percent"`
 	Requests uint64  `json:"requests"`
 	// Comparisons are matches and mismatches, Errors failed shadows.
@@ -137,7 +137,7 @@ type Sample struct {
 	// MatchE and ErrorE are the e-values of the tests for mismatches and errors, >= 0. A test rejects at 1/alpha.
 	MatchE float64 `json:"match_e"`
 	ErrorE float64 `json:"error_e"`
-	// Verdict is that of this poll.
+	// Verdict is the verdict of this poll.
 	Verdict gate.Verdict `json:"verdict"`
 	Reason  string       `json:"reason"`
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/shadow"
 )
 
-// maxSamples bounds the samples of a phase. Beyond it every second one is dropped, except for the newest.
+// maxSamples bounds the samples of a phase. If there are more, every second one is dropped, except for the newest.
 const maxSamples = 400
 
 // apply adds an event. Replaying the journal of a run gives the same record as the run itself.
@@ -40,7 +40,7 @@ func (r *Record) apply(e Event) {
 		if r.Fleet != nil {
 			r.Fleet.Revision = max(r.Fleet.Revision, e.Revision)
 		}
-	case Held, RollingBack: // the decisions of the phase and the run say the same
+	case Held, RollingBack: // the decisions of the phase and the run have the same information
 	}
 }
 
@@ -112,7 +112,7 @@ func (p *Phase) sample(l *Poll) {
 	p.Samples = append(p.Samples, l.Sample)
 }
 
-// LeastSource returns the source of the run's requests: the planned one, or a less live one if a phase has seen that.
+// LeastSource returns the source of the run's requests: the planned one, or a less live one if a phase had such requests.
 func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
 	for _, p := range r.Phases {
 		planned = p.Sources.Least(planned)
@@ -120,7 +120,7 @@ func (r *Record) LeastSource(planned evidence.Source) evidence.Source {
 	return planned
 }
 
-// Eligible reports whether a run with requests from the source counts for a promotion. If it does not, reason is the cause.
+// Eligible reports whether a run with requests from the source counts for a promotion. If it does not, reason is why.
 func (r Record) Eligible(source evidence.Source) (eligible bool, reason string) {
 	r.judge(source)
 	return r.PromoteEligible, r.PromoteReason
@@ -141,9 +141,9 @@ func (r *Record) judge(source evidence.Source) {
 	full := slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Percent == 100 && p.Decision == Passed })
 	add(!full, "no phase of 100 %% passed")
 	standard := gate.DefaultPolicy()
-	standard.Kind = r.Policy.Kind // a promotion judges the live quality by itself
+	standard.Kind = r.Policy.Kind // a promotion judges the live quality separately
 	if laxer := r.Policy.Laxer(standard); len(laxer) > 0 {
-		add(true, "its policy asks for less than the default: %s", strings.Join(laxer, ", "))
+		add(true, "its policy is laxer than the default: %s", strings.Join(laxer, ", "))
 	}
 	r.PromoteEligible, r.PromoteReason = len(against) == 0, strings.Join(against, "; ")
 }

@@ -30,7 +30,7 @@ type Run struct {
 
 	journal *journal.Journal
 	owner   io.Closer
-	// group and publisher are those of a fleet; nil without one.
+	// group and publisher are set if the run is of a group; nil otherwise.
 	group     *fleetgroup.Group
 	publisher *fleetgroup.Publisher
 	// quality judges the live quality; nil without a plan.
@@ -43,7 +43,7 @@ const (
 	journalSchema = "greenlight/canary-journal/v1"
 )
 
-// Begin creates a run of a confirmed plan. It first uses up the phrase.
+// Begin creates a run from a confirmed plan. It first marks the phrase as used.
 func (s State) Begin(p *Plan, t *confirmation.Ticket) (*Run, error) {
 	if err := s.ledger().Use(t); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func recordOf(p *Plan, h journal.Head) *Record {
 	return r
 }
 
-// Resume opens a run whose controller ended before the run did. An empty id is the newest run.
+// Resume opens a run whose controller ended before the run did. An empty id means the newest run.
 func (s State) Resume(id string) (_ *Run, err error) {
 	if id, err = s.newest(id); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (s State) Resume(id string) (_ *Run, err error) {
 	return r, nil
 }
 
-// Read returns the plan and record of a run from its journal, also while another process runs it. An empty id is the newest
+// Read returns the plan and record of a run from its journal, even while another process runs it. An empty id means the newest
 // run.
 func (s State) Read(id string) (*Plan, *Record, error) {
 	id, err := s.newest(id)
@@ -146,7 +146,7 @@ func (s State) Read(id string) (*Plan, *Record, error) {
 	return s.replay(h, events)
 }
 
-// Events returns the events of a run from its journal, also while another process runs it. An empty id is the newest run.
+// Events returns the events of a run from its journal, even while another process runs it. An empty id means the newest run.
 func (s State) Events(id string) ([]Event, error) {
 	id, err := s.newest(id)
 	if err != nil {
@@ -171,7 +171,7 @@ func (s State) replay(h journal.Head, events []Event) (*Plan, *Record, error) {
 	return p, r, nil
 }
 
-// Running reports whether a controller on this machine runs the run now.
+// Running reports whether a controller on this machine is running the run.
 func (s State) Running(id string) (bool, error) {
 	owner, err := durable.Own(s.run(id))
 	if errors.Is(err, durable.ErrOwned) {
@@ -186,7 +186,7 @@ func (s State) Running(id string) (bool, error) {
 // Runs returns the ids of all runs, oldest first.
 func (s State) Runs() ([]string, error) { return journal.Runs(s.run("")) }
 
-// newest returns the id, which must be that of a run. An empty id is the newest run.
+// newest returns the id, which must name a run. An empty id means the newest run.
 func (s State) newest(id string) (string, error) {
 	ids, err := s.Runs()
 	switch {
@@ -265,7 +265,7 @@ func (p *Plan) Reach(ctx context.Context, access fleet.Access, use func(*fleet.S
 	return fleetgroup.UseServices(ctx, p.Fleet.Address, access, p.Engines, fleetgroup.Brake{}, use)
 }
 
-// publish makes this process the controller of the plan's group; nil without one.
+// publish makes this process the controller of the plan's group. It returns nil if the plan has no group.
 func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Access, c fleetgroup.Claim) (*fleetgroup.Publisher, error) {
 	if g == nil {
 		return nil, nil //nolint:nilnil // the leases of the executors hold the share
@@ -276,7 +276,7 @@ func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Ac
 	}
 	publisher, err := g.Publish(ctx, c)
 	if taken := (*fleetgroup.TakenError)(nil); errors.As(err, &taken) {
-		return nil, fmt.Errorf("%w: %s", ErrHeld, taken)
+		return nil, fmt.Errorf("%w: %w", ErrHeld, taken)
 	}
 	return publisher, err
 }
@@ -284,8 +284,8 @@ func (p *Plan) publish(ctx context.Context, g *fleetgroup.Group, access fleet.Ac
 // EvidenceName returns the name of the run's evidence, without its extension.
 func (r *Run) EvidenceName() string { return "canary_run_" + r.Record.ID[:len("20060102T150405Z")] }
 
-// Go runs the remaining phases and returns the record; see [Controller.Run]. A rollout that was changed since the inspection
-// was changed by somebody else; nil accepts any.
+// Go runs the remaining phases and returns the record; see [Controller.Run]. If a rollout has changed since the inspection
+// from, somebody else changed it; nil accepts any rollout.
 func (r *Run) Go(ctx context.Context, services *fleet.Services, from *preflight.Inspection, metrics Source, observe func(Event)) (*Record, error) {
 	o := Options{
 		Record: r.Record, Controller: strings.ToLower(rand.Text()[:8]), Source: r.Plan.Source,
@@ -314,7 +314,7 @@ func (r *Run) Go(ctx context.Context, services *fleet.Services, from *preflight.
 	return record, err
 }
 
-// QualityRecords returns the records that the live quality was judged by.
+// QualityRecords returns the records that the live quality was judged from.
 func (r *Run) QualityRecords() []outcome.Record {
 	if r.quality == nil {
 		return nil
@@ -335,7 +335,7 @@ func (r *Run) Inputs() ([]evidence.Input, error) {
 	return inputs, nil
 }
 
-// Close releases the run to other processes.
+// Close releases the run for other processes.
 func (r *Run) Close() error {
 	var errs []error
 	if r.journal != nil {

@@ -31,7 +31,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
-// fakeEngine serves a model and knows no drift.
+// fakeEngine serves a model and has no drift.
 type fakeEngine struct {
 	mlenginev1.ScoringServiceClient
 	mlenginev1.DriftServiceClient
@@ -94,7 +94,7 @@ func (s *setting) inspect() *preflight.Inspection {
 	return s.target.Inspect(s.t.Context(), s.services())
 }
 
-// plan plans and returns the phrase.
+// plan makes a plan and returns its phrase.
 func (s *setting) plan() *confirmation.Ticket {
 	s.t.Helper()
 	p, err := NewPlan(s.inspect(), s.target, s.policy, 5*time.Second, evidence.Live)
@@ -108,7 +108,7 @@ func (s *setting) plan() *confirmation.Ticket {
 	return ticket
 }
 
-// begin gives the phrase back.
+// begin starts the run with the phrase.
 func (s *setting) begin(phrase string) (*Run, error) {
 	s.t.Helper()
 	p, ticket, err := s.state.Confirmed(phrase)
@@ -154,7 +154,7 @@ func TestPhrase(t *testing.T) {
 	}
 }
 
-// Everything that differs from what was confirmed is refused before anything changes, with a specific reason and a hint.
+// Every difference from what was confirmed is refused before anything changes, with a specific reason and a hint.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -230,7 +230,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// The index moves with every request that is scored: a phrase is refused when it has moved far, or means something else.
+// The index moves with every scored request. A phrase is refused only if the index has moved too far, or if its verdict has
+// changed.
 func TestRefusedForDrift(t *testing.T) {
 	v := func(psi float64) *float64 { return &psi }
 	for name, test := range map[string]struct {
@@ -299,7 +300,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 	}
 }
 
-// kill ends the goroutine of a controller without any of its manners, as a kill does the process.
+// kill ends the goroutine of a controller without any cleanup, like a kill of the process.
 func (s *setting) kill(run *Run, at func(kill func()) func(Event)) {
 	done := make(chan struct{})
 	go func() {
@@ -344,7 +345,7 @@ func TestResume(t *testing.T) {
 		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
-		// What the journal says is what the controller said.
+		// The journal has the same record as the controller.
 		_, read, err := s.state.Read(r.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -418,7 +419,7 @@ func TestAbortedRunIsNotResumed(t *testing.T) {
 	})
 }
 
-// A line that was being written is dropped; damage anywhere else is refused, with its line.
+// An incomplete last line is dropped. Damage anywhere else is refused, and the error names the line.
 func TestDamagedJournal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -462,7 +463,7 @@ func TestDamagedJournal(t *testing.T) {
 	})
 }
 
-// A journal that is cut anywhere can be continued, and has only events that happened.
+// A journal that is cut at any point can be continued, and has only events that happened.
 func TestJournalCutAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -484,7 +485,7 @@ func TestJournalCutAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := bytes.IndexByte(whole, '\n') + 1
-	for cut := range first { // no kill can leave this, since the head is written whole
+	for cut := range first { // a kill cannot cause this, since the head is written in one piece
 		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -504,12 +505,13 @@ func TestJournalCutAnywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, after, err := journal.Read[Event](path, journalSchema); err != nil || len(after) != len(events)+1 {
-			t.Fatalf("cut at %d: went on to %d events, %v", cut, len(after), err)
+			t.Fatalf("cut at %d: continued to %d events, %v", cut, len(after), err)
 		}
 	}
 }
 
-// A plan from before credentials came from files may have a password in its URL: it is used, and not written again.
+// An older plan, from before credentials were read from files, may have a password in its URL. The password is used but not
+// written again.
 func TestOldPlanWithAPassword(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "plan.json")
@@ -527,7 +529,7 @@ func TestOldPlanWithAPassword(t *testing.T) {
 	}
 }
 
-// A password in the URL of the Prometheus is neither in the plan nor in the record.
+// A password in the URL of Prometheus is neither in the plan nor in the record.
 func TestPlanKeepsNoPassword(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "plan.json")
@@ -544,7 +546,7 @@ func TestPlanKeepsNoPassword(t *testing.T) {
 	}
 }
 
-// Counts that cannot be read are refused before a run, with a hint.
+// A run is refused, with a hint, if the counts cannot be read.
 func TestReadable(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())

@@ -21,12 +21,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
-// hidden is how shadows end when so large a share of them is not asked, for the reason.
+// hidden is how shadows end if the given fraction of them is not sent, for the reason.
 func hidden(why shadow.Outcome, share float64) health {
 	return health{shadow.Match: {1 - share, 0.7}, why: {share, 0}}
 }
 
-// A phase does not pass on the part of its shadows that was seen, whatever hides the others.
+// A phase does not pass if too many of its shadows are unseen, whatever the cause.
 func TestCoverage(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -74,8 +74,8 @@ func hiddenShare(h health) (hidden float64) {
 	return hidden
 }
 
-// What is missing of the counts is taken for what is worst: requests without an outcome were not seen, and shadows without a
-// latency were slow.
+// Missing counts are taken as the worst case: requests without an outcome were not seen, and shadows without a latency were
+// slow.
 func TestMissingCountsAreTheWorst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -109,7 +109,7 @@ func TestMissingCountsAreTheWorst(t *testing.T) {
 	}
 }
 
-// liar changes every report of a fake executor while it lies.
+// liar is a fake executor that falsifies its reports while it lies.
 type liar struct {
 	*fakeExecutor
 
@@ -149,7 +149,7 @@ func TestLyingExecutor(t *testing.T) {
 			r.OutcomesTotal[0].Count += fell
 			r.LatencyMsTotal.Counts[0] += fell
 			r.RequestsTotal += fell
-		}, "counters have fallen, and it has not restarted"},
+		}, "counters have fallen, but it has not restarted"},
 		"another start": {func(r *executorv1.GetShadowReportResponse) { r.StartTime = r.GetReportTime() }, "start_time has changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestLyingExecutor(t *testing.T) {
 	}
 }
 
-// What an executor says of an error is bounded, and steers no terminal, wherever it goes.
+// An error text from an executor is bounded everywhere, and cannot control a terminal.
 func TestLongErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestLongErrors(t *testing.T) {
 	})
 }
 
-// An ml-engine whose answer names no model is ERROR: it does not pass for one that serves what it must.
+// An ml-engine whose answer names no model gives ERROR: it does not count as serving the right model.
 func TestLyingEngine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestLyingEngine(t *testing.T) {
 	})
 }
 
-// One executor under two names counts once or not at all.
+// One executor under two names does not count twice.
 func TestOneExecutorUnderTwoNames(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -239,7 +239,7 @@ func (b *broken) at(call string) {
 	if b.armed && b.call == call {
 		b.panics++
 		none := make([]int, 0)
-		_ = none[b.panics] // as a fault of the code would
+		_ = none[b.panics] // panics like a bug in the code
 	}
 }
 
@@ -250,7 +250,7 @@ func (b *broken) GetRollout(ctx context.Context, req *executorv1.GetRolloutReque
 
 func (b *broken) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequest, opts ...grpc.CallOption) (*executorv1.SetRolloutResponse, error) {
 	resp, err := b.fakeExecutor.SetRollout(ctx, req, opts...)
-	b.at("SetRollout") // it has taken effect
+	b.at("SetRollout") // the call has taken effect
 	return resp, err
 }
 
@@ -270,8 +270,8 @@ func (b *broken) Read(ctx context.Context) ([]fleet.Counters, error) {
 	return Reports{{Addr: b.addr, Shadows: b.fakeExecutor}}.Read(ctx)
 }
 
-// Wherever the controller panics, the run is aborted, every executor that can be reached is at 0 % at once, and the record
-// and the journal say so.
+// Wherever the controller panics, the run is aborted, every executor that can be reached is at 0 % immediately, and the record
+// and the journal have the reason.
 func TestPanicEndsAtZero(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{"GetShadowReport", "SetRollout", "Metrics", "ActiveModels", "PSI", "Journal", "Observe", "GetRollout", "AbortRollout"} {
@@ -297,7 +297,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 				var armed time.Time
 				tr.at = after(0, time.Minute, func() {
 					b.armed, armed = true, time.Now()
-					if call == "GetRollout" || call == "AbortRollout" { // those are called when it ends
+					if call == "GetRollout" || call == "AbortRollout" { // these are called at the end of the run
 						tr.fakes[0].change(func() { tr.fakes[0].health = down })
 					}
 				})
@@ -320,7 +320,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 						t.Errorf("got %v", err)
 					}
 				case "GetRollout", "AbortRollout":
-					// The one that cannot be reached goes to 0 % with its lease; the other does not wait for it.
+					// The executor that cannot be reached is at 0 % when its lease lapses; the other one does not wait for it.
 					if r.RolledBack || tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed) > 10*time.Second {
 						t.Errorf("rolled back %v, the other at %v", r.RolledBack, tr.fakes[1].rollout.GetSetTime().AsTime().Sub(armed))
 					}
@@ -342,7 +342,7 @@ func TestPanicEndsAtZero(t *testing.T) {
 	}
 }
 
-// What an operator ends between two looks that are kept has the figures of the last look.
+// A phase that an operator ends between two kept polls has the figures of the newest poll.
 func TestAbortedPhaseKeepsItsFigures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -361,13 +361,13 @@ func TestAbortedPhaseKeepsItsFigures(t *testing.T) {
 	})
 }
 
-// A phase that is aborted before its counts begin shows what it was aborted for.
+// A phase that is aborted before counting begins shows the figures that it was aborted for.
 func TestAbortedEarlyHasItsFigures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(2)
 		tr.fakes[0].health = down
-		tr.fakes[1].network = cutOff // so that not every executor confirms the share
+		tr.fakes[1].network = cutOff // prevents confirmation by every executor
 		r := tr.run(t.Context(), t)
 		if p := r.Phases[0]; r.Decision != Aborted || p.Requests == 0 || p.ErrorRate == nil || *p.ErrorRate != 1 {
 			t.Errorf("got %s %q with %d requests, error rate %v", r.Decision, r.Reason, p.Requests, p.ErrorRate)

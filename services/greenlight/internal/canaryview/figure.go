@@ -23,7 +23,7 @@ func Figure(r *canary.Record, model string) ([]byte, error) {
 		phase := plots.CanaryPhase{
 			Percent: p.Percent, Begin: at(p.StartTime), End: at(p.EndTime), Passed: p.Decision == canary.Passed, Decision: string(p.Decision),
 		}
-		// The attempt of a controller that was killed ends when another resumes the run, which may be a day later.
+		// If the controller was killed, the attempt ends when another controller resumes the run, which may be a day later.
 		if n := len(p.Samples); p.Decision == canary.Interrupted && n > 0 {
 			phase.End = min(phase.End, at(p.Samples[n-1].Time))
 		} else if p.Decision == canary.Interrupted {

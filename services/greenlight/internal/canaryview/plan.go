@@ -30,10 +30,10 @@ func Plan(out io.Writer, p *canary.Plan, in *preflight.Inspection) {
 		line("          plan %.12s: labels from %s, horizon %v; a promotion needs PASS or BETTER under it", p.Quality.PlanDigest, p.Quality.LabelSource, p.Quality.Horizon())
 	} else {
 		line("quality   no verdict, so no promotion: %s", p.QualityReason)
-		line("          --quality-cap and --quality-margin give it one; greenlight quality --feature-log prints both from earlier days")
+		line("          --quality-cap and --quality-margin set one; greenlight quality --feature-log suggests both from earlier days")
 	}
 	if f := p.Fleet; f != nil {
-		line("fleet     group %s: %s, 0 %% when the canary has ended, however it ends; a phase needs %g %% of those present at its begin", f.Group,
+		line("fleet     group %s: %s, 0 %% when the canary has ended, however it ends; a phase needs %g %% of those present at its start", f.Group,
 			text.Count(len(p.Executors), "executor"), percentOf(f.MinFleet))
 	}
 	for i, addr := range p.Executors[:min(len(p.Executors), maxListed)] {
@@ -53,13 +53,13 @@ func Plan(out io.Writer, p *canary.Plan, in *preflight.Inspection) {
 	aborted := fmt.Sprintf("match < %g %%, ", percentOf(policy.Abort.MatchRate))
 	if policy.Improves() {
 		matched, aborted = "", ""
-		line("policy    %s: the match rate binds nothing", policy.Kind)
+		line("policy    %s: the match rate is not binding", policy.Kind)
 	}
 	if p.Quality != nil {
 		aborted += "live quality FAIL, "
 	}
 	if policy.Tolerance() != gate.MatchTolerance || policy.DecisionThreshold != 0 {
-		line("compare   a match is at most %g, decisions are judged at %s", policy.Tolerance(), threshold(policy.DecisionThreshold))
+		line("compare   a match differs by at most %g, decisions are judged at %s", policy.Tolerance(), threshold(policy.DecisionThreshold))
 	}
 	line("pass      p95 < %g ms, errors < %g %%, %scoverage >= %g %%", policy.SLO.P95MS, percentOf(policy.SLO.ErrorRate), matched, percentOf(policy.SLO.Coverage))
 	line("abort     p95 > %g ms, errors > %g %%, %scoverage < %g %%, or a test at alpha %g", policy.Abort.P95MS, percentOf(policy.Abort.ErrorRate), aborted, percentOf(policy.Abort.Coverage), policy.Alpha)
@@ -74,10 +74,10 @@ func threshold(v float64) string {
 	return fmt.Sprintf("%g", v)
 }
 
-// percentOf returns a ratio in percent, without the noise of binary fractions.
+// percentOf returns a ratio in percent, without the rounding noise of binary fractions.
 func percentOf(ratio float64) float64 { return float64(int64(ratio*1e8+0.5)) / 1e6 }
 
-// PSI returns the overall index as text, or the reason why it is not known.
+// PSI returns the overall index as text, or the reason why it is unknown.
 func PSI(psi *float64, reason string) string {
 	if psi == nil {
 		return "PSI is not known: " + reason

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// maxLine is the largest size of a text from a service that is printed, in bytes.
+// maxLine bounds a printed text from a service, in bytes.
 const maxLine = 512
 
 // Line returns a text from a service for printing: on one line, shortened.
@@ -40,7 +40,7 @@ func Rollout(r *executorv1.Rollout) string {
 	return line + ": " + Line(r.GetReason())
 }
 
-// Rollouts writes what the executors do now. It also writes the errors of those that are not reached.
+// Rollouts writes the current rollout of each executor, or the error if it cannot be reached.
 func Rollouts(ctx context.Context, out io.Writer, executors []fleet.Executor) {
 	for _, now := range canary.Rollouts(ctx, executors) {
 		if now.Err == nil {

@@ -25,8 +25,8 @@ func phases(r *canary.Record) *table.Table {
 	return t
 }
 
-// Status writes the facts and the phases of a run, as its journal has them. running is true if a controller on this
-// machine runs it now.
+// Status writes the facts and the phases of a run, as recorded in its journal. running is true if a controller on this machine
+// runs it now.
 func Status(out io.Writer, r *canary.Record, model string, running bool) error {
 	pairs := append([][2]string{{"model", model}}, facts(r)...)
 	for i := range pairs {
@@ -98,7 +98,7 @@ func Markdown(r *canary.Record, model string) []byte {
 	return out.Bytes()
 }
 
-// escape keeps a text on its line.
+// escape escapes a text for one line of a Markdown document.
 func escape(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
 
 // facts returns the facts of a run, as names and values.
@@ -115,13 +115,13 @@ func facts(r *canary.Record) [][2]string {
 		add("ended", "%s, after %s", r.EndTime.UTC().Format(time.RFC3339), r.EndTime.Sub(r.StartTime).Round(time.Second))
 	}
 	if f := r.Fleet; f != nil {
-		add("fleet", "group %s, %s at the plan; a phase needs %g %% of those present at its begin", f.Group, text.Count(len(r.Executors), "executor"), 100*f.MinFleet)
+		add("fleet", "group %s, %s when planned; a phase needs %g %% of those present at its start", f.Group, text.Count(len(r.Executors), "executor"), 100*f.MinFleet)
 	} else {
 		add("executors", "%s; counts from %s", strings.Join(r.Executors, ", "), r.Metrics)
 	}
 	add("baseline", "%s, digest %.12s", r.BaselineVersion, r.BaselineDigest)
 	if r.Policy.Improves() {
-		add("policy", "%s: the match rate binds nothing; a promotion needs live quality", r.Policy.Kind)
+		add("policy", "%s: the match rate is not binding; a promotion needs live quality", r.Policy.Kind)
 	}
 	if n := len(r.Phases); n > 0 && r.Phases[n-1].Quality != nil {
 		add("live quality", "%s", r.Phases[n-1].Quality.Words())

@@ -66,7 +66,7 @@ func TestLineOfAnAbortedPhase(t *testing.T) {
 	t.Parallel()
 	ms := 0.979
 	l := &canary.Poll{Sample: canary.Sample{Requests: 300, Comparisons: 285, Matches: 285, Unseen: 15, P95MS: &ms}}
-	l.Card = policy().JudgePhase(gate.PhaseCounts{Missing: "executor a says that it samples 0 %"})
+	l.Card = policy().JudgePhase(gate.PhaseCounts{Missing: "executor a reports that it samples 0 %"})
 	l.Verdict = l.Card.Verdict()
 	if got, want := figures(l), "300 requests, 285 comparisons, match rate 100.0 %, error rate 0.0 %, p95 latency 0.979 ms, coverage 95.0 %: ERROR"; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -151,7 +151,7 @@ func TestFigure(t *testing.T) {
 	}
 }
 
-// A run whose controller was killed, and which was resumed the day after, shows both attempts with a break between them.
+// A run whose controller was killed and that was resumed the next day shows both attempts with a break between them.
 func TestFigureOfANight(t *testing.T) {
 	t.Parallel()
 	r := aborted()

@@ -46,7 +46,7 @@ type View struct {
 }
 
 const (
-	// maxQueue is the largest number of events that wait for a terminal. Further events are not shown.
+	// maxQueue bounds the events that wait for a terminal. Further events are not shown.
 	maxQueue = 1000
 	// minPause is the shortest time between two lines about samples in a pipe.
 	minPause = 10 * time.Second
@@ -85,8 +85,8 @@ func newView(out io.Writer, policy gate.Policy, width func() int) *View {
 	return v
 }
 
-// Observe queues an event. It never blocks. A sample waits for nothing, since the next event brings it along. Calls are not
-// concurrent.
+// Observe queues an event. It never blocks. It does not queue a sample behind other events: each event takes along the newest
+// sample. Calls are not concurrent.
 func (v *View) Observe(e canary.Event) {
 	if e.Kind == canary.Polled {
 		v.newest = e.Poll
@@ -117,7 +117,7 @@ func (v *View) run() {
 	}
 }
 
-// try shows an event. A panic ends the view and not the run.
+// try shows an event. A panic ends the view but not the run.
 func (v *View) try(e canary.Event) {
 	if v.broken {
 		return
@@ -230,7 +230,7 @@ func figures(l *canary.Poll) string {
 	return line
 }
 
-// unjudged returns the match rate after before, if the policy does not judge it; otherwise it is empty.
+// unjudged returns before and the match rate, if the policy does not judge the match rate; otherwise it is empty.
 func unjudged(l *canary.Poll, before string) string {
 	match, _, _ := l.Rates()
 	if match == nil || slices.ContainsFunc(l.Card.Results, func(r gate.Result) bool { return r.Name == gate.PhaseMatch }) {

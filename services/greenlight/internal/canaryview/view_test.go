@@ -103,7 +103,7 @@ func TestPlainLines(t *testing.T) {
 	}
 }
 
-// terminal emulates a terminal. It knows the only escape sequence that a view writes.
+// terminal emulates a terminal. It knows only the escape sequence that a view writes.
 type terminal struct {
 	lines []string
 	// panels counts how often a panel was erased.
@@ -160,7 +160,7 @@ func TestTerminal(t *testing.T) {
 		}
 		final := strings.Join(screen.lines, "\n")
 		if strings.Contains(final, "outcomes") || !strings.Contains(final, "ABORTED") || screen.panels < 6 {
-			t.Errorf("in the end (%d panels were erased):\n%s", screen.panels, final)
+			t.Errorf("at the end (%d panels were erased):\n%s", screen.panels, final)
 		}
 	})
 }
@@ -193,7 +193,7 @@ func TestStuckTerminal(t *testing.T) {
 	})
 }
 
-// The line that ends a phase has the newest figures, also of a terminal that hung meanwhile.
+// The last line of a phase has the newest figures, even on a terminal that hung in between.
 func TestPhaseEndsWithTheNewestFigures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestPhaseEndsWithTheNewestFigures(t *testing.T) {
 	})
 }
 
-// late is a terminal that hangs until it is free, and keeps what was written.
+// late is a terminal that hangs until it is freed, and stores what was written.
 type late struct {
 	bytes.Buffer
 

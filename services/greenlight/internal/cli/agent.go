@@ -38,26 +38,27 @@ func agentCommand(c console.Console) *cobra.Command {
 	var f agentFlags
 	cmd := console.Command("agent", "Write the drift every hour, a report every day and a summary every week",
 		`Agent asks ml-engine for its drift and the executors for their counters every hour, keeps a journal of the answers, and
-writes psi_snapshot.json. At 00:00 UTC it writes the report of the day before, on Sunday at 23:59 UTC the summary of the week.
-It suggests a retraining when the overall index stays above 0.3 and above its noise. After a downtime it writes the missing
-reports. A report is written once. A service that does not answer is reported as missing, never as healthy.
+writes psi_snapshot.json. At 00:00 UTC it writes the report of the day before, and on Sunday at 23:59 UTC the summary of the
+week. It suggests retraining when the overall index stays above 0.3 and above its noise. After downtime it writes the missing
+reports. Each report is written once. A service that does not answer is reported as missing, not as healthy.
 
-Every hour it also adds up the records of all executors, and judges whether the model is at least as good as the baseline on
-what really happened. After a promotion it watches for a change to a worse quality; that raises about one false alarm a year.
-Both are in the reports and in its metrics, and a new FAIL or alarm is logged as an error.
+Every hour it also adds up the records of all executors, and judges by real outcomes whether the model is at least as good as
+the baseline. After a promotion it watches for a drop in quality, with about one false alarm a year. Both results are in the
+reports and in the metrics of the agent. A new FAIL or alarm is logged as an error.
 
-If a model decides behind a gate, agent shuts the gate of every executor when the model has become worse since its promotion, or
-when its overall index is above 0.3 and above its noise. That needs the operator's token (--control-token-file). A gate stays
-shut until a person clears it. An alarm that could not be raised is in the report, and is raised again at the next sample.
+If a model decides behind a gate, the agent shuts the gate of every executor when the model has become worse since its
+promotion, or when its overall index is above 0.3 and above its noise. This needs the operator's token (--control-token-file).
+A gate stays shut until a person clears it. If an alarm cannot be raised, the report says so, and the agent tries again at the
+next sample.
 
-With --feature-log and --reference, a classifier runs every night. It measures whether the last 7 days can be distinguished
-from the reference by all features together. Its result is in the daily report and changes no verdict.
+With --feature-log and --reference, a classifier runs every night. It tests whether all features together distinguish the last
+7 days from the reference. The result is in the daily report and changes no verdict.
 
-With --fleet and --fleet-group, the executors are those of a group that are present, and the quality is judged by its stored
-records. Alarms for them are signed: they need --fleet-key.
+With --fleet and --fleet-group, the agent works on the executors of the group that are present, and judges the quality from the
+group's stored records. Alarms for a group are signed and need --fleet-key.
 
 Only one agent may use a state folder. It runs until SIGTERM or an interrupt, and logs JSON lines. With --once it takes one
-sample, writes what is due, and exits: use it to read now, or with your own scheduler.`,
+sample, writes what is due, and exits: use this for an immediate reading, or with your own scheduler.`,
 		func(ctx context.Context) error {
 			if err := f.validate(); err != nil {
 				return err
@@ -66,7 +67,7 @@ sample, writes what is due, and exits: use it to read now, or with your own sche
 				return f.run(ctx, c, nil)
 			}
 			return fleetgroup.Use(f.group.Address, f.engines.Access.Access, func(g *fleetgroup.Group) error {
-				_ = g.Listen(ctx) // without executors the sample has the error
+				_ = g.Listen(ctx) // if no executor reports, the sample has the error
 				return f.run(ctx, c, g)
 			})
 		})
@@ -77,11 +78,11 @@ sample, writes what is due, and exits: use it to read now, or with your own sche
 	f.engines.DeclareKey(fs)
 	fs.StringVar(&f.options.State, "state", agentState, "folder of the journal")
 	fs.StringVar(&f.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated")
-	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "hours in a row above 0.3 after which a retraining is suggested")
+	fs.IntVar(&f.options.CriticalHours, "critical-hours", 24, "consecutive hours above 0.3 after which retraining is suggested")
 	f.nightly.Declare(fs)
-	fs.BoolVar(&f.once, "once", false, "take one sample, write what is due, and end")
+	fs.BoolVar(&f.once, "once", false, "take one sample, write what is due, and exit")
 	fs.StringVar(&f.metrics, "metrics-listen", "127.0.0.1:4031", "HTTP address of /metrics and /healthz")
-	fs.StringVar(&f.addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
+	fs.StringVar(&f.addresses, "address-file", "", "file to write the bound address to, for use with port 0")
 	flags.Evidence(fs, &f.options.Evidence)
 	return cmd
 }
@@ -105,7 +106,7 @@ func (f *agentFlags) run(ctx context.Context, c console.Console, g *fleetgroup.G
 	owner, err := durable.Own(f.options.State)
 	if err != nil {
 		if errors.Is(err, durable.ErrOwned) {
-			return console.WithHint(err, "another agent runs on this state folder: one at a time; --state names another")
+			return console.WithHint(err, "another agent is using this state folder: stop it, or name another folder with --state")
 		}
 		return err
 	}

@@ -23,25 +23,25 @@ import (
 
 func canaryCommand(c console.Console) *cobra.Command {
 	return console.Group("canary", "Run a model's shadows on a growing share of the requests, and stop if they fail",
-		`Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. Every decision of
-an executor remains the baseline's. A phase passes when its time is over, it has enough comparisons and every target is met.
-An abort rule may apply at any time and sets 0 % at once.
+		`Canary lets a model observe a growing share of the requests: 5, 10, 25, 50 and 100 %, for 30 minutes each. The baseline
+still makes every decision. A phase passes when its time is up, it has enough comparisons and every target is met. An abort
+rule may apply at any time and immediately sets 0 %.
 
   greenlight canary preflight   is the pair ready?
   greenlight canary plan        shows the plan and prints the phrase that confirms it
   greenlight canary start --confirm "<phrase>"
-  greenlight canary status      from anywhere, at any time
+  greenlight canary status      shows the progress, at any time
   greenlight canary abort       0 % now
 
 An executor keeps its share only while the canary renews the lease. If the canary dies, hangs or loses the network, the share
-falls to 0 %, and "greenlight canary start --resume" continues at the same phase.`,
+drops to 0 %, and "greenlight canary start --resume" continues at the same phase.`,
 		canaryPreflightCommand(c), canaryPlanCommand(c), canaryStartCommand(c), canaryStatusCommand(c), canaryAbortCommand(c))
 }
 
 // canaryTimeout is how long a service may take to answer.
 const canaryTimeout = 20 * time.Second
 
-// canaryFlags say what a canary is run on.
+// canaryFlags are the flags that name the services and folders of a canary.
 type canaryFlags struct {
 	flags.Pair
 
@@ -60,10 +60,10 @@ func (f *canaryFlags) fleet() *canary.Fleet {
 func (f *canaryFlags) declare(fs *pflag.FlagSet, c console.Console) {
 	f.Pair.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, canaryTimeout)
 	f.DeclareFleet(fs, true)
-	fs.Float64Var(&f.minFleet, "min-fleet", 100*canary.DefaultMinFleet, "with --fleet: percentage of the executors present at the begin of a phase that must report in it")
+	fs.Float64Var(&f.minFleet, "min-fleet", 100*canary.DefaultMinFleet, "with --fleet: percentage of the executors present at the start of a phase that must report during it")
 	console.Require(fs, "min-fleet", "more than 0 and at most 100", func() bool { return f.minFleet > 0 && f.minFleet <= 100 })
 	flags.Evidence(fs, &f.evidence)
-	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if it has none, the one in --evidence counts")
+	fs.StringVar(&f.models, "models", "models", "registry folder with the model and its offline evaluation; if there is none, the evaluation in --evidence is used")
 	declareCanaryState(fs, &f.state)
 }
 
@@ -89,15 +89,15 @@ func (f *canaryFlags) inspect(ctx context.Context, use func(context.Context, *fl
 	})
 }
 
-// refusedCanary adds to a refusal what to do about it.
+// refusedCanary adds a hint to a refusal.
 func refusedCanary(err error) error { return console.Advised(err, canary.Hint(err)) }
 
 func canaryPreflightCommand(c console.Console) *cobra.Command {
 	var f canaryFlags
 	cmd := console.Command("preflight", "Check whether the pair is ready for a canary",
 		`Preflight queries every service and checks the conditions for a canary: one model, one baseline, a passed offline gate, no
-other canary, closed breakers, clocks that agree, traffic. It changes nothing, writes canary_preflight.json, and exits 3 when
-a check fails. Drift is shown and blocks nothing.`,
+other canary, closed breakers, synchronized clocks, traffic. It changes nothing on the services, writes canary_preflight.json,
+and exits 3 if a check fails. Drift is shown but blocks nothing.`,
 		func(ctx context.Context) error {
 			return f.inspect(ctx, func(_ context.Context, _ *fleet.Services, in *preflight.Inspection) error {
 				report, err := flags.Keep(c, f.evidence, func(store *evidence.Store) (*preflight.Report, error) {
@@ -116,13 +116,13 @@ a check fails. Drift is shown and blocks nothing.`,
 	return cmd
 }
 
-// unstopped returns what to do about executors that were not stopped.
+// unstopped returns the hint for executors that were not stopped.
 func unstopped(err error) string {
 	hint := fleet.Hint(err)
 	if hint == "" {
 		hint = "read the log of the executor"
 	}
-	return hint + ". Stopping the controller of the canary helps where its share is held by a lease, which lapses; a share that was set without a lease stays"
+	return hint + ". If a canary's lease holds the share, stop the canary's controller and the lease lapses. A share that was set without a lease stays"
 }
 
 func canaryAbortCommand(c console.Console) *cobra.Command {
@@ -130,9 +130,9 @@ func canaryAbortCommand(c console.Console) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: "abort", Short: "Set 0 % on every executor now, and read it back",
-		Long: `Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it aborts
-at its next renewal. It needs no confirmation and no state folder. It exits 1 if an executor is not at 0 %; greenlight
-rollback also restores the previous model.`,
+		Long: `Abort sets the share of shadows to 0 % on every executor and reads it back. It ends any lease: the canary that held it
+aborts at its next renewal. It needs no confirmation and no state folder. It exits 1 if an executor is not at 0 %. To restore
+the previous model as well, use greenlight rollback.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.Brake(cmd.Context(), fleetgroup.Brake{Kind: fleetv1.StopKind_STOP_KIND_ABORT, Reason: reason, Say: c.Say}, func(ctx context.Context, services *fleet.Services, _ *fleetgroup.Group) error {
@@ -147,7 +147,7 @@ rollback also restores the previous model.`,
 	fs := cmd.Flags()
 	p.Declare(fs, c, nil, flags.LocalExecutor, flags.BrakeTimeout)
 	p.DeclareFleet(fs, true)
-	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "why, for the audit log")
+	cmd.Flags().StringVar(&reason, "reason", "greenlight canary abort", "reason, for the audit log")
 	return cmd
 }
 
@@ -156,8 +156,8 @@ func canaryStatusCommand(c console.Console) *cobra.Command {
 	var access flags.Access
 	var show func(*canary.Record) error
 	cmd := console.Command("status", "Show the current or the last canary",
-		`Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and may be
-called while the canary runs. Without --run it shows the newest run and lists the others.`,
+		`Status shows a run from its journal, phase by phase, and the current share of its executors. It changes nothing and can be
+used while the canary runs. Without --run it shows the newest run and lists the others.`,
 		func(ctx context.Context) error {
 			return refusedCanary(showCanary(ctx, c, show, canary.State(state), run, access))
 		})
@@ -196,7 +196,8 @@ func showCanary(ctx context.Context, c console.Console, show func(*canary.Record
 	return err
 }
 
-// sayRollouts prints what the executors of the plan do now. An executor that is not reached is printed, and is no error.
+// sayRollouts prints the current rollout of each executor of the plan. An executor that cannot be reached is printed, and is
+// not an error.
 func sayRollouts(ctx context.Context, c console.Console, plan *canary.Plan, access flags.Access) error {
 	ctx, cancel := context.WithTimeout(ctx, flags.BrakeTimeout+fleetgroup.Slack)
 	defer cancel()

@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/preflight"
 )
 
-// canaryPlan is what a plan is made of.
+// canaryPlan has the flags of greenlight canary plan.
 type canaryPlan struct {
 	canaryFlags
 	flags.Policy
@@ -35,7 +35,7 @@ type canaryPlan struct {
 const (
 	// pollInterval is the default time between two polls of a live canary.
 	pollInterval = 5 * time.Second
-	// pollsPerPhase is the smallest number of polls of a phase, unless the interval is given.
+	// pollsPerPhase is the smallest number of polls in a phase, unless the interval is given.
 	pollsPerPhase = 10
 )
 
@@ -43,18 +43,18 @@ func canaryPlanCommand(c console.Console) *cobra.Command {
 	var p canaryPlan
 	cmd := console.Command("plan", "Show what a canary would do, and print the phrase that confirms it",
 		`Plan reads the current state, writes the plan of a canary, and prints the phrase that confirms exactly this plan: these
-executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once, within --expires. Until
-the start, the verdict on drift must not change, and a judged index may change by at most 0.05 or 10 %. Plan changes nothing
-on the services.
+executors, this model, this baseline, this evidence, this drift, this policy. The phrase works once, and for as long as
+--expires says. Until the start, the verdict on drift must not change, and a judged index may change by at most 0.05 or 10 %,
+whichever is more. Plan changes nothing on the services.
 
-It also plans the verdict on live quality: whether the model is at least as good as the baseline on what really happened. The
-plan is that of the model's own evaluation against this baseline, or --quality-cap and --quality-margin. It is fixed before the
-run; a promotion needs PASS or BETTER under it. Plan prints how long such a verdict takes.
+It also plans the verdict on live quality: whether the model is at least as good as the baseline, judged by real outcomes. This
+quality plan comes from the model's own evaluation against this baseline, or from --quality-cap and --quality-margin. It is
+fixed before the run; a promotion needs PASS or BETTER under it. Plan prints how long such a verdict takes.
 
-The counts come from the reports of the executors or, with --prometheus, from the series there that --match selects.
+The counts come from the executors' reports or, with --prometheus, from the Prometheus series that --match selects.
 
-With --fleet and --fleet-group, the executors are those of a group. They may come and go: a phase needs the reports of
---min-fleet of those that were present at its begin.`,
+With --fleet and --fleet-group, the canary runs on the executors of a group. They may come and go: --min-fleet is the
+percentage of those present at the start of a phase that must report during it.`,
 		func(ctx context.Context) error {
 			policy, err := p.validate()
 			if err != nil {
@@ -67,16 +67,16 @@ With --fleet and --fleet-group, the executors are those of a group. They may com
 	fs := cmd.Flags()
 	p.canaryFlags.declare(fs, c)
 	p.Policy.Declare(fs)
-	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus to read the counts from; without it, the executors are asked")
-	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for it; canary start reads it again")
-	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for it; canary start reads it again")
-	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates that are trusted for it; by default those of the system")
+	fs.StringVar(&p.prometheus, "prometheus", "", "URL of a Prometheus server to read the counts from; without it, they come from the executors")
+	fs.StringVar(&p.metrics.TokenFile, "prometheus-token-file", "", "file with a bearer token for --prometheus; canary start reads it again")
+	fs.StringVar(&p.metrics.BasicFile, "prometheus-basic-file", "", "file with user:password for --prometheus; canary start reads it again")
+	fs.StringVar(&p.metrics.CA, "prometheus-ca", "", "file with the CA certificates to trust for --prometheus; by default those of the system")
 	fs.StringVar(&p.metrics.Match, "match", fleet.DefaultMatch, "PromQL label matchers that select the executors' series")
-	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only live counts for a promotion")
-	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; at most a tenth of a phase unless it is given")
-	fs.Float64Var(&p.quality.Cap, "quality-cap", 0, "disagreement cap of the plan for live quality, up to 1; 0 takes it from the model's own evaluation")
-	fs.Float64Var(&p.quality.Margin, "quality-margin", 0, "margin of that plan, in units of the Brier loss; 0 takes it from the evaluation")
-	fs.StringVar(&p.labels, "quality-labels", "", "where its labels come from: quotes, which executors compute them from, or reported; by default quotes if the model has the built-in label")
+	fs.StringVar(&p.source, "source", string(evidence.Live), "where the requests come from: live, replay or simulated; only a live run counts for a promotion")
+	fs.DurationVar(&p.interval, "interval", pollInterval, "time between two polls; the default is at most a tenth of a phase")
+	fs.Float64Var(&p.quality.Cap, "quality-cap", 0, "disagreement cap of the quality plan, up to 1; 0 takes it from the model's own evaluation")
+	fs.Float64Var(&p.quality.Margin, "quality-margin", 0, "margin of the quality plan, in units of the Brier loss; 0 takes it from the evaluation")
+	fs.StringVar(&p.labels, "quality-labels", "", "where the labels come from: quotes (executors compute them) or reported; by default quotes if the model has the built-in label")
 	fs.DurationVar(&p.expires, "expires", confirmation.Validity, "how long the phrase works")
 	return cmd
 }
@@ -84,16 +84,16 @@ With --fleet and --fleet-group, the executors are those of a group. They may com
 func (p *canaryPlan) validate() (gate.Policy, error) {
 	policy, err := p.Policy.Read()
 	p.quality.Labels = outcome.LabelSource(p.labels)
-	if !p.Changed("interval") { // a short phase needs some polls too
+	if !p.Changed("interval") { // a short phase still needs several polls
 		p.interval = min(p.interval, time.Duration(policy.PhaseDuration)/pollsPerPhase)
 	}
 	switch {
 	case err != nil:
 		return policy, err
 	case p.Fleet.Given() && p.prometheus != "":
-		return policy, console.Usagef("with --fleet the counts come from the reports of the executors: leave --prometheus out")
+		return policy, console.Usagef("with --fleet the counts come from the executors' reports: remove --prometheus")
 	case !p.Fleet.Given() && p.Changed("min-fleet"):
-		return policy, console.Usagef("--min-fleet goes with --fleet")
+		return policy, console.Usagef("--min-fleet needs --fleet")
 	case len(p.Executors) == 0 || len(p.Engines) == 0:
 		return policy, console.Usagef("want at least one --executor and one --engine")
 	case p.interval <= 0 || p.interval > time.Duration(policy.PhaseDuration):
@@ -114,7 +114,7 @@ func (p *canaryPlan) validate() (gate.Policy, error) {
 			return policy, console.Usage(err)
 		}
 	case p.metrics.TokenFile+p.metrics.BasicFile+p.metrics.CA != "":
-		return policy, console.Usagef("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca go with --prometheus")
+		return policy, console.Usagef("--prometheus-token-file, --prometheus-basic-file and --prometheus-ca need --prometheus")
 	}
 	return policy, nil
 }
@@ -146,7 +146,7 @@ func (p *canaryPlan) plan(ctx context.Context, c console.Console, policy gate.Po
 	canaryview.Plan(c.Out, plan, in)
 	c.Say("plan      %s", state.PlanPath(ticket))
 	if plan.Secret() {
-		c.Say("note      the user and the password of --prometheus are not kept: canary start has them from --prometheus-basic-file alone")
+		c.Say("note      the user and the password of --prometheus are not stored: canary start reads them only from --prometheus-basic-file")
 	}
 	c.Say("\nNothing was changed. To start it, until %s, once (%s, and 30dk is 30 minutes):", ticket.ExpiryTime.Format("15:04 UTC"), confirmation.Onay)
 	c.Say("greenlight canary start --confirm %s%s%s", console.Quoted(ticket.Phrase), stateFlag(p.state), p.Again())

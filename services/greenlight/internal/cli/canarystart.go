@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
-// canaryStart starts a canary, or goes on with one.
+// canaryStart starts or resumes a canary.
 type canaryStart struct {
 	flags.Rehearsal
 
@@ -32,19 +32,19 @@ type canaryStart struct {
 
 func canaryStartCommand(c console.Console) *cobra.Command {
 	var s canaryStart
-	// Which flags only a dry run takes, and which only a run on services that run already.
+	// rehearsed are the flags for a dry run only, access those for a run on existing services only.
 	rehearsed, access := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	cmd := &cobra.Command{
 		Use: "start --confirm PHRASE | --resume | --dry-run", Short: "Run a canary, phase by phase",
-		Long: `Start runs the plan that the phrase confirms. It asks nothing else, and refuses if anything has changed since. At the end it
-sets every executor to 0 %, reads that back, and writes canary_run_<time>.json with a plot and a table to the evidence folder.
-After an interruption (Ctrl-C, SIGTERM, kill), --resume restarts the phase that it was in.
+		Long: `Start runs the plan that the phrase confirms. It asks no questions, and refuses to start if anything has changed
+since. At the end it sets every executor to 0 %, reads that back, and writes canary_run_<time>.json with a plot and a table to
+the evidence folder. After an interruption (Ctrl-C, SIGTERM, kill), --resume restarts the phase that was interrupted.
 
-With --dry-run the same controller runs the same phases, but shorter. It starts its own pair on free ports of this
-machine and sends market states to it. It needs no phrase, writes canary_dryrun_observe.json, and does not count for a
-promotion.
+With --dry-run the same controller runs the same phases, but shorter, against an ml-engine and an executor that it starts on
+free ports of this machine. It sends market states to them. A dry run needs no phrase, writes canary_dryrun_observe.json, and
+does not count for a promotion.
 
-It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when it was interrupted or refused.`,
+It exits 0 if all phases passed, 3 if it was aborted or stopped, 1 if it was interrupted or refused.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ways := 0
@@ -57,7 +57,7 @@ It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when
 			case ways != 1:
 				return console.Usagef("give one of --confirm, --resume and --dry-run")
 			case !s.dry && given(cmd.Flags(), rehearsed) != "":
-				return console.Usagef("--%s is for --dry-run: for a canary, give it to greenlight canary plan", given(cmd.Flags(), rehearsed))
+				return console.Usagef("--%s is for --dry-run: for a real canary, set it with greenlight canary plan", given(cmd.Flags(), rehearsed))
 			case s.dry && given(cmd.Flags(), access) != "":
 				return console.Usagef("--%s is not for --dry-run, which starts its own pair on this machine", given(cmd.Flags(), access))
 			case !s.resume && cmd.Flags().Changed("run"):
@@ -75,7 +75,7 @@ It exits 0 when all phases have passed, 3 when it was aborted or stopped, 1 when
 	fs.StringVar(&s.phrase, "confirm", "", "the phrase that greenlight canary plan printed")
 	fs.BoolVar(&s.resume, "resume", false, "resume an interrupted run")
 	fs.StringVar(&s.run, "run", "", "the run to resume; by default the newest")
-	fs.BoolVar(&s.dry, "dry-run", false, "rehearse against a pair that it starts itself")
+	fs.BoolVar(&s.dry, "dry-run", false, "rehearse on services that the command starts itself")
 	declareCanaryState(fs, &s.state)
 	s.access.Declare(access, c)
 	s.access.DeclareKey(access)
@@ -96,7 +96,7 @@ func given(fs, set *pflag.FlagSet) (name string) {
 }
 
 // errInterrupted is the error of a run that can be resumed.
-var errInterrupted = errors.New("the canary was interrupted, and shadows nothing now")
+var errInterrupted = errors.New("the canary was interrupted; it shadows no requests now")
 
 // conduct returns a function that runs the remaining phases and writes the evidence once the run has ended.
 func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*canary.Run, *fleet.Services, *preflight.Inspection) error {
@@ -106,7 +106,7 @@ func (s *canaryStart) conduct(ctx context.Context, c console.Console) func(*cana
 			return err
 		}
 		if record.Decision == canary.Interrupted {
-			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the phase that it was in", record.ID, stateFlag(s.state), s.access.Again())
+			return console.WithHint(errInterrupted, "greenlight canary start --resume --run %s%s%s resumes it at the same phase", record.ID, stateFlag(s.state), s.access.Again())
 		}
 		name := run.EvidenceName()
 		if err := flags.WithEvidence(c, run.Plan.Evidence, func(store *evidence.Store) error {

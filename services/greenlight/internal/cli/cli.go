@@ -1,4 +1,5 @@
-// Package cli is the greenlight command: flags, texts and exit codes, one command or group per file. Other packages do the work.
+// Package cli implements the greenlight command line: flags, texts and exit codes, with one command or group per file. Other
+// packages do the work.
 package cli
 
 import (
@@ -22,16 +23,16 @@ func Main(ctx context.Context, args, environ []string, stdin io.Reader, stdout, 
 func newRoot(c console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "greenlight",
-		Short: "Prove a trading model next to the production heuristic before it may affect an order",
-		Long: `Greenlight proves a trading model next to the production heuristic before it may affect an order.
+		Short: "Prove a trading model against the production heuristic before it can affect an order",
+		Long: `Greenlight proves a trading model against the production heuristic before it can affect an order.
 
 A day's work, in order:
   status                the current model, rollout, shadow and canary
   drift snapshot        how far the inputs have drifted
   canary                run a model's shadows on a growing share of the requests
-  promote               what blocks the release of a model, and the release
+  promote               show what blocks the release of a model, and release it
   gate                  let a promoted model decide a share of the requests
-  fleet                 see and stop a group of executors that report by NATS
+  fleet                 see and stop a group of executors that report over NATS
   rollback              the emergency brake
 
 Results go to standard output, everything else to standard error. All commands that call a service take these flags for TLS
@@ -39,7 +40,7 @@ and control: --tls-ca, --tls-cert, --tls-key, --tls-server-name, --control-token
 
 Exit codes:
   0  done; every gate said PASS
-  1  failed: something could not be reached, read or written
+  1  failure: something could not be reached, read or written
   2  wrong usage: a mistyped command, flag or value
   3  a gate said no: FAIL, INCONCLUSIVE or ERROR`,
 	}
@@ -48,10 +49,10 @@ Exit codes:
 		smokeCommand(c), shadowSmokeCommand(c), replayCommand(c), modelcmd.Command(c), promoteCommand(c), rollbackCommand(c), statusCommand(c), reportCommand(c),
 		agentCommand(c), rowsCommand(c),
 		console.Group("drift", "Measure how far the inputs have drifted from the training data", "", driftSnapshotCommand(c), driftWatchCommand(c), driftCompareCommand(c)),
-		console.Group("shadow", "Show the shadows of an executor: single comparisons, and the models next to each other", "", shadowWatchCommand(c), shadowReportCommand(c)),
+		console.Group("shadow", "Show an executor's shadows: single comparisons, or the models side by side", "", shadowWatchCommand(c), shadowReportCommand(c)),
 		console.Group("evidence", "Check the evidence folder, and render it", "", evidenceVerifyCommand(c), evidenceRenderCommand(c)),
 		console.Group("rollout", "Read or set the percentage of requests that get a shadow", "", rolloutGet(c), rolloutSet(c)),
-		console.Group("feed", "Control what executors learn from quotes", "", feedResetCommand(c)),
+		console.Group("feed", "Control the features that executors compute from quotes", "", feedResetCommand(c)),
 		console.Group("schema", "Write and check the schema of features that a desk computes itself", "", schemaNew(c), schemaCheck(c)),
 	)
 	return root

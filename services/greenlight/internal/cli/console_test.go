@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-// Names that come from files reach the terminal without their control characters, whatever prints them.
+// Names from files are printed without their control characters, by every command.
 func TestNamesOfFilesCannotSteerTheTerminal(t *testing.T) {
 	t.Parallel()
 	const evil = "\x1b]0;owned\a\x1b[2J\u009b1A\u202egnp\r"

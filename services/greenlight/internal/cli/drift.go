@@ -28,10 +28,10 @@ func checkSource(source string) error {
 }
 
 func declareCheck(fs *pflag.FlagSet, check *bool) {
-	fs.BoolVar(check, "check", false, "exit 3 when the verdict is not PASS")
+	fs.BoolVar(check, "check", false, "exit 3 unless the verdict is PASS")
 }
 
-// gated returns the error of a verdict that is checked and is not PASS.
+// gated returns an error if the verdict is checked and is not PASS.
 func gated(check bool, v gate.Verdict) error {
 	if check && !v.OK() {
 		return console.ErrGate
@@ -39,7 +39,7 @@ func gated(check bool, v gate.Verdict) error {
 	return nil
 }
 
-// keepDrift writes a report, and prints where it is.
+// keepDrift writes a report and prints its path.
 func keepDrift(c console.Console, folder, file string, source evidence.Source, write func(*evidence.Store) (figures int, err error)) error {
 	return flags.WithEvidence(c, folder, func(store *evidence.Store) error {
 		figures, err := write(store)
@@ -66,12 +66,12 @@ func driftSnapshotCommand(c console.Console) *cobra.Command {
 	var show func(*driftfleet.Report) error
 	cmd := console.Command("snapshot", "Record the drift of the inputs that ml-engine has scored",
 		`Snapshot adds up the counts of one or several replicas of ml-engine and judges the sum: the population stability index (PSI)
-of every feature against the model's training rows, compared with its noise, which is the index without any drift. It writes
-psi_snapshot.json and figures to the evidence folder.
+of every feature against the model's training rows. Each index is compared with its noise, the index that chance gives without
+any drift. It writes psi_snapshot.json and figures to the evidence folder.
 
-An index is FAIL above its threshold (0.2 overall, 0.3 for a feature) and above the 99 % quantile without drift; above the
-threshold alone it is INCONCLUSIVE, and so are fewer than 500 rows or 5 days. Replicas with different models or references
-are refused. It exits 0 whatever the verdict, and with --check it exits 3 when it is not PASS.`,
+An index is FAIL above both its threshold (0.2 overall, 0.3 for a feature) and its 99 % quantile without drift. It is
+INCONCLUSIVE if it is only above the threshold, or with fewer than 500 rows or 5 days. Replicas with different models or
+references are refused. The command exits 0 whatever the verdict; with --check it exits 3 unless the verdict is PASS.`,
 		func(ctx context.Context) error {
 			if err := e.Validate(); err != nil {
 				return err
@@ -109,22 +109,22 @@ are refused. It exits 0 whatever the verdict, and with --check it exits 3 when i
 	return cmd
 }
 
-// clearScreen moves to the top left of a terminal and clears what is there.
+// clearScreen clears a terminal and moves the cursor to its top left.
 const clearScreen = "\x1b[H\x1b[2J"
 
 func driftWatchCommand(c console.Console) *cobra.Command {
 	var engines flags.Engines
 	var w driftfleet.Watch
 	cmd := console.Command("watch", "Show the drift of ml-engine's inputs continuously",
-		`Watch asks for drift as snapshot does, every --interval, and shows it: a table that is redrawn on a terminal, a line per
-sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. An ml-engine that does not answer is
-printed and asked again. It ends when it is interrupted, or after --for.`,
+		`Watch asks for drift as snapshot does, every --interval, and shows it as a table that is redrawn on a terminal, or as a line
+per sample in a pipe. With --out it appends every sample to psi_series.csv in that folder. If an ml-engine does not answer,
+watch prints the error and tries again. It ends when it is interrupted, or after --for.`,
 		func(ctx context.Context) error {
 			if err := engines.Validate(); err != nil {
 				return err
 			}
 			if w.Interval <= 0 || w.Length < 0 {
-				return console.Usagef("--interval is more than 0, --for 0 or more")
+				return console.Usagef("--interval must be more than 0, and --for 0 or more")
 			}
 			return engines.Dial(func(replicas []fleet.Engine) error {
 				w.Read = func(ctx context.Context) (*driftfleet.Report, error) { return engines.Read(ctx, replicas, false) }
@@ -142,7 +142,7 @@ printed and asked again. It ends when it is interrupted, or after --for.`,
 	engines.Declare(fs, c)
 	fs.DurationVar(&w.Interval, "interval", 10*time.Second, "time between two samples")
 	fs.DurationVar(&w.Length, "for", 0, "how long to watch; 0 is until interrupted")
-	fs.StringVar(&w.Series, "out", "", "folder for psi_series.csv; not written when it is not given")
+	fs.StringVar(&w.Series, "out", "", "folder for psi_series.csv; by default it is not written")
 	return cmd
 }
 

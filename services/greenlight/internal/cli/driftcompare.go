@@ -21,16 +21,16 @@ func driftCompareCommand(c console.Console) *cobra.Command {
 	cmd := console.Command("compare", "Measure the drift from one market or feature log to another, or within one",
 		`Compare takes one set of rows as the reference and measures how far another has drifted from it: the population stability
 index (PSI) of every feature of the schema, of the raw inputs, and with --model of the score. A set is market data, as for
---data of the other commands, or a feature log: the folder of an executor, or a dataset of several that greenlight rows push has
-made, in a folder or at s3://bucket/prefix. With --reference-days in place of --current, one set is cut
-in time: its first days are the reference, the rest is current.
+--data of the other commands, or a feature log: the folder of an executor, or a dataset of several executors that greenlight
+rows push has made, in a folder or at s3://bucket/prefix. With --reference-days instead of --current, one set is split by time:
+its first days are the reference, and the rest is current.
 
-Each index covers one feature. In addition, a classifier measures whether the two sets can be distinguished by all features
-of the model together, and by which.
+Each index covers one feature. In addition, a classifier tests whether all features of the model together distinguish the two
+sets, and which of them do.
 
 It writes psi_compare.json, with a series of windows of 7 days through the current rows, and its figures to the evidence
-folder. Verdicts are those of drift snapshot; the classifier and the series do not change them. The quality of market data
-is judged too and can fail --check: the index of a frozen feed says nothing about a market.`,
+folder. The verdicts are the same as for drift snapshot; the classifier and the series do not change them. The quality of
+market data is judged too and can fail --check: the index of a frozen feed says nothing about a market.`,
 		func(ctx context.Context) error {
 			if err := f.Validate(); err != nil {
 				return console.Usage(err)

@@ -27,10 +27,10 @@ func evidenceVerifyCommand(c console.Console) *cobra.Command {
 file that is not in the chain is not evidence, and the folder does not verify. Files that file managers and editors leave
 behind (.DS_Store, Thumbs.db, x~ and the like) are ignored with a note, unless they end in .json.
 
-The folder alone cannot show that it was rebuilt. With --trust, every line must be signed by one of the keys: commands that
-write evidence sign it with --evidence-key. Neither does it show that lines were removed from the end of the chain. Keep the
-head that verify prints in another place, and pass it with --head next time; or let --evidence-witness keep it, and give the
-same flag to verify.
+The folder alone cannot show whether somebody rebuilt it. With --trust, every line must be signed by one of the keys: commands
+that write evidence sign it with --evidence-key. Nor can the folder show whether lines were removed from the end of the chain.
+Store the head that verify prints in another place, and pass it with --head next time; or let --evidence-witness store it, and
+give the same flag to verify.
 
 It exits 0 when everything verifies and 3 when something does not.`,
 		func(context.Context) error {
@@ -83,20 +83,20 @@ It exits 0 when everything verifies and 3 when something does not.`,
 	flags.Evidence(cmd.Flags(), &folder)
 	flags.Head(cmd.Flags(), &head)
 	show = console.Outputs[evidence.Report](c, cmd, "greenlight/evidence_verify/v1")
-	cmd.Flags().StringVar(&trust, "trust", "", "`file` with public keys, PEM: every line of the chain must be signed with one of them")
+	cmd.Flags().StringVar(&trust, "trust", "", "`file` with public keys, PEM: every line of the chain must be signed with one of these keys")
 	return cmd
 }
 
 func evidenceRenderCommand(c console.Console) *cobra.Command {
 	var folder, out, models, policyFile string
 	cmd := console.Command("render", "Write GREEN_EVIDENCE.md and .html from the files of the evidence folder",
-		`Render writes the evidence folder as one document: whether the model may go live, the open requirements of its promotion and
-those that are met, a scorecard, the tables and plots of every part, all files, and what is missing. It writes the document as
-Markdown and as one HTML file with the plots inside, to send or to print. The same folder gives the same document. A folder
-that does not verify is refused with the first problem.
+		`Render writes the evidence folder as one document: whether the model may go live, which requirements of its promotion are
+open and which are met, a scorecard, the tables and plots of every part, all files, and what is missing. It writes the document
+as Markdown and as one HTML file with the plots inside, to send or to print. The same folder always gives the same document. If
+the folder does not verify, render refuses it and prints the first problem.
 
-The requirements are judged again, as promote --check does, as of the newest file, with the model from --models. Without the
-model, those in promotion_check.json are shown.`,
+Render judges the requirements again, like promote --check, as of the newest file and with the model from --models. Without the
+model, it shows the requirements in promotion_check.json.`,
 		func(ctx context.Context) error {
 			policy, err := flags.ReadPolicy(policyFile)
 			if err != nil {

@@ -25,16 +25,16 @@ func feedResetCommand(c console.Console) *cobra.Command {
 	var executors []string
 	var symbol, reason string
 	var show func([]replies.Reply) error
-	cmd := console.Command("reset", "Drop what executors have learned from the quotes of a symbol",
-		`Reset drops the features that executors have computed from the quotes of a symbol; the next quote starts again. Use it for a
-symbol that does not recover: two quotes with the same wrong time were accepted, or wrong prices were. /readyz of an executor
-names the symbols whose quotes are refused.
+	cmd := console.Command("reset", "Drop the features that executors have computed from the quotes of a symbol",
+		`Reset drops the features that executors have computed from the quotes of a symbol; they start again with the next quote.
+Use it for a symbol that does not recover after two quotes with the same wrong time, or quotes with wrong prices, were
+accepted. /readyz of an executor names the symbols whose quotes are refused.
 
-Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minutes of quotes and one whole UTC day.`,
+Until there are 720 minutes of quotes and one whole UTC day, decisions that need the symbol's quotes are refused as NOT_READY.`,
 		func(ctx context.Context) error {
 			switch {
 			case symbol == "":
-				return console.Usagef("--symbol is not given")
+				return console.Usagef("--symbol is required")
 			case !utf8.ValidString(symbol):
 				return console.Usagef("--symbol %q: want UTF-8", symbol)
 			}
@@ -46,14 +46,14 @@ Decisions on quotes of the symbol are refused as NOT_READY until it has 720 minu
 					return struct{}{}, resetSymbol(ctx, access.Connect, addr, symbol, reason)
 				},
 				func(string, struct{}) string {
-					return fmt.Sprintf("has dropped symbol %q: it is not ready until a day of quotes has come", symbol)
+					return fmt.Sprintf("has dropped symbol %q: it is not ready until a day of quotes has arrived", symbol)
 				})
 		})
 	fs := cmd.Flags()
 	access.Declare(fs, c)
 	flags.TargetsVar(fs, &executors, "executor", flags.LocalExecutor, "gRPC addresses of executor, one per replica")
 	fs.StringVar(&symbol, "symbol", "", "instrument to reset (required)")
-	fs.StringVar(&reason, "reason", "greenlight feed reset", "why, for the audit log")
+	fs.StringVar(&reason, "reason", "greenlight feed reset", "reason, for the audit log")
 	show = replies.Outputs(c, cmd)
 	return cmd
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// promoteFlags say what to promote, and by which evidence.
+// promoteFlags are the flags that name the model to promote and its evidence.
 type promoteFlags struct {
 	flags.Pair
 
@@ -32,28 +32,31 @@ type promoteFlags struct {
 	show func(*promote.Check) error
 }
 
-// promoteTimeout is how long the services may take to say what they serve, or to load and verify a model.
+// promoteTimeout is how long the services may take to report what they serve, or to load and verify a model.
 const promoteTimeout = 10 * time.Second
 
 func promoteCommand(c console.Console) *cobra.Command {
 	p := &promoteFlags{}
 	cmd := &cobra.Command{
 		Use: "promote --check | --confirm PHRASE", Short: "Show what blocks the promotion of a model; promote it once nothing does",
-		Long: `Promote --check judges every blocker from the figures of the evidence, prints them, and writes promotion_check.json:
-  - drift: a live psi_snapshot.json of the last day, of any window
+		Long: `Promote --check judges everything that can block a promotion from the evidence, prints it, and writes
+promotion_check.json:
+  - drift: a live psi_snapshot.json written within the last day, of any window
   - AUC and P@20: offline_report.json
   - a live canary that passed all phases, under a policy at least as strict as the one in force
   - a soak of 24 h at 100 % that ended within 48 h: a canary whose policy has one such phase; the policy may require 48 h
+  - live quality: PASS or BETTER for this model, the baseline of the canary and its quality plan
   - the evidence folder and the model verify, and the version of the release is free
-  - with --engine and --executor, or --fleet and --fleet-group: they serve and shadow this model
-It exits 0 when all are PASS and only the confirmation is missing, and prints the phrase; it exits 3 otherwise. Missing
-evidence is ERROR, never PASS.
+  - with --engine and --executor, or --fleet and --fleet-group: the services serve and shadow this model
 
-Promote --confirm takes the phrase, which works once, for 30 minutes, and only for this model, this evidence and this drift.
-Everything is judged again. Then the release is recorded in the registry under the version without -rcN (or --as), with the
-same digest, promotion.json is written, and the entry for CHANGELOG.md is printed. Every --engine then activates the release,
-which is read back. It exits 0 when the model is promoted, 3 when something blocks, 1 when the phrase is refused or a step
-failed. The same command again finishes an interrupted promotion.`,
+If all are PASS and only the confirmation is missing, it prints the phrase and exits 0; otherwise it exits 3. Missing evidence is
+ERROR, not PASS.
+
+Promote --confirm takes the phrase, which works once, for 30 minutes, and only for this model, this evidence and this drift. It
+judges everything again. Then it records the release in the registry with the same digest, under the version without -rcN (or
+--as), writes promotion.json, and prints the entry for CHANGELOG.md. Finally every --engine activates the release, and promote
+reads that back. It exits 0 if the model is promoted, 3 if something blocks, and 1 if the phrase is refused or a step fails.
+Run the same command again to finish an interrupted promotion.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.given = cmd.Flags().Changed
@@ -67,7 +70,7 @@ failed. The same command again finishes an interrupted promotion.`,
 			}
 		},
 	}
-	// The confirmation prints the check too, when something blocks.
+	// --confirm prints the check too if something blocks.
 	p.show = console.Outputs[*promote.Check](c, cmd, promote.CheckSchema)
 	p.declareAll(cmd.Flags(), c)
 	return cmd
@@ -76,7 +79,7 @@ failed. The same command again finishes an interrupted promotion.`,
 func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
 	p.Declare(fs, c, nil, nil, promoteTimeout)
 	p.DeclareFleet(fs, false)
-	fs.BoolVar(&p.check, "check", false, "judge, print and record the blockers, and change nothing else")
+	fs.BoolVar(&p.check, "check", false, "judge, print and record what blocks, and change nothing else")
 	fs.StringVar(&p.phrase, "confirm", "", "the phrase that --check printed")
 	fs.StringVar(&p.models, "models", "models", "registry folder")
 	fs.StringVar(&p.model, "model", flags.DefaultModel, "the model to promote: name/version, or version")
@@ -84,7 +87,7 @@ func (p *promoteFlags) declareAll(fs *pflag.FlagSet, c console.Console) {
 	fs.StringVar(&p.policy, "policy", "", "file with the policy in force, YAML; without it, the built-in one")
 	flags.Head(fs, &p.head)
 	fs.StringVar(&p.key, "sign-key", "", "file with the private key that signs the release, for services with --require-signature")
-	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the phrases that were issued and used")
+	fs.StringVar(&p.state, "state", filepath.Join("var", "promote"), "folder of the issued and used phrases")
 	flags.Evidence(fs, &p.evidence)
 }
 
@@ -105,14 +108,14 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		}
 		check, err := promote.Judge(ctx, q, time.Now())
 		if err != nil {
-			return console.WithHint(err, "greenlight model list says which models there are; --as says what one is released as")
+			return console.WithHint(err, "greenlight model list shows the models; --as sets the version of the release")
 		}
 		if err := errors.Join(sayCheck(c, check), p.show(check)); err != nil {
 			return err
 		}
 		head, err := check.Keep(p.evidence, console.Revision(), *c.Seal)
 		if err != nil {
-			return console.WithHint(err, "greenlight evidence verify says what does not verify")
+			return console.WithHint(err, "greenlight evidence verify lists what does not verify")
 		}
 		c.Say("evidence  %s, head %s", filepath.Join(p.evidence, promote.CheckName), head)
 		if !check.Ready() {
@@ -122,13 +125,13 @@ func (p *promoteFlags) runCheck(ctx context.Context, c console.Console) error {
 		if err != nil {
 			return err
 		}
-		c.Say("nothing blocks but the confirmation; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), confirmation.Onay)
+		c.Say("only the confirmation is missing; until %s, once (%s):", ticket.ExpiryTime.Format("15:04Z"), confirmation.Onay)
 		c.Say("greenlight promote --confirm %q%s", ticket.Phrase, p.again())
 		return nil
 	})
 }
 
-// again returns the flags that --confirm needs as well.
+// again returns the flags that the command with --confirm must repeat.
 func (p *promoteFlags) again() string {
 	return p.Access.Again() + flags.Flagged("state", p.ifGiven("state", p.state)) + flags.Flagged("sign-key", p.key) +
 		flags.Flagged("engine", strings.Join(p.Engines, ","))
@@ -149,7 +152,7 @@ func sayCheck(c console.Console, check *promote.Check) error {
 		return err
 	}
 	if len(check.Watched) > 0 {
-		c.Say("PSI of what is watched and does not block: %s", check.WatchedText())
+		c.Say("PSI of watched inputs, which do not block: %s", check.WatchedText())
 	}
 	return nil
 }
@@ -181,7 +184,7 @@ func (p *promoteFlags) runConfirm(ctx context.Context, c console.Console) error 
 			return errors.Join(sayCheck(c, check), p.show(check), console.ErrGate)
 		}
 		if used && record != nil {
-			c.Say("a promotion that was cut short is finished")
+			c.Say("an interrupted promotion is finished")
 		}
 		return p.promoted(c, record, err)
 	})
@@ -203,19 +206,19 @@ func (p *promoteFlags) promoted(c console.Console, r *promote.Record, err error)
 		c.Say("engine    %s serves %s", a.Address, a.Version)
 	}
 	if err != nil {
-		return console.WithHint(err, "the same command again finishes it")
+		return console.WithHint(err, "run the same command again to finish it")
 	}
 	c.Say("evidence  %s", promote.PromotionName)
 	c.Say("for CHANGELOG.md:")
 	c.Say("%s", r.Changelog)
 	if failed > 0 {
-		return console.WithHint(fmt.Errorf("%s/%s is released, and %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
+		return console.WithHint(fmt.Errorf("%s/%s is released, but %d of %d ml-engines do not serve it", r.Name, r.To, failed, len(r.Activated)),
 			"ModelRegistryService.ActivateModel activates it: {\"model\": \"%s/%s\", \"digest\": \"%.12s\"}", r.Name, r.To, r.Digest)
 	}
 	return nil
 }
 
-// contradicts returns an error if a given flag differs from what the phrase was issued for.
+// contradicts returns an error if a flag differs from what the phrase was issued for.
 func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
 	g := promote.Given{Models: p.ifGiven("models", p.models), Evidence: p.ifGiven("evidence", p.evidence), Model: p.ifGiven("model", p.model), As: p.as}
 	if p.given("policy") {
@@ -228,7 +231,7 @@ func (p *promoteFlags) contradicts(pledge *promote.Pledge) error {
 	return pledge.Contradicts(g)
 }
 
-// refused adds to a refusal what to do about it.
+// refused adds a hint to a refusal.
 func (p *promoteFlags) refused(err error) error {
 	return console.Advised(err, promote.Hint(err, p.state))
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
-// qualityFlags say which scores to judge.
+// qualityFlags are the flags that select the scores to judge.
 type qualityFlags struct {
 	data             flags.Data
 	rows             flags.Rows
@@ -38,23 +38,23 @@ type qualityFlags struct {
 func qualityCommand(c console.Console) *cobra.Command {
 	var f qualityFlags
 	cmd := &cobra.Command{
-		Use: "quality", Short: "Judge who was right: the model or the baseline, on what really happened",
-		Long: `Quality joins the scores of a model and of the baseline to what happened afterwards, and gives a verdict: FAIL (worse),
-PASS (not worse), BETTER, INCONCLUSIVE with the days that are still needed, or ERROR. It compares Brier losses by blocks of
-15 minutes. The bounds hold at every time at once, so the verdict may be read as often as you like.
+		Use: "quality", Short: "Judge by real outcomes who was right: the model or the baseline",
+		Long: `Quality joins the scores of a model and of the baseline to the outcomes, and gives a verdict: FAIL (worse), PASS (not
+worse), BETTER, INCONCLUSIVE with the number of days still needed, or ERROR. It compares Brier losses in blocks of 15 minutes.
+The bounds are valid at all times simultaneously, so you can read the verdict as often as you like.
 
-With --executor it judges what running executors have joined to their labels since their plan was set (greenlight rollout
-set --quality-cap, --quality-margin). Name all executors of the fleet: their records are added up. It exits 1 when one does not
-answer. With --fleet and --fleet-group it judges the stored records of a group, also those of executors that are gone.
+With --executor it judges the scores that running executors have joined to labels since their plan was set (greenlight rollout
+set --quality-cap, --quality-margin). Name all executors of the fleet: their records are added up. It exits 1 if one does not
+answer. With --fleet and --fleet-group it judges the stored records of a group, including those of executors that are gone.
 
 With --feature-log it judges the scores that executors logged, with labels from --market. The log is the folder of an executor,
-or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. The model is the one that most
-rows have; --models has its label. Its own evaluation has the plan, unless the log has another baseline: then
---quality-cap and --quality-margin are the plan. They must be fixed before the days that are judged; the command suggests
-both for days to come.
+or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It judges the model that scored most
+rows, and reads the model's label from --models. The plan comes from the model's own evaluation, or from --quality-cap and
+--quality-margin if the log has another baseline. Both must be fixed before the days that are judged; the command suggests
+values for the days to come.
 
-Without either it trains on --market as greenlight train does, and judges the out-of-time scores of --model against
-those of --baseline: how a live run would have gone.
+Without either it trains on --market like greenlight train, and judges the out-of-time scores of --model against those of
+--baseline: how a live run would have gone.
 
 It writes quality_<time>.json, with the records of all blocks, and a figure to the evidence folder; greenlight evidence
 verify recomputes the verdict from the records. It exits 3 unless the verdict is PASS or BETTER.`,
@@ -63,12 +63,12 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 			fs := cmd.Flags()
 			if fs.Changed("executor") || f.pair.Fleet.Given() {
 				if f.log != "" || fs.Changed("model") || fs.Changed("baseline") || fs.Changed("market") || f.Cap != 0 || f.Margin != 0 {
-					return console.Usagef("--executor has its model, its baseline and its plan; --feature-log, --market, --model, --baseline, --quality-cap and --quality-margin go without it")
+					return console.Usagef("--executor determines the model, the baseline and the plan: remove --feature-log, --market, --model, --baseline, --quality-cap and --quality-margin")
 				}
 				return f.live(cmd, c)
 			}
 			if f.log != "" && (fs.Changed("model") || fs.Changed("baseline")) {
-				return console.Usagef("--feature-log has its model and its baseline; --model and --baseline go with --market alone")
+				return console.Usagef("--feature-log determines the model and the baseline: --model and --baseline are for --market without a log")
 			}
 			if err := f.rows.Validate(f.log); err != nil {
 				return err
@@ -85,10 +85,10 @@ verify recomputes the verdict from the records. It exits 3 unless the verdict is
 	}
 	fs := cmd.Flags()
 	f.data.DeclareAs(fs, "market")
-	fs.StringVar(&f.log, "feature-log", "", "folder or s3:// URL of a feature log of executors; without it, out-of-time scores are judged")
+	fs.StringVar(&f.log, "feature-log", "", "folder or s3:// URL of the executors' feature log; without it, out-of-time scores are judged")
 	f.rows.Declare(fs)
-	fs.StringVar(&f.model, "model", flags.DefaultModel, "version of the model under trial, as train names it")
-	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what it is compared with: "+experiment.BaselineVersion+", or another version")
+	fs.StringVar(&f.model, "model", flags.DefaultModel, "version of the model under trial, as in greenlight train")
+	fs.StringVar(&f.baseline, "baseline", experiment.BaselineVersion, "what to compare with: "+experiment.BaselineVersion+", or another version")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model of the log")
 	fs.Float64Var(&f.Cap, "quality-cap", 0, "disagreement cap of the plan, up to 1; 0 takes it from the evaluation")
 	console.Require(fs, "quality-cap", "0 to 1", func() bool { return f.Cap >= 0 && f.Cap <= 1 })
@@ -123,7 +123,7 @@ func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 		header.Model = &evidence.Model{Version: l.Model, Digest: l.Digest}
 	}
 	if l.Judgment == nil {
-		c.Say("no verdict: the rollout has no quality plan. Set one before the days that are judged: greenlight rollout set --quality-cap D --quality-margin M")
+		c.Say("no verdict: the rollout has no quality plan. Set one before the days to judge: greenlight rollout set --quality-cap D --quality-margin M")
 		return errors.Join(f.show(l.Report), console.ErrGate)
 	}
 	return f.keep(c, l.Report, header)
@@ -176,7 +176,7 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.
 	return r, header, err
 }
 
-// keep prints and writes the report. Its error is that of the verdict.
+// keep prints and writes the report. It returns the error for the verdict.
 func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidence.Header) error {
 	for _, why := range slices.Sorted(maps.Keys(r.Skipped)) {
 		c.Say("          %d rows left out: %s", r.Skipped[why], why)
@@ -191,7 +191,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	}
 	c.Say("\nevidence  %s/%s (%s)", f.evidence, written, header.Source)
 	if r.Judgment == nil {
-		c.Say("no verdict: the log's baseline has no offline evaluation, and a plan that is chosen after the scores proves nothing.\nGive --quality-cap and --quality-margin from earlier days.")
+		c.Say("no verdict: there is no offline evaluation against the log's baseline, and a plan chosen after the scores proves nothing.\nGive --quality-cap and --quality-margin from earlier days.")
 		return console.ErrGate
 	}
 	return gated(true, r.Judgment.Verdict.Gate())

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/report"
 )
 
-// reportFlags say what to report on.
+// reportFlags are the flags that select what to report on.
 type reportFlags struct {
 	state, date, evidence string
 	nightly               flags.Recent
@@ -61,8 +61,8 @@ func (f *reportFlags) command(c console.Console, kind reportKind) *cobra.Command
 		Use: kind.use, Short: kind.short,
 		Long: kind.short + `.
 
-The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. An
-existing report is not replaced. A period that is not over is refused.`,
+The figures are differences of the counters in the journal of greenlight agent. A period without data is ERROR. An existing
+report is not replaced. A period that has not ended is refused.`,
 		Args: console.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			p, err := f.over(kind.period, time.Now())
@@ -76,7 +76,7 @@ existing report is not replaced. A period that is not over is refused.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day, or one of the week; by default the last that is over")
+	fs.StringVar(&f.date, "date", "", "UTC day, as 2006-01-02: the day to report, or any day of the week; by default the last complete period")
 	fs.StringVar(&f.state, "state", agentState, "folder of the agent's journal")
 	declareCheck(fs, &f.check)
 	flags.Evidence(fs, &f.evidence)
@@ -84,7 +84,7 @@ existing report is not replaced. A period that is not over is refused.`,
 	return cmd
 }
 
-// over returns the period of the date, or the last that is over.
+// over returns the period of the date, or the last complete period.
 func (f *reportFlags) over(period func(time.Time) report.Period, now time.Time) (report.Period, error) {
 	if f.date == "" {
 		return period(period(now).Start.Add(-1)), nil

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/retrain"
 )
 
-// retrainFlags say what to retrain on, and where the candidate and the report go.
+// retrainFlags are the flags that select the data and where the candidate and the report go.
 type retrainFlags struct {
 	data     flags.Data
 	rows     flags.Rows
@@ -31,18 +31,18 @@ type retrainFlags struct {
 func retrainCommand(c console.Console) *cobra.Command {
 	r := retrainFlags{options: retrain.Options{Limits: retrain.DefaultLimits(), Git: console.Revision()}}
 	cmd := &cobra.Command{
-		Use: "retrain", Short: "Make the next candidate from newer data: validate, train, judge, measure drift, register",
+		Use: "retrain", Short: "Train the next candidate on newer data: validate, train, judge, measure drift, register",
 		Long: `Retrain takes the newest days of a market (--data) or of what executors logged (--log), examines the features, trains
 a candidate walk-forward, judges it by the offline gate against the baseline on the same rows, measures the drift of
 every feature from training to holdout, and registers the candidate, with its own evaluation, under the next free version.
 retrain_report.json, retrain_report.md and its figures go to the evidence folder.
 
-It exits 1, and registers nothing, when the data is insufficient: too few days, too few positives, a gap, a frozen feed, a
-split, a log without prices. It exits 3 when the candidate misses the offline gate. The candidate is still registered, so that
-the report can be checked against it: a registered model is not a released one.
+It exits 1 and registers nothing if the data is insufficient: too few days, too few positives, a gap, a frozen feed, a split,
+or a log without prices. It exits 3 if the candidate does not pass the offline gate. The candidate is registered anyway, so
+that the report can be checked against it: a registered model is not released.
 
-The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix. It
-has prices only as mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
+The log is the folder of an executor, or a dataset that greenlight rows push has made, in a folder or at s3://bucket/prefix.
+The only prices in a log are mid and spread_bp, which are in schema v1.8; the label is then the range of the closing mids.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.validate(cmd.Flags().Changed); err != nil {
@@ -59,14 +59,14 @@ has prices only as mid and spread_bp, which are in schema v1.8; the label is the
 	}
 	fs, o := cmd.Flags(), &r.options
 	r.data.Declare(fs)
-	fs.StringVar(&r.log, "log", "", "folder or s3:// URL of a feature log, in place of --data")
+	fs.StringVar(&r.log, "log", "", "folder or s3:// URL of a feature log, instead of --data")
 	r.rows.Declare(fs)
-	fs.IntVar(&o.WindowDays, "window", defaultWindow, "how many of the newest UTC days that have data to use; 0 is all")
+	fs.IntVar(&o.WindowDays, "window", defaultWindow, "number of UTC days with data to use, counted back from the newest; 0 is all")
 	fs.StringVar(&o.Schema, "schema", feature.DefaultSchema, "feature schema of the candidate")
 	fs.StringVar(&o.Version, "version", "", "version of the candidate; by default the next free release candidate of the schema")
-	fs.StringVar(&r.name, "name", "", "name of the candidate in the registry; by default that of the data")
-	fs.IntVar(&o.Limits.MinDays, "min-days", o.Limits.MinDays, "fewest UTC days with usable rows")
-	fs.IntVar(&o.Limits.MinPositives, "min-positives", o.Limits.MinPositives, "fewest positive rows")
+	fs.StringVar(&r.name, "name", "", "name of the candidate in the registry; by default the name of the data")
+	fs.IntVar(&o.Limits.MinDays, "min-days", o.Limits.MinDays, "minimum number of UTC days with usable rows")
+	fs.IntVar(&o.Limits.MinPositives, "min-positives", o.Limits.MinPositives, "minimum number of positive rows")
 	fs.DurationVar(&o.Limits.MaxGap, "max-gap", o.Limits.MaxGap, "longest stretch without data")
 	fs.StringVar(&r.models, "models", "models", "registry folder")
 	flags.Evidence(fs, &r.evidence)
@@ -78,9 +78,9 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 	l := r.options.Limits
 	switch {
 	case r.log != "" && r.data.Path != "":
-		return console.Usagef("--log and --data: give one of them")
+		return console.Usagef("give either --log or --data")
 	case r.options.WindowDays < 0 || l.MinDays < 0 || l.MinPositives < 0 || l.MaxGap < 0:
-		return console.Usagef("--window, --min-days, --min-positives and --max-gap are 0 or more")
+		return console.Usagef("--window, --min-days, --min-positives and --max-gap must be 0 or more")
 	}
 	if err := r.rows.Validate(r.log); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (r *retrainFlags) validate(changed func(string) bool) error {
 	if r.log != "" {
 		for _, flag := range []string{"seed", "days", "utc-offset", "max-bad-rows", "trades-only"} {
 			if changed(flag) {
-				return console.Usagef("--%s has no meaning with --log", flag)
+				return console.Usagef("--%s cannot be used with --log", flag)
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (r *retrainFlags) fromLog(ctx context.Context, c console.Console, days int)
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 
-// defaultWindow has four weeks out of time, the 14 days before the first test, and one to warm the features up.
+// defaultWindow is four weeks out of time, the 14 days before the first test, and one day to warm up the features.
 const defaultWindow = 14 + retrain.FourWeeks + 1
 
 // retrain reads the data and runs the pipeline.

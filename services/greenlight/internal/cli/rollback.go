@@ -22,13 +22,13 @@ func rollbackCommand(c console.Console) *cobra.Command {
 	var folder, reason string
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "The emergency brake: return to the previous model, and stop all shadows",
-		Long: `Rollback makes every ml-engine return to the model that was active before the last activation, and every executor stop its
-shadows (0 %, OFF). It calls all services at once, reads back the result, and asks for no confirmation. It also ends the lease
-of a running canary, which then aborts. The promotion of the model ends with the record in the evidence: greenlight gate plan and
-gate start refuse the model until it is promoted again.
+		Long: `Rollback returns every ml-engine to the model that was active before the last activation, and stops the shadows of
+every executor (0 %, OFF). It calls all services concurrently, reads back the result, and needs no confirmation. It also ends
+the lease of a running canary, which then aborts. Its record in the evidence ends the promotion of the model: greenlight gate
+plan and gate start refuse the model until it is promoted again.
 
 A second rollback changes nothing: an ml-engine that has already returned stays there. Afterwards it writes
-rollback_<time>.json to the evidence folder. It exits 1 when a service was not rolled back, and shows which.`,
+rollback_<time>.json to the evidence folder. If a service was not rolled back, it names the service and exits 1.`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r *rollback.Result
@@ -52,7 +52,7 @@ rollback_<time>.json to the evidence folder. It exits 1 when a service was not r
 	fs := cmd.Flags()
 	p.Declare(fs, c, flags.LocalEngine, flags.LocalExecutor, flags.BrakeTimeout)
 	p.DeclareFleet(fs, true)
-	fs.StringVar(&reason, "reason", "greenlight rollback", "why, for the audit log and the evidence")
+	fs.StringVar(&reason, "reason", "greenlight rollback", "reason, for the audit log and the evidence")
 	flags.Evidence(fs, &folder)
 	return cmd
 }

@@ -24,7 +24,7 @@ import (
 // maxRevision is the largest revision of a rollout.
 const maxRevision = 1 << 53
 
-// eachRollout calls every executor at once and prints its rollout.
+// eachRollout calls all executors concurrently and prints their rollouts.
 func eachRollout(ctx context.Context, c console.Console, show func([]replies.Reply) error, e *flags.Pair, call func(context.Context, fleet.Executor) (*executorv1.Rollout, error)) error {
 	if err := e.CheckExecutors(); err != nil {
 		return err
@@ -41,7 +41,7 @@ func rolloutGet(c console.Console) *cobra.Command {
 	var show func([]replies.Reply) error
 	cmd := console.Command("get", "Show the rollout of every executor",
 		`Get shows the rollout of every executor: the percentage of requests that get a shadow, the mode, the revision, the holder of a
-lease and its remaining time, and who set it, when and why. It exits 1 when an executor does not answer.`,
+lease and its remaining time, and who set it, when and why. It exits 1 if an executor does not answer.`,
 		func(ctx context.Context) error {
 			return eachRollout(ctx, c, show, &e, func(ctx context.Context, x fleet.Executor) (*executorv1.Rollout, error) {
 				got, err := x.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
@@ -65,18 +65,18 @@ func rolloutSet(c console.Console) *cobra.Command {
 	var show func([]replies.Reply) error
 	cmd := &cobra.Command{
 		Use: "set --percent P", Short: "Set the rollout of every executor", Args: console.NoArgs,
-		Long: `Set gives every executor the percentage of requests that get a shadow. Every decision of an executor remains the
-baseline's. Without --lease the percentage stays until the next set. With --lease and --holder it falls to 0 % unless the same
-command is repeated within that time. With --quality-cap and --quality-margin the quality of the model is judged under that
-plan: see greenlight quality. With --keep-plan it stays judged under the plan that each executor has, as after a promotion.
-Without either there is no plan, and no verdict. It refuses to change the rollout of a canary: greenlight canary abort ends that.
+		Long: `Set gives every executor the percentage of requests that get a shadow. The baseline still makes every decision.
+Without --lease the percentage stays until it is set again. With --lease and --holder it drops to 0 % unless the same command
+is repeated within that time. With --quality-cap and --quality-margin the quality of the model is judged under that plan: see
+greenlight quality. With --keep-plan each executor keeps its quality plan, for example after a promotion. With neither there is
+no plan, and no verdict on quality. Set refuses to change the rollout of a canary: end the canary with greenlight canary abort.
 
-It exits 1 when an executor does not answer or refuses, and shows which.`,
+If an executor does not answer or refuses, it names the executor and exits 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: text.Printable(reason), ExpectedRevision: revision}
 			switch {
 			case e.Fleet.Given():
-				return console.Usagef("the rollout of a single executor of a group cannot be set: greenlight canary start publishes the record of all, and greenlight fleet abort ends it")
+				return console.Usagef("the rollout of a single executor of a group cannot be set: greenlight canary start publishes one record for all, and greenlight fleet abort ends it")
 			case !cmd.Flags().Changed("percent"):
 				return console.Usagef("give --percent, 0 to 100")
 			case !(percent >= 0 && percent <= 100):
@@ -129,12 +129,12 @@ It exits 1 when an executor does not answer or refuses, and shows which.`,
 	fs := cmd.Flags()
 	fs.Float64Var(&percent, "percent", 0, "percentage of requests that get a shadow, 0 to 100")
 	fs.StringVar(&mode, "mode", "", "off or observe-only; by default off at 0 % and observe-only otherwise")
-	fs.DurationVar(&lease, "lease", 0, "how long it stays in force unless it is renewed, 1s to 1h")
+	fs.DurationVar(&lease, "lease", 0, "how long the rollout stays in force unless it is renewed, 1s to 1h")
 	fs.StringVar(&holder, "holder", "", "who holds the lease")
-	fs.StringVar(&reason, "reason", "greenlight rollout set", "why, for the audit log")
+	fs.StringVar(&reason, "reason", "greenlight rollout set", "reason, for the audit log")
 	quality.Declare(fs)
 	fs.BoolVar(&keep, "keep-plan", false, "keep the quality plan that the executor has")
-	fs.Uint64Var(&revision, "if-revision", 0, "change nothing unless this is the revision in force; 0 is any")
+	fs.Uint64Var(&revision, "if-revision", 0, "change the rollout only if this revision is in force; 0 is any")
 	show = replies.Outputs(c, cmd)
 	return cmd
 }

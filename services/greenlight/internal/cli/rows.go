@@ -20,7 +20,7 @@ func rowsCommand(c console.Console) *cobra.Command {
 	return cmd
 }
 
-// rowsPush says which log to copy, and where to.
+// rowsPush has the flags of greenlight rows push.
 type rowsPush struct {
 	store             flags.Rows
 	log, to, executor string
@@ -34,14 +34,13 @@ func rowsPushCommand(c console.Console) *cobra.Command {
 	var p rowsPush
 	cmd := &cobra.Command{
 		Use: "push --feature-log DIR --to s3://BUCKET/PREFIX", Short: "Copy the complete parts of a feature log to S3-compatible storage",
-		Long: `Push runs next to an executor and copies the parts of its feature log to a bucket, below executor=<id>. Parts of several
-executors below one prefix are a dataset: retrain --log, quality --feature-log and drift compare read it from s3://BUCKET/PREFIX,
-or from a copy of it in a folder.
+		Long: `Push runs next to an executor and copies the parts of its feature log to a bucket, below executor=<id>. The parts of
+several executors below one prefix form a dataset: retrain --log, quality --feature-log and drift compare read it from
+s3://BUCKET/PREFIX, or from a copy in a folder.
 
-It copies only parts that executor has finished, each once: it compares the size and the SHA-256 of an object that is there. An
-object with another content is an error and is never replaced. An object is there whole or not at all, so a push that was
-interrupted can be run again. With --follow it copies new parts until it is interrupted, and tries again while the store
-does not answer.
+It copies only complete parts, each once: it compares the size and the SHA-256 of an existing object. An object with different
+content is an error and is not replaced. Objects are written completely or not at all, so an interrupted push can be run again.
+With --follow it copies new parts until it is interrupted, and retries if the store does not answer.
 
 Credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from the shared file of AWS
 (~/.aws/credentials; AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE). They need s3:PutObject, s3:GetObject and s3:ListBucket.`,
@@ -60,9 +59,9 @@ Credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_T
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&p.log, "feature-log", "", "folder of the feature log of executor")
+	fs.StringVar(&p.log, "feature-log", "", "folder of the executor's feature log")
 	fs.StringVar(&p.to, "to", "", "`URL` of the dataset: s3://bucket/prefix")
-	fs.StringVar(&p.executor, "executor-id", "", "name of the executor in the dataset; by default the name of this host. It must stay the same for a folder")
+	fs.StringVar(&p.executor, "executor-id", "", "name of the executor in the dataset; by default the name of this host. It must not change for a folder")
 	fs.BoolVar(&p.follow, "follow", false, "copy new parts until interrupted")
 	fs.DurationVar(&p.interval, "interval", featurelog.DefaultInterval, "with --follow: time between two searches for new parts")
 	console.Require(fs, "interval", "more than 0", func() bool { return p.interval > 0 })
@@ -76,7 +75,7 @@ func (p *rowsPush) run(cmd *cobra.Command, c console.Console) error {
 	if id == "" {
 		var err error
 		if id, err = os.Hostname(); err != nil {
-			return console.WithHint(err, "--executor-id names the executor")
+			return console.WithHint(err, "set the name of the executor with --executor-id")
 		}
 	}
 	push, err := rows.NewPush(p.store.Store, featurelog.Log{Dir: p.log}, p.to, id)
@@ -92,6 +91,6 @@ func (p *rowsPush) run(cmd *cobra.Command, c console.Console) error {
 	}
 	r := push.Pushed()
 	c.Say("pushed    %s, %d bytes, to %s as executor %s", text.Count(r.Uploaded, "part"), r.UploadedBytes, r.To, r.Executor)
-	c.Say("          %d were there already, %d are not complete yet", r.Present, r.Growing)
+	c.Say("          %d existed already, %d are not complete yet", r.Present, r.Growing)
 	return errors.Join(err, push.Err(), p.show(r))
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
-// runFlags configure the main job.
+// runFlags are the flags of greenlight run.
 type runFlags struct {
 	trainFlags
 
@@ -29,20 +29,20 @@ type runFlags struct {
 
 func runCommand(c console.Console) *cobra.Command {
 	var r runFlags
-	cmd := console.Command("run", "The main job: from market data to a scorecard, with both services running",
-		`Run does everything: reads (or simulates) a market, trains and judges the models, starts ml-engine and
-executor as processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow,
-measures the drift, rehearses a canary (observe-only, with phases of seconds), stops them, and prints the scorecard.
-Evidence goes to the evidence folder; models and logs of the run to a new folder below --work.
+	cmd := console.Command("run", "Run everything: from market data to a scorecard, with both services",
+		`Run does everything: it reads (or simulates) a market, trains and judges the models, starts ml-engine and executor as
+processes, smoke-tests them, replays the held-out period through the executor with the model as its shadow, measures the drift,
+rehearses a canary (observe-only, with phases of a few seconds), stops the services, and prints the scorecard. Evidence goes to
+the evidence folder, models and logs of the run to a new folder below --work.
 
-Below the scorecard it says who was right: whether each trained model was better or worse than the baseline on what happened,
-by its out-of-time scores, and how long a live run would have taken to know. Agreement with the baseline and quality are two
-things. A promotion needs the quality of a live run.
+Below the scorecard it shows who was right: whether the out-of-time scores of each trained model were better or worse than the
+baseline's, judged by real outcomes, and how long a live run would have taken to show this. Agreement with the baseline is not
+quality. A promotion needs a verdict on the quality of a live run.
 
-It exits 3 when a target is missed: that is a result. It exits 1 when a stage could not run.`,
+It exits 3 if a target is missed, which is a valid result. It exits 1 if a stage could not run.`,
 		func(ctx context.Context) error {
 			var err error
-			if r.pair.Policy, err = r.policy.ReadShort(); err != nil { // before anything takes its time
+			if r.pair.Policy, err = r.policy.ReadShort(); err != nil { // before anything slow
 				return err
 			}
 			var card gate.Scorecard
@@ -72,7 +72,7 @@ It exits 3 when a target is missed: that is a result. It exits 1 when a stage co
 	return cmd
 }
 
-// run is the main job, stage by stage.
+// run runs the whole pipeline, stage by stage.
 func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.Store) (none gate.Scorecard, _ *quality.Compared, err error) {
 	start := time.Now()
 	if r.pair.Dir, err = r.work.Folder(start); err != nil {
@@ -100,10 +100,10 @@ func (r *runFlags) run(ctx context.Context, c console.Console, store *evidence.S
 	c.Say("run       %s, %s", r.pair.Dir, time.Since(start).Round(100*time.Millisecond))
 	c.Say("\n%s against %s on %s", t.candidate.Version, t.artifact.Baseline.Version, t.Data.Name)
 	if t.Data.Simulated {
-		c.Say("SIMULATED data: these figures say that the system works, and nothing about any market.")
+		c.Say("SIMULATED data: these figures show that the system works. They say nothing about any market.")
 	}
 	if t.candidate.BaselineMatch >= gate.DefaultPolicy().SLO.MatchRate {
-		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the wiring, not the model.")
+		c.Say("The baseline is fitted to the same label: a match rate near 100 %% proves the integration, not the model.")
 	}
 	return card, compared, nil
 }

@@ -23,9 +23,9 @@ func schemaNew(c console.Console) *cobra.Command {
 	var except []string
 	var horizon time.Duration
 	cmd := console.Command("new", "Write a schema from the header of a CSV or Parquet file",
-		`New writes a schema whose features are the columns of the file, in order, without those of --except: the time, the label
-and the group. Complete the units and descriptions by hand, and add a domain [lowest, highest] where one is known. A unit
-that is not given is 1, a pure number. Names, units and order are the schema's hash: change them only with a new name.`,
+		`New writes a schema whose features are the columns of the file, in order. Leave out the time, the label and the group with
+--except. Complete the units and descriptions by hand, and add a domain [lowest, highest] where it is known. A missing unit
+means 1, a pure number. Names, units and order determine the schema's hash: if you change them, give the schema a new name.`,
 		func(context.Context) error {
 			if table == "" {
 				return console.Usagef("--table is required: a CSV or Parquet file whose columns are the features")
@@ -68,11 +68,11 @@ that is not given is 1, a pure number. Names, units and order are the schema's h
 		})
 	fs := cmd.Flags()
 	fs.StringVar(&table, "table", "", "CSV or Parquet file whose columns are the features (required)")
-	fs.StringSliceVar(&except, "except", nil, "columns that are no features, for example the time and the label")
-	fs.StringVar(&name, "name", "", "name of the schema; that of the file when it is not given")
+	fs.StringSliceVar(&except, "except", nil, "columns that are not features, for example the time and the label")
+	fs.StringVar(&name, "name", "", "name of the schema; by default the name of the file")
 	fs.StringVar(&score, "score", "", "what a score means, in one sentence")
 	fs.DurationVar(&horizon, "horizon", 0, "how far ahead the label looks, for example 15m")
-	fs.StringVar(&out, "out", "", "file to write; standard output when it is not given")
+	fs.StringVar(&out, "out", "", "file to write; by default standard output")
 	return cmd
 }
 
@@ -80,8 +80,8 @@ func schemaCheck(c console.Console) *cobra.Command {
 	var table string
 	cmd := &cobra.Command{
 		Use: "check FILE", Short: "Check a schema and print its hash",
-		Long: `Check reads a schema, says which of its features are computed from quotes and which the caller sends, and prints its hash,
-which a vector may carry. With --table the file must have a column for each feature.`,
+		Long: `Check reads a schema, shows which of its features are computed from quotes and which the caller sends, and prints its
+hash, which requests may include. With --table it also checks that the file has a column for each feature.`,
 		Args: console.Arguments(1, "name one schema file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := flags.ReadSchema(args[0])

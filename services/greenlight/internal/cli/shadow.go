@@ -27,16 +27,17 @@ func shadowWatchCommand(c console.Console) *cobra.Command {
 	var count uint64
 	req := &executorv1.WatchComparisonsRequest{}
 	cmd := console.Command("watch", "Print shadows of an executor as they end",
-		`Watch prints a line for every shadow that ends: when, its outcome, the scores of baseline and shadow, their difference, the
-time since the request arrived, the schema of the row that was sent to ml-engine, the symbol and the request's id. It ends
-when it is interrupted, or after --count lines, with a line of counts on standard error. Executor drops and counts
-comparisons that are not read in time: they never delay a decision. A sample is the same requests on every executor.
+		`Watch prints a line for every shadow when it ends: the time, the outcome, the scores of baseline and shadow, their
+difference, the time since the request arrived, the schema of the row that was sent to ml-engine, the symbol and the request's
+id. It ends when it is interrupted, or after --count lines, and prints a line of counts on standard error. The executor drops
+and counts comparisons that are not read in time, so they cannot delay a decision. A sample has the same requests on every
+executor.
 
---features adds a line with the features. They are the input of a trading decision, so it needs the role of an operator
-(--control-token-file or a certificate), and executor writes it to its audit log.`,
+--features adds a line with the features. They are the input of a trading decision, so this needs an operator's token or
+certificate (--control-token-file, --tls-cert), and the executor writes the call to its audit log.`,
 		func(ctx context.Context) error {
 			if group.Given() {
-				return console.Usagef("the executors of a group do not publish single comparisons: name one with --executor")
+				return console.Usagef("the executors of a group do not publish single comparisons: name one executor with --executor")
 			}
 			if !utf8.ValidString(req.GetSymbol()) {
 				return console.Usagef("--symbol %q: want UTF-8", req.GetSymbol())
@@ -62,11 +63,11 @@ comparisons that are not read in time: they never delay a decision. A sample is 
 	fs := cmd.Flags()
 	at.Declare(fs, c, "executor", "127.0.0.1:4020", "gRPC address of executor")
 	group.Declare(fs)
-	fs.StringSliceVar(&outcomes, "outcome", nil, "outcomes to print, for example mismatch; all but not_sampled when it is not given")
-	fs.StringVar(&req.Symbol, "symbol", "", "instrument to print; all when it is not given")
+	fs.StringSliceVar(&outcomes, "outcome", nil, "outcomes to print, for example mismatch; by default all but not_sampled")
+	fs.StringVar(&req.Symbol, "symbol", "", "instrument to print; by default all")
 	fs.Float64Var(&req.SamplePercent, "sample", 100, "percentage of the selected shadows to print, more than 0 and at most 100")
 	fs.BoolVar(&req.IncludeFeatures, "features", false, "print the features too")
-	fs.Uint64Var(&count, "count", 0, "how many to print; 0 is until interrupted")
+	fs.Uint64Var(&count, "count", 0, "number of shadows to print; 0 is until interrupted")
 	console.Require(fs, "sample", "more than 0 and at most 100", func() bool { return req.GetSamplePercent() > 0 && req.GetSamplePercent() <= 100 })
 	return cmd
 }
@@ -76,12 +77,12 @@ func shadowReportCommand(c console.Console) *cobra.Command {
 	var group flags.Fleet
 	var show func([]replies.Reply) error
 	cmd := console.Command("report", "Compare the model under trial and its challengers",
-		`Report prints a line for the model under trial and one for each challenger of an executor, over its rolling window: the
+		`Report prints one line for the model under trial and one for each challenger of an executor, over the rolling window: the
 comparisons with the baseline, the match rate with its 95 % bounds, coverage, error rate, difference, latency and breaker.
 
-A challenger that has the model under trial is an A/A test. Its noise floor is how often its score and that of the model under
-trial for the same request are further apart than a match. A deterministic model has 0 %: anything above is noise of the
-scoring, of which no match rate is free.`,
+A challenger that is the model under trial itself is an A/A test. Its noise floor is the fraction of requests for which the two
+scores do not match. It is 0 % for a deterministic model. Anything above 0 % is scoring noise, which also affects every match
+rate.`,
 		func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, statusTimeout+fleetgroup.Slack)
 			defer cancel()

@@ -20,9 +20,9 @@ func simulateCommand(c console.Console) *cobra.Command {
 	var d flags.Data
 	var out string
 	cmd := console.Command("simulate", "Simulate a market: quotes and one-minute bars from a seed",
-		`Simulate writes bars.csv.gz and quotes.csv.gz of a simulated market to a folder. It has clustered volatility, jumps, sessions,
-and a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report made from it is
-marked as simulated.`,
+		`Simulate writes bars.csv.gz and quotes.csv.gz of a simulated market to a folder. The market has clustered volatility,
+jumps, sessions, and a spread that widens with volatility. The same seed gives the same numbers. Every file, model and report
+made from it is marked as simulated.`,
 		func(context.Context) error {
 			sim, err := market.Simulate(d.Simulation)
 			if err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/replies"
 )
 
-// statusTimeout is far more than the first answer about drift takes, which draws the noise: some hundred milliseconds.
+// statusTimeout is far more than the first answer about drift takes: a few hundred milliseconds, because it computes the
+// noise.
 const statusTimeout = 5 * time.Second
 
 func statusCommand(c console.Console) *cobra.Command {
@@ -24,10 +25,10 @@ func statusCommand(c console.Console) *cobra.Command {
 	var folder, state string
 	var show func(*status.Status) error
 	cmd := console.Command("status", "One screen: model, rollout, shadow, drift, evidence, canary",
-		`Status shows, for every ml-engine, its model and the drift of the last 7 days; for every executor, its shadow, its rollout and
-who set it; whether the evidence folder verifies, and the result of the newest canary. A running canary is shown from its
-journal in --state (phase, share, start) and from the executors' leases (holder, time left), so that a canary on another
-machine shows too. A service that does not answer is shown with its error and what to do; the command then exits 1.`,
+		`Status shows the model and the drift of the last 7 days for every ml-engine; the shadow, the rollout and who set it for
+every executor; whether the evidence folder verifies; and the result of the newest canary. A running canary is shown from its
+journal in --state (phase, share, start) and from the executors' leases (holder, time left), so a canary on another machine is
+shown too. If a service does not answer, status shows the error and what to do, and exits 1.`,
 		func(ctx context.Context) error {
 			return p.Use(ctx, func(ctx context.Context, services *fleet.Services) error {
 				s := status.Read(ctx, services, folder, canary.State(state))

@@ -18,7 +18,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
 )
 
-// trainFlags say what to train and where to keep it.
+// trainFlags are the flags that select what to train and where to store it.
 type trainFlags struct {
 	flags.Train
 
@@ -70,17 +70,17 @@ func trainCommand(c console.Console) *cobra.Command {
 	var t trainFlags
 	var folder string
 	cmd := console.Command("train", "Train the models and the baseline walk-forward, and register them",
-		`Train fits a model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of
-time on the same rows. The models of the newest training window go to the registry folder, each with its baseline,
-golden vectors, own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder.
-greenlight eval gives the verdict.
+		`Train fits one model per feature schema and the baseline heuristic, walk-forward by UTC days, and judges them out of time
+on the same rows. The models of the newest training window go to the registry folder, each with its baseline, golden vectors,
+own evaluation and manifest; offline_report.json of the model under trial goes to the evidence folder. For the verdict, run
+greenlight eval.
 
 The quality of the data is checked first. Frozen stretches (one price for hours, a few prices, a straight line, a copy of other
 minutes) are skipped like gaps, and the verdict fails if there are too many.
 
-With --table it trains on features and labels of a desk's own instead: a CSV or Parquet file with a column for each feature
-of --schema, for the label (1 or 0), and for the time of a row. Folds, gates, drift profile and artifact are the same. Rows
-whose label looks into the days of a test are left out of its training.`,
+With --table it trains on a desk's own features and labels instead: a CSV or Parquet file with a column for each feature of
+--schema, for the label (1 or 0), and for the time of a row. Folds, gates, drift profile and artifact are the same. Rows whose
+label overlaps the days of a test are left out of its training.`,
 		func(ctx context.Context) error {
 			return flags.WithEvidence(c, folder, func(store *evidence.Store) error {
 				result, err := t.train(ctx, c, store)
@@ -104,7 +104,7 @@ whose label looks into the days of a test are left out of its training.`,
 func judgeOffline(c console.Console, store *evidence.Store, folder string) (gate.Scorecard, error) {
 	report, card, err := experiment.JudgeFolder(store, folder, console.Revision())
 	if errors.Is(err, os.ErrNotExist) {
-		return card, console.WithHint(err, "greenlight train writes it, and greenlight eval --model takes it from a model")
+		return card, console.WithHint(err, "greenlight train writes it; greenlight eval --model takes it from a model")
 	}
 	if err == nil {
 		c.Say("eval      %s: %s", report.OfflineReport.Version, card.Verdict())
@@ -112,11 +112,11 @@ func judgeOffline(c console.Console, store *evidence.Store, folder string) (gate
 	return card, err
 }
 
-// takeOffline makes the evidence folder's offline_report.json that of the model.
+// takeOffline copies the model's own evaluation to offline_report.json in the evidence folder.
 func takeOffline(store *evidence.Store, folder, models, ref string) error {
 	a, err := model.OpenRegistry(models).Load(ref)
 	if err != nil {
-		return console.WithHint(err, "greenlight model list says which models there are; --models names their folder")
+		return console.WithHint(err, "greenlight model list shows the models; --models names their folder")
 	}
 	err = experiment.TakeOwn(store, folder, a)
 	if errors.Is(err, experiment.ErrNoOwnReport) {
@@ -127,13 +127,13 @@ func takeOffline(store *evidence.Store, folder, models, ref string) error {
 
 func evalCommand(c console.Console) *cobra.Command {
 	var folder, models, ref string
-	cmd := console.Command("eval", "Judge a model's offline evaluation: may this model be tried at all?",
+	cmd := console.Command("eval", "Judge a model's offline evaluation: is the model good enough for a trial?",
 		`Eval judges an offline evaluation by the offline gate, and writes eval_result.json and eval_result.txt: AUC >= 0.62 and P@20
 >= 0.58; at least 10 test days, and intervals entirely above chance; real market data.
-It exits 3 when the verdict is not PASS.
+It exits 3 unless the verdict is PASS.
 
-With --model it judges the evaluation that train, retrain and model import keep with the model, and writes it to the evidence
-folder as offline_report.json. Otherwise it judges the offline_report.json there, which is that of the last train.`,
+With --model it judges the evaluation that train, retrain and model import store with the model, and writes it to the evidence
+folder as offline_report.json. Otherwise it judges the existing offline_report.json, which the last train wrote.`,
 		func(context.Context) error {
 			card, err := flags.Keep(c, folder, func(store *evidence.Store) (gate.Scorecard, error) {
 				if ref != "" {

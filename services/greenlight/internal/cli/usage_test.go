@@ -10,7 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-// run is a command line of greenlight: its exit code and its two outputs.
+// run runs a command line of greenlight, and returns its exit code and its outputs.
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -18,7 +18,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// A mistyped command line exits 2 and says what may have been meant; nothing of it is run.
+// A mistyped command line exits 2 and suggests a correction. Nothing runs.
 func TestMistypedCommandLines(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{
@@ -86,7 +86,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// Every command refuses an argument that it does not take, and every one that calls a service takes the flags of a secured one.
+// Every command refuses unknown arguments, and every command that calls a service has the flags for a secured one.
 func TestEveryCommand(t *testing.T) {
 	t.Parallel()
 	arguments := []string{"model activate", "model show", "model verify", "model import", "model sign", "schema check"}

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 )
 
-// What is in the evidence folder beside regular files of a sane size is named, and holds up no verification.
+// Verification names anything in the evidence folder that is not a regular file of reasonable size, and does not hang on it.
 func TestVerifyNamesWhatIsNoFile(t *testing.T) {
 	fifo := func(t *testing.T, path string) {
 		t.Helper()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FuzzFind looks for any phrase in a ledger with any ticket. The phrase is refused, or it equals the phrase of the ticket
-// and works once.
+// FuzzFind looks for an arbitrary phrase in a ledger with an arbitrary ticket. The phrase is refused, or it equals the phrase
+// of the ticket and works once.
 func FuzzFind(f *testing.F) {
 	const nonce = "k3vq6xj2rw5pzt4m"
 	const phrase = "ONAY: START 5% abort: p95>120ms nonce=" + nonce

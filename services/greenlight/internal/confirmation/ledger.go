@@ -1,7 +1,7 @@
 // Package confirmation keeps confirmation phrases. The program prints a phrase, a person gives it back, and it works
 // once and for a limited time.
 //
-// A phrase is one line that describes the action for people, and ends in its nonce:
+// A phrase is one line that describes the action for people and ends with a nonce:
 //
 //	ONAY: Canary START 5%/30dk observe-only ... nonce=k3vq6xj2rw5pzt4m
 //
@@ -11,8 +11,8 @@
 //	k3vq6xj2rw5pzt4m.json   the phrase, its payload and its times; written once
 //	k3vq6xj2rw5pzt4m.used   created by exactly one process before the action starts; never removed
 //
-// A phrase therefore works at most once, whatever is killed and however many processes run. It protects against mistakes
-// and stale decisions. It is not a secret: the control services decide who may act.
+// A phrase therefore works at most once, even if processes are killed or several run at the same time. It protects against
+// mistakes and stale decisions. It is not a secret: the control services decide who may act.
 package confirmation
 
 import (
@@ -34,29 +34,29 @@ import (
 
 // The errors of a refused phrase.
 var (
-	// ErrForm means that the text does not end in a nonce.
-	ErrForm = errors.New("not a confirmation phrase, which ends in nonce= and a nonce")
+	// ErrForm means that the text does not end with a nonce.
+	ErrForm = errors.New("not a confirmation phrase: it must end with nonce= and a nonce")
 	// ErrUnknown means that the nonce was never issued here.
 	ErrUnknown = errors.New("no phrase with this nonce was issued")
 	// ErrMismatch means that the nonce was issued with a different phrase: someone edited it.
 	ErrMismatch = errors.New("this is not the phrase that was issued with this nonce")
-	// ErrUsed means that the phrase was used before, with success or not.
+	// ErrUsed means that the phrase was used before, successfully or not.
 	ErrUsed = errors.New("this phrase was used before")
 	// ErrExpired means that the phrase is no longer valid.
 	ErrExpired = errors.New("this phrase has expired")
 )
 
 const (
-	// Validity is how long a phrase works by default: a decision is about what is there now.
+	// Validity is how long a phrase works by default. It is short because a decision is about the current state.
 	Validity = 30 * time.Minute
 	// Onay explains the word that every confirmation begins with.
 	Onay = "ONAY is Turkish for approval"
-	// maxTicket bounds the file of a phrase, in bytes. Its payload may hold the digests of all evidence.
+	// maxTicket bounds the file of a phrase, in bytes. The payload may hold the digests of all evidence.
 	maxTicket = 8 << 20
 	// nonceKey is the prefix of the last field of a phrase.
 	nonceKey = "nonce="
-	// nonceLen is the length of a nonce in base 32 characters: 80 bits. A nonce must not be guessed or drawn twice, and
-	// people must be able to read it out.
+	// nonceLen is the length of a nonce in base 32 characters: 80 bits. A nonce must be hard to guess, must not repeat, and must
+	// be short enough to read aloud.
 	nonceLen = 16
 )
 
@@ -77,8 +77,8 @@ type Ticket struct {
 	ExpiryTime time.Time       `json:"expiry_time"`
 }
 
-// Issue draws a nonce and stores the phrase and the payload that compose returns for it. The phrase must end in "nonce="
-// and the nonce. It expires after the validity, cut to the minute so that the phrase can show it.
+// Issue draws a nonce and stores the phrase and the payload that compose returns for it. The phrase must end with "nonce=" and
+// the nonce. It expires after the validity, rounded down to the minute so that the phrase can show the time.
 func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expires time.Time) (phrase string, payload any, err error)) (*Ticket, error) {
 	now := time.Now().UTC()
 	t := &Ticket{Nonce: strings.ToLower(rand.Text()[:nonceLen]), IssueTime: now, ExpiryTime: now.Add(validity).Truncate(time.Minute)}
@@ -88,7 +88,7 @@ func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expire
 	}
 	t.Phrase = phrase
 	if nonce, err := nonceOf(phrase); err != nil || nonce != t.Nonce {
-		return nil, fmt.Errorf("phrase %q: does not end in %s%s", phrase, nonceKey, t.Nonce)
+		return nil, fmt.Errorf("phrase %q: does not end with %s%s", phrase, nonceKey, t.Nonce)
 	}
 	if t.Payload, err = json.Marshal(payload); err != nil {
 		return nil, fmt.Errorf("payload of the phrase: %w", err)
@@ -107,7 +107,7 @@ func (l *Ledger) Issue(validity time.Duration, compose func(nonce string, expire
 	return t, nil
 }
 
-// Find returns the ticket of a valid phrase: one that was issued exactly like this, and is neither used nor expired. For
+// Find returns the ticket of a valid phrase: one that was issued with exactly this text and is neither used nor expired. For
 // any other phrase it returns one of the errors above. Surrounding blanks are ignored. Find changes nothing.
 func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	phrase = strings.TrimSpace(phrase)
@@ -132,13 +132,13 @@ func (l *Ledger) Find(phrase string) (*Ticket, error) {
 	return t, l.open(t)
 }
 
-// Use marks the ticket as used, on disk, before it returns nil. Only one caller succeeds, over all processes. All others
-// get [ErrUsed]. If the ticket has expired since Find, the error is [ErrExpired].
+// Use marks the ticket as used, on disk, before it returns nil. Only one caller in all processes succeeds. All others get
+// [ErrUsed]. If the ticket has expired since Find, the error is [ErrExpired].
 func (l *Ledger) Use(t *Ticket) error {
 	if err := l.open(t); err != nil {
 		return err
 	}
-	// Exclusive creation decides between two processes. The file is empty, so a kill cannot leave half of it. A power cut
+	// Exclusive creation lets only one process succeed. The file is empty, so a kill cannot leave a partial file. A power cut
 	// before the folder is synced undoes a use that nobody has acted on yet.
 	mark, err := durable.OpenFile(l.path(t.Nonce, ".used"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -169,7 +169,7 @@ func (l *Ledger) open(t *Ticket) error {
 
 func (l *Ledger) path(nonce, suffix string) string { return filepath.Join(l.dir, nonce+suffix) }
 
-// nonceOf returns the nonce at the end of a phrase. It has only letters and digits, so it cannot name a file in another
+// nonceOf returns the nonce at the end of a phrase. A nonce has only letters and digits, so it cannot name a file in another
 // folder.
 func nonceOf(phrase string) (string, error) {
 	fields := strings.Fields(phrase)
@@ -183,7 +183,7 @@ func nonceOf(phrase string) (string, error) {
 	return nonce, nil
 }
 
-// Equal compares two texts in constant time. It compares their digests, so that the time does not reveal a length.
+// Equal compares two texts in constant time. It compares their digests, so that the time does not reveal their lengths.
 func Equal(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1

@@ -98,7 +98,7 @@ func TestExpiry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLedger(t.TempDir())
-		time.Sleep(17 * time.Second) // an expiry is cut to the minute, and never later than asked for
+		time.Sleep(17 * time.Second) // the expiry is rounded down to the minute, so it is not later than requested
 		issued := issue(t, l)
 		if left := issued.ExpiryTime.Sub(issued.IssueTime); left > validity || left <= validity-time.Minute {
 			t.Errorf("valid for %s, want at most %s and at most a minute less", left, validity)
@@ -160,7 +160,7 @@ func TestDamagedLedger(t *testing.T) {
 	}
 }
 
-// A phrase whose use could not be synced to disk starts nothing, and does not work a second time.
+// If the use of a phrase cannot be synced to disk, nothing starts, and the phrase does not work a second time.
 func TestFailedWriteOfAUseConsumesThePhrase(t *testing.T) {
 	dir := t.TempDir()
 	l := NewLedger(dir)

@@ -1,5 +1,5 @@
-// Package console is the frame of a command line: where a command reads and prints, how its errors are shown, and which
-// exit code they have. The programs greenlight and greenlight-lab share it.
+// Package console has what all commands of a command line share: where they read and print, how errors are shown, and the exit
+// codes. The programs greenlight and greenlight-lab share it.
 package console
 
 import (
@@ -33,21 +33,21 @@ const (
 	ExitGate    = 3 // a gate said no: a result, not a crash
 )
 
-// ErrGate is the error of a command that succeeded and whose answer is no. The command has printed the reason.
+// ErrGate is the error of a command that ran successfully and whose answer is no. The command has printed the reason.
 var ErrGate = errors.New("a gate said no")
 
-// usageError is the error of a wrong command line.
+// usageError is the error of an invalid command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// Usage marks err as the error of a wrong command line.
+// Usage marks err as the error of an invalid command line.
 func Usage(err error) error { return usageError{err} }
 
-// Usagef is like [fmt.Errorf], for an error of a wrong command line.
+// Usagef is like [fmt.Errorf], for the error of an invalid command line.
 func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// hintError adds what to do to an error.
+// hintError is an error with a hint on what to do.
 type hintError struct {
 	error
 
@@ -56,12 +56,12 @@ type hintError struct {
 
 func (e hintError) Unwrap() error { return e.error }
 
-// WithHint adds what to do to an error.
+// WithHint adds a hint on what to do to an error.
 func WithHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// Advised adds what to do to an error, unless there is none or nothing is known to help.
+// Advised adds the hint to err, unless err is nil or the hint is empty.
 func Advised(err error, hint string) error {
 	if err == nil || hint == "" {
 		return err
@@ -78,7 +78,7 @@ type Console struct {
 
 	// Screen is the terminal behind Out, for drawings with control characters; nil if there is no terminal.
 	Screen *os.File
-	// Seal is how the commands that write evidence protect it. The flags fill it in.
+	// Seal protects the evidence that commands write. It is set by flags.
 	Seal *evidence.Seal
 	// bars is the terminal behind Err.
 	bars *os.File
@@ -89,17 +89,17 @@ type Console struct {
 // Say prints a line of results.
 func (c Console) Say(format string, args ...any) { _, _ = fmt.Fprintf(c.Out, format+"\n", args...) }
 
-// Quiet returns the console without results, for work whose results are files.
+// Quiet returns a console that discards results, for work whose results are files.
 func (c Console) Quiet() Console {
 	return Console{In: c.In, Out: io.Discard, Err: c.Err, Seal: c.Seal, bars: c.bars, output: c.output}
 }
 
-// Indented prints what write writes, indented by ten blanks: below the line of a stage.
+// Indented prints the output of write, indented by ten spaces to fit below the line of a stage.
 func (c Console) Indented(write func(io.Writer) error) error {
 	return write(&indenter{w: c.Out, start: true})
 }
 
-// indenter puts ten blanks before every line.
+// indenter indents every line by ten spaces.
 type indenter struct {
 	w     io.Writer
 	start bool
@@ -137,11 +137,11 @@ func (c Console) Progress(what string) func(done, total int) {
 		if bar.GetMax() != total {
 			bar.ChangeMax(total)
 		}
-		_ = bar.Set(done) // a terminal that cannot be written to shows nothing
+		_ = bar.Set(done) // a bar that cannot be drawn does not matter
 	}
 }
 
-// Verdict prints the scorecard. Its error is [ErrGate] unless the verdict is PASS.
+// Verdict prints the scorecard. It returns [ErrGate] unless the verdict is PASS.
 func (c Console) Verdict(card gate.Scorecard) error {
 	if err := errors.Join(card.Table(c.Out), c.json(verdictSchema, verdict{card.Verdict(), card.Results})); err != nil {
 		return err
@@ -152,8 +152,8 @@ func (c Console) Verdict(card gate.Scorecard) error {
 	return nil
 }
 
-// Run runs the command line of the program that newRoot returns, and returns the exit code. environ has the values of flags that
-// are not on the command line, see [EnvironmentName].
+// Run runs the command line of the program that newRoot returns, and returns the exit code. environ may set flags that are not
+// on the command line: see [EnvironmentName].
 func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	checked := &checkedWriter{to: stdout}
 	out := &output{format: outputText, text: text.NewWriter(checked), stdout: checked}
@@ -206,13 +206,13 @@ func (w *checkedWriter) Err() error {
 	return nil
 }
 
-// declareSeal declares the flags of the protection of evidence.
+// declareSeal declares the flags that protect evidence.
 func declareSeal(fs *pflag.FlagSet, seal *evidence.Seal) {
-	fs.Func("evidence-key", "`file` with the private key that signs every line of the evidence chain, PEM; greenlight model keygen makes one", func(path string) (err error) {
+	fs.Func("evidence-key", "PEM `file` with the private key that signs every line of the evidence chain; greenlight model keygen creates one", func(path string) (err error) {
 		seal.Signer, err = dsse.ReadSigner(path)
 		return err
 	})
-	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, an http(s) URL that takes it by POST and returns the newest by GET, or nats://host:port/BUCKET", func(place string) (err error) {
+	fs.Func("evidence-witness", "second `place` for the head of the evidence chain: file:path, an http(s) URL that accepts it with POST and returns the newest with GET, or nats://host:port/BUCKET", func(place string) (err error) {
 		if natswitness.Is(place) {
 			seal.Witness, err = natswitness.Open(place)
 			return err
@@ -231,7 +231,7 @@ func terminal(w io.Writer) *os.File {
 	return f
 }
 
-// exitCode prints the error of cmd, if there is one, and returns the exit code.
+// exitCode prints the error of cmd, if any, and returns the exit code.
 func exitCode(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
 	var hinted hintError
 	switch {
@@ -270,7 +270,7 @@ func NoArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// Arguments takes exactly n arguments; want says which.
+// Arguments accepts exactly n arguments; want describes them.
 func Arguments(n int, want string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != n {

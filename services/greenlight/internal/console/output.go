@@ -21,10 +21,10 @@ const (
 	outputJSON = "json"
 )
 
-// output is what --output says. Console has a pointer to it, since commands are built before flags are read.
+// output is the value of --output. Console has a pointer to it, because commands are built before flags are parsed.
 type output struct {
 	format string
-	// text gets the text for people, and stdout the JSON.
+	// text receives the text for people, stdout the JSON.
 	text   io.Writer
 	stdout io.Writer
 }
@@ -42,7 +42,7 @@ func (o *output) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&o.format, outputFlag, outputText, "`format` of the result: text, or json (only for commands that print a verdict, a status or a list)")
 }
 
-// check returns an error unless cmd can print in the format.
+// check returns an error unless cmd can print the format.
 func (o *output) check(cmd *cobra.Command) error {
 	switch {
 	case o.format == outputText:
@@ -55,11 +55,11 @@ func (o *output) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// The annotations of a command that can print JSON: the schema of its result, and the form of that.
+// The annotations of a command that can print JSON: the schema of its result, and the form of the schema.
 const schemaKey, formKey = "output schema", "output form"
 
-// Outputs declares that cmd prints a T with --output json, and returns how. The JSON is an object with the schema and the
-// result. Text is printed only without it.
+// Outputs declares that cmd prints a T with --output json, and returns the function that prints it. The JSON is an object with
+// the schema and the result. It replaces the text.
 func Outputs[T any](c Console, cmd *cobra.Command, schema string) func(T) error {
 	if cmd.Annotations == nil {
 		cmd.Annotations = map[string]string{}
@@ -97,7 +97,7 @@ type verdict struct {
 	Results []gate.Result `json:"results"`
 }
 
-// OutputsVerdict declares that cmd ends in [Console.Verdict].
+// OutputsVerdict declares that cmd ends with [Console.Verdict].
 func OutputsVerdict(c Console, cmd *cobra.Command) { Outputs[verdict](c, cmd, verdictSchema) }
 
 // formOf describes the JSON of a type: one line per field, "path  type".
@@ -107,7 +107,7 @@ func formOf(t reflect.Type) string {
 	return strings.Join(lines, "\n")
 }
 
-// plain are types that are one JSON value whatever they consist of.
+// plain has the types that are a single JSON value, whatever their fields.
 var plain = map[reflect.Type]string{
 	reflect.TypeFor[time.Time](): "time (RFC 3339)", reflect.TypeFor[json.RawMessage](): "any", reflect.TypeFor[gate.Verdict](): "verdict",
 	reflect.TypeFor[gate.Scorecard](): "verdict, results",

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// SettingsFile is the file of settings in the working directory, which need not exist.
+	// SettingsFile is the settings file in the working directory. It need not exist.
 	SettingsFile = "greenlight.yaml"
-	// settingsFlag is the flag that names another one.
+	// settingsFlag is the flag that names another settings file.
 	settingsFlag = "settings"
 	maxSettings  = 1 << 20
-	// testData names the folder of market data for the tests of this project. It sets no flag, so that a test that was given
-	// data and runs the program does not give them to --data.
+	// testData names the folder of market data for the tests of this project. It sets no flag, so that a test with data that runs
+	// the program does not also set --data.
 	testData = "GREENLIGHT_DATA"
 )
 
@@ -31,7 +31,7 @@ func EnvironmentName(program, flag string) string {
 	return strings.ToUpper(strings.ReplaceAll(program+"_"+flag, "-", "_"))
 }
 
-// settings are the values of flags that are not on the command line.
+// settings has the values of flags that are not on the command line.
 type settings struct {
 	// env has the environment.
 	env map[string]string
@@ -89,9 +89,9 @@ func (s *settings) apply(cmd *cobra.Command) error {
 	return failed
 }
 
-// settingsFile is the content of a file of settings.
+// settingsFile is the content of a settings file.
 type settingsFile struct {
-	// all has the values for all commands that have the flag, by its name; commands those of one command, by its words.
+	// all has the values for every command that has the flag, by flag name; commands has those for one command, by its words.
 	all      map[string]string
 	commands map[string]map[string]string
 }
@@ -138,7 +138,7 @@ func (s *settings) read(root *cobra.Command) (*settingsFile, string, error) {
 	return f, path, nil
 }
 
-// settingText returns a value of the file as a flag takes it: a list is separated by commas.
+// settingText returns a value of the file as text for a flag: the items of a list are separated by commas.
 func settingText(value any) (string, error) {
 	switch v := value.(type) {
 	case string, bool, int, float64:
@@ -154,7 +154,7 @@ func settingText(value any) (string, error) {
 		}
 		return strings.Join(parts, ","), nil
 	}
-	return "", fmt.Errorf("%v: want a text, a number, true, false, or a list of them", value)
+	return "", fmt.Errorf("%v: want a text, a number, true, false, or a list of these", value)
 }
 
 // known returns the names of all flags, and the words of all commands.

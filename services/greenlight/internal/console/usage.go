@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Command returns a command without arguments. run gets the context of the program.
+// Command returns a command without arguments. run receives the context of the program.
 func Command(use, short, long string, run func(context.Context) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Long: long, Args: NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context()) }}
 }
@@ -26,7 +26,7 @@ func Group(use, short, long string, subcommands ...*cobra.Command) *cobra.Comman
 // strict makes a mistyped command line an error at every level. Cobra prints the help of a group, and exits 0, if its
 // subcommand is missing or unknown.
 func strict(root *cobra.Command) {
-	root.DisableSuggestions = true // ours are added to the error: see suggested
+	root.DisableSuggestions = true // the error has our own suggestions: see suggested
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
 	// A group has a RunE, but is not a command.
@@ -52,7 +52,7 @@ func strictGroup(cmd *cobra.Command) {
 		return nil
 	}
 	if !cmd.Runnable() {
-		// The mistake is the subcommand, not its flags, which are unknown here.
+		// The mistake is the subcommand. Its flags are unknown here.
 		cmd.FParseErrWhitelist.UnknownFlags = true
 		cmd.Annotations = map[string]string{groupOnly: "true"}
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -75,12 +75,12 @@ func subcommands(cmd *cobra.Command) []string {
 	return names
 }
 
-// unknownCommand returns the error of a word that names no subcommand of cmd.
+// unknownCommand returns the error for a word that does not name a subcommand of cmd.
 func unknownCommand(cmd *cobra.Command, word string) error {
 	return Usagef("unknown command %q for %q%s", word, cmd.CommandPath(), didYouMean("", word, subcommands(cmd)))
 }
 
-// flagError returns the error of flags that cannot be parsed.
+// flagError returns the error for flags that cannot be parsed.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -99,7 +99,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return Usagef("%w%s", err, didYouMean("--", word, names))
 }
 
-// Require makes a value of a declared flag a wrong command line unless ok.
+// Require makes the command line invalid if a declared flag is set and ok returns false.
 func Require(fs *pflag.FlagSet, name, want string, ok func() bool) {
 	Check(fs, name, func() error {
 		if !ok() {
@@ -109,7 +109,7 @@ func Require(fs *pflag.FlagSet, name, want string, ok func() bool) {
 	})
 }
 
-// Check makes a value of a declared flag a wrong command line if check, which is called when it is set, returns an error.
+// Check makes the command line invalid if check, which is called when a declared flag is set, returns an error.
 func Check(fs *pflag.FlagSet, name string, check func() error) {
 	f := fs.Lookup(name)
 	f.Value = checked{f.Value, check}
@@ -130,7 +130,7 @@ func (c checked) Set(s string) error {
 	return c.check()
 }
 
-// didYouMean asks about the names that are close to the word, by cobra's measure; empty if there are none.
+// didYouMean suggests the names that are close to the word, by cobra's measure; empty if there are none.
 func didYouMean(prefix, word string, names []string) string {
 	near := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, name := range names {
@@ -162,7 +162,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// suggested returns err. If it is cobra's error of an unknown command, it suggests commands.
+// suggested returns err. If err is cobra's error for an unknown command, it adds suggestions.
 func suggested(cmd *cobra.Command, err error) error {
 	var word string
 	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &word); n == 1 && !errors.As(err, new(usageError)) {

@@ -192,7 +192,7 @@ func TestTextsHaveTheNumbersOfTheGate(t *testing.T) {
 		},
 		"docs/quant.md": {fmt.Sprintf("AUC must be >= %v and P@20 >= %v", promotion.AUC, promotion.PrecisionAt20)},
 		"docs/reference/flags.md": {
-			fmt.Sprintf("when the overall index stays above %s and", critical), fmt.Sprintf("hours in a row above %s after which", critical),
+			fmt.Sprintf("when the overall index stays above %s and", critical), fmt.Sprintf("consecutive hours above %s after which", critical),
 			fmt.Sprintf("threshold (%s overall, %s for a feature)", index(limits.Overall), index(limits.Feature)),
 			fmt.Sprintf("fewer than %d rows or %d days", limits.MinRows, limits.MinDays), offline,
 		},

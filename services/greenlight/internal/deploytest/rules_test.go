@@ -80,10 +80,11 @@ func shipped(t *testing.T) (recorded, alerts map[string]rule) {
 	return recorded, alerts
 }
 
-// Every alert has a summary, a severity, a description with a value, and a runbook.
+// Every alert has a summary, a severity, a description with a value, and a runbook, which names panels that the dashboard has.
 func TestAlertsAreDescribed(t *testing.T) {
 	_, alerts := shipped(t)
 	var books []string
+	panels, named := board(t).Panels, 0
 	for _, name := range slices.Sorted(maps.Keys(alerts)) {
 		a := alerts[name]
 		for _, key := range []string{"summary", "description", "runbook_url"} {
@@ -116,6 +117,17 @@ func TestAlertsAreDescribed(t *testing.T) {
 				t.Errorf("the runbook of %s: %v", name, err)
 			}
 		}
+		for _, sentence := range regexp.MustCompile(`panels?\b[^.;|\n]*`).FindAllString(string(raw), -1) {
+			for _, title := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(sentence, -1) {
+				named++
+				if !slices.ContainsFunc(panels, func(p panel) bool { return p.Title == title[1] }) {
+					t.Errorf("the runbook of %s names the panel %q, which the dashboard lacks", name, title[1])
+				}
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("%d panels were found in the runbooks: the pattern that finds them is broken", named)
 	}
 	files, err := filepath.Glob(filepath.Join(deploy, "runbooks", "*.md"))
 	if err != nil {

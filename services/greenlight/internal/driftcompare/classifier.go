@@ -8,10 +8,10 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// Classify tests whether a classifier can separate the current set from the reference by the model's features.
+// Classify tests whether a classifier can distinguish the current set from the reference by the model's features.
 func Classify(reference, current *Set, o twosample.Options) (*twosample.Result, error) {
 	if reference.Schema.Name != current.Schema.Name {
-		return nil, fmt.Errorf("%s has schema %s and %s has schema %s: give two sets of one schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
+		return nil, fmt.Errorf("%s has schema %s, but %s has schema %s: give two sets with the same schema", current.Name, current.Schema.Name, reference.Name, reference.Schema.Name)
 	}
 	r, err := twosample.Classify(reference.features(), reference.sample(), current.sample(), o)
 	if err != nil {
@@ -47,8 +47,8 @@ func (s *Set) sample() twosample.Sample {
 // maxLeans is the number of inputs that Apart names.
 const maxLeans = 4
 
-// Apart returns the result of the classifier in one line: can it separate the sets, and by which inputs? It is empty if
-// no classifier was used.
+// Apart returns the result of the classifier in one line: can it distinguish the sets, and by which inputs? It is empty if no
+// classifier was used.
 func (r *Report) Apart() string {
 	c := r.Classifier
 	if c == nil {

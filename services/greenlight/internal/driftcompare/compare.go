@@ -16,7 +16,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// The evidence schemas of psi_compare.json. A file of v1 has the bands of [drift.StatusOfV1].
+// The evidence schemas of psi_compare.json. Files of v1 use the bands of [drift.StatusOfV1].
 const (
 	Schema   = "greenlight/psi_compare/v2"
 	SchemaV1 = "greenlight/psi_compare/v1"
@@ -28,14 +28,14 @@ const File = "psi_compare.json"
 // rollingDays is the length of a window of the history, in days.
 const rollingDays = 7
 
-// Report is the body of psi_compare.json. Its history has a window of 7 days for each day of the current data on which
-// such a window ends.
+// Report is the body of psi_compare.json. Its history has one window of 7 days for each day of the current data on which a
+// window ends.
 type Report struct {
 	FeatureSchema string `json:"feature_schema"`
 	Reference     Side   `json:"reference"`
 	Current       Side   `json:"current"`
-	// Classifier tests the features jointly, where the PSI tests them one by one. It is null if no classifier was used or
-	// there are no rows.
+	// Classifier tests the features jointly, whereas the PSI tests them one by one. It is null if no classifier was used or there
+	// are no rows.
 	Classifier *twosample.Result `json:"classifier"`
 	driftview.Report
 }
@@ -43,7 +43,7 @@ type Report struct {
 // Options of [Compare].
 type Options struct {
 	Limits drift.Limits
-	// Classifier is not used with 0 permutations.
+	// Classifier is not used if its Permutations is 0.
 	Classifier twosample.Options
 }
 
@@ -57,7 +57,7 @@ type Side struct {
 	Name    string   `json:"name"`
 	Symbols []string `json:"symbols"`
 	Rows    int      `json:"rows"`
-	// LeftOut is the number of skipped rows or minutes, which no model could score.
+	// LeftOut is the number of rows or minutes that were skipped because no model could score them.
 	LeftOut int `json:"left_out"`
 	// Untimely is the number of rows of a log that were skipped because their time is impossible.
 	Untimely int `json:"untimely,omitempty"`
@@ -89,7 +89,7 @@ func side(s *Set) Side {
 func Compare(reference, current *Set, o Options) (*Report, error) {
 	limits := o.Limits
 	if reference.Schema.Name != current.Schema.Name {
-		return nil, fmt.Errorf("the reference has schema %s, but the current data has %s: compare data of one schema", reference.Schema.Name, current.Schema.Name)
+		return nil, fmt.Errorf("the reference has schema %s, but the current data has %s: compare data with the same schema", reference.Schema.Name, current.Schema.Name)
 	}
 	r := &Report{FeatureSchema: reference.Schema.Name, Reference: side(reference), Current: side(current)}
 	if reference.Rows() == 0 {
@@ -192,7 +192,7 @@ func (r *Report) Rolling() string {
 }
 
 func tooFew(rows int, l drift.Limits, of string) string {
-	return fmt.Sprintf("%d rows %s, %d needed: features take a day to warm up", rows, of, l.MinRows)
+	return fmt.Sprintf("%d rows %s, %d needed: the features take a day to warm up", rows, of, l.MinRows)
 }
 
 // window returns the window that covers the days of a set.
@@ -244,7 +244,7 @@ func rolling(p *drift.Profile, daily map[int]*drift.Counts, nulls *drift.Nulls, 
 		}
 	}
 	if c.Rows() == 0 {
-		return nil, nil //nolint:nilnil // a week without rows has no point, and is no error
+		return nil, nil //nolint:nilnil // a week without rows has no point and is not an error
 	}
 	s, err := p.Snapshot(c, nulls, limits)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// bruteForce computes the PSI of values of which none has 5 % of the mass.
+// bruteForce computes the PSI of values. No single value may have 5 % of the mass.
 func bruteForce(reference, current []float64) float64 {
 	sorted := slices.Sorted(slices.Values(reference))
 	var edges []float64
@@ -104,7 +104,7 @@ func TestWeekends(t *testing.T) {
 	}
 }
 
-// A log has no raw inputs, so a comparison with one covers only the model's features.
+// A log has no raw inputs, so a comparison with a log covers only the model's features.
 func TestMixed(t *testing.T) {
 	market := whole(t)
 	log, err := FromLog(featurelog.Log{Dir: logged(t, "GBP/USD", "v1.8.1")}, "", market.Schema, nil)
@@ -176,7 +176,7 @@ func TestOtherSchema(t *testing.T) {
 	}
 }
 
-// The classifier uses only the model's features, so a price that moved alone does not matter.
+// The classifier uses only the model's features, so it does not matter if only the price moved.
 func TestClassifier(t *testing.T) {
 	reference, current := whole(t).Split(10)
 	o := DefaultOptions()

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// ErrSchema is the error of a log that has no rows of the wanted schema.
+// ErrSchema means that a log has no rows of the requested schema.
 var ErrSchema = errors.New("has no rows of schema")
 
 // endOfTime is after every day of any log.
@@ -72,5 +72,5 @@ func FromLogBetween(log featurelog.Log, symbol string, schema *feature.Schema, s
 	return s, err
 }
 
-// dayOf returns the UTC day that a row belongs to. A row at midnight belongs to the old day, as in market data.
+// dayOf returns the UTC day that a row belongs to. A row at midnight belongs to the day that ends, as in market data.
 func dayOf(at time.Time) int { return int(at.Add(-time.Millisecond).Unix() / 86400) }

@@ -11,9 +11,9 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// TestMarkets shows why the features of v1.8.1 are relative: in the week after training the price leaves its range, and
-// they do not. The PSI stays below its threshold and below its null quantile, on FIL/USDT too: its tick is 3 basis points
-// wide, and the bins follow the steps of the price.
+// TestMarkets shows why the features of v1.8.1 are relative: in the week after training the price leaves its range, but the
+// features do not. The PSI stays below its threshold and its null quantile. This also holds for FIL/USDT, where a tick is 3
+// basis points wide and the bins follow the steps of the price.
 func TestMarkets(t *testing.T) {
 	dir := need.Data(t)
 	sets := []struct {

@@ -15,7 +15,7 @@ const recentDays = 7
 
 // Recent compares the newest days of a feature log with a reference.
 type Recent struct {
-	// Reference reads the reference, under Schema.
+	// Reference reads the reference, with Schema.
 	Reference func() (*Set, error)
 	// Log is the feature log, Symbol an instrument in it, which may be empty if there is only one.
 	Log     featurelog.Log
@@ -24,8 +24,8 @@ type Recent struct {
 	Options twosample.Options
 }
 
-// Classify compares the 7 days before end with the reference, and returns the files that it read. The verdict is ERROR, with
-// the reason, if a set cannot be read.
+// Classify compares the 7 days before end with the reference, and returns the files that it read. If a set cannot be read, the
+// verdict is ERROR and has the reason.
 func (r Recent) Classify(end time.Time) (*twosample.Result, []evidence.Input) {
 	failed := func(err error) *twosample.Result {
 		return &twosample.Result{LeansOn: []twosample.Weight{}, Verdict: gate.Error, Reason: err.Error()}

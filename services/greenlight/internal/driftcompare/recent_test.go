@@ -12,8 +12,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/twosample"
 )
 
-// logOf is a feature log of so many days from the first, in which two features that are independent in the reference move
-// together from the day of the turn on: no single one of them has moved.
+// logOf writes a feature log of the given number of days. Two features that are independent in the reference move together
+// starting on the day turn, but neither of them has moved by itself.
 func logOf(t *testing.T, seed uint64, first time.Time, days, turn int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,8 +47,8 @@ func logOf(t *testing.T, seed uint64, first time.Time, days, turn int) string {
 	return dir
 }
 
-// The classifier compares the 7 days before the end: those before the turn are like the reference, those after it are not.
-// Too few days are INCONCLUSIVE. A missing log is an ERROR with the reason.
+// The classifier compares the 7 days before the end. Days before the turn are like the reference, days after it are not. Too
+// few days are INCONCLUSIVE. A missing log is an ERROR with the reason.
 func TestRecent(t *testing.T) {
 	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	reference, log := logOf(t, 1, start.AddDate(0, 0, -30), 10, 10), logOf(t, 2, start, 14, 7)

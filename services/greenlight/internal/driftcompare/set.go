@@ -18,14 +18,14 @@ import (
 
 // Set is rows to compare, each with its UTC day. It must not be changed.
 type Set struct {
-	// Name is for titles, Symbols are its instruments.
+	// Name is used in titles, Symbols are the instruments.
 	Name    string
 	Symbols []string
 	Schema  *feature.Schema
 	Source  evidence.Source
-	// Inputs are the files that it was read from.
+	// Inputs are the files that the set was read from.
 	Inputs []evidence.Input
-	// Left is the number of skipped rows or minutes, which the model could not score.
+	// Left is the number of rows or minutes that were skipped because the model could not score them.
 	Left int
 	// Untimely is the number of rows of a log that were skipped because their time is impossible. Sources counts the other
 	// rows by source. Both are zero for market data.
@@ -111,7 +111,7 @@ func (s *Set) part(keep func(day int) bool) *Set {
 	return &p
 }
 
-// Split cuts a set in time: its first days, and the rest.
+// Split splits a set by time: its first days, and the rest.
 func (s *Set) Split(days int) (first, rest *Set) {
 	cut := math.MaxInt
 	if all := s.Days(); days < len(all) {
@@ -124,8 +124,8 @@ func (s *Set) Split(days int) (first, rest *Set) {
 // dayTime returns the midnight at which a day begins.
 func dayTime(day int) time.Time { return time.Unix(int64(day)*86400, 0).UTC() }
 
-// Source returns the source that evidence of both sets must name: simulated if either set is, and otherwise that of the
-// current set.
+// Source returns the source that evidence of both sets must name: simulated if either set is simulated, and otherwise the
+// source of the current set.
 func Source(reference, current *Set) evidence.Source {
 	if reference.Source == evidence.Simulated {
 		return evidence.Simulated
@@ -144,8 +144,8 @@ func Inputs(reference, current *Set) []evidence.Input {
 	return inputs
 }
 
-// FromMarket returns the minutes of market data that a model of the schema can score, with the raw inputs. scorer, which
-// may be nil, adds the score. The first day only warms up the features, and has no rows.
+// FromMarket returns the minutes of market data that a model of the schema can score, with the raw inputs. scorer, which may
+// be nil, adds the score. The first day only warms up the features and has no rows.
 func FromMarket(data *experiment.Data, schema *feature.Schema, scorer model.Scorer) (*Set, error) {
 	frame, err := feature.Compute(data.Bars)
 	if err != nil {

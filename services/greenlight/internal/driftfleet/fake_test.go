@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// engine is a DriftService in process: it counts as ml-engine does and answers from the same counts.
+// engine is an in-process DriftService that counts rows like ml-engine and answers from these counts.
 type engine struct {
 	profile          *drift.Profile
 	ring             *drift.Ring
@@ -85,7 +85,7 @@ func (e *engine) GetDrift(_ context.Context, req *mlenginev1.GetDriftRequest, _ 
 	return a, nil
 }
 
-// vectors are so many rows of two features, the score and a raw input.
+// vectors returns n rows of two features, the score and a raw input.
 func vectors(rng *rand.Rand, n int) [][]float64 {
 	rows := make([][]float64, n)
 	for i := range rows {
@@ -94,7 +94,7 @@ func vectors(rng *rand.Rand, n int) [][]float64 {
 	return rows
 }
 
-// profile is of 28 days of such rows.
+// profile returns the profile of 28 days of such rows.
 func profile(t testing.TB) *drift.Profile {
 	t.Helper()
 	columns := []drift.Column{{Name: "a"}, {Name: "b"}, {Name: "score", Role: drift.Score}, {Name: "mid", Role: drift.RawInput}}

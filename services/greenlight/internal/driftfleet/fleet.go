@@ -1,5 +1,5 @@
-// Package driftfleet reads the drift counts of one or several ml-engines and judges their sum. The index of a fleet is that of
-// the summed counts, not the mean of the indices.
+// Package driftfleet reads the drift counts of one or several ml-engines and judges their sum. The index of a fleet is
+// computed from the summed counts. It is not the mean of the indices.
 package driftfleet
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// The schemas of psi_snapshot.json. A file of v1 has the bands of [drift.StatusOfV1].
+// The schemas of psi_snapshot.json. Files of v1 use the bands of [drift.StatusOfV1].
 const (
 	Schema   = "greenlight/psi_snapshot/v2"
 	SchemaV1 = "greenlight/psi_snapshot/v1"
@@ -32,8 +32,8 @@ type Report struct {
 	// ReferenceDigest is the SHA-256 of the reference profile, the same for all replicas.
 	ReferenceDigest string         `json:"reference_digest"`
 	Replicas        []ReplicaCount `json:"replicas"`
-	// Model is served by all replicas. Sources counts the replicas by the least live source of their rows. Both belong in the
-	// header.
+	// Model is the model that all replicas serve. Sources counts the replicas by the least live source of their rows. Both belong
+	// in the header.
 	Model   evidence.Model   `json:"-"`
 	Sources evidence.Sources `json:"-"`
 }
@@ -47,19 +47,20 @@ type ReplicaCount struct {
 // File is the name of the report in the evidence.
 const File = "psi_snapshot.json"
 
-// Write writes the report and its figures, and returns the number of figures. The source in the header becomes that of the
-// rows if theirs is less live.
+// Write writes the report and its figures, and returns the number of figures. If the rows have a less live source than the
+// header, the header gets that source.
 func (r *Report) Write(store *evidence.Store, header evidence.Header) (int, error) {
 	header.Source = r.Sources.Least(header.Source)
 	return r.Report.Write(store, File, "", r.Title(r.Model.Version, header.Source), header, r)
 }
 
-// attempts bounds how often a fleet is read if its hour changes meanwhile.
+// attempts bounds how often a fleet is read if its hour keeps changing meanwhile.
 const attempts = 3
 
 // Read reads the last hours, 1 to [drift.RingHours], of at least one replica. With history it also reads the indices of
-// earlier weeks. It returns an error if a replica does not answer, since its counts would be missing, or if the replicas differ, and a
-// [fleet.ErrDuplicate] if two of them are one process. A report without rows has a reason.
+// earlier weeks. It returns an error if a replica does not answer, since its counts would be missing, or if the replicas have
+// different models or references. It returns a [fleet.ErrDuplicate] if two of them are one process. A report without rows has
+// a reason.
 func Read(ctx context.Context, replicas []fleet.Engine, hours int, history bool) (*Report, error) {
 	if len(replicas) == 0 {
 		return nil, errors.New("no ml-engine to ask")
@@ -160,7 +161,7 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 		}
 		end := endHour(a)
 		if latest := time.Now().Add(maxAhead).Unix() / 3600; end < 0 || end > latest {
-			return fmt.Errorf("drift of %s: its window ends with hour %d since 1970, and it is hour %d here: one of the two clocks is wrong, and the rows of the others would be left out",
+			return fmt.Errorf("drift of %s: its window ends with hour %d since 1970, and it is hour %d here: one of the two clocks is wrong, and the rows of the other replicas would be left out",
 				r.Addr, end, latest-int64(maxAhead/time.Hour))
 		}
 		f.end = max(f.end, end)
@@ -172,7 +173,7 @@ func (f *group) open(ctx context.Context, hours int, history bool) error {
 	return fleet.CheckDistinct("ml-engine", names, processes)
 }
 
-// maxAhead bounds how far the window of a replica may end ahead of this machine's clock: the current hour, and one more for
+// maxAhead bounds how far ahead of this machine's clock the window of a replica may end: the current hour, and one more for
 // clocks that differ.
 const maxAhead = 2 * time.Hour
 
@@ -182,14 +183,14 @@ func modelOf(a *mlenginev1.GetDriftResponse) evidence.Model {
 
 func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
 
-// history returns the indices of the weeks that ended 21, 20, ... 0 days ago and have rows. A single replica sends them. For
-// several, the counts of every week are added up.
+// history returns the indices of the weeks that ended 21, 20, ... 0 days ago and have rows. A single replica sends them. With
+// several replicas, the counts of every week are added up.
 func (f *group) history(ctx context.Context) ([]driftview.Point, error) {
 	points, err := f.weeks(ctx)
 	if len(points) == 0 || len(points) > (drift.RingHours-historyHours)/24 {
-		return points, err // as far back as the counts go: whether the first week was full is unknown
+		return points, err // the counts go back this far, so it is unknown whether the first week was full
 	}
-	// The week that ended a day before the first has no rows: counting started in that day.
+	// The week that ended a day before the first point has no rows, so counting started within the 24 hours after it.
 	for i := range points {
 		points[i].Partial = points[i].End.Before(points[0].End.Add((historyHours - 24) * time.Hour))
 	}

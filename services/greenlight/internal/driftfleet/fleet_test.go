@@ -28,8 +28,9 @@ func fleetOf(t *testing.T, hours int, history bool, engines ...*engine) *Report 
 	return r
 }
 
-// TestUnion deals rows to replicas and gives all of them to one engine: the report of the fleet is that of the one, in
-// every figure, history and all. One replica is behind, as one that counts by event time can be; one has seen nothing.
+// TestUnion distributes rows over replicas, and gives all rows to a single engine. The report of the fleet must equal the
+// report of the single engine in every figure, including the history. One replica lags, as one that counts by event time may;
+// another one has no rows.
 func TestUnion(t *testing.T) {
 	p := profile(t)
 	for _, hours := range []int{24, 100, 168, 672} {
@@ -40,7 +41,7 @@ func TestUnion(t *testing.T) {
 			for _, x := range vectors(rng, 5) {
 				to := fleet[rng.IntN(2)]
 				if age < 30 {
-					to = fleet[0] // the other ends here
+					to = fleet[0] // the other replica ends here
 				}
 				if rng.IntN(3) == 0 || age%24 < 4 {
 					x = x[:3]
@@ -72,7 +73,7 @@ func TestUnion(t *testing.T) {
 	}
 }
 
-// TestWindow counts only what lies in the window, to the hour.
+// TestWindow checks that only rows in the window count, to the hour.
 func TestWindow(t *testing.T) {
 	e := newEngine(profile(t))
 	for age := 30; age >= 0; age-- {
@@ -94,7 +95,7 @@ func TestNoRows(t *testing.T) {
 	if r.Verdict != gate.Inconclusive || r.Overall != nil || !strings.Contains(r.Reason, "nothing was scored in the last 168 hours") || r.ReferenceRows != p.Rows {
 		t.Errorf("got %+v", r)
 	}
-	// Rows that are older than the window are none.
+	// Rows that are older than the window do not count.
 	e := newEngine(p)
 	e.ring.Observe(newest-200, []float64{0, 1, 0.5})
 	e.ring.Tick(newest)
@@ -125,7 +126,8 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
-// TestMoved turns the hour, or swaps the model, between two answers of a replica: once is read again, for ever is told.
+// TestMoved changes the hour or the model between two answers of a replica. After one change the fleet is read again; if it
+// keeps changing, that is an error.
 func TestMoved(t *testing.T) {
 	p := profile(t)
 	changes := map[string]func(call int, a *mlenginev1.GetDriftResponse){
@@ -156,7 +158,7 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-// One ml-engine under two names is refused with both: its counts would be added up twice.
+// One ml-engine under two names is refused, and the error has both names: its counts would be added twice.
 func TestOneEngineUnderTwoNames(t *testing.T) {
 	p := profile(t)
 	name := func(_ int, a *mlenginev1.GetDriftResponse) { a.InstanceId = "one" }
@@ -195,7 +197,7 @@ func TestRefused(t *testing.T) {
 		{"no feature", func(a *mlenginev1.GetDriftResponse) { a.Features = nil }, "drift of B: 0 features, but the reference has 4"},
 		{"other feature", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Feature = "c" }, `drift of B: feature "c"`},
 		{"bins missing", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins = nil }, `feature "b" with 0 bins`},
-		{"rows that do not add up", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins[0].Count++ }, `feature "b" has 1 rows, and its bins have 2`},
+		{"rows that do not add up", func(a *mlenginev1.GetDriftResponse) { a.Features[1].Bins[0].Count++ }, `feature "b" has 1 rows, but its bins have 2`},
 		{"other rows than its neighbours", func(a *mlenginev1.GetDriftResponse) {
 			a.Rows = 9
 			a.Features[1].Bins[0].Count++
@@ -234,11 +236,11 @@ func TestRefused(t *testing.T) {
 		t.Errorf("got %v, want the reference of A", err)
 	}
 	if _, err := Read(t.Context(), nil, 168, false); err == nil {
-		t.Error("a fleet of none was read")
+		t.Error("a fleet without replicas was read")
 	}
 }
 
-// A replica that does not answer is an error: without its counts the fleet's would be short.
+// A replica that does not answer is an error: without its counts, the sum would be too low.
 func TestAbsent(t *testing.T) {
 	p := profile(t)
 	absent := newEngine(p)

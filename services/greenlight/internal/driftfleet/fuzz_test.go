@@ -15,15 +15,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// parrot answers the same, whatever it is asked.
+// parrot always gives the same answer.
 type parrot struct{ answer *mlenginev1.GetDriftResponse }
 
 func (p parrot) GetDrift(context.Context, *mlenginev1.GetDriftRequest, ...grpc.CallOption) (*mlenginev1.GetDriftResponse, error) {
 	return p.answer, nil
 }
 
-// FuzzRead adds up whatever two replicas answer: it is refused, or the index of the fleet is a number of at least 0, of as
-// many rows as they have together.
+// FuzzRead adds up arbitrary answers of two replicas. Either they are refused, or the index of the fleet is at least 0 and the
+// rows are the sum of the replicas' rows.
 func FuzzRead(f *testing.F) {
 	e := newEngine(profile(f))
 	for i, x := range vectors(rand.New(rand.NewPCG(2, 0)), 400) {
@@ -57,7 +57,7 @@ func FuzzRead(f *testing.F) {
 		if proto.Unmarshal(raw, a) != nil {
 			return
 		}
-		// What is not said is as it was, so that most answers get past the first look.
+		// Missing fields keep their valid values, so that most answers pass the first checks.
 		merged := proto.Clone(good).(*mlenginev1.GetDriftResponse)
 		if len(a.GetFeatures()) > 0 || len(a.GetReference()) > 0 {
 			merged = a

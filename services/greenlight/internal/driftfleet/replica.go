@@ -10,8 +10,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// errMoved is the error of a replica whose hour or model changed between two answers. They are then not of the same counts.
-var errMoved = errors.New("its counts moved on while they were read")
+// errMoved means that the hour or the model of a replica changed between two answers, so that they are not of the same counts.
+var errMoved = errors.New("its counts changed while they were read")
 
 // replica is one ml-engine with its first answer. Later answers must match it.
 type replica struct {
@@ -43,9 +43,9 @@ func endHour(a *mlenginev1.GetDriftResponse) int64 { return a.GetWindowEndTime()
 
 // counts returns the counts of a window of length hours that ended ago hours before end, which is in hours since 1970-01-01
 // UTC. An older window is the difference of a longer and a shorter one. The shorter one is read first, so that no row is
-// missing. Rows that are scored between the two answers, within milliseconds, count in the older window.
+// missing. Rows that are scored in the milliseconds between the two answers count in the older window.
 func (r *replica) counts(ctx context.Context, p *drift.Profile, end int64, length, ago int) (*drift.Counts, error) {
-	// A replica that takes the time from the scored events may be behind the others.
+	// A replica that takes the time from the events that it scores may be behind the others.
 	lag := int(end - endHour(r.first))
 	outer, inner := ago+length-lag, ago-lag
 	if outer <= 0 {
@@ -88,7 +88,7 @@ func (r *replica) counts(ctx context.Context, p *drift.Profile, end int64, lengt
 	return c, nil
 }
 
-// less returns the counts by feature and bin that far has beyond near, which may be empty.
+// less returns the counts of far minus those of near, by feature and bin. near may be empty.
 func less(p *drift.Profile, far, near *mlenginev1.GetDriftResponse) ([][]uint64, error) {
 	bins, err := binsOf(p, far)
 	if err != nil || len(near.GetFeatures()) == 0 {

@@ -13,16 +13,16 @@ import (
 
 // Watch samples the drift repeatedly.
 type Watch struct {
-	// Interval is the time between two samples, Length that of the watch; 0 is until ctx ends.
+	// Interval is the time between two samples. Length is how long to watch; 0 is until ctx ends.
 	Interval, Length time.Duration
 	// Series is the folder of psi_series.csv, which gets every sample; empty for none.
 	Series string
-	// Read takes a sample. Show shows the sample, or the error of Read; its error ends the watch.
+	// Read takes a sample. Show shows the sample, or the error of Read. An error of Show ends the watch.
 	Read func(context.Context) (*Report, error)
 	Show func(time.Time, *Report, error) error
 }
 
-// Run watches until ctx or the time ends, which is no error.
+// Run watches until ctx ends or Length has passed; neither is an error.
 func (w Watch) Run(ctx context.Context) (err error) {
 	keep := func(time.Time, *Report) error { return nil }
 	if w.Series != "" {

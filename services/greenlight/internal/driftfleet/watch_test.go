@@ -25,7 +25,7 @@ func sample() *Report {
 
 var errAway = errors.New("engine is away")
 
-// TestWatch takes a sample every ten seconds for 45 seconds, of which the second and third fail.
+// TestWatch takes a sample every ten seconds for 45 seconds. The second and third samples fail.
 func TestWatch(t *testing.T) {
 	out := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// An interrupt while an answer is awaited ends the watch, and is no failure.
+// An interrupt while the watch waits for an answer ends the watch and is not a failure.
 func TestWatchInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())

@@ -46,7 +46,7 @@ func (r *Report) drawHistory(w io.Writer, title string) error {
 	for _, p := range r.History {
 		t.At, t.Overall = append(t.At, p.End), append(t.Overall, p.Overall)
 		if p.Partial {
-			t.Filling++ // they come first
+			t.Filling++ // the partial windows come first
 		}
 		for j := range t.Lines {
 			v, ok := p.Features[t.Lines[j].Name]

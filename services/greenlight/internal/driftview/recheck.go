@@ -12,8 +12,8 @@ import (
 const roundingError = 1e-9
 
 // Recheck returns everything in the report that does not follow from its bins, noise, rows and days: a PSI, its status, or
-// a verdict. It cannot check the noise, which is drawn from the reference in the model's artifact. statusOf has the bands of
-// the report's schema.
+// a verdict. It cannot check the noise, which is drawn from the reference in the model's artifact. statusOf applies the bands
+// of the report's schema.
 func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 	var found []string
 	add := func(wrong bool, format string, args ...any) {
@@ -63,7 +63,7 @@ func (r *Report) Recheck(statusOf func(psi float64) drift.Status) []string {
 			continue
 		}
 		verdict, _ := drift.Judge(p.Overall, limits.Overall, *p.Q99)
-		add(verdict != p.Verdict, "the window to %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
+		add(verdict != p.Verdict, "the window that ends at %s is %s, but its PSI gives %s", p.End.Format("2006-01-02 15:04"), p.Verdict, verdict)
 	}
 	return found
 }

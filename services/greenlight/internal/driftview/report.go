@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// Replicates is the number of draws of a null distribution, Seed their random seed. ml-engine uses the same values, so that
+// Replicates is the number of draws of a null distribution, and Seed is their random seed. ml-engine uses the same values, so
 // the same counts get the same verdict everywhere.
 const (
 	Replicates = 1000
@@ -21,8 +21,8 @@ const (
 
 // Report is drift at one time: the body of psi_snapshot.json.
 type Report struct {
-	// Verdict is the worst verdict of the overall PSI and the model's features. A promotion needs it. The score and the raw
-	// inputs are watched but not judged. Reason is the reason if it is not PASS.
+	// Verdict is the worst verdict of the overall PSI and the model's features. A promotion needs PASS. The score and the raw
+	// inputs are watched but not judged. Reason is set if the verdict is not PASS.
 	Verdict gate.Verdict `json:"verdict"`
 	Reason  string       `json:"reason"`
 	Window  Window       `json:"window"`
@@ -36,15 +36,15 @@ type Report struct {
 	limits drift.Limits
 }
 
-// Window is the time of the current data, from Start to End, exclusive, UTC. Both are zero, and absent in JSON, if it is
-// not known.
+// Window is the time of the current data, from Start to End, exclusive, UTC. Both are zero, and absent in JSON, if the time is
+// unknown.
 type Window struct {
 	Hours int       `json:"hours"`
 	Start time.Time `json:"start_time,omitzero"`
 	End   time.Time `json:"end_time,omitzero"`
 }
 
-// Point is drift in a window of 7 days.
+// Point is the drift in a window of 7 days.
 type Point struct {
 	// End is the end of the window, exclusive, UTC.
 	End  time.Time `json:"window_end_time"`
@@ -74,7 +74,7 @@ func New(s *drift.Snapshot, w Window, l drift.Limits) *Report {
 			continue
 		}
 		verdicts = append(verdicts, f.Verdict)
-		if f.Reason != "" && f.Reason != s.Overall.Reason { // too few rows is the same reason for all features
+		if f.Reason != "" && f.Reason != s.Overall.Reason { // too few rows is the same reason for every feature
 			reasons = append(reasons, f.Feature+": "+f.Reason)
 		}
 	}
@@ -82,8 +82,8 @@ func New(s *drift.Snapshot, w Window, l drift.Limits) *Report {
 	return r
 }
 
-// Empty returns the report of current data without rows. It is INCONCLUSIVE for the given reason. The profile may be nil
-// if the reference has no rows either.
+// Empty returns the report for current data without rows. It is INCONCLUSIVE for the given reason. The profile may be nil if
+// the reference has no rows either.
 func Empty(p *drift.Profile, w Window, reason string) *Report {
 	r := &Report{
 		Verdict: gate.Inconclusive, Reason: reason, Window: w, History: []Point{},

@@ -16,8 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/durable"
 )
 
-// Series is a CSV file of a watch. Every sample has a line per feature and one for the overall PSI. A new watch appends
-// to an existing file.
+// Series is a CSV file of a watch. Every sample has one line per feature and one for the overall PSI. A new watch appends to
+// an existing file.
 type Series struct {
 	file *os.File
 }
@@ -52,7 +52,7 @@ func (s *Series) begin() error {
 	return nil
 }
 
-// Add appends a sample in one write, so that a kill leaves whole samples. A report without a PSI adds no lines.
+// Add appends a sample in one write, so that a kill leaves only complete samples. A report without a PSI adds no lines.
 func (s *Series) Add(now time.Time, version string, r *Report) error {
 	if r.Overall == nil {
 		return nil

@@ -25,7 +25,7 @@ func (r *Report) Story() string {
 	var story string
 	switch {
 	case len(inputs) > 0 && len(model) == 0:
-		story = fmt.Sprintf("The market has moved, but the model's features have not: raw %s drifted from the reference, while the features have an overall PSI of %.3f and none exceeds its limit and its noise.",
+		story = fmt.Sprintf("The market has moved, but the model's features have not: raw %s drifted from the reference, while the features have an overall PSI of %.3f and none exceeds both its limit and its noise.",
 			strings.Join(inputs, ", "), r.Overall.PSI)
 	case len(inputs) > 0:
 		story = fmt.Sprintf("The market has moved, and the model's features with it: raw %s drifted from the reference, and so did %s.", strings.Join(inputs, ", "), strings.Join(model, ", "))
@@ -35,7 +35,7 @@ func (r *Report) Story() string {
 		story = "No drift: no PSI exceeds both its limit and its noise."
 	}
 	if !slices.ContainsFunc(r.Features, func(f drift.FeatureReading) bool { return f.Role == drift.RawInput || f.Feature == "mid" }) {
-		story += " The vectors came without raw inputs, so it is not known whether the price itself moved."
+		story += " The vectors came without raw inputs, so it is unknown whether the price itself moved."
 	}
 	return story
 }

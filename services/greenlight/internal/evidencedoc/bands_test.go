@@ -10,7 +10,7 @@ import (
 )
 
 // psiV1 is a folder that an older version wrote, in psi_snapshot/v1 and psi_compare/v1. Its four features have PSI values of
-// 0.02, 0.15, 0.25 and 0.45, one in each of today's bands. It must verify for ever.
+// 0.02, 0.15, 0.25 and 0.45, one in each of today's bands. It must always verify.
 const psiV1 = "testdata/psi_v1"
 
 func TestFirstBandsVerify(t *testing.T) {
@@ -30,7 +30,7 @@ func TestFirstBandsVerify(t *testing.T) {
 	}
 }
 
-// The same figures with the other schema have other bands, so the file does not verify.
+// The same figures with the other schema have different bands, so the file does not verify.
 func TestBandsBelongToTheSchema(t *testing.T) {
 	f, err := open(psiV1)
 	if err != nil {

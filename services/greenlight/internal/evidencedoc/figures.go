@@ -9,7 +9,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 )
 
-// figures judges again every judged figure of the file, and every verdict over a list of figures.
+// figures judges every judged figure of the file again, and every verdict on a list of figures.
 func (c *checker) figures(raw json.RawMessage, exact bool) error {
 	return walk(raw, func(object map[string]json.RawMessage, raw json.RawMessage) error {
 		r, is, err := figure(object, raw)
@@ -17,7 +17,7 @@ func (c *checker) figures(raw json.RawMessage, exact bool) error {
 			again := judge(r)
 			c.add(is && (r.Verdict == gate.Pass || exact) && r.Verdict != again.Verdict, "records %q as %s, but its figures give %s: %s",
 				r.Name, r.Verdict, again.Verdict, again.Reason)
-			c.add(is && r.Verdict == gate.Pass && r.Reason != "", "records %q as PASS, but with a reason against it: %s", r.Name, r.Reason)
+			c.add(is && r.Verdict == gate.Pass && r.Reason != "", "records %q as PASS, but with a reason against a PASS: %s", r.Name, r.Reason)
 			c.add(is && r.Verdict != gate.Pass && r.Reason == "", "records %q as %s without a reason", r.Name, r.Verdict)
 			return err
 		}
@@ -50,7 +50,7 @@ func first(object map[string]json.RawMessage, keys ...string) json.RawMessage {
 	return nil
 }
 
-// figure decodes the object as a judged figure. is reports whether it is one: an object with a name, a verdict, a
+// figure decodes the object as a judged figure. is reports whether it is a judged figure: an object with a name, a verdict, a
 // comparison and a threshold.
 func figure(object map[string]json.RawMessage, raw json.RawMessage) (r gate.Result, is bool, err error) {
 	if object["name"] == nil || object["verdict"] == nil || object["op"] == nil || object["threshold"] == nil {
@@ -60,13 +60,13 @@ func figure(object map[string]json.RawMessage, raw json.RawMessage) (r gate.Resu
 	return r, err == nil, err
 }
 
-// judge judges the result again by its own value, threshold and number of samples.
+// judge judges the result again from its own value, threshold and number of samples.
 func judge(r gate.Result) gate.Result {
 	seen := gate.Missing("no value")
 	switch {
 	case r.Value != nil:
 		seen = gate.Measured(*r.Value, r.N)
-	case r.Verdict == gate.Inconclusive && r.N == 0: // no trial yet: too few samples, not a missing source
+	case r.Verdict == gate.Inconclusive && r.N == 0: // no trials yet: there are too few samples, no source is missing
 		seen = gate.Observation{}
 	}
 	return gate.Check(gate.Rule{Name: r.Name, Op: r.Op, Threshold: r.Threshold, Unit: r.Unit, MinSamples: r.MinSamples, Miss: r.Miss}, seen)

@@ -81,7 +81,7 @@ func (f *folder) match(pattern string) []*file {
 	return found
 }
 
-// current returns the file of an input. It returns nil if the folder has no such file, or has it with other content.
+// current returns the file of an input. It returns nil if the folder has no such file, or one with different content.
 func (f *folder) current(in evidence.Input) *file {
 	one := f.named[in.Path]
 	if one == nil {
@@ -102,7 +102,7 @@ func as[T any](f *file) (*T, error) {
 	return &body, nil
 }
 
-// named returns the file of the name and its body; both are nil if there is none.
+// named returns the file with the name and its body; both are nil if there is none.
 func named[T any](f *folder, name string) (*file, *T, error) {
 	one := f.named[name]
 	if one == nil {

@@ -230,8 +230,8 @@ func (w *whole) quality() {
 	}
 }
 
-// periods writes two days and a week of two executors. There is drift on the first day, and executor b is silent from
-// the second.
+// periods writes two days and a week of two executors. There is drift on the first day, and executor b stops reporting on the
+// second.
 func (w *whole) periods() {
 	w.t.Helper()
 	begin := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
@@ -288,7 +288,7 @@ func (w *whole) judge(name string, at time.Time) (*promote.Check, error) {
 	return promote.Judge(w.t.Context(), promote.Question{Models: w.models, Model: name, Evidence: w.dir, Policy: gate.DefaultPolicy()}, at)
 }
 
-// all returns the names of all files of the folder but the lock.
+// all returns the names of all files in the folder except the lock.
 func (w *whole) all() []string {
 	w.t.Helper()
 	f, err := open(w.dir)

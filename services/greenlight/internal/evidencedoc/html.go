@@ -20,8 +20,9 @@ import (
 	"github.com/yuin/goldmark/util"
 )
 
-// HTML returns the document as one HTML file without scripts, with its drawings inside. It loads nothing: evidence may contain
-// texts of services, so the Markdown is read without raw HTML, links cannot run code, and the page forbids all sources.
+// HTML returns the document as one HTML file without scripts, with its drawings inside. The page loads nothing. Evidence may
+// contain texts from services, so raw HTML in the Markdown is not rendered, links cannot run code, and the page's policy
+// forbids all sources.
 func (d *Document) HTML() ([]byte, error) {
 	md := goldmark.New(
 		goldmark.WithParser(parser.NewParser(
@@ -47,7 +48,7 @@ func (d *Document) HTML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// label gives each table cell the heading of its column, which a narrow screen shows before it.
+// label adds the heading of its column to each table cell. A narrow screen shows the heading before the cell.
 func (d *Document) label(node ast.Node, entering bool) (ast.WalkStatus, error) {
 	table, ok := node.(*extast.Table)
 	if !ok || !entering {
@@ -70,7 +71,8 @@ func (d *Document) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 	r.Register(ast.KindImage, d.image)
 }
 
-// image writes a drawing of the folder as a data URL, in which no script runs, and the destination of any other as text.
+// image writes a drawing of the folder as a data URL, where scripts do not run. For any other image it writes the destination
+// as text.
 func (d *Document) image(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
 	drawing, ok := node.(*ast.Image)
 	if !ok || !entering {
@@ -87,7 +89,8 @@ func (d *Document) image(w util.BufWriter, _ []byte, node ast.Node, entering boo
 	return ast.WalkSkipChildren, err
 }
 
-// head is the page around the title and the body. On a narrow screen the rows of a table are blocks, on paper tables are whole.
+// head is the page around the title and the body. On a narrow screen the rows of a table are shown as blocks; in print, tables
+// are shown in full.
 const head = `<!DOCTYPE html>
 <html lang="en">
 <head>

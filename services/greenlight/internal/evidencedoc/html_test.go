@@ -134,7 +134,7 @@ func testHTML(t *testing.T, w *whole) {
 	}
 }
 
-// Texts of services are text in the page, whatever they contain.
+// Texts from services appear as text in the page, whatever they contain.
 func TestHostileTexts(t *testing.T) {
 	const script = "<script>alert(1)</script>"
 	d := Document{Markdown: []byte("# Evidence " + script + "\n\n**x**: " + script + " [a](javascript:alert(1)) [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) <img src=x onerror=alert(1)>\n\n" +

@@ -27,7 +27,7 @@ func (p *page) listing() error {
 	return nil
 }
 
-// kinds are the files of a complete folder, with the command that writes each.
+// kinds are the files of a complete folder, each with the command that writes it.
 var kinds = []struct{ pattern, writer string }{
 	{"offline_report.json", "greenlight train"},
 	{"eval_result.json", "greenlight eval"},

@@ -35,7 +35,7 @@ func (c *checker) daily() error {
 // comparedColumns are the columns of a daily CSV table that are checked against the summary.
 var comparedColumns = []string{"date", "figure", "value", "n", "threshold", "status"}
 
-// lines checks that a daily table has the figures of the day, and no other figures for it.
+// lines checks that a daily table has exactly the figures of the day.
 func (c *checker) lines(table *file, s *report.Summary) error {
 	want, err := s.Table()
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *checker) lines(table *file, s *report.Summary) error {
 	return err
 }
 
-// rows returns the lines of a day, cut to the compared columns.
+// rows returns the lines of a day, with the compared columns only.
 func rows(raw []byte, date string) ([]string, error) {
 	all, err := csv.NewReader(bytes.NewReader(raw)).ReadAll()
 	if err != nil || len(all) == 0 {
@@ -99,7 +99,7 @@ func (c *checker) has(name string) bool {
 	return exists
 }
 
-// summary judges the summary of a period again by its counts.
+// summary judges the summary of a period again from its counts.
 func (c *checker) summary(s *report.Summary) {
 	verdict, figures := s.Judge()
 	c.add(verdict != s.Verdict, "records %s for %s, but its counts give %s", s.Verdict, s.Name, verdict)
@@ -122,7 +122,7 @@ func (c *checker) classifier(k *twosample.Result) {
 	if k == nil {
 		return
 	}
-	if len(k.LeansOn) == 0 { // it was not fitted
+	if len(k.LeansOn) == 0 { // the classifier was not fitted
 		c.add(k.Verdict == gate.Pass || k.Verdict == gate.Fail, "records a classifier without weights as %s", k.Verdict)
 		return
 	}

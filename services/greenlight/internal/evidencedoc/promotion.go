@@ -13,8 +13,8 @@ type promotion struct {
 	Blockers []promote.Row `json:"blockers"`
 }
 
-// promotion judges the blockers by the files that they name, where those files are unchanged. A completed promotion has
-// no open blocker. To judge all blockers, "greenlight promote --check" also reads the registry and the services.
+// promotion judges the blockers from the files that they name, if those files are unchanged. A completed promotion must not
+// have an open blocker. Only "greenlight promote --check" can judge all blockers: it also reads the registry and the services.
 func (c *checker) promotion() error {
 	p, err := as[promotion](c.file)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *checker) promotion() error {
 	return nil
 }
 
-// measured returns the figure of a blocker in the file that it was judged by. known is false if the file has no such
+// measured returns the figure of a blocker from the file that it was judged from. known is false if the file has no such
 // figure.
 func measured(source *file, blocker string) (value float64, known bool, err error) {
 	switch source.header.Schema {

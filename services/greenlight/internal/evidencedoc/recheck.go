@@ -25,7 +25,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Verify verifies the folder with [evidence.Verify]. If all files are as they were written, it judges every verdict again.
+// Verify verifies the folder with [evidence.Verify]. If all files are unchanged, it judges every verdict again.
 func Verify(dir string) (evidence.Report, error) {
 	r, err := evidence.Verify(dir)
 	if err != nil || !r.OK() {
@@ -41,10 +41,10 @@ func Verify(dir string) (evidence.Report, error) {
 
 // recheck judges every verdict again and returns those that do not follow from their figures.
 //
-// Every judged figure in a file is judged by its own value, threshold and number of samples. Its verdict must not be
-// laxer. In files of the exact schemas it must not be stricter either. A verdict over a list of figures must be the
-// worst of them. A file of a known schema is also judged by its counts, and by the files it was computed from, if the
-// folder still has them.
+// Every judged figure in a file is judged again from its own value, threshold and number of samples. The recorded verdict must
+// not be laxer than the result. In files of the exact schemas it must not be stricter either. A verdict on a list of figures
+// must be the worst of them. A file of a known schema is also judged from its counts, and from the files that it was computed
+// from, if the folder still has them.
 func (f *folder) recheck() ([]evidence.Problem, error) {
 	all := []evidence.Problem{}
 	for _, one := range f.documents() {
@@ -90,7 +90,7 @@ var exact = map[string]bool{
 	preflight.Schema: true, gatedrill.Schema: true, retrain.ReportSchema: true, retrain.ReportSchemaV2: true, retrain.ReportSchemaV1: true,
 }
 
-// checks are the further checks of each known schema.
+// checks are the additional checks for each known schema.
 var checks = map[string]func(*checker) error{
 	experiment.EvalSchema:   (*checker).eval,
 	experiment.EvalSchemaV1: (*checker).eval,
@@ -115,7 +115,7 @@ var checks = map[string]func(*checker) error{
 	gatedrill.Schema:        check(func(c *checker, r *gatedrill.Report) { c.all(r.Recheck()) }),
 }
 
-// check returns the check of a schema whose body judge judges.
+// check returns the check of a schema: judge judges the decoded body.
 func check[T any](judge func(*checker, *T)) func(*checker) error {
 	return func(c *checker) error {
 		body, err := as[T](c.file)
@@ -135,7 +135,7 @@ func (c *checker) eval() error {
 	if c.file.header.Schema == experiment.EvalSchemaV1 {
 		rules, judge = gate.Offline(), (*experiment.OfflineReport).JudgeFigures
 	} else if slices.ContainsFunc(e.Checks, func(r gate.Result) bool { return r.Name == gate.TableLeftOut }) {
-		rules = gate.TableJudgment() // the report below must be of a table too
+		rules = gate.TableJudgment() // the report below must be for a table too
 	}
 	c.same(e.Checks, rules)
 	for _, in := range c.file.header.Inputs {
@@ -159,7 +159,7 @@ func (c *checker) eval() error {
 	return nil
 }
 
-// slo compares an SLO table with what the counts give.
+// slo compares an SLO table with the one that the counts give.
 func (c *checker) slo(again, recorded gate.Scorecard) {
 	c.add(!sameJudgment(again.Results, recorded.Results), "has an SLO table that does not follow from its counts")
 }
@@ -186,18 +186,18 @@ func (c *checker) canary(r *canary.Record) {
 	c.liveQuality(r)
 }
 
-// liveQuality judges the live quality of a run again, by the records in the file that the run names.
+// liveQuality judges the live quality of a run again, from the records in the file that the run names.
 func (c *checker) liveQuality(r *canary.Record) {
 	var records []outcome.Record
 	if r.QualityRecords != "" {
 		source := c.named[r.QualityRecords]
 		if source == nil || source.header.Schema != quality.Schema {
-			c.add(true, "was judged by the records in %s, which is not there", r.QualityRecords)
+			c.add(true, "was judged from the records in %s, which does not exist", r.QualityRecords)
 			return
 		}
 		of, err := as[quality.Report](source)
 		if err != nil {
-			c.add(true, "was judged by the records in %s, which cannot be read: %v", r.QualityRecords, err)
+			c.add(true, "was judged from the records in %s, which cannot be read: %v", r.QualityRecords, err)
 			return
 		}
 		records = of.Records
@@ -216,11 +216,11 @@ func (c *checker) retrain(r *retrain.Report) {
 	c.add(r.Evaluation != nil && r.Evaluation.Report != nil && !sameJudgment(judge(r.Evaluation).Results, r.Checks), "has checks that do not follow from its evaluation")
 }
 
-// gatePlan checks that the plan can be, and that the promotion that it names is of its model.
+// gatePlan checks that the plan is valid, and that the promotion that it names is for its model.
 func (c *checker) gatePlan() error {
 	f, err := gatekeeper.ParsePlan(c.file.raw)
 	if err != nil {
-		c.add(true, "has a plan that cannot be: %v", err)
+		c.add(true, "has an invalid plan: %v", err)
 		return nil
 	}
 	if source := c.current(f.Promotion); source != nil {
@@ -228,12 +228,12 @@ func (c *checker) gatePlan() error {
 		if err != nil {
 			return err
 		}
-		c.add(promoted.Digest != f.Model.Digest, "lets %s decide, and %s is of a model with digest %.12s", f.Model, source.name, promoted.Digest)
+		c.add(promoted.Digest != f.Model.Digest, "lets %s decide, but %s is for a model with digest %.12s", f.Model, source.name, promoted.Digest)
 	}
 	return nil
 }
 
-// gateRun adds up the decisions of a gate again, and compares them with its plan and its phrase.
+// gateRun adds up the decisions of a gate again, and checks the run against its plan and its phrase.
 func (c *checker) gateRun() error {
 	r, err := as[gatekeeper.Record](c.file)
 	if err != nil {
@@ -260,7 +260,7 @@ func (c *checker) all(found []string) {
 	}
 }
 
-// same checks that the figures were judged by the rules, so that no threshold was edited.
+// same checks that the figures were judged by the rules, so that edited thresholds are found.
 func (c *checker) same(figures []gate.Result, rules []gate.Rule) {
 	c.add(!slices.EqualFunc(figures, rules, func(r gate.Result, rule gate.Rule) bool {
 		return r.Name == rule.Name && r.Op == rule.Op && r.Threshold == rule.Threshold && r.MinSamples == max(1, rule.MinSamples) && r.Miss == rule.Miss
@@ -281,8 +281,8 @@ func sameJudgment(a, b []gate.Result) bool {
 	})
 }
 
-// text checks a text that was written for people. It must contain the title, and for every figure a line that begins
-// with its name and contains its verdict.
+// text checks a file for people. It must contain the title and, for every figure, a line that begins with its name and
+// contains its verdict.
 func (c *checker) text(text *file, title string, figures []gate.Result) {
 	var wrong []string
 	if !strings.Contains(string(text.raw), title) {

@@ -20,19 +20,19 @@ import (
 type Options struct {
 	// Link is the path of the folder as seen from the document.
 	Link string
-	// Judge computes what blocks the promotion of a model as of a time: see [promote.Judge]. With nil, the document shows
-	// the check in the folder, if there is one.
+	// Judge computes what blocks the promotion of a model at a given time: see [promote.Judge]. If it is nil, the document shows
+	// the check in the folder, if any.
 	Judge func(model string, now time.Time) (*promote.Check, error)
 }
 
 // Document is an evidence folder as a document for people.
 type Document struct {
 	Markdown []byte
-	// drawings are the drawings that the document shows, by their links.
+	// drawings has the drawings that the document shows, by link.
 	drawings map[string][]byte
 }
 
-// Render returns the folder as a document. The same folder always gives the same document, whose time is that of the newest
+// Render returns the folder as a document. The same folder always gives the same document; its time is the time of the newest
 // file. If the folder does not verify, the error names the first problem.
 func Render(dir string, o Options) (*Document, error) {
 	report, err := Verify(dir)
@@ -58,14 +58,14 @@ func Render(dir string, o Options) (*Document, error) {
 	return &Document{p.out.Bytes(), p.drawings}, nil
 }
 
-// page is the document that is being written.
+// page is a document while it is written.
 type page struct {
 	*folder
 
 	link   string
 	out    bytes.Buffer
 	scores []score
-	// drawings are those that a section has already shown, by their links.
+	// drawings has the drawings that a section has already shown, by link.
 	drawings map[string][]byte
 }
 
@@ -102,7 +102,7 @@ func (f *folder) newest() (t time.Time) {
 	return t
 }
 
-// model returns the model that the folder is about: that of the first file below that names one, or nil.
+// model returns the model that the folder is about: the model in the first of the files below that names one, or nil.
 func (f *folder) model() *evidence.Model {
 	candidates := []*file{f.named["offline_report.json"], f.named["psi_snapshot.json"], f.named["smoke_1k.json"], f.named["shadow_smoke_1k.json"]}
 	for _, d := range append(candidates, f.match("daily/report_*.json")...) {

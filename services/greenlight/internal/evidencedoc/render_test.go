@@ -58,7 +58,7 @@ func testRender(t *testing.T, w *whole) {
 	}
 }
 
-// testVerdict renders the folder with other checks: the first sentence is for somebody who reads nothing else.
+// testVerdict renders the folder with different checks. The first sentence must be enough for a reader who reads nothing else.
 func testVerdict(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -79,7 +79,7 @@ func testVerdict(t *testing.T, w *whole) {
 		"met":         {[]promote.Row{auc}, promote.PromotionName, "**v1.8.1-rc1 may go live**: all 1 requirements are met."},
 		"promoted":    {[]promote.Row{auc, phases}, "", "**v1.8.1-rc1 was promoted to v1.8.1 on 2026-06-11.** Judged again, 1 of 2 requirements is open; first: canary phases: 25 %: not begun."},
 		"rolled back": {[]promote.Row{auc}, "", "**v1.8.1-rc1 was promoted to v1.8.1 on 2026-06-11, and rolled back on 2026-06-13.** Judged again, all 1 requirements are met."},
-		"unknown":     {nil, promote.CheckName, "**It is not known whether v1.8.1-rc1 may go live**: `greenlight promote --check` has not been run, and no model was given."},
+		"unknown":     {nil, promote.CheckName, "**It is unknown whether v1.8.1-rc1 may go live**: `greenlight promote --check` has not been run, and no model was given."},
 	} {
 		some := &folder{dir: f.dir, files: f.files, named: maps.Clone(f.named)}
 		delete(some.named, test.without)

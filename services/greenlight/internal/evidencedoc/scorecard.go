@@ -64,7 +64,7 @@ func (p *page) scoreTests() error {
 	if f != nil {
 		p.score(f, r.SLO.Results[:min(2, len(r.SLO.Results))]...)
 	}
-	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer run first
+	for _, name := range []string{"shadow_replay.json", "shadow_smoke_1k.json"} { // the longer run comes first
 		f, r, err := named[traffic.ShadowResult](p.folder, name)
 		if f != nil && err == nil {
 			p.score(f, r.SLO.Results...)
@@ -130,7 +130,7 @@ func (p *page) scoreCanary() error {
 		return err
 	}
 	r := runs[0]
-	for _, one := range runs { // prefer a run that climbs to a soak, which has one phase
+	for _, one := range runs { // prefer a run with several phases to a soak, which has only one
 		if len(one.Policy.Phases) > 1 {
 			r = one
 			break

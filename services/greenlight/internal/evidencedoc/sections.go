@@ -45,7 +45,7 @@ func (p *page) offline() error {
 	return nil
 }
 
-// tests shows the runs that sent their own requests.
+// tests shows the test runs, which send their own requests.
 func (p *page) tests() error {
 	for _, test := range []struct{ name, title string }{
 		{"smoke_1k.json", "Smoke test of ml-engine"},
@@ -110,7 +110,7 @@ func (p *page) quality() error {
 		} else {
 			p.line("")
 		}
-		p.line("%s beside %s, %s. %s", r.Model, r.Baseline, f.header.Source, p.to(f.name))
+		p.line("%s against %s, %s. %s", r.Model, r.Baseline, f.header.Source, p.to(f.name))
 		t := table.New("quality", "")
 		for _, pair := range r.Pairs() {
 			t.Row(pair[0], pair[1])
@@ -143,7 +143,7 @@ func (p *page) canaries() error {
 		if r.header.Model != nil {
 			model = r.header.Model.Version
 		}
-		// The Markdown of the run goes one heading level lower, with its source and file added to the facts.
+		// The Markdown of the run moves one heading level down, and its source and file are added to the facts.
 		facts, phases, _ := bytes.Cut(canaryview.Markdown(r.Record, model), []byte("\n\n| "))
 		p.line("\n#%s\n- source: %s; %s\n\n| %s", facts, r.header.Source, p.to(r.name), bytes.TrimRight(phases, "\n"))
 		p.plots(strings.TrimSuffix(r.name, ".json") + ".svg")

@@ -57,8 +57,8 @@ func testWhole(t *testing.T, w *whole) {
 	}
 }
 
-// testTampering changes every file at several places, one change at a time, and restores it. Every change is found, and
-// the first problem names the file. Changes of the chain itself are found too.
+// testTampering changes every file at several places, one change at a time, and restores it. Every change is found, and the
+// first problem names the file. Changes to the chain itself are found too.
 func testTampering(t *testing.T, w *whole) {
 	rng := rand.New(rand.NewPCG(20260611, 6))
 	const flips = 3
@@ -120,7 +120,7 @@ func testSwappedAndAdded(t *testing.T, w *whole) {
 			}
 		}
 		if got := w.found(); got == "" {
-			t.Errorf("%s and %s were swapped, and nothing was found", a, b)
+			t.Errorf("%s and %s were swapped, but nothing was found", a, b)
 		}
 		for name, raw := range map[string][]byte{a: left, b: right} {
 			if err := os.WriteFile(w.path(name), raw, 0o600); err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote/rollback"
 )
 
-// opening begins the document: may the model go live, what is open, what is met, and what the answer rests on.
+// opening writes the beginning of the document: whether the model may go live, which requirements are open and met, and what
+// the answer is based on.
 func (p *page) opening(judge func(string, time.Time) (*promote.Check, error), r evidence.Report) error {
 	check, origin, err := p.check(judge)
 	if err != nil {
@@ -27,7 +28,7 @@ func (p *page) opening(judge func(string, time.Time) (*promote.Check, error), r 
 	}
 	p.line("%s\n", strings.TrimSpace("# Evidence "+model))
 	if check == nil {
-		p.line("**It is not known whether %s may go live**: %s.", cmp.Or(model, "a model"), origin)
+		p.line("**It is unknown whether %s may go live**: %s.", cmp.Or(model, "a model"), origin)
 	} else if err := p.verdict(check, origin); err != nil {
 		return err
 	}
@@ -41,19 +42,18 @@ func (p *page) opening(judge func(string, time.Time) (*promote.Check, error), r 
 	return nil
 }
 
-// check returns the promotion check to show, and its origin. The check is nil when none is known, and the origin is then the
-// reason.
+// check returns the promotion check to show, and its origin. If there is no check, the origin is the reason.
 func (p *page) check(judge func(string, time.Time) (*promote.Check, error)) (check *promote.Check, origin string, err error) {
 	unknown := "`greenlight promote --check` has not been run, and no model was given"
 	if model := p.model(); judge != nil && model != nil {
 		check, err := judge(model.Version, p.newest())
 		switch {
 		case err != nil:
-			unknown = "the model could not be judged: " + err.Error()
+			unknown = "the model cannot be judged: " + err.Error()
 		case check.Digest != model.Digest:
 			unknown = fmt.Sprintf("the registry holds a different model %s, with digest %.12s", model.Version, check.Digest)
 		default:
-			return check, "Recomputed from the files, as of the newest one. To check the running services too, use `greenlight promote --check --engine ... --executor ...`.", nil
+			return check, "Recomputed from the files, as of the newest one. To check the running services as well, use `greenlight promote --check --engine ... --executor ...`.", nil
 		}
 	}
 	f, check, err := named[promote.Check](p.folder, promote.CheckName)
@@ -156,7 +156,7 @@ func (p *page) requirements(title string, rows []promote.Row) {
 	p.table(t)
 }
 
-// sourcesOrder orders the sources by how much a figure says about production, least first.
+// sourcesOrder lists the sources by how much their figures say about production, least first.
 var sourcesOrder = []evidence.Source{evidence.Simulated, evidence.Replay, evidence.Live}
 
 // sources shows how many documents are from each source.
@@ -177,7 +177,7 @@ func (p *page) sources() {
 	}
 }
 
-// bold makes every verdict but PASS stand out.
+// bold returns a verdict as Markdown, in bold unless it is PASS.
 func bold(v gate.Verdict) string {
 	if v == gate.Pass {
 		return string(v)

@@ -17,8 +17,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/promote"
 )
 
-// forge returns the folder with one file edited, and with its digest updated in all other files. This is what someone
-// who rebuilds the chain has: only the content of the file can give the edit away.
+// forge returns the folder with one file edited and its digest updated in all other files, as if somebody had rebuilt the
+// chain. Only the content of the file can reveal the edit.
 func (f *folder) forge(t *testing.T, name string, edit func(root any)) *folder {
 	t.Helper()
 	var root any
@@ -73,7 +73,7 @@ var words = map[string][]any{
 	"promote_eligible": {true, false},
 }
 
-// places returns the places within a value, in the order of their paths.
+// places returns the places in a value, ordered by path.
 func places(v any, path string) (all []place) {
 	switch v := v.(type) {
 	case []any:
@@ -91,8 +91,8 @@ func places(v any, path string) (all []place) {
 	return all
 }
 
-// otherwiseStrict reports whether a verdict other than PASS was changed to another such verdict, where the document alone
-// cannot tell them apart: a blocker may have more reasons than its figure, a canary sample may have missed a source, a
+// otherwiseStrict reports whether a verdict other than PASS was changed to another such verdict, and the document alone does
+// not show which is correct: a blocker may have more reasons than its figure, a canary sample may have missed a source, a
 // classifier may not have been fitted, and a window of the history does not record its days.
 func otherwiseStrict(p place, word any) bool {
 	return p.object[p.key] != "PASS" && word != "PASS" &&
@@ -121,7 +121,7 @@ func testEditedVerdicts(t *testing.T, w *whole) {
 	t.Logf("found all %d edits", edits)
 }
 
-// editVerdicts does it with one document, and returns the number of edits.
+// editVerdicts does this for one document, and returns the number of edits.
 func editVerdicts(t *testing.T, f *folder, doc *file) (edits int) {
 	var root any
 	if err := json.Unmarshal(doc.raw, &root); err != nil {
@@ -153,7 +153,7 @@ func editVerdicts(t *testing.T, f *folder, doc *file) (edits int) {
 }
 
 // testChangedCount adds a request without a label to a block, consistently and with all digests updated. Judging the records
-// again finds it, in the file with the records and in the run that was judged by them.
+// again finds the change, in the file with the records and in the run that was judged from them.
 func testChangedCount(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -198,7 +198,7 @@ func testChangedCount(t *testing.T, w *whole) {
 	}
 }
 
-// testChangedDecision changes one count of a gate at a time, with all digests updated. Each is found in the run.
+// testChangedDecision changes one count of a gate at a time, with all digests updated. Each change is found in the run.
 func testChangedDecision(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -223,13 +223,13 @@ func testChangedDecision(t *testing.T, w *whole) {
 			in[last] = json.Number(in[last].(json.Number).String() + "1")
 		})
 		if problems, err := forged.recheckFile(forged.named[name]); err != nil || len(problems) == 0 {
-			t.Errorf("%v was changed, and nothing is found: %v", at, err)
+			t.Errorf("%v was changed, but nothing was found: %v", at, err)
 		}
 	}
 }
 
-// testChangedLatency changes the p95 of a canary phase or its histogram, with all digests updated. Recomputing the p95 finds it.
-// A phase without a histogram, as older versions wrote it, verifies.
+// testChangedLatency changes the p95 of a canary phase or its histogram, with all digests updated. Recomputing the p95 finds
+// the change. A phase without a histogram, as in older versions, verifies.
 func testChangedLatency(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {
@@ -242,7 +242,7 @@ func testChangedLatency(t *testing.T, w *whole) {
 		"a lower p95":     {func(p map[string]any) { p["p95_ms"] = 2.9 }, "its histogram of latencies gives a p95 of 3.0 ms"},
 		"no p95":          {func(p map[string]any) { p["p95_ms"] = nil }, "its histogram of latencies gives a p95 of 3.0 ms"},
 		"a higher bucket": {func(p map[string]any) { p["latency_ms"].(map[string]any)["edges"] = []any{60} }, "its histogram of latencies gives a p95 of 57"},
-		"a lost shadow":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{10, 0} }, "there are 10 latencies of 5005 shadows"},
+		"a lost shadow":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{10, 0} }, "there are 10 latencies for 5005 shadows"},
 		"a lost bucket":   {func(p map[string]any) { p["latency_ms"].(map[string]any)["counts"] = []any{5005} }, "1 edges, which must ascend, and 1 counts"},
 		"no histogram":    {func(p map[string]any) { delete(p, "latency_ms") }, ""},
 	} {
@@ -256,7 +256,7 @@ func testChangedLatency(t *testing.T, w *whole) {
 	}
 }
 
-// testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, and the verdict does not.
+// testNewChain rebuilds the folder and its chain around an edited verdict: the chain verifies, but the verdict does not.
 func testNewChain(t *testing.T, w *whole) {
 	f, err := open(w.dir)
 	if err != nil {

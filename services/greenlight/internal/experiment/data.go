@@ -24,17 +24,17 @@ import (
 type Data struct {
 	*market.Series
 
-	// Raw are the bars as they were read. The series lacks the frozen stretches, because the market there is unknown.
+	// Raw are the bars as they were read. The series leaves out the frozen stretches, where the market is unknown.
 	Raw []market.Bar
-	// Quality is that of the raw bars.
+	// Quality is the quality of the raw bars.
 	Quality quality.Report
-	// Name is the registry name of models of this data, for example "btcperp-ftx-1m".
+	// Name is the registry name of models trained on this data, for example "btcperp-ftx-1m".
 	Name string
-	// Table has the rows if they are a table of a desk's own features. Then there are no bars and no quality.
+	// Table has the rows if the data is a table of a desk's own features. There are then no bars and no quality.
 	Table *Table
 }
 
-// Rows are states of a market in time order: a frame that was computed from bars, or a table.
+// Rows are states of a market in time order: a frame computed from bars, or a table.
 type Rows interface {
 	Len() int
 	// End returns the decision time of row i, in Unix milliseconds UTC.
@@ -43,7 +43,7 @@ type Rows interface {
 	Day(i int) int
 	// Row fills dst with the features of s at row i, and reports whether all are defined.
 	Row(i int, s *feature.Schema, dst []float64) bool
-	// Column returns the named feature at every row, NaN where it is undefined, or nil if there is none.
+	// Column returns the named feature at every row, with NaN where it is undefined; nil if there is no such feature.
 	Column(name string) []float64
 }
 
@@ -93,15 +93,15 @@ func Simulate(opts market.SimulateOptions) (*Data, error) {
 	return NewData(series, "simulated"), nil
 }
 
-// MarkSimulated sets the source of a logged row that names none and is of the instrument of greenlight simulate, which is that of
-// every run without --data.
+// MarkSimulated sets the source of a logged row that has no source and is of the simulated instrument, which greenlight
+// simulate and every run without --data use.
 func MarkSimulated(row *featurelog.Row) {
 	if row.Source == "" && row.Symbol == "SIM-PERP" {
 		row.Source = string(evidence.Simulated)
 	}
 }
 
-// Source returns the source that evidence of this data must name.
+// Source returns the source that evidence from this data must name.
 func (d *Data) Source() evidence.Source {
 	if d.Simulated {
 		return evidence.Simulated
@@ -118,8 +118,8 @@ func (d *Data) Inputs() []evidence.Input {
 	return inputs
 }
 
-// Header returns the evidence header of a file about the model that was computed from the data. git is the revision of the
-// program that writes it.
+// Header returns the evidence header of a file about the model that is computed from the data. git is the revision of the
+// program that writes the file.
 func (d *Data) Header(schema string, a *model.Artifact, git string) evidence.Header {
 	return evidence.Header{
 		Schema: schema, Source: d.Source(), Inputs: d.Inputs(),
@@ -129,7 +129,8 @@ func (d *Data) Header(schema string, a *model.Artifact, git string) evidence.Hea
 
 var notName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// RegistryName returns the text as a name of the registry, without what such a name may not have; otherwise if nothing is left.
+// RegistryName returns the text as a registry name, without the characters that such a name may not have. If nothing is left,
+// it returns otherwise.
 func RegistryName(text, otherwise string) string {
 	name := strings.Trim(notName.ReplaceAllString(text, "-"), "-._")
 	return cmp.Or(name[:min(len(name), 64)], otherwise)

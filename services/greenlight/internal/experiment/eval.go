@@ -17,13 +17,13 @@ const ScorecardSchema = "greenlight/scorecard/v1"
 
 // EvalResult is the body of eval_result.json: the result of the offline gate.
 type EvalResult struct {
-	// Result is PASS or FAIL. It is INCONCLUSIVE or ERROR if there is too little or no data.
+	// Result is PASS or FAIL. It is INCONCLUSIVE if there is too little data, and ERROR if there is none.
 	Result gate.Verdict  `json:"result"`
 	Checks []gate.Result `json:"checks"`
 }
 
 // Judge judges the report by the rules of [gate.OfflineJudgment]: AUC and P@20, the amount of data behind them, and the
-// quality of the data. A report of v1 has no data quality, which is INCONCLUSIVE.
+// quality of the data. A report of v1 has no data quality and is INCONCLUSIVE.
 func (r *OfflineReport) Judge() gate.Scorecard {
 	card := r.JudgeFigures()
 	card.Results = append(card.Results, gate.Judge(gate.OfflineEvidence(), r.evidence()).Results...)
@@ -47,7 +47,7 @@ func (r *OfflineReport) JudgeFigures() gate.Scorecard {
 	return gate.Judge(gate.Offline(), r.Observations())
 }
 
-// Headline returns AUC and P@20 of a judgment, and every other figure that is not a PASS.
+// Headline returns AUC and P@20 of a judgment, and every other figure that is not PASS.
 func Headline(card gate.Scorecard) []gate.Result {
 	var rows []gate.Result
 	for _, r := range card.Results {
@@ -66,7 +66,7 @@ func (e EvalResult) Text(version string) (string, error) {
 	return text.String(), err
 }
 
-// maxReport is the largest size of a report, in bytes.
+// maxReport bounds the size of a report, in bytes.
 const maxReport = 64 << 20
 
 // JudgeFolder judges the offline report of the evidence folder and writes eval_result.json and eval_result.txt. The error
@@ -98,8 +98,8 @@ func JudgeFolder(store *evidence.Store, folder, git string) (*OfflineFile, gate.
 	return report, card, errors.Join(store.WriteJSON("eval_result.json", header, result), store.WriteFile("eval_result.txt", []byte(text)))
 }
 
-// TakeOwn writes the model's evaluation to the evidence folder as its offline report. A model of an older version has
-// none; the error is then [ErrNoOwnReport], unless the report of the folder is about the model.
+// TakeOwn writes the model's evaluation to the evidence folder as its offline report. A model from an older version has none;
+// the error is then [ErrNoOwnReport], unless the report in the folder is about the model.
 func TakeOwn(store *evidence.Store, folder string, a *model.Artifact) error {
 	own, err := Own(a)
 	if errors.Is(err, ErrNoOwnReport) {

@@ -20,19 +20,19 @@ type Foreign struct {
 	Raw []byte
 	// Schema is the feature schema of its inputs.
 	Schema *feature.Schema
-	// Name and Version are those in the registry.
+	// Name and Version are the model's name and version in the registry.
 	Name, Version string
-	// AllTrees also takes the trees after an early stop.
+	// AllTrees also uses the trees after an early stop.
 	AllTrees bool
-	// Label is the rule of the built-in label by which the model is evaluated on market data. Zero fields mean the default.
+	// Label is the rule of the built-in label that the model is evaluated with on market data. Zero fields mean the default.
 	Label label.Rule
-	// TrainedTo is the end of its training data, exclusive. It is zero if that is not known.
+	// TrainedTo is the end of its training data, exclusive. It is zero if unknown.
 	TrainedTo time.Time
-	// Baseline is the baseline of a model whose data have no labels to fit one to; nil fits one.
+	// Baseline is the baseline for data without labels, which cannot fit one; nil fits a baseline.
 	Baseline *model.Baseline
 }
 
-// artifact returns an artifact that can score, and the trees of the file.
+// artifact returns an artifact that can score, and the trees from the file.
 func (f Foreign) artifact(of model.Label, baseline *model.Baseline) (*model.Artifact, *trees.Ensemble, error) {
 	spec, read, err := model.NewTrees(f.Raw, f.Schema, of, f.AllTrees)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f Foreign) artifact(of model.Label, baseline *model.Baseline) (*model.Arti
 // evaluation.
 func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
 	if f.Baseline == nil {
-		return nil, errors.New("the rows have no labels to fit a baseline to: name their column, or give the baseline that production uses")
+		return nil, errors.New("the rows have no labels to fit a baseline to: name the label column, or give the baseline that production uses")
 	}
 	t := data.Table
 	a, _, err := f.artifact(model.Label{HorizonMinutes: t.Info.HorizonMinutes}, f.Baseline)
@@ -74,8 +74,8 @@ func (f Foreign) sampled(data *Data, git string) (*model.Artifact, error) {
 
 // Import builds the artifact of a foreign model. The baseline, the label threshold and the drift profile come from the
 // newest training window of the experiment, the golden vectors from its held-out period. The artifact contains the
-// evaluation, which Import also returns. It covers all tested days from TrainedTo on. If TrainedTo is not known it covers
-// all tested days, and notes that the model may have been trained on them.
+// evaluation, which Import also returns. It covers all test days that are not before TrainedTo. If TrainedTo is unknown, it
+// covers all test days and notes that the model may have been trained on them.
 func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *OfflineReport, error) {
 	fold := last(s.Baseline)
 	if heldOut := dayTime(fold.TestFrom); f.TrainedTo.After(heldOut) {
@@ -124,8 +124,8 @@ func (s *Study) Import(f Foreign, git string, now time.Time) (*model.Artifact, *
 	return a, r, s.own(a, r)
 }
 
-// evaluate measures an imported model and the baseline on the test rows of the experiment. The label threshold of each
-// fold is that of its training window.
+// evaluate measures an imported model and the baseline on the test rows of the experiment. Each fold uses the label threshold
+// of its training window.
 func (s *Study) evaluate(f Foreign, a *model.Artifact, now time.Time) (*OfflineReport, error) {
 	from := 0
 	if !f.TrainedTo.IsZero() {

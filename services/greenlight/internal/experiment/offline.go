@@ -18,7 +18,7 @@ type OfflineFile struct {
 // ErrNoOwnReport means that the artifact has no evaluation, because an older version registered the model.
 var ErrNoOwnReport = errors.New("the model has no offline evaluation")
 
-// ReadOffline reads an offline report; what names it in errors.
+// ReadOffline parses an offline report; what names it in errors.
 func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
 	f := &OfflineFile{}
 	if err := json.Unmarshal(raw, f); err != nil {
@@ -27,7 +27,7 @@ func ReadOffline(what string, raw []byte) (*OfflineFile, error) {
 	if !IsOffline(f.Header.Schema) {
 		return nil, fmt.Errorf("%s: schema %q: want %q", what, f.Header.Schema, OfflineSchema)
 	}
-	// A missing figure would read as 0.
+	// A missing figure would be read as 0.
 	var figures struct {
 		AUC           *float64 `json:"auc"`
 		PrecisionAt20 *float64 `json:"precision_at_20"`
@@ -53,7 +53,7 @@ func Own(a *model.Artifact) (*OfflineFile, error) {
 		return nil, err
 	}
 	if f.Model == nil || f.Model.Digest != a.Digest() {
-		return nil, fmt.Errorf("%s is the report of another model", name)
+		return nil, fmt.Errorf("%s is the report for another model", name)
 	}
 	return f, nil
 }

@@ -12,24 +12,24 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// QualityPlan is the plan of a live verdict on the model beside the baseline, from their out-of-time scores, and how long
+// QualityPlan is the plan of a live verdict on the model against the baseline, from their out-of-time scores, and how long
 // that verdict takes.
 type QualityPlan struct {
 	outcome.Plan
 
 	PlanDigest string `json:"plan_digest"`
-	// Difference is the out-of-time mean difference of Brier losses; positive if the model was better.
+	// Difference is the mean difference in Brier loss out of time; positive if the model was better.
 	Difference float64 `json:"offline_difference"`
-	// LeastDays is how many days two equal scorers take to a PASS, ExpectedDays what this model takes at its out-of-time
-	// difference; nil if it never passes then.
+	// LeastDays is the number of days until a PASS for two equal scorers. ExpectedDays is the number for this model at its
+	// out-of-time difference; nil if it would never pass.
 	LeastDays    float64  `json:"least_days"`
 	ExpectedDays *float64 `json:"expected_days"`
-	// Given reports that the cap or the margin was given and not computed from out-of-time scores: what these expect is then
-	// unknown.
+	// Given reports whether the cap or the margin was given instead of computed from out-of-time scores. The expected days are
+	// then unknown.
 	Given bool `json:"given,omitempty"`
 }
 
-// Line says for people how long a verdict takes.
+// Line describes for people how long a verdict takes.
 func (q *QualityPlan) Line() string {
 	expected := "at the out-of-time difference it never passes"
 	if q.ExpectedDays != nil {
@@ -44,16 +44,16 @@ func (q *QualityPlan) Line() string {
 
 // Pair has the scores of a model and a baseline for the same rows, with their labels, in time order.
 type Pair struct {
-	// Model and Baseline name the scorers in the key of the records.
+	// Model and Baseline identify the scorers in the key of the records.
 	Model, Baseline string
 	Symbol          string
 	Source          outcome.LabelSource
 	Horizon         time.Duration
-	// Rows have both scores, Labels their outcomes and Days their UTC days since 1970-01-01.
+	// Rows have both scores, Labels are their outcomes, and Days are their UTC days since 1970-01-01.
 	Rows   []outcome.Row
 	Labels []bool
 	Days   []int
-	// ends and answers are the minutes of the market and their labels; nil with reported labels.
+	// ends and answers are the minutes of the market and their labels; nil if labels are reported.
 	ends    []int64
 	answers []outcome.Answer
 }
@@ -92,7 +92,7 @@ func (s *Study) Pair(model, baseline *train.Result) (*Pair, error) {
 	return p, nil
 }
 
-// Suggest returns the plan that follows from the scores: see [outcome.Suggest].
+// Suggest returns the plan that the scores suggest: see [outcome.Suggest].
 func (p *Pair) Suggest() outcome.Plan {
 	distances, baseline := make([]float64, len(p.Rows)), make([]float64, len(p.Rows))
 	for i := range p.Rows {
@@ -102,7 +102,7 @@ func (p *Pair) Suggest() outcome.Plan {
 	return outcome.Suggest(distances, eval.Brier(baseline, p.Labels), p.Source, p.Horizon)
 }
 
-// Records joins the rows to their labels, and returns the records of all blocks that end in the data.
+// Records joins the rows to their labels, and returns the records of all blocks that end within the data.
 func (p *Pair) Records(plan outcome.Plan) []outcome.Record {
 	j := outcome.NewJoin(outcome.Key{Executor: "offline", Model: p.Model, Baseline: p.Baseline}, plan)
 	if p.answers == nil {
@@ -117,7 +117,7 @@ func (p *Pair) Records(plan outcome.Plan) []outcome.Record {
 	return j.Closed()
 }
 
-// report gives the join every row, and its label when that is known.
+// report passes every row to the join, and its label once it is known.
 func (p *Pair) report(j *outcome.Join) {
 	horizon, due := p.Horizon.Milliseconds(), 0
 	until := func(t int64) {

@@ -45,7 +45,7 @@ func observations(q quality.Report) map[string]gate.Observation {
 	}
 }
 
-// whereabouts returns where in the data a figure was found, and "" if that is no single place.
+// whereabouts returns where in the data a figure was found; empty if it is not a single place.
 func whereabouts(q quality.Report, rule string) string {
 	switch rule {
 	case gate.FrozenMinutes:
@@ -80,8 +80,8 @@ func Length(minutes int) string {
 	}
 }
 
-// Lines writes the quality for people: a line of figures, lines on the minutes that are skipped, and a line for every
-// rule that is not a PASS.
+// Lines writes the quality for people: a line of figures, lines about skipped minutes, and a line for every rule that is not
+// PASS.
 func (d *DataQuality) Lines(w io.Writer) error {
 	q := d.Report
 	say := func(format string, args ...any) error {
@@ -91,7 +91,7 @@ func (d *DataQuality) Lines(w io.Writer) error {
 	err := say("%.1f %% of minutes unchanged, longest flat run %s; %.1f %% filled; largest one-minute move %.2f %%; %s",
 		100*q.UnchangedShare, Length(q.LongestFlatRun.Minutes), 100*q.FilledShare, 100*q.LargestMove.Share, holes(q))
 	if err == nil && q.ClosedMinutes > 0 {
-		err = say("%d minutes of closed weekends are skipped like holes: their bars have a single price", q.ClosedMinutes)
+		err = say("%d minutes of closed weekends are skipped like holes: their bars have only one price", q.ClosedMinutes)
 	}
 	if err == nil && q.FrozenMinutes > 0 {
 		err = say("%d frozen minutes (%.1f %%) are skipped like holes: %s", q.FrozenMinutes, 100*q.FrozenShare, whereabouts(q, gate.FrozenMinutes))

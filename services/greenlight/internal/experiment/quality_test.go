@@ -13,7 +13,7 @@ import (
 
 const dayMinutes = 24 * 60
 
-// Misleading data do not pass, and the verdict names the rule. A quiet hour and an outage are not misleading.
+// Misleading data does not pass, and the verdict names the rule. A quiet hour or an outage is not misleading.
 func TestMisleadingDataDoNotPass(t *testing.T) {
 	sim, err := Simulate(market.SimulateOptions{Seed: 9, Days: 61})
 	if err != nil {

@@ -28,7 +28,7 @@ func withRaw(names []string) []string {
 	return names
 }
 
-// reference builds the drift profile, with ranges, of the minutes of the training window that the model can score.
+// reference builds the drift profile, with ranges, from the minutes of the training window that the model can score.
 func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window train.Window) (*drift.Profile, error) {
 	x := make([]float64, schema.Len())
 	var minutes, days []int
@@ -56,7 +56,7 @@ func (s *Study) reference(schema *feature.Schema, scorer model.Scorer, window tr
 	var columns, inputs []drift.Column
 	for _, name := range withRaw(watched) {
 		c := drift.Column{Name: name, Weight: weights[name], Values: values(name)}
-		if c.Values == nil { // a raw input that a table lacks
+		if c.Values == nil { // a table lacks this raw input
 			continue
 		}
 		if i := schema.Index(name); i >= 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/figure"
 )
 
-// RegisterError is the error of a candidate that could not be added to the registry.
+// RegisterError means that a candidate could not be added to the registry.
 type RegisterError struct {
 	Candidate *Candidate
 	Err       error
@@ -26,7 +26,7 @@ func (e *RegisterError) Error() string { return e.Err.Error() }
 func (e *RegisterError) Unwrap() error { return e.Err }
 
 // Register adds every model of the study to the registry, and writes the offline report and the figures of the candidate c
-// to the evidence. It returns the artifact and the report of c. git is the revision of the program.
+// to the evidence. It returns the artifact of c and the report on c. git is the revision of the program.
 func (s *Study) Register(registry *model.Registry, store *evidence.Store, c *Candidate, git string, now time.Time) (artifact *model.Artifact, report *OfflineReport, err error) {
 	for _, other := range s.Candidates {
 		a, r, err := s.Evaluated(other, git, now)
@@ -72,13 +72,13 @@ func (s *Study) Draw(to *figure.Set, c *Candidate, title string) {
 type Imported struct {
 	Artifact *model.Artifact
 	Report   *OfflineReport
-	// Kept is the model as the registry has it. Known reports whether it was there before, with another evaluation.
+	// Kept is the model in the registry. Known reports whether it was there before, with another evaluation.
 	Kept  *model.Artifact
 	Known bool
 }
 
-// Register trains the baseline on the data, evaluates the foreign model against it, and adds the model to the registry. An
-// empty name becomes that of the data.
+// Register trains the baseline on the data, evaluates the foreign model against it, and adds the model to the registry. If the
+// name is empty, the model gets the name of the data.
 func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Registry, git string, progress func(done, total int)) (*Imported, error) {
 	f.Name = cmp.Or(f.Name, data.Name)
 	i := &Imported{}
@@ -97,7 +97,7 @@ func (f Foreign) Register(ctx context.Context, data *Data, registry *model.Regis
 	return i, nil
 }
 
-// build builds the artifact. The report is nil if the data have no labels.
+// build builds the artifact. The report is nil if the data has no labels.
 func (f Foreign) build(ctx context.Context, data *Data, git string, progress func(done, total int)) (*model.Artifact, *OfflineReport, error) {
 	var s *Study
 	var err error

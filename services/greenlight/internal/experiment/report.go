@@ -16,8 +16,8 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// The evidence schemas of offline reports and evaluations. Those of v1 have no data quality, and are judged only by AUC
-// and P@20.
+// The evidence schemas of offline reports and evaluations. The v1 schemas have no data quality, and are judged only by AUC and
+// P@20.
 const (
 	OfflineSchema   = "greenlight/offline_report/v2"
 	OfflineSchemaV1 = "greenlight/offline_report/v1"
@@ -34,13 +34,13 @@ type OfflineReport struct {
 	// Timestamp is the creation time of the report, in Unix milliseconds.
 	Timestamp int64 `json:"timestamp"`
 	*eval.Report
-	// TestDays is the number of UTC days with tested rows.
+	// TestDays is the number of UTC days with test rows.
 	TestDays int `json:"test_days"`
-	// InSample is the reason why the model may have been trained on the tested rows; empty if it was not.
+	// InSample is the reason why the model may have been trained on the test rows; empty if it was not.
 	InSample string `json:"may_be_in_sample,omitempty"`
 	// Label is the rule of the built-in label, if it is not the default.
 	Label *label.Rule `json:"label,omitempty"`
-	// TableInfo describes the data if they are a table of a desk's own features and labels.
+	// TableInfo describes the data if it is a table of a desk's own features and labels.
 	TableInfo *TableInfo `json:"table,omitempty"`
 	// Quality is the quality of market data; nil for a table, and in a report of v1.
 	Quality       *DataQuality `json:"data_quality,omitempty"`
@@ -48,9 +48,9 @@ type OfflineReport struct {
 	DatasetDigest string       `json:"dataset_digest"`
 	Dataset       DatasetInfo  `json:"dataset"`
 	Split         SplitInfo    `json:"split"`
-	// QualityPlan is the plan of a live verdict beside the baseline; nil for an imported model and in older reports.
+	// QualityPlan is the plan of a live verdict against the baseline; nil for an imported model and in older reports.
 	QualityPlan *QualityPlan `json:"quality_plan,omitempty"`
-	// Compared are all models of the study on the same rows, baseline first.
+	// Compared has all models of the study, judged on the same rows, with the baseline first.
 	Compared []ComparedModel `json:"compared"`
 }
 
@@ -63,7 +63,7 @@ type DatasetInfo struct {
 	First     time.Time      `json:"first"`
 	Last      time.Time      `json:"last"`
 	Dropped   map[string]int `json:"dropped,omitempty"`
-	// Taken says what was guessed about the files.
+	// Taken lists what was guessed about the files.
 	Taken []string `json:"taken,omitempty"`
 }
 
@@ -83,7 +83,7 @@ type ComparedModel struct {
 	Version       string  `json:"version"`
 	AUC           float64 `json:"auc"`
 	PrecisionAt20 float64 `json:"precision_at_20"`
-	// BaselineMatch is the share of rows within 0.05 of the baseline, in [0,1].
+	// BaselineMatch is the fraction of rows within 0.05 of the baseline, in [0,1].
 	BaselineMatch float64 `json:"baseline_match_rate"`
 }
 
@@ -108,7 +108,8 @@ func (s *Study) Offline(c *Candidate, now time.Time) (*OfflineReport, error) {
 	return r, nil
 }
 
-// report builds the common part of the reports of candidates and foreign models. days are the days of the tested rows.
+// report builds the part that the reports on candidates and on foreign models have in common. days are the days of the test
+// rows.
 func (s *Study) report(version string, schema *feature.Schema, measured *eval.Report, days []int, now time.Time) *OfflineReport {
 	r := &OfflineReport{
 		Version: version, Timestamp: now.UnixMilli(), Report: measured,
@@ -154,7 +155,7 @@ func (s *Study) Evaluated(c *Candidate, git string, now time.Time) (*model.Artif
 	return a, r, s.own(a, r)
 }
 
-// own stores the report, with its evidence header, in the artifact.
+// own stores the report with its evidence header in the artifact.
 func (s *Study) own(a *model.Artifact, r *OfflineReport) error {
 	if err := a.Identify(); err != nil {
 		return err
@@ -171,7 +172,7 @@ func (s *Study) OfflineHeader(a *model.Artifact, r *OfflineReport) evidence.Head
 	return h
 }
 
-// Header returns the evidence header of a file about the model that was computed from the study's data.
+// Header returns the evidence header of a file about the model that is computed from the study's data.
 func (s *Study) Header(schema string, a *model.Artifact) evidence.Header {
 	return s.Data.Header(schema, a, a.Manifest.Training.Git)
 }
@@ -212,7 +213,7 @@ func (r *OfflineReport) Observations() map[string]gate.Observation {
 	return map[string]gate.Observation{gate.AUC: auc, gate.PrecisionAt20: precision}
 }
 
-// evidence returns the observations on the amount of data behind the figures.
+// evidence returns the observations about the amount of data behind the figures.
 func (r *OfflineReport) evidence() map[string]gate.Observation {
 	known := 1.0
 	if r.InSample != "" {

@@ -32,7 +32,7 @@ type Study struct {
 	Data  *Data
 	Frame Rows
 	Split train.Split
-	// Label is the rule of the label, unless the data are a table.
+	// Label is the rule of the label, unless the data is a table.
 	Label      label.Rule
 	Candidates []*Candidate
 	// Baseline is the production heuristic, fitted to the same training windows.
@@ -45,7 +45,7 @@ type Candidate struct {
 	Schema  *feature.Schema
 	*train.Result
 	Report *eval.Report
-	// BaselineMatch is the share of out-of-time rows where the candidate is within 0.05 of the baseline, in [0,1].
+	// BaselineMatch is the fraction of out-of-time rows where the candidate is within 0.05 of the baseline, in [0,1].
 	BaselineMatch float64
 }
 
@@ -102,7 +102,7 @@ func Run(ctx context.Context, data *Data, opts Options) (*Study, error) {
 	return s, nil
 }
 
-// add judges a trained model beside the baseline.
+// add judges a trained model against the baseline.
 func (s *Study) add(version string, schema *feature.Schema, result *train.Result) (err error) {
 	c := &Candidate{Version: version, Schema: schema, Result: result}
 	if c.Report, err = c.Result.Report(eval.DefaultBootstrap()); err != nil {
@@ -118,7 +118,7 @@ func (s *Study) add(version string, schema *feature.Schema, result *train.Result
 	return nil
 }
 
-// Candidate returns the candidate of that version.
+// Candidate returns the candidate with the version.
 func (s *Study) Candidate(version string) (*Candidate, error) {
 	var versions []string
 	for _, c := range s.Candidates {
@@ -130,11 +130,12 @@ func (s *Study) Candidate(version string) (*Candidate, error) {
 	return nil, fmt.Errorf("no model %q: the trained models are %v", version, versions)
 }
 
-// last returns the fold whose model is released: the one with the newest training window. Its test is the held-out period.
+// last returns the fold whose model is released: the one with the newest training window. Its test window is the held-out
+// period.
 func last(r *train.Result) *train.Fold { return &r.Folds[len(r.Folds)-1] }
 
-// HeldOut returns the minutes after the training window of the released models in which every schema is defined. The
-// label may be undefined.
+// HeldOut returns the minutes after the training window of the released models at which every schema is defined. The label may
+// be undefined.
 func (s *Study) HeldOut() []int {
 	fold := last(s.Baseline)
 	var minutes []int
@@ -215,19 +216,19 @@ func newHeuristic(fold *train.Fold) (*model.Baseline, error) {
 	return model.NewBaseline(BaselineVersion, *fold.Model, own...)
 }
 
-// label returns the label of a model of the fold.
+// label returns the label of the fold's model.
 func (s *Study) label(fold *train.Fold) model.Label {
 	if t := s.Data.Table; t != nil {
 		return model.Label{HorizonMinutes: t.Info.HorizonMinutes, Column: t.Info.Label}
 	}
 	l := model.Label{HorizonMinutes: float64(s.Label.Horizon), Threshold: fold.Threshold}
-	if s.Label.Quantile != label.Default().Quantile { // models of the default keep their digests
+	if s.Label.Quantile != label.Default().Quantile { // models with the default rule keep their digests
 		l.Quantile = s.Label.Quantile
 	}
 	return l
 }
 
-// meaning describes the score of a model of the fold.
+// meaning describes the score of the fold's model.
 func (s *Study) meaning(fold *train.Fold) string {
 	if t := s.Data.Table; t != nil {
 		return fmt.Sprintf("the probability of %s, a label of the data's own that looks %v minutes ahead", t.Info.Label, t.Info.HorizonMinutes)

@@ -19,7 +19,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/train"
 )
 
-// Table has states that a desk computed itself, by time.
+// Table has states that a desk computed itself, in time order.
 type Table struct {
 	Info TableInfo
 
@@ -31,13 +31,13 @@ type Table struct {
 
 // TableInfo describes a table in a report.
 type TableInfo struct {
-	// Label, Time and Group are the columns with these meanings; Label and Group may be empty.
+	// Label, Time and Group are the names of these columns; Label and Group may be empty.
 	Label string `json:"label,omitempty"`
 	Time  string `json:"time"`
 	Group string `json:"group,omitempty"`
 	// HorizonMinutes is how far ahead the label looks.
 	HorizonMinutes float64 `json:"horizon_minutes"`
-	// Rows are the rows of the file. LeftOut are those that lack the label or a feature.
+	// Rows is the number of rows of the file. LeftOut is the number of those that lack the label or a feature.
 	Rows    int `json:"rows"`
 	LeftOut int `json:"rows_left_out"`
 	// Baseline are the inputs of the baseline that was fitted to the table.
@@ -48,20 +48,20 @@ func (i *TableInfo) observations() map[string]gate.Observation {
 	return map[string]gate.Observation{gate.TableLeftOut: gate.Rate(uint64(i.LeftOut), uint64(i.Rows))}
 }
 
-// TableOptions say what the columns of a table are.
+// TableOptions describe the columns of a table.
 type TableOptions struct {
 	// Path is a CSV or Parquet file.
 	Path string
 	// Schema has the features, which are columns of the file.
 	Schema *feature.Schema
-	// Label is the column with 1 for a positive row and 0 for another; empty if there are no labels.
+	// Label is the column with 1 for a positive row and 0 for a negative one; empty if there are no labels.
 	Label string
 	// Time and Group are the columns with the time of a row and with its symbol. Only labelled rows need a time.
 	Time, Group string
 	// Horizon is how far ahead the label looks.
 	Horizon time.Duration
-	// Baseline are the inputs of the baseline. Default those of the built-in heuristic, if the file has them; otherwise the
-	// first features of the schema, at most four and half of them.
+	// Baseline are the inputs of the baseline. The default is the inputs of the built-in heuristic if the file has them, and
+	// otherwise the first features of the schema: at most four, and at most half of them.
 	Baseline []string
 }
 
@@ -105,7 +105,7 @@ func ReadTable(o TableOptions) (_ *Data, err error) {
 		return nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
 	t.Info.LeftOut = read.Rows - len(order)
-	t.times = make([]int64, len(order)) // without times it is one day
+	t.times = make([]int64, len(order)) // without times, all rows are on one day
 	if o.Time != "" {
 		t.times = pick(read.Times, order)
 	}
@@ -114,7 +114,7 @@ func ReadTable(o TableOptions) (_ *Data, err error) {
 	}
 	for _, name := range needed {
 		t.columns[name] = pick(read.Numbers[name], order)
-		delete(read.Numbers, name) // its memory is needed for the next
+		delete(read.Numbers, name) // frees memory for the next column
 	}
 	if o.Label != "" {
 		t.labels = t.columns[o.Label]
@@ -127,7 +127,7 @@ func ReadTable(o TableOptions) (_ *Data, err error) {
 	}, nil
 }
 
-// defaultInputs returns the inputs of the baseline for a file with the columns.
+// defaultInputs returns the default inputs of the baseline for a file with the header.
 func defaultInputs(header, features []string) []string {
 	inputs := feature.BaselineInputs()
 	if !slices.ContainsFunc(inputs, func(name string) bool { return !slices.Contains(header, name) }) {
@@ -137,8 +137,8 @@ func defaultInputs(header, features []string) []string {
 	return slices.Clone(features[:min(most, (len(features)+1)/2)])
 }
 
-// usable returns the rows that have all numbers, in the order of time and group. It returns an error for labels other than 0
-// and 1, and for two rows of a group at the same time.
+// usable returns the rows that have all numbers, ordered by time and group. It returns an error for labels other than 0 and 1,
+// and for two rows of a group at the same time.
 func (o *TableOptions) usable(t *rowtable.Table, want []string) (order []int, dropped map[string]int, err error) {
 	dropped = map[string]int{}
 	for i := range t.Rows {
@@ -171,7 +171,7 @@ func (o *TableOptions) usable(t *rowtable.Table, want []string) (order []int, dr
 		}
 		if k > 0 && o.Time != "" && t.Times[order[k-1]] == t.Times[i] && group(order[k-1]) == group(i) {
 			if o.Group == "" {
-				return nil, nil, fmt.Errorf("two rows at %s: name the column that tells them apart with --group, or remove one", stampMS(t.Times[i]))
+				return nil, nil, fmt.Errorf("two rows at %s: name the column that distinguishes them with --group, or remove one", stampMS(t.Times[i]))
 			}
 			return nil, nil, fmt.Errorf("two rows of %q at %s: remove one", text.Clean(group(i), 64), stampMS(t.Times[i]))
 		}
@@ -202,7 +202,7 @@ func (t *Table) End(i int) int64 { return t.times[i] }
 // Day implements [Rows].
 func (t *Table) Day(i int) int { return int(t.times[i] / (24 * 60 * 60 * 1000)) }
 
-// Symbol returns the group of row i, empty without groups.
+// Symbol returns the group of row i; empty without groups.
 func (t *Table) Symbol(i int) string {
 	if t.groups == nil {
 		return ""
@@ -246,7 +246,7 @@ func (t *Table) dataset(s *feature.Schema) *train.Dataset {
 	return d
 }
 
-// runBaseline trains the baseline of a table with labels, as the first of so many runs.
+// runBaseline trains the baseline of a table with labels, as the first of the given number of runs.
 func runBaseline(ctx context.Context, data *Data, runs int, progress func(done, total int)) (s *Study, walk train.Options, err error) {
 	inputs, err := feature.Named("baseline", data.Table.Info.Baseline...)
 	if err != nil {
@@ -267,8 +267,8 @@ func runBaseline(ctx context.Context, data *Data, runs int, progress func(done, 
 	return s, walk, nil
 }
 
-// RunTable trains and judges a model of the schema on a table with labels, beside a baseline on some of the columns. It does
-// for a desk's own features and label what [Run] does for market data. progress may be nil.
+// RunTable trains a model of the schema on a table with labels, and judges it against a baseline on some of the columns. It
+// does for a desk's own features and label what [Run] does for market data. progress may be nil.
 func RunTable(ctx context.Context, data *Data, schema *feature.Schema, version string, progress func(done, total int)) (*Study, error) {
 	s, walk, err := runBaseline(ctx, data, 2, progress)
 	if err != nil {

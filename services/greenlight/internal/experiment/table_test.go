@@ -23,7 +23,7 @@ import (
 
 var tableStart = time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
 
-// writeTable writes hourly rows of n days; change may edit a row's fields: time, label, a, b.
+// writeTable writes hourly rows for n days; change may edit the fields of a row: time, label, a, b.
 func writeTable(t *testing.T, days int, change func(i int, fields []string)) string {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -56,7 +56,7 @@ func tableOptions(t *testing.T, path string, horizon time.Duration) experiment.T
 	return experiment.TableOptions{Path: path, Schema: s, Label: "y", Time: "time", Horizon: horizon}
 }
 
-// No training row has a label that looks into the test, and no other is left out.
+// The training rows are exactly those whose label does not overlap the test.
 func TestTablePurge(t *testing.T) {
 	for _, horizon := range []time.Duration{time.Minute, time.Hour, 5 * time.Hour, 30 * time.Hour} {
 		o := tableOptions(t, writeTable(t, 40, nil), horizon)
@@ -87,7 +87,7 @@ func TestTablePurge(t *testing.T) {
 	}
 }
 
-// Register fails without one of the figures: the folder may have that of an earlier report.
+// Register fails if a figure is missing, because the folder may still have the figure of an earlier report.
 func TestRegisterWantsEveryFigure(t *testing.T) {
 	o := tableOptions(t, writeTable(t, 40, nil), time.Hour)
 	data, err := experiment.ReadTable(o)
@@ -117,8 +117,8 @@ func TestRegisterWantsEveryFigure(t *testing.T) {
 	}
 }
 
-// The ranges of a model are the extreme values of its training rows: of fewer than 2,000 rows, the quantiles lie between the
-// two outermost.
+// The ranges of a model are the extremes of its training rows. With fewer than 2,000 rows, the quantiles lie between the two
+// outermost values.
 func TestTableRanges(t *testing.T) {
 	type row struct {
 		day    int
@@ -177,7 +177,7 @@ func TestTableRanges(t *testing.T) {
 	}
 }
 
-// Rows without a value are left out and counted, and too many of them are not a pass.
+// Rows without a value are left out and counted. If there are too many, the verdict is not PASS.
 func TestTableRowsLeftOut(t *testing.T) {
 	for every, want := range map[int]gate.Verdict{10: gate.Pass, 3: gate.Inconclusive} {
 		o := tableOptions(t, writeTable(t, 40, func(i int, fields []string) {

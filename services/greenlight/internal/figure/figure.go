@@ -11,7 +11,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/plots"
 )
 
-// Figure is a drawing. Name is its file in the evidence folder, for example "psi_mid.svg", Caption its description.
+// Figure is a drawing. Name is its file in the evidence folder, for example "psi_mid.svg"; Caption describes it.
 type Figure struct {
 	Name, Caption string
 	SVG           []byte
@@ -23,11 +23,11 @@ type Set struct {
 	// Required makes a figure that shows nothing an error.
 	Required bool
 	All      []Figure
-	// Err has the errors of drawings that failed.
+	// Err joins the errors of the drawings that failed.
 	Err error
 }
 
-// Add draws a figure. One that shows nothing is left out, unless it is required.
+// Add draws a figure. A figure that shows nothing is left out, unless it is required.
 func (s *Set) Add(name, caption string, draw func(io.Writer) error) {
 	var svg bytes.Buffer
 	switch err := draw(&svg); {

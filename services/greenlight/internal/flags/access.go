@@ -1,5 +1,5 @@
-// Package flags has the groups of flags that several commands of greenlight and greenlight-lab share, with what they name:
-// services, data, a policy, requests.
+// Package flags has the groups of flags that several commands of greenlight and greenlight-lab share, and opens what they
+// name: services, data, a policy, requests.
 package flags
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Access say how the services are reached. Every command that calls a service has all of them.
+// Access has the flags for reaching the services. Every command that calls a service has all of them.
 type Access struct {
 	fleet.Access
 
 	// Connect is set by Open.
 	Connect fleet.Dialer
-	// keyFile has FleetKey.
+	// keyFile is the file with FleetKey.
 	keyFile string
 }
 
-// Open reads the certificates. Bad ones are wrong usage. Commands that connect repeatedly call it once; [Endpoint.Dial] calls it for the
-// others.
+// Open reads the certificates. Invalid certificates are a usage error. Commands that connect repeatedly call it once; for the
+// others, [Endpoint.Dial] calls it.
 func (a *Access) Open() (err error) {
 	if a.Connect == nil {
 		if a.Connect, err = a.Dialer(); err != nil {
@@ -43,25 +43,25 @@ func (a *Access) Open() (err error) {
 func (a *Access) Declare(fs *pflag.FlagSet, c console.Console) {
 	a.Logger = slog.New(telemetry.BoundLog(slog.NewTextHandler(c.Err, nil)))
 	a.TLS.Declare(fs, "", "the services")
-	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that ask for it")
+	fs.StringVar(&a.TokenFile, "control-token-file", "", "file with the operator's token, for services that require it")
 }
 
-// DeclareKey declares the flag of what signs the messages for a group.
+// DeclareKey declares the flag for the key that signs the messages to a group.
 func (a *Access) DeclareKey(fs *pflag.FlagSet) {
-	fs.Func("fleet-key", "`file` with the private key that signs what the executors of a group obey, PEM; greenlight model keygen makes one", func(path string) (err error) {
+	fs.Func("fleet-key", "PEM `file` with the private key that signs messages to the executors of a group; greenlight model keygen creates one", func(path string) (err error) {
 		a.keyFile = path
 		a.FleetKey, err = dsse.ReadSigner(path)
 		return err
 	})
 }
 
-// Again returns the flags as they were given, for the command line of another command.
+// Again returns the flags as they were given, to print them in another command line.
 func (a *Access) Again() string {
 	return Flagged("fleet-key", a.keyFile) + Flagged("control-token-file", a.TokenFile) + Flagged("tls-ca", a.TLS.CA) + Flagged("tls-cert", a.TLS.Cert) +
 		Flagged("tls-key", a.TLS.Key) + Flagged("tls-server-name", a.TLS.ServerName)
 }
 
-// Flagged returns a blank and the flag as it is typed in a shell; nothing if value is empty.
+// Flagged returns a space and the flag as it is typed in a shell; empty if value is empty.
 func Flagged(name, value string) string {
 	if value == "" {
 		return ""
@@ -81,13 +81,13 @@ type Endpoint struct {
 	Addr string
 }
 
-// Declare declares the flags; name, addr and usage are those of the address.
+// Declare declares the flags. name, addr and usage are for the flag of the address.
 func (e *Endpoint) Declare(fs *pflag.FlagSet, c console.Console, name, addr, usage string) {
 	e.Access.Declare(fs, c)
 	TargetVar(fs, &e.Addr, name, addr, usage)
 }
 
-// Dial connects, hands the connection to use, and closes it.
+// Dial connects, calls use with the connection, and closes it.
 func (e *Endpoint) Dial(use func(*grpc.ClientConn) error) error {
 	if err := e.Open(); err != nil {
 		return err
@@ -99,20 +99,20 @@ func (e *Endpoint) Dial(use func(*grpc.ClientConn) error) error {
 	return errors.Join(use(conn), conn.Close())
 }
 
-// TargetVar declares the flag of the gRPC address of a service. An address that cannot be dialled is wrong usage.
+// TargetVar declares the flag for the gRPC address of a service. An address that cannot be dialed is a usage error.
 func TargetVar(fs *pflag.FlagSet, p *string, name, value, usage string) {
 	fs.StringVar(p, name, value, usage)
 	console.Check(fs, name, func() error { return rpc.CheckTarget(*p) })
 }
 
-// targets is the flag of several addresses: by commas, or given more than once. Unlike a slice of pflag, which reads one line of
-// CSV, it takes no part for nothing: a stop must not leave out an executor.
+// targets is a flag with several addresses: separated by commas, or given more than once. Unlike a slice in pflag, which reads
+// only one line of CSV, it ignores no part of the value: a stop must not leave out an executor.
 type targets struct {
 	of  *[]string
-	set bool // the defaults are gone
+	set bool // the defaults have been replaced
 }
 
-// TargetsVar declares the flag of several addresses.
+// TargetsVar declares a flag with several addresses.
 func TargetsVar(fs *pflag.FlagSet, p *[]string, name string, value []string, usage string) {
 	*p = value
 	fs.Var(&targets{of: p}, name, usage)

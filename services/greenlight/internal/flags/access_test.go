@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// No address of a list is left out without an error: the command that gets it may be a stop.
+// No address in a list is dropped without an error, because the command may be a stop.
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

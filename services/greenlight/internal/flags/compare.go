@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
-// Compare says which two sets of rows to compare.
+// Compare has the flags that name the two sets of rows to compare.
 type Compare struct {
 	Options driftcompare.Options
 
@@ -31,32 +31,32 @@ func (f *Compare) Declare(fs *pflag.FlagSet) {
 	f.changed = fs.Changed
 	fs.StringVar(&f.reference.Path, "reference", "", "file or folder of market data, or folder or s3:// URL of a feature log")
 	fs.StringVar(&f.current.Path, "current", "", "the same, to compare with the reference")
-	fs.IntVar(&f.referenceDays, "reference-days", 0, "in place of --current: take the first so many UTC days for the reference, and the rest for current")
-	fs.IntVar(&f.currentDays, "current-days", 0, "use the first so many UTC days of the current rows; 0 is all")
-	fs.StringVar(&f.schema, "schema", feature.DefaultSchema, "feature schema to compare by; that of --model when there is one")
-	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; none when it is not given")
+	fs.IntVar(&f.referenceDays, "reference-days", 0, "instead of --current: number of UTC days at the start that are the reference; the rest is current")
+	fs.IntVar(&f.currentDays, "current-days", 0, "number of UTC days of the current rows to use, from the first; 0 is all")
+	fs.StringVar(&f.schema, "schema", feature.DefaultSchema, "feature schema to compare by; with --model, the schema of the model")
+	fs.StringVar(&f.model, "model", "", "model whose score is compared too: name/version, or version; by default none")
 	fs.StringVar(&f.models, "models", "models", "registry folder with the model")
-	fs.IntVar(&f.Options.Classifier.Permutations, "permutations", f.Options.Classifier.Permutations, "how often the days are exchanged at most to judge the classifier; 0 leaves it out")
-	fs.StringVar(&f.reference.Symbol, "symbol", "", "instrument of the reference, where there are several, and of --current unless --current-symbol is given")
+	fs.IntVar(&f.Options.Classifier.Permutations, "permutations", f.Options.Classifier.Permutations, "maximum number of permutations of the days to judge the classifier; 0 disables it")
+	fs.StringVar(&f.reference.Symbol, "symbol", "", "instrument of the reference, if it has several, and of --current unless --current-symbol is given")
 	fs.StringVar(&f.current.Symbol, "current-symbol", "", "instrument of the current set")
-	fs.IntVar(&f.reference.MaxBadRows, "max-bad-rows", 0, "how many broken rows of a set may be left out before it is an error")
-	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "what the clock of the files is ahead of UTC, for example -5h")
-	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that has quotes as well")
+	fs.IntVar(&f.reference.MaxBadRows, "max-bad-rows", 0, "number of broken rows of a set that may be skipped before it is an error")
+	fs.DurationVar(&f.reference.UTCOffset, "utc-offset", 0, "offset of the files' clock from UTC, for example -5h")
+	fs.BoolVar(&f.reference.TradesOnly, "trades-only", false, "read the trades of a folder that also has quotes")
 	f.reference.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 	f.rows.Declare(fs)
 }
 
-// Validate checks the flags, and completes those of the current set.
+// Validate checks the flags and fills in those of the current set.
 func (f *Compare) Validate() error {
 	switch {
 	case f.reference.Path == "":
-		return errors.New("--reference is not given")
+		return errors.New("--reference is required")
 	case (f.current.Path == "") == (f.referenceDays == 0):
-		return errors.New("give either --current, or --reference-days to cut the reference in time")
+		return errors.New("give either --current, or --reference-days to split the reference by time")
 	case f.referenceDays < 0 || f.currentDays < 0 || f.Options.Classifier.Permutations < 0:
-		return errors.New("--reference-days, --current-days and --permutations are 0 or more")
+		return errors.New("--reference-days, --current-days and --permutations must be 0 or more")
 	case f.changed("current-symbol") && f.current.Path == "":
-		return errors.New("--current-symbol has no meaning without --current")
+		return errors.New("--current-symbol needs --current")
 	}
 	if err := f.rows.Validate(f.reference.Path, f.current.Path); err != nil {
 		return err
@@ -77,13 +77,13 @@ func (f *Compare) Sets(ctx context.Context, c console.Console) (reference, curre
 	if f.model != "" {
 		a, err := model.OpenRegistry(f.models).Load(f.model)
 		if err != nil {
-			return nil, nil, nil, console.WithHint(err, "greenlight train makes models; --models names their folder")
+			return nil, nil, nil, console.WithHint(err, "greenlight train creates models; --models names their folder")
 		}
 		if f.changed("schema") && a.Schema.Name != f.schema {
-			return nil, nil, nil, console.Usagef("model %s takes schema %s, and --schema is %s", f.model, a.Schema.Name, f.schema)
+			return nil, nil, nil, console.Usagef("model %s takes schema %s, but --schema is %s", f.model, a.Schema.Name, f.schema)
 		}
 		if !a.Schema.Computable() {
-			return nil, nil, nil, console.Usagef("model %s takes features that only callers send: drift compare reads market data and logs of the built-in schemas; greenlight drift snapshot has the drift of what ml-engine scored", f.model)
+			return nil, nil, nil, console.Usagef("model %s takes features that only callers send: drift compare reads market data and logs of the built-in schemas; greenlight drift snapshot measures the drift of the rows that ml-engine scored", f.model)
 		}
 		schema, ok = a.Schema, true
 		scorer, m = a.Scorer, &evidence.Model{Version: a.Manifest.Version, Digest: a.Digest()}

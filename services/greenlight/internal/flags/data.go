@@ -22,12 +22,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Data says which market data to work on.
+// Data has the flags that name the market data to use.
 type Data struct {
 	// Path is a file or folder; empty for the simulated market.
 	Path   string
 	Symbol string
-	// MaxBadRows is how many broken rows may be left out.
+	// MaxBadRows is how many broken rows may be skipped.
 	MaxBadRows int
 	UTCOffset  time.Duration
 	TradesOnly bool
@@ -35,28 +35,28 @@ type Data struct {
 	Columns    map[string]string
 	Simulation market.SimulateOptions
 
-	// Table is a table of a desk's own features, instead of market data; nil for commands that take none.
+	// Table is a table of a desk's own features, instead of market data; nil for commands that do not take one.
 	Table *Table
 
 	// OffsetSet reports whether UTCOffset was given.
 	OffsetSet func() bool
 }
 
-// DefaultSeed is the seed of the simulated market unless --seed says otherwise.
+// DefaultSeed is the default of --seed, the seed of the simulated market.
 const DefaultSeed = 7
 
 // Declare declares the flags.
 func (d *Data) Declare(fs *pflag.FlagSet) { d.DeclareAs(fs, "data") }
 
-// DeclareAs declares the flags, with a name for that of the file or folder.
+// DeclareAs declares the flags. name is the flag for the file or folder.
 func (d *Data) DeclareAs(fs *pflag.FlagSet, name string) {
 	fs.StringVar(&d.Path, name, "", "file or folder of bars or quotes; by default a simulated market")
 	fs.StringVar(&d.Symbol, "symbol", "", "instrument, if the folder has several")
-	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "how many broken rows may be skipped before it is an error")
+	fs.IntVar(&d.MaxBadRows, "max-bad-rows", 0, "number of broken rows that may be skipped before it is an error")
 	console.Require(fs, "max-bad-rows", "0 or more", func() bool { return d.MaxBadRows >= 0 })
 	fs.DurationVar(&d.UTCOffset, "utc-offset", 0, "offset of the files' clock from UTC, for example -5h")
 	fs.BoolVar(&d.TradesOnly, "trades-only", false, "read the trades of a folder that also has quotes")
-	fs.StringToStringVar(&d.Columns, "columns", nil, "columns by name or number where they are not recognised, for example time=Date,close=Last")
+	fs.StringToStringVar(&d.Columns, "columns", nil, "names or numbers of columns that are not recognised, for example time=Date,close=Last")
 	console.Require(fs, "columns", "time, date, open, high, low, close, bid, ask, volume, symbol and others, each with a column", func() bool { return marketfile.CheckColumns(d.Columns) == nil })
 	d.OffsetSet = func() bool { return fs.Changed("utc-offset") }
 	d.DeclareSimulation(fs)
@@ -86,7 +86,7 @@ func ignoredLine(columns []string) string {
 	return line + "; features and labels are computed from the prices"
 }
 
-// Load reads or simulates the data, and prints what it is.
+// Load reads or simulates the data, and prints a description.
 func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 	var data *experiment.Data
 	var err error
@@ -108,9 +108,9 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 	first, last := time.UnixMilli(data.Raw[0].End()).UTC(), time.UnixMilli(data.Raw[len(data.Raw)-1].End()).UTC()
 	origin := text.Count(len(data.Files), "file")
 	if data.Simulated {
-		origin = fmt.Sprintf("SIMULATED, seed %d: no market made these numbers", d.Simulation.Seed)
+		origin = fmt.Sprintf("SIMULATED, seed %d: these numbers are not from any market", d.Simulation.Seed)
 		if d.Path != "" {
-			origin = "SIMULATED: no market made these numbers"
+			origin = "SIMULATED: these numbers are not from any market"
 		}
 	}
 	c.Say("data      %s: %d one-minute bars, %s to %s (%s)", data.Symbol, len(data.Raw),
@@ -126,17 +126,17 @@ func (d *Data) Load(c console.Console) (*experiment.Data, error) {
 		return nil, err
 	}
 	if len(data.Bars) == 0 {
-		return nil, console.WithHint(fmt.Errorf("%s: no market made any of the bars: all are frozen", data.Name), "check the feed")
+		return nil, console.WithHint(fmt.Errorf("%s: all bars are frozen: they do not come from a market", data.Name), "check the feed")
 	}
 	if data.Crossed > 0 {
-		c.Say("          kept %s with bid above ask, as this set has them", text.Count(data.Crossed, "minute"))
+		c.Say("          kept %s with bid above ask, which occur in this data set", text.Count(data.Crossed, "minute"))
 	}
 	saveMemory()
 	return data, nil
 }
 
-// saveMemory collects garbage when the heap has grown by a quarter, not when it has doubled: most of it is now a few long
-// arrays of numbers, which cost the collector next to nothing. It leaves a GOGC that the user has set.
+// saveMemory makes the garbage collector run when the heap has grown by a quarter, not when it has doubled. Most of the heap
+// is a few long arrays of numbers, which cost the collector almost nothing. A GOGC that the user has set stays in force.
 func saveMemory() {
 	const byDefault, percent = 100, 25
 	if before := debug.SetGCPercent(percent); before != byDefault {
@@ -147,7 +147,7 @@ func saveMemory() {
 // SayUntimely prints how many rows of a feature log have impossible times.
 func SayUntimely(c console.Console, rows int) {
 	if rows > 0 {
-		c.Say("          %d rows are left out for their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", rows)
+		c.Say("          %d rows are left out because of their times: before 1973, after 2199, or more than a day ahead of their arrival or of the clock", rows)
 	}
 }
 
@@ -166,7 +166,7 @@ func ReadSet(c console.Console, d *Data, schema *feature.Schema, scorer model.Sc
 func readLog(c console.Console, log featurelog.Log, symbol string, schema *feature.Schema, scorer model.Scorer) (*driftcompare.Set, error) {
 	s, err := driftcompare.FromLog(log, symbol, schema, scorer)
 	if errors.Is(err, driftcompare.ErrSchema) {
-		return nil, console.WithHint(err, "--schema names the one to compare by; both sets must have its features")
+		return nil, console.WithHint(err, "--schema names the schema to compare by; both sets must have its features")
 	}
 	if err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// Fleet says which group of executors to work on.
+// Fleet has the flags that name a group of executors.
 type Fleet struct {
 	fleetgroup.Address
 
@@ -17,10 +17,10 @@ type Fleet struct {
 
 // Declare declares the flags.
 func (f *Fleet) Declare(fs *pflag.FlagSet) {
-	fs.StringVar(&f.URL, "fleet", "", "NATS servers of a group of executors, in place of --executor: nats://HOST:PORT, or tls://, by commas")
+	fs.StringVar(&f.URL, "fleet", "", "NATS servers of a group of executors, instead of --executor: nats://HOST:PORT or tls://HOST:PORT, separated by commas")
 	fs.StringVar(&f.Group, "fleet-group", "", "name of the group")
-	fs.StringVar(&f.Creds, "fleet-creds", "", "file with the operator's credentials for the servers")
-	fs.StringVar(&f.CA, "fleet-ca", "", "file with the CA certificates that are trusted for the servers; by default those of the system")
+	fs.StringVar(&f.Creds, "fleet-creds", "", "file with the operator's credentials for the NATS servers")
+	fs.StringVar(&f.CA, "fleet-ca", "", "file with the CA certificates to trust for the NATS servers; by default those of the system")
 	f.changed = fs.Changed
 }
 
@@ -32,7 +32,7 @@ func (f *Fleet) Check() error {
 	switch {
 	case f.changed == nil:
 	case f.URL == "" && f.Group+f.Creds+f.CA != "":
-		return console.Usagef("--fleet-group, --fleet-creds and --fleet-ca go with --fleet")
+		return console.Usagef("--fleet-group, --fleet-creds and --fleet-ca need --fleet")
 	case f.URL != "" && f.changed("executor"):
 		return console.Usagef("give either --executor or --fleet")
 	case f.URL != "":

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// Import says which model to import, and which data belong to it.
+// Import has the flags that name a model to import and its data.
 type Import struct {
 	// File is the model's file.
 	File string
@@ -35,16 +35,16 @@ func (i *Import) Declare(fs *pflag.FlagSet) {
 	i.data.Declare(fs)
 	i.rule.Declare(fs)
 	fs.StringVar(&i.File, "file", "", "the model's file (required)")
-	fs.StringVar(&i.schema, "schema", "", "feature schema of the model's inputs: a built-in one, or a file; by default it is v1.8.1 if that has the inputs, or else made from the model's file")
+	fs.StringVar(&i.schema, "schema", "", "feature schema of the model's inputs: a built-in schema or a file; by default v1.8.1 if it has the inputs, and otherwise derived from the model's file")
 	fs.StringVar(&i.sample.Path, "sample", "", "CSV or Parquet file with rows of the model's features, instead of market data")
 	fs.StringVar(&i.sample.Time, "time", "", "column of --sample with the time of a row")
 	fs.StringVar(&i.sample.Group, "group", "", "column of --sample with the symbol of a row, if it has several")
 	fs.StringVar(&i.column, "label", "", "column of --sample with the label, 1 or 0")
-	fs.DurationVar(&i.horizon, "horizon", 0, "how far ahead the label of --sample looks, for example 15m; that of the schema when it is not given")
-	fs.StringVar(&i.heuristic, "baseline", "", "baseline.json of a model whose --sample has no labels")
-	fs.StringVar(&i.name, "name", "", "name in the registry; that of the data when it is not given")
+	fs.DurationVar(&i.horizon, "horizon", 0, "how far ahead the label of --sample looks, for example 15m; by default the horizon of the schema")
+	fs.StringVar(&i.heuristic, "baseline", "", "baseline.json, if --sample has no labels")
+	fs.StringVar(&i.name, "name", "", "name in the registry; by default the name of the data")
 	fs.StringVar(&i.version, "version", "", "version in the registry (required)")
-	fs.BoolVar(&i.allTrees, "all-trees", false, "use all trees of the file, also those from after an early stop (best_iteration)")
+	fs.BoolVar(&i.allTrees, "all-trees", false, "use all trees of the file, including those after an early stop (best_iteration)")
 	fs.StringVar(&i.to, "trained-to", "", "day after the last day of the model's training data, YYYY-MM-DD")
 	console.Require(fs, "horizon", "more than 0", func() bool { return i.horizon > 0 })
 }
@@ -79,7 +79,7 @@ func (i *Import) foreign() (*experiment.Foreign, error) {
 	if f.Schema, err = i.schemaOf(f.Raw); err != nil {
 		return nil, err
 	}
-	// Before the data are read: what is wrong with the file is said at once.
+	// Check the file before reading the data, so that errors appear immediately.
 	if _, _, err := model.NewTrees(f.Raw, f.Schema, model.Label{}, i.allTrees); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.File, err)
 	}
@@ -95,7 +95,7 @@ func (i *Import) foreign() (*experiment.Foreign, error) {
 func (i *Import) read(c console.Console, f *experiment.Foreign) (*experiment.Data, error) {
 	if i.sample.Path == "" {
 		if !f.Schema.Computable() {
-			return nil, console.WithHint(fmt.Errorf("%s takes features that cannot be computed from market data: schema %s", i.File, f.Schema), "give rows with them: --sample, with --time and --label")
+			return nil, console.WithHint(fmt.Errorf("%s takes features that cannot be computed from market data: schema %s", i.File, f.Schema), "give rows that have them: --sample, with --time and --label")
 		}
 		if i.column != "" || i.horizon != 0 || i.heuristic != "" {
 			return nil, console.Usagef("--label, --horizon and --baseline are for rows of the model's own features: give them with --sample")
@@ -103,14 +103,14 @@ func (i *Import) read(c console.Console, f *experiment.Foreign) (*experiment.Dat
 		return i.data.Load(c)
 	}
 	if given := i.rule.given(); given != "" {
-		return nil, console.Usagef("--%s is for the label of market data: --label names the column of --sample, and --horizon says how far ahead it looks", given)
+		return nil, console.Usagef("--%s is for the label of market data: with --sample, use --label for the column and --horizon for how far ahead it looks", given)
 	}
 	horizon := i.horizon
 	if i.column != "" && horizon == 0 {
 		horizon = f.Schema.Horizon
 	}
 	if i.column != "" && (i.sample.Time == "" || horizon == 0) {
-		return nil, console.Usagef("--label needs --time and --horizon: rows whose label looks into a test are left out of the training of the baseline")
+		return nil, console.Usagef("--label needs --time and --horizon: rows whose label overlaps a test are left out of the training of the baseline")
 	}
 	if horizon > 0 {
 		var err error
@@ -125,7 +125,7 @@ func (i *Import) read(c console.Console, f *experiment.Foreign) (*experiment.Dat
 	return i.sample.Load(c, o)
 }
 
-// schemaOf returns the schema of the model's file: the named one, or that of its inputs.
+// schemaOf returns the schema of the model's file: the named one, or one derived from its inputs.
 func (i *Import) schemaOf(raw []byte) (*feature.Schema, error) {
 	if i.schema != "" {
 		return Schema(i.schema)

@@ -17,7 +17,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Load says what to send, and against which model the answers are checked.
+// Load has the flags that name the requests to send and the model to check the answers against.
 type Load struct {
 	Data        Data
 	Models      string
@@ -26,7 +26,7 @@ type Load struct {
 	Rate        float64
 	timeout     time.Duration
 	Evidence    string
-	// baseline computes the score that is sent to an executor whose baseline is its callers' score.
+	// baseline computes the score to send to an executor whose baseline is the caller's score.
 	baseline string
 }
 
@@ -37,7 +37,7 @@ func (l *Load) Declare(fs *pflag.FlagSet) {
 	fs.StringVar(&l.Models, "models", "models", "registry folder with the model that is served")
 	fs.StringVar(&l.Model, "model", DefaultModel, "the model that is served: name/version, or version")
 	fs.IntVar(&l.concurrency, "concurrency", 4, "calls in flight")
-	fs.Float64Var(&l.Rate, "rate", 0, "calls per second; 0 is as fast as the answers come")
+	fs.Float64Var(&l.Rate, "rate", 0, "calls per second; 0 is as fast as possible")
 	fs.DurationVar(&l.timeout, "timeout", 2*time.Second, "how long a call may take")
 	console.Require(fs, "concurrency", "at least 1", func() bool { return l.concurrency >= 1 })
 	console.Require(fs, "rate", "0 or more", func() bool { return l.Rate >= 0 })
@@ -45,9 +45,9 @@ func (l *Load) Declare(fs *pflag.FlagSet) {
 	Evidence(fs, &l.Evidence)
 }
 
-// DeclareBaseline declares the flag of commands that send decisions to a running executor.
+// DeclareBaseline declares the flag for commands that send requests to a running executor.
 func (l *Load) DeclareBaseline(fs *pflag.FlagSet) {
-	fs.StringVar(&l.baseline, "baseline", "", "what computes the score that is sent to an executor with --baseline caller=...: "+traffic.SendingForms)
+	fs.StringVar(&l.baseline, "baseline", "", "how to compute the score that is sent to an executor with --baseline caller=...: "+traffic.SendingForms)
 }
 
 // Pace returns the pace of the calls.
@@ -55,7 +55,7 @@ func (l *Load) Pace(progress func(done, total int)) traffic.Pace {
 	return traffic.Pace{Concurrency: l.concurrency, Rate: l.Rate, Timeout: l.timeout, Progress: progress}
 }
 
-// Decider returns the baseline of the executor that gets the states.
+// Decider returns the baseline of the executor that receives the states.
 type Decider func(*model.Artifact) (traffic.Baseline, error)
 
 // Released is the Decider of an executor that is started with the heuristic of the model.
@@ -64,7 +64,7 @@ func Released(a *model.Artifact) (traffic.Baseline, error) { return traffic.Heur
 // baselineTimeout is how long an executor may take to name its baseline.
 const baselineTimeout = 5 * time.Second
 
-// DecidesAt is the Decider of a running executor. It names its baseline, which --models must have.
+// DecidesAt is the Decider of a running executor. The executor names its baseline, which must be in --models.
 func (l *Load) DecidesAt(ctx context.Context, c console.Console, at Endpoint) Decider {
 	return func(a *model.Artifact) (b traffic.Baseline, err error) {
 		ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
@@ -93,13 +93,13 @@ func (l *Load) decides(a *model.Artifact, named evidence.Model) (traffic.Baselin
 	registry := model.OpenRegistry(l.Models)
 	switch sends := traffic.Sends(named); {
 	case sends && l.baseline == "":
-		return traffic.Baseline{}, console.Usagef("the executor decides by %s, the score that comes with each request: say with --baseline what computes it, %s", named.Version, traffic.SendingForms)
+		return traffic.Baseline{}, console.Usagef("the executor decides by %s, the score that comes with each request: say with --baseline how to compute it: %s", named.Version, traffic.SendingForms)
 	case sends && strings.HasPrefix(l.baseline, "column=") && l.Data.Table.Path == "":
-		return traffic.Baseline{}, console.Usagef("--baseline %s names a column of rows: give them with --table", l.baseline)
+		return traffic.Baseline{}, console.Usagef("--baseline %s names a column: give the rows with --table", l.baseline)
 	case sends:
 		return traffic.Sending(registry, named, l.baseline)
 	case l.baseline != "":
-		return traffic.Baseline{}, console.Usagef("--baseline is for an executor that takes its callers' score, and this one decides by %s: leave it out", named.Version)
+		return traffic.Baseline{}, console.Usagef("--baseline is for an executor that decides by the caller's score, but this one decides by %s: remove --baseline", named.Version)
 	}
 	return traffic.FindBaseline(registry, a, named)
 }
@@ -108,7 +108,7 @@ func (l *Load) decides(a *model.Artifact, named evidence.Model) (traffic.Baselin
 func (l *Load) States(c console.Console, decides Decider) (*rehearsal.Trial, []traffic.State, error) {
 	a, err := model.OpenRegistry(l.Models).Load(l.Model)
 	if err != nil {
-		return nil, nil, console.WithHint(err, "greenlight train makes models; --models names their folder")
+		return nil, nil, console.WithHint(err, "greenlight train creates models; --models names their folder")
 	}
 	baseline, err := decides(a)
 	if err != nil {
@@ -137,5 +137,5 @@ func (l *Load) read(c console.Console, a *model.Artifact, baseline traffic.Basel
 	return l.Data.Table.Load(c, experiment.TableOptions{Schema: a.Schema, Baseline: baseline.Inputs})
 }
 
-// DefaultModel is the model under trial unless --model says otherwise.
+// DefaultModel is the default of --model, the model under trial.
 const DefaultModel = "v1.8.1-rc1"

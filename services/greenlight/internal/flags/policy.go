@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rehearsal"
 )
 
-// Policy are the policy, and what is often changed in it.
+// Policy has the flags for the policy file and for values that are often changed.
 type Policy struct {
 	File                     string
 	phases                   []float64
@@ -31,14 +31,14 @@ func (f *Policy) Declare(fs *pflag.FlagSet) {
 	p := gate.DefaultPolicy()
 	fs.StringVar(&f.File, "policy", "", "file with the policy, YAML; without it, the built-in one")
 	f.phases = p.Phases
-	fs.Var(Percents{&f.phases}, "phases", "shares of the requests that get a shadow, in percent, rising")
-	fs.DurationVar(&f.phaseDuration, "phase-duration", time.Duration(p.PhaseDuration), "shortest duration of a phase")
-	fs.DurationVar(&f.holdLimit, "hold-limit", time.Duration(p.HoldLimit), "how much longer a phase may take while it cannot be judged")
-	fs.Uint64Var(&f.minComparisons, "min-comparisons", p.MinComparisons, "fewest comparisons of a phase")
+	fs.Var(Percents{&f.phases}, "phases", "percentages of the requests that get a shadow, ascending")
+	fs.DurationVar(&f.phaseDuration, "phase-duration", time.Duration(p.PhaseDuration), "minimum duration of a phase")
+	fs.DurationVar(&f.holdLimit, "hold-limit", time.Duration(p.HoldLimit), "how much longer a phase may take if it cannot be judged")
+	fs.Uint64Var(&f.minComparisons, "min-comparisons", p.MinComparisons, "minimum number of comparisons in a phase")
 	f.Changed = fs.Changed
 }
 
-// Read returns the policy of the file, or the default, with the changes of the flags.
+// Read returns the policy from the file, or the default, with the changes from the flags.
 func (f *Policy) Read() (gate.Policy, error) {
 	p, err := ReadPolicy(f.File)
 	if err != nil {
@@ -72,10 +72,10 @@ func (f *Policy) ReadShort() (gate.Policy, error) {
 	return p, p.Validate()
 }
 
-// maxPolicy is the largest size of a policy file, in bytes.
+// maxPolicy bounds a policy file, in bytes.
 const maxPolicy = 1 << 20
 
-// ReadPolicy returns the policy of the file, or the built-in one if path is empty.
+// ReadPolicy returns the policy from the file, or the built-in one if path is empty.
 func ReadPolicy(path string) (gate.Policy, error) {
 	if path == "" {
 		return gate.DefaultPolicy(), nil
@@ -94,7 +94,7 @@ func ReadPolicy(path string) (gate.Policy, error) {
 // Percents is a flag with several numbers, in percent: "5,10,25".
 type Percents struct{ All *[]float64 }
 
-var errPercents = errors.New("want percentages that rise, such as 5,10,25,50,100")
+var errPercents = errors.New("want ascending percentages, such as 5,10,25,50,100")
 
 // Set implements pflag.Value.
 func (p Percents) Set(s string) error {

@@ -12,7 +12,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
-// Recent configures the classifier of the daily report. There is none without a log.
+// Recent has the flags for the classifier of the daily report. Without a log there is no classifier.
 type Recent struct {
 	recent    driftcompare.Recent
 	reference Data
@@ -22,9 +22,9 @@ type Recent struct {
 // Declare declares the flags.
 func (n *Recent) Declare(fs *pflag.FlagSet) {
 	n.recent.Options = twosample.DefaultOptions()
-	fs.StringVar(&n.recent.Log.Dir, "feature-log", "", "feature log of executor; a classifier compares its last 7 days with --reference for the report")
+	fs.StringVar(&n.recent.Log.Dir, "feature-log", "", "the executor's feature log; for the report, a classifier compares its last 7 days with --reference")
 	fs.StringVar(&n.reference.Path, "reference", "", "file or folder of market data, or folder of a feature log")
-	fs.StringVar(&n.reference.Symbol, "symbol", "", "instrument of both, where there are several")
+	fs.StringVar(&n.reference.Symbol, "symbol", "", "instrument of both, if there are several")
 	fs.StringVar(&n.schema, "schema", feature.DefaultSchema, "feature schema to compare by")
 	n.reference.OffsetSet = func() bool { return false }
 }
@@ -32,10 +32,10 @@ func (n *Recent) Declare(fs *pflag.FlagSet) {
 // Validate checks the values.
 func (n *Recent) Validate() error {
 	if (n.recent.Log.Dir == "") != (n.reference.Path == "") {
-		return console.Usagef("--feature-log and --reference go together: the present, and what to compare it with")
+		return console.Usagef("give both --feature-log and --reference: the current rows, and what to compare them with")
 	}
 	if rows.IsURL(n.recent.Log.Dir) || rows.IsURL(n.reference.Path) {
-		return console.Usagef("--feature-log and --reference are folders here: copy the dataset, or use greenlight drift compare")
+		return console.Usagef("--feature-log and --reference must be folders here: copy the dataset, or use greenlight drift compare")
 	}
 	if _, ok := feature.Lookup(n.schema); !ok && n.schema != "" {
 		return console.Usagef("unknown feature schema %q", n.schema)

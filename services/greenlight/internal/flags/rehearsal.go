@@ -11,12 +11,12 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Rehearsal has the requests, the policy and the programs of a rehearsed canary.
+// Rehearsal has the flags for the requests, the policy and the programs of a rehearsed canary.
 type Rehearsal struct {
 	Load
 	Policy
 
-	// Bin is the folder of the programs; empty is that of this program.
+	// Bin is the folder of the programs; empty means the folder of this program.
 	Bin           string
 	shadowTimeout time.Duration
 }
@@ -26,7 +26,7 @@ func (r *Rehearsal) Declare(fs *pflag.FlagSet) {
 	r.Load.Declare(fs)
 	r.Policy.Declare(fs)
 	ShadowTimeout(fs, &r.shadowTimeout)
-	fs.StringVar(&r.Bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; by default that of greenlight")
+	fs.StringVar(&r.Bin, "bin", "", "folder of the programs ml-engine and executor, for --dry-run; by default the folder of greenlight")
 }
 
 // Prepared is what the flags of a rehearsal name.

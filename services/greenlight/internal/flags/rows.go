@@ -10,16 +10,16 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/rows"
 )
 
-// Rows says how the store of rows is reached, where a place of rows is an s3:// URL.
+// Rows has the flags for reaching the store of rows at an s3:// URL.
 type Rows struct{ rows.Store }
 
 // Declare declares the flags.
 func (r *Rows) Declare(fs *pflag.FlagSet) {
-	fs.StringVar(&r.Endpoint, "s3-endpoint", "", "`URL` or host of the store of s3:// places; AWS by default. Without TLS only by http:// or on loopback")
-	fs.StringVar(&r.Region, "s3-region", "", "region of the bucket; by default the store is asked")
+	fs.StringVar(&r.Endpoint, "s3-endpoint", "", "`URL` or host of the store for s3:// URLs; AWS by default. Only http:// URLs and loopback hosts are used without TLS")
+	fs.StringVar(&r.Region, "s3-region", "", "region of the bucket; by default the store is asked for it")
 }
 
-// Validate checks the flags with the s3:// places that were given. Empty places and others are accepted.
+// Validate checks the flags with the s3:// places that were given. Other places, and empty ones, are accepted.
 func (r *Rows) Validate(places ...string) error {
 	if err := r.Check(); err != nil {
 		return console.Usagef("--s3-endpoint: %v", err)
@@ -35,12 +35,12 @@ func (r *Rows) Validate(places ...string) error {
 	return nil
 }
 
-// Open opens the feature log at a folder or an s3:// URL; of the latter the newest days that have parts, or all if days is 0. The caller
-// calls the function when the log is read.
+// Open opens the feature log in a folder or at an s3:// URL. From an s3:// URL it takes only the newest days that have parts,
+// or all if days is 0. The caller must call the returned function after reading the log.
 func (r *Rows) Open(ctx context.Context, c console.Console, place string, days int) (featurelog.Log, func() error, error) {
 	log, closeLog, err := rows.Open(ctx, r.Store, place, days, c.Progress("reading"))
 	return log, closeLog, RowsHint(err)
 }
 
-// RowsHint adds what to do about the error of a store.
+// RowsHint adds a hint to an error of a store.
 func RowsHint(err error) error { return console.Advised(err, rows.Hint(err)) }

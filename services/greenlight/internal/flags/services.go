@@ -15,24 +15,25 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup"
 )
 
-// Pair says which services to talk to.
+// Pair has the flags that name the services to call.
 type Pair struct {
 	Access
 
 	Engines, Executors []string
 	Timeout            time.Duration
-	// Fleet is a group, in place of Executors.
+	// Fleet is a group, instead of Executors.
 	Fleet Fleet
 }
 
 const (
 	// ControlTimeout is how long a service may take to answer a control call.
 	ControlTimeout = 5 * time.Second
-	// BrakeTimeout is how long a stop or a rollback waits for a service that does not answer. A healthy pair takes milliseconds.
+	// BrakeTimeout is how long a stop or a rollback waits for a service that does not answer. Healthy services answer within
+	// milliseconds.
 	BrakeTimeout = 2 * time.Second
 )
 
-// Declare declares the flags with the addresses of a pair on this machine, or none.
+// Declare declares the flags. engines and executors are the default addresses.
 func (p *Pair) Declare(fs *pflag.FlagSet, c console.Console, engines, executors []string, timeout time.Duration) {
 	TargetsVar(fs, &p.Engines, "engine", engines, "gRPC addresses of ml-engine, one per replica")
 	TargetsVar(fs, &p.Executors, "executor", executors, "gRPC addresses of executor, one per replica")
@@ -51,14 +52,14 @@ func (p *Pair) DeclareExecutors(fs *pflag.FlagSet, c console.Console, timeout ti
 	p.declareAccess(fs, c, timeout)
 }
 
-// declareAccess declares how the services are reached, and how long they may take.
+// declareAccess declares the flags for reaching the services and for the timeout.
 func (p *Pair) declareAccess(fs *pflag.FlagSet, c console.Console, timeout time.Duration) {
 	p.Access.Declare(fs, c)
 	fs.DurationVar(&p.Timeout, "timeout", timeout, "how long the services may take to answer")
 	console.Require(fs, "timeout", "more than 0", func() bool { return p.Timeout > 0 })
 }
 
-// DeclareFleet declares the flags of a group in place of --executor. sign is for commands whose messages must be signed.
+// DeclareFleet declares the flags of a group, which replace --executor. sign is for commands whose messages must be signed.
 func (p *Pair) DeclareFleet(fs *pflag.FlagSet, sign bool) {
 	p.Fleet.Declare(fs)
 	if sign {
@@ -74,15 +75,15 @@ func (p *Pair) CheckExecutors() error {
 	return Distinct("executor", p.Executors)
 }
 
-// Use connects to the services, and hands them to fn with the time that they have.
+// Use connects to the services and calls fn with a context that ends after the timeout.
 func (p *Pair) Use(ctx context.Context, fn func(context.Context, *fleet.Services) error) error {
 	return p.Brake(ctx, fleetgroup.Brake{}, func(ctx context.Context, services *fleet.Services, _ *fleetgroup.Group) error {
 		return fn(ctx, services)
 	})
 }
 
-// Brake is [Pair.Use] for a command that stops a group: it does so before it waits for the executors. fn also gets the group, nil
-// without one.
+// Brake is [Pair.Use] for a command that stops a group. It sends the stop before it waits for the executors. fn also receives
+// the group; nil without one.
 func (p *Pair) Brake(ctx context.Context, brake fleetgroup.Brake, fn func(context.Context, *fleet.Services, *fleetgroup.Group) error) error {
 	limit := p.Timeout
 	if p.Fleet.Given() {
@@ -93,7 +94,7 @@ func (p *Pair) Brake(ctx context.Context, brake fleetgroup.Brake, fn func(contex
 	return p.Reach(ctx, brake, func(services *fleet.Services, g *fleetgroup.Group) error { return fn(ctx, services, g) })
 }
 
-// Reach is [Pair.Brake] for a command that takes as long as it likes.
+// Reach is [Pair.Brake] without a timeout.
 func (p *Pair) Reach(ctx context.Context, brake fleetgroup.Brake, fn func(*fleet.Services, *fleetgroup.Group) error) error {
 	if err := p.Fleet.Check(); err != nil {
 		return err
@@ -114,7 +115,7 @@ var (
 	LocalExecutor = []string{"127.0.0.1:4020"}
 )
 
-// Engines say which ml-engines to ask for their drift, and over how long.
+// Engines has the flags that name the ml-engines to ask for their drift, and the window.
 type Engines struct {
 	Access
 
@@ -125,7 +126,7 @@ type Engines struct {
 
 const (
 	week = 7 * 24 * time.Hour
-	// driftTimeout is far more than the first answer takes, which draws the noise: some hundred milliseconds.
+	// driftTimeout is far more than the first answer takes: a few hundred milliseconds, because it computes the noise.
 	driftTimeout = 10 * time.Second
 )
 
@@ -133,7 +134,7 @@ const (
 func (e *Engines) Declare(fs *pflag.FlagSet, c console.Console) {
 	e.Access.Declare(fs, c)
 	TargetsVar(fs, &e.Addrs, "engine", LocalEngine, "gRPC addresses of ml-engine, one per replica")
-	fs.DurationVar(&e.window, "window", week, "length of the window back from now: whole hours, at most 672h")
+	fs.DurationVar(&e.window, "window", week, "length of the window that ends now: whole hours, at most 672h")
 	fs.DurationVar(&e.Timeout, "timeout", driftTimeout, "how long the answers may take")
 	console.Require(fs, "timeout", "more than 0", func() bool { return e.Timeout > 0 })
 }
@@ -146,7 +147,7 @@ func (e *Engines) Validate() error {
 	return Distinct("engine", e.Addrs)
 }
 
-// Distinct returns an error if there is no address, or if one is repeated: its service would be counted twice.
+// Distinct returns an error if there is no address, or if one is repeated: that service would be counted twice.
 func Distinct(flag string, addrs []string) error {
 	if len(addrs) == 0 {
 		return console.Usagef("--%s: no address", flag)
@@ -159,7 +160,7 @@ func Distinct(flag string, addrs []string) error {
 	return nil
 }
 
-// Dial connects to all replicas, hands them to use, and closes the connections.
+// Dial connects to all replicas, calls use with them, and closes the connections.
 func (e *Engines) Dial(use func([]fleet.Engine) error) error {
 	if err := e.Open(); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/experiment"
 )
 
-// ReadSchema reads the document of a schema.
+// ReadSchema reads a schema from a file.
 func ReadSchema(path string) (*feature.Schema, error) {
 	raw, err := durable.ReadFile(path, feature.MaxDocument)
 	if err != nil {
@@ -27,7 +27,7 @@ func ReadSchema(path string) (*feature.Schema, error) {
 	return s, nil
 }
 
-// Schema returns the built-in schema of that name, or that of the file.
+// Schema returns the built-in schema with that name, or the schema in the file.
 func Schema(named string) (*feature.Schema, error) {
 	if s, ok := feature.Lookup(named); ok {
 		return s, nil
@@ -39,7 +39,7 @@ func Schema(named string) (*feature.Schema, error) {
 	return s, nil
 }
 
-// Table says which table of a desk's own features to work on.
+// Table has the flags that name a table of a desk's own features.
 type Table struct{ Path, Time, Group string }
 
 // DeclareTable declares the flags.
@@ -51,7 +51,7 @@ func DeclareTable(fs *pflag.FlagSet) *Table {
 	return t
 }
 
-// Load reads the table and prints what it is. The schema, the label and the horizon are those of o.
+// Load reads the table and prints a description. o has the schema, the label and the horizon.
 func (t *Table) Load(c console.Console, o experiment.TableOptions) (*experiment.Data, error) {
 	o.Path, o.Time, o.Group = t.Path, t.Time, t.Group
 	data, err := experiment.ReadTable(o)

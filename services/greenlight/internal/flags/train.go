@@ -18,7 +18,7 @@ import (
 type Label struct {
 	horizon  time.Duration
 	quantile float64
-	// given returns the name of a flag that was given, empty if there is none.
+	// given returns the name of a flag that was given; empty if there is none.
 	given func() string
 }
 
@@ -46,7 +46,7 @@ func (l *Label) Rule() label.Rule {
 	return label.Rule{Horizon: int(l.horizon / time.Minute), Quantile: l.quantile}
 }
 
-// Train says what to train, on which data.
+// Train has the flags that name the models to train and their data.
 type Train struct {
 	Data
 	Label
@@ -57,7 +57,7 @@ type Train struct {
 	own      ownLabel
 }
 
-// ownLabel says what of a table to train on: a desk's own features and label.
+// ownLabel has the flags that name a desk's own features and label in a table.
 type ownLabel struct {
 	schema, label string
 	horizon       time.Duration
@@ -70,7 +70,7 @@ type ownLabel struct {
 func (t *Train) Declare(fs *pflag.FlagSet) {
 	t.Data.Declare(fs)
 	t.Label.Declare(fs)
-	fs.StringVar(&t.Model, "model", DefaultModel, "version of the model under trial: the one that the report is about")
+	fs.StringVar(&t.Model, "model", DefaultModel, "version of the model under trial, which the report is about")
 	fs.StringToStringVar(&t.versions, "versions", experiment.DefaultVersions(), "version of the model to train, by feature schema")
 }
 
@@ -80,8 +80,8 @@ func (t *Train) DeclareTable(fs *pflag.FlagSet) {
 	o := &t.own
 	fs.StringVar(&o.schema, "schema", "", "file with the schema of the features of --table")
 	fs.StringVar(&o.label, "label", "", "column of --table with the label, 1 or 0")
-	fs.DurationVar(&o.horizon, "horizon", 0, "how far ahead the label of --table looks, for example 15m; that of the schema when it is not given")
-	fs.StringSliceVar(&o.inputs, "baseline-inputs", nil, "columns that the baseline is fitted to; by default those of the built-in heuristic, or else the first features of the schema")
+	fs.DurationVar(&o.horizon, "horizon", 0, "how far ahead the label of --table looks, for example 15m; by default the horizon of the schema")
+	fs.StringSliceVar(&o.inputs, "baseline-inputs", nil, "columns that the baseline is fitted to; by default the inputs of the built-in heuristic, or else the first features of the schema")
 	o.modelSet = func() bool { return fs.Changed("model") }
 	console.Require(fs, "horizon", "more than 0", func() bool { return o.horizon > 0 })
 }
@@ -92,9 +92,9 @@ func (t *Train) Study(ctx context.Context, c console.Console) (*experiment.Study
 		s, err := t.studyTable(ctx, c)
 		switch {
 		case errors.Is(err, train.ErrTooFewDays):
-			return nil, console.WithHint(err, "give a table of at least 8 days of rows, and of 15 for eval to pass")
+			return nil, console.WithHint(err, "give a table with at least 8 days of rows, or 19 for eval to pass")
 		case errors.Is(err, train.ErrTooFewRows):
-			return nil, console.WithHint(err, "give more rows a day, or a schema of fewer features: a training needs more rows than features")
+			return nil, console.WithHint(err, "give more rows per day, or a schema with fewer features: training needs more rows than features")
 		}
 		return s, err
 	}
@@ -104,7 +104,7 @@ func (t *Train) Study(ctx context.Context, c console.Console) (*experiment.Study
 	}
 	s, err := experiment.Run(ctx, data, experiment.Options{Versions: t.versions, Label: t.Rule(), Progress: c.Progress("training")})
 	if errors.Is(err, train.ErrTooFewDays) {
-		return nil, console.WithHint(err, "train on at least 8 days of one-minute data; greenlight run without --data simulates 42")
+		return nil, console.WithHint(err, "train on at least 9 days of one-minute data; greenlight run without --data simulates 42")
 	}
 	return s, err
 }
@@ -116,7 +116,7 @@ func (t *Train) studyTable(ctx context.Context, c console.Console) (*experiment.
 		return nil, console.WithHint(console.Usagef("--table needs --schema, --label and --time"), "greenlight schema new --table %s writes a schema", t.Table.Path)
 	}
 	if given := t.given(); given != "" {
-		return nil, console.Usagef("--%s is for the label of market data: the label of --table is its column %s, and --horizon says how far ahead it looks", given, o.label)
+		return nil, console.Usagef("--%s is for the label of market data: the label of --table is its column %s, and --horizon sets how far ahead it looks", given, o.label)
 	}
 	schema, err := Schema(o.schema)
 	if err != nil {
@@ -126,7 +126,7 @@ func (t *Train) studyTable(ctx context.Context, c console.Console) (*experiment.
 		o.horizon = schema.Horizon
 	}
 	if o.horizon == 0 {
-		return nil, console.Usagef("how far does the label look ahead? Give --horizon, or a horizon in the schema: rows whose label looks into a test are left out of its training")
+		return nil, console.Usagef("how far does the label look ahead? Give --horizon, or a horizon in the schema: rows whose label overlaps a test are left out of its training")
 	}
 	if schema, err = schema.WithHorizon(o.horizon); err != nil {
 		return nil, err

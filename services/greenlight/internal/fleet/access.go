@@ -11,23 +11,23 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/rpc"
 )
 
-// Access is how to reach services. The zero value dials without TLS and without a token.
+// Access describes how to reach services. The zero value dials without TLS and without a token.
 type Access struct {
 	// TLS secures the connections.
 	TLS certs.Client
 	// TokenFile holds the operator's token. Control calls need it unless a client certificate or --insecure-control
 	// admits them. Empty sends no token.
 	TokenFile string
-	// FleetKey signs what executors of a group obey; nil for commands that only read.
+	// FleetKey signs the messages that executors of a group obey; nil for commands that only read.
 	FleetKey *dsse.Signer
-	// Logger logs certificates that are reloaded or cannot be read. Nil discards the messages.
+	// Logger logs reloaded and unreadable certificates. Nil discards the messages.
 	Logger *slog.Logger
 }
 
-// Dialer returns a connection to a service without waiting for it. The errors of its calls are for people: see [Hint].
+// Dialer returns a connection to a service without waiting for it. Call errors are written for people: see [Hint].
 type Dialer func(addr string) (*grpc.ClientConn, error)
 
-// Dialer reads the certificates. Connections use them, and later the certificates that replace them in the files.
+// Dialer reads the certificates. Connections use them, and reload them when the files change.
 func (a Access) Dialer() (Dialer, error) {
 	logger := a.Logger
 	if logger == nil {

@@ -16,28 +16,28 @@ import (
 )
 
 // The checks of this package validate an answer before anything is judged by it. An answer that lacks a required field, or
-// whose fields contradict each other, is an error of its source. It is never a figure and never a confirmation.
+// whose fields contradict each other, is an error of its source. It counts neither as a figure nor as a confirmation.
 
 const (
-	// maxShown bounds a text of a service within an error.
+	// maxShown bounds a text from a service in an error, in bytes.
 	maxShown = 80
-	// maxVersion bounds the version of a model or a baseline.
+	// maxVersion bounds the version of a model or a baseline, in bytes.
 	maxVersion = 256
 	// maxNamed bounds how many contradictions of one answer an error names.
 	maxNamed = 3
 )
 
-// contradictions collects what is wrong with an answer.
+// contradictions collects the errors in an answer.
 type contradictions []error
 
-// add adds an error unless ok. Texts of a service among the arguments must be cut by [shown].
+// add adds an error unless ok. Use [shown] to shorten texts from a service among the arguments.
 func (c *contradictions) add(ok bool, format string, args ...any) {
 	if !ok {
 		*c = append(*c, fmt.Errorf(format, args...))
 	}
 }
 
-// err returns one error of one line; nil without contradictions.
+// err returns a single error of one line; nil without contradictions.
 func (c contradictions) err() error {
 	if len(c) == 0 {
 		return nil
@@ -60,7 +60,7 @@ func (c *contradictions) instance(id string) {
 	c.add(len(id) <= maxShown && text.Clean(id, maxShown) == id, "instance_id is %s", shown(id))
 }
 
-// model checks a version and a digest. If optional, both may be empty, or of a model server.
+// model checks a version and a digest. If optional, both may be empty or may come from a model server.
 func (c *contradictions) model(name, version, digest string, optional bool) {
 	if optional && version == "" && digest == "" {
 		return
@@ -68,7 +68,7 @@ func (c *contradictions) model(name, version, digest string, optional bool) {
 	c.add(version != "", "%s_version is empty", name)
 	c.add(text.Clean(version, maxVersion) == version, "%s_version is %s", name, shown(version))
 	if optional && oip.Unpinned(digest) && len(digest) == 64 && text.Clean(digest, len(digest)) == digest {
-		return // of a model server
+		return // from a model server
 	}
 	c.digest(name+"_digest", digest)
 }
@@ -118,25 +118,25 @@ func CheckSet(req *executorv1.SetRolloutRequest, resp *executorv1.SetRolloutResp
 		return err
 	}
 	var c contradictions
-	c.add(r.GetPercent() == req.GetPercent(), "%v %% was asked for, and %v %% is confirmed", req.GetPercent(), r.GetPercent())
-	c.add(r.GetMode() == req.GetMode(), "mode %s was asked for, and %s is confirmed", req.GetMode(), r.GetMode())
-	c.add(req.GetLease() == nil || r.GetLeaseExpireTime() != nil, "a lease was asked for, and the rollout has none")
-	c.add(r.GetHolder() == req.GetHolder(), "a lease of %s was asked for, and one of %s is confirmed", shown(req.GetHolder()), shown(r.GetHolder()))
-	c.add(r.GetPlan().GetDigest() == req.GetPlan().GetDigest(), "the quality plan %s was asked for, and %s is confirmed: an older executor takes none",
+	c.add(r.GetPercent() == req.GetPercent(), "%v %% was requested, but %v %% is confirmed", req.GetPercent(), r.GetPercent())
+	c.add(r.GetMode() == req.GetMode(), "mode %s was requested, but %s is confirmed", req.GetMode(), r.GetMode())
+	c.add(req.GetLease() == nil || r.GetLeaseExpireTime() != nil, "a lease was requested, but the rollout has none")
+	c.add(r.GetHolder() == req.GetHolder(), "a lease of %s was requested, but one of %s is confirmed", shown(req.GetHolder()), shown(r.GetHolder()))
+	c.add(r.GetPlan().GetDigest() == req.GetPlan().GetDigest(), "the quality plan %s was requested, but %s is confirmed: older executors do not accept plans",
 		shown(req.GetPlan().GetDigest()), shown(r.GetPlan().GetDigest()))
-	c.add(proto.Equal(r.GetGate(), req.GetGate()), "another gate is confirmed than was asked for")
+	c.add(proto.Equal(r.GetGate(), req.GetGate()), "the confirmed gate differs from the requested one")
 	return c.err()
 }
 
-// CheckGate returns an error if the state of an executor's gate is impossible: a decider, reason or latch that is not of the
-// contract, one that is given twice, or more changes than requests.
+// CheckGate returns an error if the state of an executor's gate is impossible: it has an unknown or repeated decider, reason
+// or latch, or more changes than requests.
 func CheckGate(g *executorv1.GateStatus) error {
 	var c contradictions
 	c.add(g.GetHourChanged() <= g.GetHourRequests(), "%d of %d requests were changed", g.GetHourChanged(), g.GetHourRequests())
-	if g.GetModelDigest() != "" { // not reached yet
+	if g.GetModelDigest() != "" { // empty until the model was reached
 		c.digest("model_digest", g.GetModelDigest())
 	}
-	c.add(!g.GetOpen() || g.GetAllowed() && len(g.GetLatches()) == 0, "the gate is open, and not allowed or latched")
+	c.add(!g.GetOpen() || g.GetAllowed() && len(g.GetLatches()) == 0, "the gate is open although it is latched or not allowed")
 	reasons := map[executorv1.FallbackReason]bool{}
 	for _, d := range g.GetDecisions() {
 		model, reason := d.GetDecidedBy() == executorv1.Decider_DECIDER_MODEL, d.GetFallbackReason()
@@ -165,7 +165,7 @@ func Latch(l executorv1.GateLatch) string {
 }
 
 // CheckDrift returns an error if an ml-engine's drift over the last hours contradicts itself. It does not compare the bins of
-// two answers: who adds them up does.
+// two answers: the caller that adds them up does.
 func CheckDrift(a *mlenginev1.GetDriftResponse, hours int) error {
 	if a == nil {
 		return errors.New("the answer is empty")
@@ -185,7 +185,7 @@ func CheckDrift(a *mlenginev1.GetDriftResponse, hours int) error {
 	for _, f := range a.GetFeatures() {
 		for _, h := range f.GetHours() {
 			if h > last || h <= last-int64(hours) {
-				c.add(false, "feature %s has counts of an hour outside of the window", shown(f.GetFeature()))
+				c.add(false, "feature %s has counts for an hour outside of the window", shown(f.GetFeature()))
 				break
 			}
 		}
@@ -196,13 +196,13 @@ func CheckDrift(a *mlenginev1.GetDriftResponse, hours int) error {
 		for _, b := range f.GetBins() {
 			rows += min(b.GetCount(), maxCount)
 		}
-		c.add(rows == f.GetRows(), "feature %s has %d rows, and its bins have %d", shown(f.GetFeature()), f.GetRows(), rows)
+		c.add(rows == f.GetRows(), "feature %s has %d rows, but its bins have %d", shown(f.GetFeature()), f.GetRows(), rows)
 		c.add(f.GetRows() <= a.GetRows(), "feature %s has %d rows of %d", shown(f.GetFeature()), f.GetRows(), a.GetRows())
 	}
 	return c.err()
 }
 
-// ErrDuplicate is the error of one process that answers under two names, so that it would count twice.
+// ErrDuplicate means that one process answers under two names and would count twice.
 var ErrDuplicate = errors.New("one process")
 
 // CheckDistinct returns an [ErrDuplicate] if two of the names have one process. An empty process is unknown.

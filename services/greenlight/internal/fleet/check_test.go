@@ -21,7 +21,7 @@ import (
 
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-// sound is a report in which everything adds up: 1,000 requests, 2 of them in flight.
+// sound is a consistent report: 1,000 requests, 2 of them in flight.
 func sound() *executorv1.GetShadowReportResponse {
 	low, high := stats.Wilson(90, 100, stats.Z95)
 	return &executorv1.GetShadowReportResponse{
@@ -51,7 +51,8 @@ func outcomes(n map[shadow.Outcome]uint64) []*executorv1.OutcomeCount {
 	return all
 }
 
-// agreement is consistent: 100 comparisons with 45 above by each score, so chance alone agrees in 50.5 %.
+// agreement returns consistent counts of 100 comparisons: each score is above the threshold in 45, so the agreement by chance
+// is 50.5 %.
 func agreement(both, baseline, shadow, none uint64) *executorv1.DecisionAgreement {
 	return &executorv1.DecisionAgreement{
 		BothAbove: both, BaselineAbove: baseline, ShadowAbove: shadow, BothBelow: none,
@@ -59,7 +60,7 @@ func agreement(both, baseline, shadow, none uint64) *executorv1.DecisionAgreemen
 	}
 }
 
-// A report that contradicts itself is an error that names the contradiction.
+// A report that contradicts itself gives an error that names the contradiction.
 func TestCheckReport(t *testing.T) {
 	type report = executorv1.GetShadowReportResponse
 	at := func(o shadow.Outcome) int { return int(o) - 1 }
@@ -75,8 +76,8 @@ func TestCheckReport(t *testing.T) {
 		"tolerance NaN":             {func(r *report) { r.MatchTolerance = math.NaN() }, "match_tolerance is NaN"},
 		"tolerance 1":               {func(r *report) { r.MatchTolerance = 1 }, "match_tolerance is 1"},
 		"threshold 1":               {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 1, agreement(40, 5, 5, 50) }, "decision_threshold is 1"},
-		"threshold without counts":  {func(r *report) { r.DecisionThreshold = 0.5 }, "window.decisions does not go with"},
-		"counts without threshold":  {func(r *report) { r.Window.Decisions = agreement(40, 5, 5, 50) }, "window.decisions does not go with"},
+		"threshold without counts":  {func(r *report) { r.DecisionThreshold = 0.5 }, "window.decisions is inconsistent with"},
+		"counts without threshold":  {func(r *report) { r.Window.Decisions = agreement(40, 5, 5, 50) }, "window.decisions is inconsistent with"},
 		"too few decisions":         {func(r *report) { r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 49) }, "99 decisions of 100 comparisons"},
 		"agreement differs": {func(r *report) {
 			r.DecisionThreshold, r.Window.Decisions = 0.5, agreement(40, 5, 5, 50)
@@ -151,7 +152,7 @@ func TestCheckReport(t *testing.T) {
 		"window of no length":              {func(r *report) { r.Window.Length = nil }, "window.length"},
 		"window with an outcome twice":     {func(r *report) { r.Window.Outcomes[1].Outcome = 1 }, "window.outcomes has match twice"},
 		"window with unknown outcome":      {func(r *report) { r.Window.Outcomes[1].Outcome = 300 }, "window.outcomes has the unknown outcome 300"},
-		"comparisons differ":               {func(r *report) { r.Window.Comparisons = 99 }, "window.comparisons is 99, and its outcomes have 100"},
+		"comparisons differ":               {func(r *report) { r.Window.Comparisons = 99 }, "window.comparisons is 99, but its outcomes have 100"},
 		"match rate differs":               {func(r *report) { r.Window.MatchRate = proto.Float64(0.99) }, "window.match_rate is 0.99"},
 		"match rate missing":               {func(r *report) { r.Window.MatchRate = nil }, "window.match_rate is missing"},
 		"match rate NaN":                   {func(r *report) { r.Window.MatchRate = proto.Float64(math.NaN()) }, "window.match_rate is NaN"},
@@ -163,27 +164,27 @@ func TestCheckReport(t *testing.T) {
 		"error rate differs":               {func(r *report) { r.Window.ErrorRate = proto.Float64(0) }, "window.error_rate is 0"},
 		"mean difference above 1":          {func(r *report) { r.Window.MeanDelta = proto.Float64(1.5) }, "window.mean_delta is 1.5"},
 		"mean difference NaN":              {func(r *report) { r.Window.MeanDelta = proto.Float64(math.NaN()) }, "window.mean_delta is NaN"},
-		"mean difference missing":          {func(r *report) { r.Window.MeanDelta = nil }, "window.mean_delta does not go with"},
+		"mean difference missing":          {func(r *report) { r.Window.MeanDelta = nil }, "window.mean_delta is inconsistent with"},
 		"mean difference above the max":    {func(r *report) { r.Window.MeanDelta = proto.Float64(0.4) }, "no difference is above 0.3"},
 		"differences of other comparisons": {func(r *report) { r.Window.AbsDelta.Count = 7 }, "window.abs_delta has 7 values"},
-		"difference above 1":               {func(r *report) { r.Window.AbsDelta.Max = 1.2 }, "window.abs_delta does not rise"},
-		"quantiles fall":                   {func(r *report) { r.Window.LatencyMs.P95 = 20 }, "window.latency_ms does not rise"},
-		"p99 above the maximum":            {func(r *report) { r.Window.LatencyMs.Max = 9 }, "window.latency_ms does not rise"},
-		"quantile NaN":                     {func(r *report) { r.Window.LatencyMs.P50 = math.NaN() }, "window.latency_ms does not rise"},
-		"quantile negative":                {func(r *report) { r.Window.LatencyMs.P50 = -1 }, "window.latency_ms does not rise"},
+		"difference above 1":               {func(r *report) { r.Window.AbsDelta.Max = 1.2 }, "window.abs_delta does not ascend"},
+		"quantiles fall":                   {func(r *report) { r.Window.LatencyMs.P95 = 20 }, "window.latency_ms does not ascend"},
+		"p99 above the maximum":            {func(r *report) { r.Window.LatencyMs.Max = 9 }, "window.latency_ms does not ascend"},
+		"quantile NaN":                     {func(r *report) { r.Window.LatencyMs.P50 = math.NaN() }, "window.latency_ms does not ascend"},
+		"quantile negative":                {func(r *report) { r.Window.LatencyMs.P50 = -1 }, "window.latency_ms does not ascend"},
 		"no quantiles":                     {func(r *report) { r.Window.LatencyMs = nil }, "window.latency_ms has 0 values"},
 		"difference without a mismatch": {func(r *report) {
 			r.Window.AbsDelta.Max = 0.04 // of 10 mismatches
 			r.Window.AbsDelta.P95, r.Window.AbsDelta.P99 = 0.03, 0.03
-		}, "window has 10 mismatches, and no difference above 0.04"},
+		}, "window has 10 mismatches, but no difference above 0.04"},
 		"slow in the window alone": {func(r *report) {
 			r.Window.LatencyMs = &executorv1.Quantiles{Count: 100, P50: 200, P95: 300, P99: 300, Max: 300}
 			r.LatencyMsTotal.Counts = []uint64{210, 0, 0, 0}
 			r.Window.LatencyMs.Count, r.Window.Comparisons = 1000, 1000
-		}, "window.latency_ms.p50 is 200, and since start 0 shadows were as slow"},
+		}, "window.latency_ms.p50 is 200, but since start only 0 shadows were as slow"},
 		"no breaker":                {func(r *report) { r.Breaker = nil }, "breaker.state is 0"},
 		"breaker of tomorrow":       {func(r *report) { r.Breaker.State = 7 }, "breaker.state is 7"},
-		"probe of a closed breaker": {func(r *report) { r.Breaker.NextProbeTime = timestamppb.Now() }, "next_probe_time is set, and it is not open"},
+		"probe of a closed breaker": {func(r *report) { r.Breaker.NextProbeTime = timestamppb.Now() }, "next_probe_time is set, but the breaker is not open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sound()
@@ -198,11 +199,12 @@ func TestCheckReport(t *testing.T) {
 		})
 	}
 	if err := fleet.CheckReport(nil, now); err == nil {
-		t.Error("no report is one")
+		t.Error("a nil report was accepted")
 	}
 }
 
-// A challenger that contradicts itself is an error that names it, and does not spoil the report on the model under trial.
+// A challenger that contradicts itself gives an error that names it, and does not invalidate the report on the model under
+// trial.
 func TestCheckChallengers(t *testing.T) {
 	type challenger = executorv1.Challenger
 	low, high := stats.Wilson(1, 50, stats.Z95)
@@ -226,7 +228,7 @@ func TestCheckChallengers(t *testing.T) {
 		"a name twice":             {func(c *challenger) { c.Name = "a" }, "given twice"},
 		"a name that moves":        {func(c *challenger) { c.Name = "b\x1b[2J" }, "is not valid"},
 		"a request too many":       {func(c *challenger) { c.RequestsTotal++ }, "challenger b: 1001 requests"},
-		"no window":                {func(c *challenger) { c.Window = nil }, "there is no window"},
+		"no window":                {func(c *challenger) { c.Window = nil }, "the window is missing"},
 		"another match rate":       {func(c *challenger) { c.Window.MatchRate = proto.Float64(1) }, "window.match_rate is 1"},
 		"no breaker":               {func(c *challenger) { c.Breaker = nil }, "breaker.state is 0"},
 		"noise without A/A":        {func(c *challenger) { c.SameModel = false }, "without an A/A test"},
@@ -253,7 +255,7 @@ func TestCheckChallengers(t *testing.T) {
 	}
 }
 
-// fresh is the report of an executor that has just started.
+// fresh returns the report of an executor that has just started.
 func fresh() *executorv1.GetShadowReportResponse {
 	return &executorv1.GetShadowReportResponse{
 		StartTime: timestamppb.New(now), ReportTime: timestamppb.New(now), InstanceId: "i", OutcomesTotal: outcomes(nil),
@@ -266,7 +268,7 @@ func fresh() *executorv1.GetShadowReportResponse {
 	}
 }
 
-// An answer that is empty, or is of something else than what was asked for, confirms nothing.
+// An answer that is empty, or that differs from the request, confirms nothing.
 func TestCheckSet(t *testing.T) {
 	type response = executorv1.SetRolloutResponse
 	req := &executorv1.SetRolloutRequest{
@@ -281,7 +283,7 @@ func TestCheckSet(t *testing.T) {
 		"no rollout":        {func(r *response) { r.Rollout = nil }, "has no rollout"},
 		"empty rollout":     {func(r *response) { r.Rollout = &executorv1.Rollout{} }, "revision is 0"},
 		"no instance":       {func(r *response) { r.InstanceId = "" }, "instance_id is empty"},
-		"another percent":   {func(r *response) { r.Rollout.Percent = 5 }, "25 % was asked for, and 5 %"},
+		"another percent":   {func(r *response) { r.Rollout.Percent = 5 }, "25 % was requested, but 5 %"},
 		"percent NaN":       {func(r *response) { r.Rollout.Percent = math.NaN() }, "percent is NaN"},
 		"no revision":       {func(r *response) { r.Rollout.Revision = 0 }, "revision is 0"},
 		"no mode":           {func(r *response) { r.Rollout.Mode = 0 }, "mode is 0"},
@@ -304,7 +306,7 @@ func TestCheckSet(t *testing.T) {
 		})
 	}
 	if err := fleet.CheckSet(req, nil); err == nil {
-		t.Error("nothing confirms it")
+		t.Error("a nil answer was accepted")
 	}
 }
 
@@ -319,7 +321,7 @@ func TestCheckModel(t *testing.T) {
 	}
 }
 
-// One process under two names is refused with both.
+// One process under two names is refused, and the error has both names.
 func TestCheckDistinct(t *testing.T) {
 	names := []string{"a:1", "b:1", "localhost:1"}
 	err := fleet.CheckDistinct("executor", names, []string{"x", "y", "x"})

@@ -19,10 +19,10 @@ const (
 	// MaxClockDifference bounds how far a time in an answer may be from this machine's clock. The preflight judges smaller
 	// differences.
 	MaxClockDifference = 5 * time.Minute
-	// lateSamples is by how many shadows the histogram of latencies may differ from the outcomes. Executors up to version
+	// lateSamples is the number of shadows by which the latency histogram may differ from the outcomes. Executors up to version
 	// 1.8 read the two one after the other.
 	lateSamples = 64
-	// maxEdges bounds the buckets of a histogram.
+	// maxEdges bounds the number of buckets in a histogram.
 	maxEdges = 1000
 	// closeEnough bounds the difference of two floating point numbers that are computed by the same formula.
 	closeEnough = 1e-9
@@ -61,8 +61,8 @@ func CheckReport(r *executorv1.GetShadowReportResponse, now time.Time) error {
 }
 
 // CheckChallengers returns an error if the challengers of an executor's report contradict themselves. [CheckReport] does not
-// check them: what a challenger does must not stop the canary of the model under trial. The versions and digests are what their
-// engines say.
+// check them: a challenger must not stop the canary of the model under trial. The versions and digests are not checked: they
+// are what the engines report.
 func CheckChallengers(r *executorv1.GetShadowReportResponse) error {
 	list := r.GetChallengers()
 	if len(list) > shadow.MaxChallengers {
@@ -88,7 +88,7 @@ func CheckChallengers(r *executorv1.GetShadowReportResponse) error {
 func (c *contradictions) challenger(x *executorv1.Challenger, tolerance, threshold float64) {
 	totals := c.totals(x.GetOutcomesTotal(), x.GetInFlight(), x.GetRequestsTotal())
 	if x.GetWindow() == nil {
-		c.add(false, "there is no window")
+		c.add(false, "the window is missing")
 	} else {
 		c.window(x.GetWindow(), totals, tolerance)
 		c.decisions(x.GetWindow().GetDecisions(), threshold, x.GetWindow().GetComparisons())
@@ -99,7 +99,7 @@ func (c *contradictions) challenger(x *executorv1.Challenger, tolerance, thresho
 		return
 	}
 	n, k := f.GetComparisons(), f.GetMismatches()
-	c.add(x.GetSameModel(), "a noise floor without an A/A test")
+	c.add(x.GetSameModel(), "there is a noise floor without an A/A test")
 	c.add(k <= n && n < maxCount, "noise_floor has %d mismatches of %d comparisons", k, n)
 	c.ratio("noise_floor.mismatch_rate", f.MismatchRate, k, n)
 	if n > 0 && k <= n {
@@ -116,13 +116,13 @@ func (c *contradictions) times(r *executorv1.GetShadowReportResponse, now time.T
 		return
 	}
 	c.add(!start.AsTime().After(made.AsTime()), "start_time %s is after report_time %s", clock(start), clock(made))
-	c.add(made.AsTime().Sub(now).Abs() <= MaxClockDifference, "report_time is %s, and the time here is %s", clock(made), now.UTC().Format(time.RFC3339))
+	c.add(made.AsTime().Sub(now).Abs() <= MaxClockDifference, "report_time is %s, but the time here is %s", clock(made), now.UTC().Format(time.RFC3339))
 }
 
 func clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
-// maxCount bounds a counter: 1,000 executors of a million requests a second reach it after 285 years, and sums of counters
-// do not overflow.
+// maxCount bounds a counter. 1,000 executors with a million requests a second reach it after 285 years in total, and sums of
+// counters do not overflow.
 const maxCount = 1 << 53
 
 // outcomes reads a list of counts by outcome. A missing outcome is zero.
@@ -143,7 +143,7 @@ func (c *contradictions) outcomes(name string, list []*executorv1.OutcomeCount) 
 	return all
 }
 
-// totals reads the outcomes since start, which must be those of all requests that are not in flight.
+// totals reads the outcomes since start. Every request that is not in flight must have one.
 func (c *contradictions) totals(list []*executorv1.OutcomeCount, inFlight, requests uint64) Counts {
 	all := c.outcomes("outcomes_total", list)
 	ended := all.Ended()
@@ -161,14 +161,14 @@ func (c *contradictions) sources(list []*executorv1.SourceCount, requests uint64
 	for _, s := range list {
 		value := s.GetSource()
 		c.add(value > executorv1.Source_SOURCE_UNSPECIFIED && value <= executorv1.Source_SOURCE_SIMULATED && !seen[value],
-			"sources_total has the source %d twice, or it is not known", int32(value))
+			"sources_total has the source %d twice, or the source is unknown", int32(value))
 		seen[value] = true
 		sum += min(s.GetCount(), maxCount)
 	}
 	c.add(sum == requests, "%d requests, but %d by source", requests, sum)
 }
 
-// sourcesOf returns an executor's requests by source; nil if it sends none.
+// sourcesOf returns an executor's requests by source; nil if it does not report sources.
 func sourcesOf(r *executorv1.GetShadowReportResponse) evidence.Sources {
 	if len(r.GetSourcesTotal()) == 0 {
 		return nil
@@ -215,7 +215,7 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals Counts, toler
 	}
 	c.add(w.GetLength().IsValid() && w.GetLength().AsDuration() > 0, "window.length is %s", w.GetLength().AsDuration())
 	compared, failed, sampled := seen.Compared(), seen.Failed(), seen.Ended()-seen.Of(shadow.NotSampled)
-	c.add(w.GetComparisons() == compared, "window.comparisons is %d, and its outcomes have %d", w.GetComparisons(), compared)
+	c.add(w.GetComparisons() == compared, "window.comparisons is %d, but its outcomes have %d", w.GetComparisons(), compared)
 	c.ratio("window.match_rate", w.MatchRate, seen.Of(shadow.Match), compared)
 	c.ratio("window.coverage", w.Coverage, compared, sampled)
 	c.ratio("window.match_rate_worst", w.MatchRateWorst, seen.Of(shadow.Match), sampled)
@@ -226,21 +226,21 @@ func (c *contradictions) window(w *executorv1.ShadowWindow, totals Counts, toler
 		c.add(near(w.MatchRateLow, low) && near(w.MatchRateHigh, high), "window.match_rate_low and match_rate_high are not the interval of %d in %d",
 			seen.Of(shadow.Match), compared)
 	}
-	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta does not go with %d comparisons", compared)
+	c.add((w.MeanDelta != nil) == (compared > 0), "window.mean_delta is inconsistent with %d comparisons", compared)
 	mean := w.GetMeanDelta()
 	c.add(mean >= -1 && mean <= 1, "window.mean_delta is %v", mean)
 	c.quantiles("window.abs_delta", w.GetAbsDelta(), compared, 1)
 	c.quantiles("window.latency_ms", w.GetLatencyMs(), compared, math.MaxFloat64)
-	// The largest difference is kept in millionths. That of a match is at most the tolerance, that of a mismatch above.
+	// The largest difference is stored in millionths. A match differs by at most the tolerance, a mismatch by more.
 	largest, mismatches := w.GetAbsDelta().GetMax(), seen.Of(shadow.Mismatch)
-	c.add(mismatches > 0 || largest <= tolerance+1e-6, "window has no mismatch, and a difference of %v", largest)
-	c.add(mismatches == 0 || largest >= tolerance-1e-6, "window has %d mismatches, and no difference above %v", mismatches, largest)
-	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, and no difference is above %v", mean, w.GetAbsDelta().GetMax())
+	c.add(mismatches > 0 || largest <= tolerance+1e-6, "window has no mismatch, but a difference of %v", largest)
+	c.add(mismatches == 0 || largest >= tolerance-1e-6, "window has %d mismatches, but no difference above %v", mismatches, largest)
+	c.add(math.Abs(mean) <= w.GetAbsDelta().GetMax()+1e-6, "window.mean_delta is %v, but no difference is above %v", mean, w.GetAbsDelta().GetMax())
 }
 
-// decisions checks the agreement of decisions, which goes with a threshold.
+// decisions checks the agreement of decisions, which requires a threshold.
 func (c *contradictions) decisions(d *executorv1.DecisionAgreement, threshold float64, comparisons uint64) {
-	c.add((d != nil) == (threshold > 0), "window.decisions does not go with a decision_threshold of %v", threshold)
+	c.add((d != nil) == (threshold > 0), "window.decisions is inconsistent with a decision_threshold of %v", threshold)
 	if d == nil {
 		return
 	}
@@ -254,15 +254,15 @@ func (c *contradictions) decisions(d *executorv1.DecisionAgreement, threshold fl
 	c.add(same(d.Agreement, agreement) && same(d.Kappa, kappa), "window.decisions.agreement and kappa do not follow from its counts")
 }
 
-// ratio checks the rate k/n, which must be missing if n is 0.
+// ratio checks the rate k/n. It must be missing if n is 0.
 func (c *contradictions) ratio(name string, v *float64, k, n uint64) {
 	switch {
 	case n == 0:
-		c.add(v == nil, "%s is there without anything that it is of", name)
+		c.add(v == nil, "%s is set although it has no samples", name)
 	case v == nil:
 		c.add(false, "%s is missing", name)
 	default:
-		c.add(near(v, float64(k)/float64(n)), "%s is %v, and the counts say %d of %d", name, *v, k, n)
+		c.add(near(v, float64(k)/float64(n)), "%s is %v, but the counts give %d of %d", name, *v, k, n)
 	}
 }
 
@@ -272,25 +272,25 @@ func near(v *float64, want float64) bool { return v != nil && math.Abs(*v-want) 
 func (c *contradictions) quantiles(name string, q *executorv1.Quantiles, n uint64, limit float64) {
 	c.add(q.GetCount() == n, "%s has %d values of %d comparisons", name, q.GetCount(), n)
 	order := []float64{0, q.GetP50(), q.GetP95(), q.GetP99(), q.GetMax(), limit}
-	c.add(!slices.ContainsFunc(order, math.IsNaN) && slices.IsSorted(order), "%s does not rise from 0 over p50, p95, p99 and max to %v", name, limit)
+	c.add(!slices.ContainsFunc(order, math.IsNaN) && slices.IsSorted(order), "%s does not ascend from 0 over p50, p95, p99 and max to %v", name, limit)
 }
 
-// slow checks that as many shadows were slow since start as the quantiles of the window say.
+// slow checks that at least as many shadows were slow since start as the quantiles of the window imply.
 func (c *contradictions) slow(q *executorv1.Quantiles, since *executorv1.Histogram) {
 	for _, p := range []struct {
 		name  string
-		above float64 // share of the values that are at least v
+		above float64 // fraction of the values that are at least v
 		v     float64
 	}{{"p50", 0.5, q.GetP50()}, {"p95", 0.05, q.GetP95()}, {"p99", 0.01, q.GetP99()}} {
 		var slow uint64
 		for i, n := range since.GetCounts() {
-			// A quantile is to two significant digits.
+			// A quantile has two significant digits.
 			if edges := since.GetEdges(); i >= len(edges) || edges[i] >= 0.98*p.v {
 				slow += min(n, maxCount)
 			}
 		}
 		least := p.above * float64(min(q.GetCount(), maxCount))
-		c.add(float64(slow)+lateSamples >= least, "window.latency_ms.%s is %v, and since start %d shadows were as slow", p.name, p.v, slow)
+		c.add(float64(slow)+lateSamples >= least, "window.latency_ms.%s is %v, but since start only %d shadows were as slow", p.name, p.v, slow)
 	}
 }
 
@@ -299,6 +299,6 @@ func (c *contradictions) breaker(b *executorv1.BreakerStatus) {
 	c.add(known && b.GetState() != executorv1.BreakerState_BREAKER_STATE_UNSPECIFIED, "breaker.state is %d", int32(b.GetState()))
 	if b.GetNextProbeTime() != nil {
 		c.add(b.GetNextProbeTime().IsValid(), "breaker.next_probe_time is not a time")
-		c.add(b.GetState() == executorv1.BreakerState_BREAKER_STATE_OPEN, "breaker.next_probe_time is set, and it is not open")
+		c.add(b.GetState() == executorv1.BreakerState_BREAKER_STATE_OPEN, "breaker.next_probe_time is set, but the breaker is not open")
 	}
 }

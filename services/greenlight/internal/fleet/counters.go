@@ -14,44 +14,44 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Counters is what one executor has counted since its process started.
+// Counters has the counts of one executor since its process started.
 type Counters struct {
-	// Executor names it: its address, or the labels of its series.
+	// Executor names the executor: its address, or the labels of its series.
 	Executor string
-	// Process changes when the executor restarts. Two executors with the same process are one.
+	// Process changes when the executor restarts. Two executors with the same Process are the same executor.
 	Process string
 	// Instance is the executor's own id of its process; empty if the source does not know it.
 	Instance string
 	// Start is when the process started, by its own clock; zero if the source does not know it.
 	Start time.Time
-	// Time is when the counts were read, by this machine's clock. The counts are not older.
+	// Time is when the counts were read, by this machine's clock. The counts are not older than that.
 	Time time.Time
-	// Percent is the share of requests that the executor says it shadows, in percent.
+	// Percent is the percentage of requests that the executor reports to shadow.
 	Percent float64
 	// InFlight is the number of requests whose shadows have not ended.
 	InFlight uint64
-	// Tolerance and Threshold are the match tolerance and the decision threshold of the executor; the threshold is 0 if there
-	// is none, and both are if the source does not know them.
+	// Tolerance and Threshold are the match tolerance and the decision threshold of the executor. Threshold is 0 if there is
+	// none; both are 0 if the source does not know them.
 	Tolerance, Threshold float64
 	// Breaker is the state of the circuit breaker; unspecified if the source does not know it.
 	Breaker executorv1.BreakerState
-	// Baseline makes the decisions. Model answered last: empty before the first answer. Both are empty if the source does
-	// not know them.
+	// Baseline makes the decisions. Model is the model that answered last: empty before the first answer. Both are empty if the
+	// source does not know them.
 	Baseline, Model evidence.Model
 
 	Counts
 }
 
-// Counts are accepted requests and how their shadows ended.
+// Counts are the accepted requests and the outcomes of their shadows.
 type Counts struct {
 	Requests uint64
-	// Outcomes are the ended shadows by the word of their outcome.
+	// Outcomes counts the shadows that have ended, by outcome.
 	Outcomes map[string]uint64
-	// Sources are the requests by where they came from; nil if an executor does not say.
+	// Sources counts the requests by source; nil if an executor does not report sources.
 	Sources evidence.Sources
-	// Decisions are who made the decisions; nil if the source does not know.
+	// Decisions counts who made the decisions; nil if the source does not know.
 	Decisions Decisions
-	// Latency is of the shadows that were tried.
+	// Latency is the histogram of the shadows that were tried.
 	Latency Histogram
 }
 
@@ -87,8 +87,8 @@ func Accounted(requests, ended uint64) bool {
 	return max(requests, ended)-min(requests, ended) <= max(100, ended/20)
 }
 
-// Phase returns the counts as a phase is judged by them, without a latency. Requests without an outcome are in flight or
-// were never counted: as long as nearly all are accounted for, they are unseen.
+// Phase returns the counts that a phase is judged by, without the latency. Requests without an outcome are in flight or were
+// never counted. As long as nearly all requests are accounted for, they count as unseen.
 func (c Counts) Phase() gate.PhaseCounts {
 	p := gate.PhaseCounts{P95MS: math.NaN()}
 	for _, o := range shadow.Outcomes() {
@@ -112,7 +112,7 @@ func (c Counts) Phase() gate.PhaseCounts {
 
 // Histogram counts shadows by the time until their end. A histogram without counts is unknown.
 type Histogram struct {
-	// Edges are the upper bounds of the buckets, in milliseconds. Counts has one bucket more, for all that is above.
+	// Edges are the upper bounds of the buckets, in milliseconds. Counts has one more bucket, for everything above.
 	Edges  []float64 `json:"edges"`
 	Counts []uint64  `json:"counts"`
 }
@@ -131,12 +131,12 @@ func (h Histogram) Total() (n uint64) {
 // Quantile returns the q-quantile in milliseconds; NaN for an empty histogram.
 func (h Histogram) Quantile(q float64) float64 { return gate.HistogramQuantile(q, h.Edges, h.Counts) }
 
-// comparable reports whether both have the same buckets.
+// comparable reports whether both histograms have the same buckets.
 func (h Histogram) comparable(other Histogram) bool {
 	return slices.Equal(h.Edges, other.Edges) && len(h.Counts) == len(other.Counts)
 }
 
-// since returns what h has beyond before; unknown if the buckets differ.
+// since returns h minus before; unknown if the buckets differ.
 func (h Histogram) since(before Histogram) Histogram {
 	if !h.comparable(before) {
 		return Histogram{}
@@ -170,12 +170,12 @@ func CountersOf(addr string, r *executorv1.GetShadowReportResponse, requested ti
 	return c
 }
 
-// Tolerance returns the match tolerance of the executor that reports. Executors up to version 1.9 do not name theirs.
+// Tolerance returns the match tolerance of the executor that reports. Executors up to version 1.9 do not report theirs.
 func Tolerance(r *executorv1.GetShadowReportResponse) float64 {
 	return cmp.Or(r.GetMatchTolerance(), gate.MatchTolerance)
 }
 
-// Rule is what [Delta] does if the executor restarted between the two readings.
+// Rule selects what [Delta] does if the executor restarted between the two readings.
 type Rule uint8
 
 // The rules.
@@ -184,36 +184,36 @@ const (
 	Refuse Rule = iota
 	// Rebase counts nothing: the later reading is the new base.
 	Rebase
-	// FromZero counts all that the new process has counted since it started.
+	// FromZero counts everything since the new process started.
 	FromZero
 )
 
-// RestartError is an executor that restarted between two readings.
+// RestartError means that an executor restarted between two readings.
 type RestartError struct{ Executor, Reason string }
 
 // Error implements error.
 func (e *RestartError) Error() string { return fmt.Sprintf("executor %s: %s", e.Executor, e.Reason) }
 
-// errBuckets is the error of one process that changes the buckets of its histogram.
-var errBuckets = errors.New("its latency buckets have changed, and it has not restarted")
+// errBuckets means that the same process has changed the buckets of its histogram.
+var errBuckets = errors.New("its latency buckets have changed, but it has not restarted")
 
-// Continues returns nil if both readings are of one process, whose counters only grow. It returns a [*RestartError] if the
-// process is another one, and an [ErrContradicts] if the same process contradicts its earlier reading.
+// Continues returns nil if both readings are of one process and no counter has fallen. It returns a [*RestartError] if the
+// process is a different one, and an [ErrContradicts] if the same process contradicts its earlier reading.
 func Continues(before, after Counters) error {
 	switch {
 	case after.Process != before.Process:
 		return &RestartError{after.Executor, Restarted}
 	case !after.Start.Equal(before.Start):
-		return contradiction("executor "+after.Executor, errors.New("its start_time has changed, and its instance_id has not"))
+		return contradiction("executor "+after.Executor, errors.New("its start_time has changed, but its instance_id has not"))
 	case fell(before.Counts, after.Counts):
-		return contradiction("executor "+after.Executor, errors.New("its counters have fallen, and it has not restarted"))
+		return contradiction("executor "+after.Executor, errors.New("its counters have fallen, but it has not restarted"))
 	case !after.Latency.comparable(before.Latency):
 		return contradiction("executor "+after.Executor, errBuckets)
 	}
 	return nil
 }
 
-// SameProcess reports whether [FromZero] takes both readings for one process, and counts only their difference.
+// SameProcess reports whether [FromZero] treats both readings as from one process and counts only their difference.
 func SameProcess(before, after Counters) bool {
 	err := Continues(before, after)
 	return err == nil || errors.Is(err, errBuckets)
@@ -222,7 +222,7 @@ func SameProcess(before, after Counters) bool {
 // Restarted is the reason of a [RestartError] for a new process.
 const Restarted = "it restarted"
 
-// fell reports whether a counter is less than before.
+// fell reports whether a counter is lower than before.
 func fell(before, after Counts) bool {
 	if after.Requests < before.Requests {
 		return true
@@ -248,9 +248,9 @@ func fell(before, after Counts) bool {
 	return false
 }
 
-// Delta returns what an executor has counted between two readings. The rule decides if they do not continue each other.
-// With Rebase and FromZero there is no error, and a process whose counters fall counts as restarted. If one process changes
-// its latency buckets, FromZero returns its other counts with an unknown histogram.
+// Delta returns what an executor has counted between two readings. The rule decides what happens if they are not of one
+// process. With Rebase and FromZero there is no error, and a process whose counters fall counts as restarted. If one process
+// changes its latency buckets, FromZero returns its other counts with an unknown histogram.
 func Delta(before, after Counters, rule Rule) (Counts, error) {
 	if err := Continues(before, after); err != nil {
 		switch {
@@ -275,9 +275,9 @@ func Delta(before, after Counters, rule Rule) (Counts, error) {
 	return d, nil
 }
 
-// Unaccounted returns how many of an executor's requests between two readings have not exactly one outcome, plus the
-// difference between those requests and the ones that were sent. The executor may have counted those that failed or not:
-// a client that gives up does not know whether its request was read. Only the sender may use the executor. After a restart
+// Unaccounted returns how many of an executor's requests between two readings do not have exactly one outcome, plus the
+// difference between these requests and the ones that were sent. The executor may or may not have counted the failed ones: a
+// client that gives up does not know whether its request was read. Nobody but the sender may use the executor. After a restart
 // all requests are unaccounted.
 func Unaccounted(before, after Counters, sent, failed int64) int64 {
 	d, err := Delta(before, after, Refuse)
@@ -289,13 +289,13 @@ func Unaccounted(before, after Counters, sent, failed int64) int64 {
 	return max(lost, -lost) + max(requests-sent, sent-failed-requests, 0)
 }
 
-// Sum is the counts of several executors. The zero value is of none.
+// Sum is the counts of several executors. The zero value has no executors.
 type Sum struct {
 	Counts
-	// LatencyMissing is why Latency is not that of all executors; empty if it is.
+	// LatencyMissing is why Latency does not cover all executors; empty if it does.
 	LatencyMissing string
 
-	// sourceless is set once an executor did not say where its requests come from.
+	// sourceless is set once an executor does not report where its requests come from.
 	sourceless bool
 }
 
@@ -325,7 +325,7 @@ func (s *Sum) Add(executor string, c Counts) {
 	case !s.Latency.Known():
 		s.Latency = Histogram{c.Latency.Edges, slices.Clone(c.Latency.Counts)}
 	case !s.Latency.comparable(c.Latency):
-		s.LatencyMissing = fmt.Sprintf("executor %s has other latency buckets than the rest", executor)
+		s.LatencyMissing = fmt.Sprintf("executor %s has different latency buckets from the rest", executor)
 	default:
 		for i, n := range c.Latency.Counts {
 			s.Latency.Counts[i] += n

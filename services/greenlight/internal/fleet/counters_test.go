@@ -14,7 +14,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// countersAt returns a reading of the executor "a" of the process "p": 100 requests, 90 matches, 10 deadlines.
+// countersAt returns a reading of process "p" of executor "a": 100 requests, 90 matches, 10 deadlines.
 func countersAt(change func(*fleet.Counters)) fleet.Counters {
 	c := fleet.Counters{
 		Executor: "a", Process: "p", Instance: "p", Start: now, Time: now,
@@ -30,7 +30,7 @@ func countersAt(change func(*fleet.Counters)) fleet.Counters {
 	return c
 }
 
-// later is 20 requests after countersAt.
+// later returns a reading 20 requests after countersAt.
 func later(change func(*fleet.Counters)) fleet.Counters {
 	return countersAt(func(c *fleet.Counters) {
 		c.Requests, c.Outcomes, c.Sources = 120, map[string]uint64{"match": 105, "deadline": 15}, evidence.Sources{evidence.Live: 80, evidence.Replay: 40}
@@ -41,7 +41,7 @@ func later(change func(*fleet.Counters)) fleet.Counters {
 	})
 }
 
-// What a restart does to a difference depends on the rule alone, and only Refuse has errors.
+// Only the rule decides how a restart affects a difference, and only Refuse returns errors.
 func TestDelta(t *testing.T) {
 	t.Parallel()
 	grown := fleet.Counts{
@@ -50,10 +50,10 @@ func TestDelta(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		after fleet.Counters
-		// refused is the error with Refuse; empty is none, and then all rules return grown.
+		// refused is the error with Refuse. If it is empty, there is no error and all rules return the growth.
 		refused string
 		restart bool
-		// lost reports whether FromZero has the counts since before, without the latencies, instead of all since zero.
+		// lost is true if FromZero returns the growth without latencies, instead of all counts since zero.
 		lost bool
 	}{
 		"same process":     {after: later(nil)},
@@ -107,7 +107,7 @@ func TestDelta(t *testing.T) {
 	}
 }
 
-// A difference shares nothing with the readings that it is of.
+// A difference shares no memory with its readings.
 func TestDeltaLeavesTheReadings(t *testing.T) {
 	t.Parallel()
 	before, after := countersAt(nil), later(nil)
@@ -119,12 +119,12 @@ func TestDeltaLeavesTheReadings(t *testing.T) {
 	}
 }
 
-// The sum of a fleet has figures of all executors or says which it lacks.
+// The sum of a fleet covers all executors, or names the executor that is missing.
 func TestSum(t *testing.T) {
 	t.Parallel()
 	none := fleet.Sum{}
 	if none.Requests != 0 || none.Ended() != 0 || !math.IsNaN(none.Latency.Quantile(0.95)) {
-		t.Errorf("the sum of none is %+v", none)
+		t.Errorf("the sum of no executors is %+v", none)
 	}
 	for name, test := range map[string]struct {
 		second  func(*fleet.Counters)
@@ -133,7 +133,7 @@ func TestSum(t *testing.T) {
 		latency []uint64
 	}{
 		"alike":        {latency: []uint64{170, 35, 15}, sources: evidence.Sources{evidence.Live: 140, evidence.Replay: 80}},
-		"other edges":  {second: func(c *fleet.Counters) { c.Latency.Edges = []float64{1, 80} }, missing: "executor b has other latency buckets", sources: evidence.Sources{evidence.Live: 140, evidence.Replay: 80}, latency: []uint64{80, 15, 5}},
+		"other edges":  {second: func(c *fleet.Counters) { c.Latency.Edges = []float64{1, 80} }, missing: "executor b has different latency buckets", sources: evidence.Sources{evidence.Live: 140, evidence.Replay: 80}, latency: []uint64{80, 15, 5}},
 		"no histogram": {second: func(c *fleet.Counters) { c.Latency = fleet.Histogram{} }, missing: "executor b reports no histogram", sources: evidence.Sources{evidence.Live: 140, evidence.Replay: 80}, latency: []uint64{80, 15, 5}},
 		"no sources":   {second: func(c *fleet.Counters) { c.Sources = nil }, latency: []uint64{170, 35, 15}},
 	} {
@@ -200,7 +200,7 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// A request without an outcome, one that somebody else sent, and all requests across a restart are unaccounted.
+// Requests without an outcome, requests from somebody else, and all requests across a restart are unaccounted.
 func TestUnaccounted(t *testing.T) {
 	t.Parallel()
 	reading := func(process string, requests, matches, inFlight uint64) fleet.Counters {

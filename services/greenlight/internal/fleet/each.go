@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// panicError is a recovered panic: its value and where it came from.
+// panicError is a recovered panic: its value and its place in the code.
 type panicError struct {
 	value any
 	where string
@@ -56,8 +56,8 @@ func Guard(fn func()) (err error) {
 	return nil
 }
 
-// Each calls fn for all of them concurrently, waits, and returns the answers and errors in the same order. A panic of fn is
-// an error: see [Rethrow].
+// Each calls fn concurrently for all elements, waits, and returns the results and errors in the same order. A panic in fn
+// becomes an error: see [Rethrow].
 func Each[T, R any](all []T, fn func(T) (R, error)) ([]R, []error) {
 	answers, errs := make([]R, len(all)), make([]error, len(all))
 	var wg sync.WaitGroup
@@ -75,6 +75,6 @@ func Each[T, R any](all []T, fn func(T) (R, error)) ([]R, []error) {
 // Rethrow panics again if one of the errors is a panic that [Each] or [Guard] has recovered.
 func Rethrow(errs ...error) {
 	if broken := (*panicError)(nil); errors.As(errors.Join(errs...), &broken) {
-		panic(broken) //nolint:forbidigo // it was a panic, in another goroutine
+		panic(broken) //nolint:forbidigo // passes on a panic from another goroutine
 	}
 }

@@ -28,10 +28,10 @@ func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.Code(), f.Mess
 // GRPCStatus lets status.Code find the code.
 func (f *failure) GRPCStatus() *status.Status { return f.Status }
 
-// Hint returns what to do; empty if nothing is known to help.
+// Hint returns what to do; empty if there is no advice.
 func (f *failure) Hint() string { return f.hint }
 
-// Hint returns what to do about the failed call in err; empty without one, or if nothing is known to help.
+// Hint returns what to do about the failed call in err; empty if err has no failed call, or if there is no advice.
 func Hint(err error) string {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -46,7 +46,7 @@ func Denied(err error) bool {
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// transport is how a connection is secured. An explanation may depend on it.
+// transport is how a connection is secured. The explanation of an error may depend on it.
 type transport uint8
 
 const (
@@ -55,14 +55,14 @@ const (
 	certified                      // with TLS and a client certificate
 )
 
-// explanation is a row of the table of failed calls.
+// explanation is a row in the table of failed calls.
 type explanation struct {
-	// code, reason, one of contains and transport must match. The zero value of each matches everything.
+	// code, reason, transport and one of contains must match. A zero value matches everything.
 	code      codes.Code
-	reason    string // of the ErrorInfo in its details
+	reason    string // of the ErrorInfo in the details
 	contains  []string
 	transport transport
-	// what replaces the message: %[1]s is the address, %[2]s the message from the match on. Empty keeps the message.
+	// what replaces the message: %[1]s is the address, %[2]s is the message from the match to its end. Empty keeps the message.
 	what string
 	hint string
 }
@@ -71,47 +71,47 @@ const wrongPort = "name the gRPC port: by default 4010 for ml-engine and 4020 fo
 
 const registryHint = "greenlight model list and greenlight model verify show the models of a registry folder"
 
-// explanations are what failed calls mean, most specific first. gRPC's errors about connections have neither a code nor a
-// type, only a text. TestExplanations causes each of these failures.
+// explanations tell what failed calls mean, most specific first. gRPC's connection errors have no specific code or type, only
+// a text. TestExplanations causes each of these failures.
 var explanations = []explanation{
 	{
 		contains: []string{"too many colons in address", "missing port in address", "invalid target address"},
-		what:     "%[1]s is not a gRPC address", hint: "want HOST:PORT, without http:// before it and a path after it",
+		what:     "%[1]s is not a gRPC address", hint: "want HOST:PORT, without http:// and without a path",
 	},
 	{
 		contains: []string{"no children to pick from", "no such host", "produced zero addresses"},
-		what:     "the host name in %[1]s is not known", hint: "correct the host in --executor or --engine",
+		what:     "the host name in %[1]s cannot be resolved", hint: "correct the host in --executor or --engine",
 	},
 	{
 		contains: []string{"connection refused", "connect: no such file or directory"},
-		what:     "nothing listens at %[1]s", hint: "start it, or name its address with --executor or --engine",
+		what:     "nothing is listening at %[1]s", hint: "start it, or name its address with --executor or --engine",
 	},
 	{
 		contains: []string{"no route to host", "network is unreachable", "connect: connection timed out", "dialing: dial tcp"},
 		what:     "%[1]s cannot be reached over the network: %[2]s", hint: "check the address, the network and the firewalls in between",
 	},
-	{contains: []string{"looked like an HTTP/1.1 header"}, what: "%[1]s speaks HTTP and not gRPC", hint: wrongPort},
+	{contains: []string{"looked like an HTTP/1.1 header"}, what: "%[1]s speaks HTTP, not gRPC", hint: wrongPort},
 	{
 		contains: []string{"first record does not look like a TLS handshake"},
-		what:     "%[1]s does not speak TLS, and --tls-ca asks for it",
-		hint:     "leave the --tls-* flags out, or start the service with --tls-cert and --tls-key; if it has them, this is not its gRPC port",
+		what:     "%[1]s does not speak TLS, but --tls-ca requires it",
+		hint:     "remove the --tls-* flags, or start the service with --tls-cert and --tls-key; if it has them, this is not its gRPC port",
 	},
 	{contains: []string{"no application protocol", "missing selected ALPN"}, what: "%[1]s speaks TLS, but not gRPC: it looks like an HTTPS port", hint: wrongPort},
 	{
 		contains: []string{"signed by unknown authority"},
-		what:     "the certificate of %[1]s is not signed by an authority in --tls-ca", hint: "give the authority that signed it with --tls-ca; if that is what you gave, another server answers at this address",
+		what:     "the certificate of %[1]s is not signed by an authority in --tls-ca", hint: "give the authority that signed it with --tls-ca; if you did, another server answers at this address",
 	},
 	{
 		contains: []string{"certificate has expired or is not yet valid"},
-		what:     "the certificate of %[1]s is not valid now: %[2]s", hint: "give the service a new certificate; if the dates are right, set the clock of this machine",
+		what:     "the certificate of %[1]s is not valid now: %[2]s", hint: "give the service a new certificate; if its dates are correct, set the clock of this machine",
 	},
 	{
 		contains: []string{"cannot validate certificate for", "certificate is valid for", "certificate is not valid for"},
-		what:     "the certificate of %[1]s is for another name: %[2]s", hint: "dial by a name that is in it, or give such a name with --tls-server-name",
+		what:     "the certificate of %[1]s is for another name: %[2]s", hint: "use an address that is in the certificate, or give a name that is in it with --tls-server-name",
 	},
 	{
 		contains: []string{"tls: certificate required"}, transport: anonymous,
-		what: "%[1]s lets nobody in without a client certificate", hint: "give yours with --tls-cert and --tls-key",
+		what: "%[1]s requires a client certificate", hint: "give yours with --tls-cert and --tls-key",
 	},
 	{
 		contains: []string{"tls: certificate required", "tls: bad certificate", "tls: unknown certificate", "tls: expired certificate"}, transport: certified,
@@ -123,31 +123,31 @@ var explanations = []explanation{
 	},
 	{
 		contains: []string{"error reading server preface", "connection reset by peer", "broken pipe"}, transport: anonymous,
-		what: "%[1]s closed the connection after the TLS handshake: it seems to ask for a client certificate", hint: "give yours with --tls-cert and --tls-key",
+		what: "%[1]s closed the connection after the TLS handshake: it seems to require a client certificate", hint: "give yours with --tls-cert and --tls-key",
 	},
 	{
 		contains: []string{"error reading server preface: EOF", "connection reset by peer", "broken pipe"}, transport: plaintext,
-		what: "%[1]s closed the connection at once: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key where it asks for a client certificate",
+		what: "%[1]s closed the connection immediately: it looks like a service with TLS", hint: "give --tls-ca, and --tls-cert and --tls-key if it requires a client certificate",
 	},
 	{
 		contains: []string{"while waiting for connections to become ready", "use of closed network connection", "handshake failed: context deadline exceeded"},
-		what:     "%[1]s sent no gRPC in time", hint: "check whether the service hangs, or whether another program listens there",
+		what:     "%[1]s did not answer with gRPC in time", hint: "check whether the service hangs, or whether another program listens there",
 	},
 	{
 		contains: []string{"per-RPC creds failed due to error: "},
-		what:     "the token was not sent: %[2]s", hint: "--control-token-file names a file with one token, and a token leaves this machine over TLS alone",
+		what:     "the token was not sent: %[2]s", hint: "--control-token-file must name a file with one token; a token is sent to other machines only over TLS",
 	},
-	{reason: "LEASE_HELD", hint: "greenlight canary abort ends the lease, and the canary that holds it"},
-	{reason: "REVISION_CHANGED", hint: "greenlight rollout get shows what it is now"},
+	{reason: "LEASE_HELD", hint: "greenlight canary abort ends the lease and the canary that holds it"},
+	{reason: "REVISION_CHANGED", hint: "greenlight rollout get shows the current one"},
 	{reason: "MODEL_NOT_FOUND", hint: registryHint},
 	{reason: "MODEL_INVALID", hint: registryHint},
-	{reason: "NO_PREVIOUS_MODEL", hint: "greenlight model activate swaps another model in"},
-	{reason: "SYMBOL_UNKNOWN", hint: "give the symbol as the quotes name it; an executor without quotes of it has nothing to reset"},
+	{reason: "NO_PREVIOUS_MODEL", hint: "greenlight model activate activates another model"},
+	{reason: "SYMBOL_UNKNOWN", hint: "give the symbol as it is in the quotes; an executor without quotes of it has nothing to reset"},
 	{
 		code: codes.PermissionDenied, contains: []string{"control is off"},
 		hint: "start the service with --control-token-file or --control-san, or on loopback with --insecure-control",
 	},
-	{code: codes.PermissionDenied, hint: "give the token of an operator of this service with --control-token-file, or a certificate of one with --tls-cert"},
+	{code: codes.PermissionDenied, hint: "give the token of an operator of this service with --control-token-file, or an operator's certificate with --tls-cert"},
 	{code: codes.Unauthenticated, hint: "give the operator's token with --control-token-file, or an operator's certificate with --tls-cert and --tls-key"},
 	{
 		code: codes.Unimplemented, contains: []string{"unknown service greenlight.executor"},
@@ -159,12 +159,12 @@ var explanations = []explanation{
 	},
 	{
 		code: codes.Unimplemented, contains: []string{"unknown service", "unexpected HTTP status code"},
-		what: "%[1]s is no service of greenlight", hint: wrongPort,
+		what: "%[1]s is not a greenlight service", hint: wrongPort,
 	},
-	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "check whether the service hangs (its log, /readyz); --timeout gives it more time"},
+	{code: codes.DeadlineExceeded, what: "%[1]s did not answer in time", hint: "check whether the service hangs (its log, /readyz), or raise --timeout"},
 }
 
-// maxMessage bounds the message of a service, in bytes.
+// maxMessage bounds a message from a service, in bytes.
 const maxMessage = 1024
 
 // explain returns what a failed call to the address means. The status keeps its code and details.
@@ -192,7 +192,7 @@ func explain(err error, addr string, made transport) error {
 	return &failure{status.FromProto(p), hint}
 }
 
-// match reports whether the row explains the failure. rest is the message from the match on.
+// match reports whether the row explains the failure. rest is the message from the match to its end.
 func (e explanation) match(code codes.Code, message string, made transport) (rest string, ok bool) {
 	if e.code != 0 && e.code != code || e.transport != 0 && e.transport != made {
 		return "", false
@@ -203,7 +203,7 @@ func (e explanation) match(code codes.Code, message string, made transport) (res
 	for _, c := range e.contains {
 		if at := strings.Index(message, c); at >= 0 {
 			rest = strings.TrimPrefix(message[at:], "per-RPC creds failed due to error: ")
-			if strings.Count(rest, `"`)%2 == 1 { // gRPC quotes the error of a connection, from before the match on
+			if strings.Count(rest, `"`)%2 == 1 { // gRPC quotes connection errors, and the quote starts before the match
 				rest = strings.TrimSuffix(rest, `"`)
 			}
 			return rest, true
@@ -223,7 +223,7 @@ func (a Access) transport() transport {
 	return certified
 }
 
-// explained replaces the errors of calls with errors for people.
+// explained replaces call errors with errors for people.
 func explained(addr string, made transport) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		return explain(invoke(ctx, method, req, reply, conn, opts...), addr, made)

@@ -22,7 +22,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// answers is a rollout service that gives every call one error.
+// answers is a rollout service that returns the same error for every call.
 type answers struct {
 	executorv1.UnimplementedRolloutServiceServer
 
@@ -97,7 +97,7 @@ func refusal(t *testing.T, code codes.Code, reason string) error {
 	return s.Err()
 }
 
-// Each way in which a call can fail is one sentence of what happened, and one of what to do.
+// Every way in which a call can fail has one sentence about what happened and one about what to do.
 func TestExplanations(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -150,13 +150,13 @@ func TestExplanations(t *testing.T) {
 		code       codes.Code
 		what, hint string
 	}{
-		{"nothing listens", gone, plain, codes.Unavailable, "nothing listens at ADDR", "start it"},
-		{"no socket", "unix:" + filepath.Join(dir, "none"), plain, codes.Unavailable, "nothing listens at ADDR", "start it"},
-		{"no host", "nowhere.invalid:4010", plain, codes.Unavailable, "the host name in ADDR is not known", "correct the host"},
+		{"nothing listens", gone, plain, codes.Unavailable, "nothing is listening at ADDR", "start it"},
+		{"no socket", "unix:" + filepath.Join(dir, "none"), plain, codes.Unavailable, "nothing is listening at ADDR", "start it"},
+		{"no host", "nowhere.invalid:4010", plain, codes.Unavailable, "the host name in ADDR cannot be resolved", "correct the host"},
 		{"a URL", "http://127.0.0.1:4010", plain, codes.Unavailable, "ADDR is not a gRPC address", "HOST:PORT, without http://"},
-		{"no flags of TLS", grpcServer(t, tls, fine), plain, codes.Unavailable, "ADDR closed the connection at once: it looks like a service with TLS", "give --tls-ca"},
+		{"no flags of TLS", grpcServer(t, tls, fine), plain, codes.Unavailable, "ADDR closed the connection immediately: it looks like a service with TLS", "give --tls-ca"},
 		{"no flags of mutual TLS", grpcServer(t, mutual, fine), plain, codes.Unavailable, "it looks like a service with TLS", "--tls-cert and --tls-key"},
-		{"TLS to a plain service", grpcServer(t, certs.Server{}, fine), secure, codes.Unavailable, "ADDR does not speak TLS", "leave the --tls-* flags out"},
+		{"TLS to a plain service", grpcServer(t, certs.Server{}, fine), secure, codes.Unavailable, "ADDR does not speak TLS", "remove the --tls-* flags"},
 		{"another authority", grpcServer(t, tls, fine), other2, codes.Unavailable, "the certificate of ADDR is not signed by an authority in --tls-ca", "with --tls-ca"},
 		{"expired", grpcServer(t, expired, fine), secure, codes.Unavailable, "the certificate of ADDR is not valid now: certificate has expired or is not yet valid: current time", "new certificate"},
 		{"no name", grpcServer(t, named, fine), secure, codes.Unavailable, "the certificate of ADDR is for another name: cannot validate certificate for 127.0.0.1", "--tls-server-name"},
@@ -164,11 +164,11 @@ func TestExplanations(t *testing.T) {
 		{"no client certificate", grpcServer(t, mutual, fine), secure, codes.Unavailable, "client certificate", "--tls-cert and --tls-key"},
 		{"client of another authority", grpcServer(t, mutual, fine), client("strange", other.Issue("spiffe://desk/operator")), codes.Unavailable, "accept the certificate in --tls-cert", "--tls-client-ca"},
 		{"expired client", grpcServer(t, mutual, fine), client("late", ca.IssueFor(past.Add(-time.Hour), past, "spiffe://desk/operator")), codes.Unavailable, "accept the certificate in --tls-cert", "its dates"},
-		{"an HTTP port", httpServer(t, certs.Server{}), plain, codes.Unavailable, "ADDR speaks HTTP and not gRPC", "4010 for ml-engine"},
+		{"an HTTP port", httpServer(t, certs.Server{}), plain, codes.Unavailable, "ADDR speaks HTTP, not gRPC", "4010 for ml-engine"},
 		{"TLS to an HTTP port", httpServer(t, certs.Server{}), secure, codes.Unavailable, "ADDR does not speak TLS", "not its gRPC port"},
 		{"an HTTPS port", httpServer(t, tls), secure, codes.Unavailable, "ADDR speaks TLS, but not gRPC", "4010 for ml-engine"},
 		{"an HTTPS port without TLS", httpServer(t, tls), plain, codes.Unavailable, "it looks like a service with TLS", "give --tls-ca"},
-		{"a silent port", quiet(), plain, codes.DeadlineExceeded, "ADDR sent no gRPC in time", "another program"},
+		{"a silent port", quiet(), plain, codes.DeadlineExceeded, "ADDR did not answer with gRPC in time", "another program"},
 		{"another service", grpcServer(t, certs.Server{}, func(grpc.ServiceRegistrar) {}), plain, codes.Unimplemented, "ADDR is not an executor", "are they swapped?"},
 		{
 			"no token", grpcServer(t, mutual, rollouts(status.Error(codes.Unauthenticated, "this call needs an operator's token"))), known,
@@ -202,7 +202,7 @@ func TestExplanations(t *testing.T) {
 		},
 		{
 			"no such symbol", grpcServer(t, certs.Server{}, rollouts(refusal(t, codes.NotFound, "SYMBOL_UNKNOWN"))), plain,
-			codes.NotFound, "refused", "as the quotes name it",
+			codes.NotFound, "refused", "as it is in the quotes",
 		},
 		{"slow", grpcServer(t, certs.Server{}, rollouts(status.Error(codes.DeadlineExceeded, "context deadline exceeded"))), plain, codes.DeadlineExceeded, "ADDR did not answer in time", "--timeout"},
 		{
@@ -240,6 +240,6 @@ func TestExplanations(t *testing.T) {
 		})
 	}
 	if Hint(errors.New("another")) != "" || Hint(nil) != "" {
-		t.Error("an error that is no failed call has a hint")
+		t.Error("an error without a failed call has a hint")
 	}
 }

@@ -8,13 +8,13 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// Decisions counts decisions: the baseline's by the reason of the gate, the model's at [ByModel]. Nil is unknown.
+// Decisions counts decisions: the baseline's by the gate's reason, the model's under [ByModel]. Nil means unknown.
 type Decisions map[string]uint64
 
 // ByModel is the key of the model's decisions.
 const ByModel = "model"
 
-// DecisionsOf returns the decisions of an executor since it started; nil if it counts none.
+// DecisionsOf returns the decisions of an executor since it started; nil if it does not count them.
 func DecisionsOf(g *executorv1.GateStatus) Decisions {
 	var d Decisions
 	for _, c := range g.GetDecisions() {
@@ -73,7 +73,7 @@ func (d Decisions) Plus(other Decisions) Decisions {
 	return sum
 }
 
-// Since returns what d has beyond before; nil if one of them is unknown.
+// Since returns d minus before; nil if one of them is unknown.
 func (d Decisions) Since(before Decisions) Decisions {
 	if d == nil || before == nil {
 		return nil

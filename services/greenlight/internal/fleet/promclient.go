@@ -22,35 +22,35 @@ import (
 const (
 	// promTimeout bounds dialing and the TLS handshake.
 	promTimeout = 3 * time.Second
-	// maxAnswer bounds an unpacked answer of Prometheus. A replica needs about 10 KB.
+	// maxAnswer bounds an answer from Prometheus, uncompressed. A replica needs about 10 KB.
 	maxAnswer = 8 << 20
-	// maxHeader bounds the header of an answer.
+	// maxHeader bounds the headers of an answer.
 	maxHeader = 64 << 10
-	// maxSecret bounds a file with a credential, maxCA one with certificates.
+	// maxSecret bounds a credential file, maxCA a certificate file.
 	maxSecret, maxCA = 4 << 10, 1 << 20
 )
 
-// PrometheusOptions say which Prometheus to read, and how to reach it. They hold paths of credentials, not credentials: the
-// plan of a canary keeps them as JSON.
+// PrometheusOptions name a Prometheus server and how to reach it. They hold paths of credential files, not credentials,
+// because the plan of a canary stores them as JSON.
 type PrometheusOptions struct {
-	// URL has no user and no password: see [PrometheusOptions.SetURL]. Empty means no Prometheus.
+	// URL has no user or password: see [PrometheusOptions.SetURL]. Empty means no Prometheus.
 	URL string `json:"prometheus,omitempty"`
-	// Match selects the executors' series there, as in PromQL's braces.
+	// Match selects the executors' series: PromQL label matchers, without the braces.
 	Match string `json:"match,omitempty"`
 	// TokenFile holds a bearer token, BasicFile a user and a password as "user:password". At most one may be set.
 	TokenFile string `json:"prometheus_token_file,omitempty"`
 	BasicFile string `json:"prometheus_basic_file,omitempty"`
-	// CA is a file with the trusted certificates; empty means the system's.
+	// CA is a file with the trusted CA certificates; empty means the system's.
 	CA string `json:"prometheus_ca,omitempty"`
 
-	// user is from the URL. It is never written.
+	// user is from the URL. It is not stored.
 	user *url.Userinfo
 }
 
-// errPromURL is the error of an unusable address. It does not repeat the address, which may hold a password.
+// errPromURL is the error of an unusable address. It does not repeat the address, which may contain a password.
 var errPromURL = errors.New("--prometheus: want a URL such as http://127.0.0.1:9090, without a query")
 
-// SetURL sets the address. Only this process uses a user and a password in it: they are not kept.
+// SetURL sets the address. Only this process uses a user and a password in it: they are not stored.
 func (o *PrometheusOptions) SetURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -61,16 +61,16 @@ func (o *PrometheusOptions) SetURL(address string) error {
 	return nil
 }
 
-// Secret reports whether the URL had a password. The next process will not have it.
+// Secret reports whether the URL had a user or a password, which the next process will not have.
 func (o *PrometheusOptions) Secret() bool { return o.user != nil }
 
-// credential returns the Authorization header; empty without one. It reads the files each time: credentials change.
+// credential returns the Authorization header; empty without one. It reads the files every time, because credentials change.
 func (o *PrometheusOptions) credential() (string, error) {
 	switch {
 	case o.TokenFile != "":
 		token, err := readSecret("--prometheus-token-file", o.TokenFile)
 		if err == nil && strings.ContainsAny(token, " \t") {
-			err = fmt.Errorf("--prometheus-token-file %s: a token has no blanks", o.TokenFile)
+			err = fmt.Errorf("--prometheus-token-file %s: a token has no spaces", o.TokenFile)
 		}
 		return "Bearer " + token, err
 	case o.BasicFile != "":
@@ -93,7 +93,7 @@ func basic(user, password string) string {
 	return r.Header.Get("Authorization")
 }
 
-// readSecret returns the only line of a file. Errors have none of its content.
+// readSecret returns the only line of a file. Its errors do not contain it.
 func readSecret(flag, path string) (string, error) {
 	raw, err := durable.ReadFile(path, maxSecret)
 	if err != nil {
@@ -111,8 +111,8 @@ func readSecret(flag, path string) (string, error) {
 	return line, nil
 }
 
-// client returns the client of the Prometheus. It uses no proxy, follows no redirect and reads at most [maxAnswer] bytes of
-// an answer. Without TLS it sends credentials to this machine only.
+// client returns a client of the Prometheus server. It uses no proxy, follows no redirect and reads at most [maxAnswer] bytes
+// of an answer. Without TLS it sends credentials only to this machine.
 func (o *PrometheusOptions) client() (promv1.API, error) {
 	if err := (&PrometheusOptions{}).SetURL(o.URL); err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	c, err := api.NewClient(api.Config{Address: o.URL, Client: &http.Client{
 		Transport: guarded{transport, o},
 		CheckRedirect: func(to *http.Request, _ []*http.Request) error {
-			return fmt.Errorf("it redirects to %s://%s: give the address that answers", to.URL.Scheme, to.URL.Host)
+			return fmt.Errorf("it redirects to %s://%s: give the final address", to.URL.Scheme, to.URL.Host)
 		},
 	}})
 	if err != nil {
@@ -156,8 +156,8 @@ func (o *PrometheusOptions) client() (promv1.API, error) {
 	return promv1.NewAPI(c), nil
 }
 
-// errInTheClear is the error of a credential that would leave this machine without TLS.
-var errInTheClear = errors.New("a token or password is sent over https alone, or to this machine's loopback address")
+// errInTheClear means that a credential would leave this machine without TLS.
+var errInTheClear = errors.New("a token or password is sent only over https, or to a loopback address")
 
 func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
@@ -177,7 +177,7 @@ func (o *PrometheusOptions) trust() (*tls.Config, error) {
 	return c, nil
 }
 
-// guarded adds the credential to requests, and bounds answers.
+// guarded adds the credential to requests and limits the size of answers.
 type guarded struct {
 	next http.RoundTripper
 	opts *PrometheusOptions

@@ -21,11 +21,11 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/text"
 )
 
-// DefaultMatch selects the executors' series in a Prometheus with the configuration of deploy/prometheus.
+// DefaultMatch selects the executors' series in a Prometheus server that is configured as in deploy/prometheus.
 const DefaultMatch = `job="executor"`
 
-// The series that are read. The start and the id of the process tell restarts and replicas apart. The others are those of
-// an executor's own report. Older executors export neither infoSeries nor sourcesSeries.
+// The series that are read. The start time and the id of the process distinguish restarts and replicas. The other series are
+// also in an executor's own report. Older executors export neither infoSeries nor sourcesSeries.
 const (
 	outcomesSeries = "ml_shadow_outcomes_total"
 	latencySeries  = "ml_shadow_latency_ms_bucket"
@@ -37,11 +37,11 @@ const (
 	instanceLabel  = "instance_id"
 )
 
-// maxSampleAge bounds the age of the newest sample of an executor. An older one is of a target that is no longer scraped:
+// maxSampleAge bounds the age of the newest sample of an executor. An older sample means that the target is no longer scraped:
 // Prometheus still returns it for five minutes.
 const maxSampleAge = time.Minute
 
-// Prometheus reads the counters of all executors from a Prometheus.
+// Prometheus reads the counters of all executors from a Prometheus server.
 type Prometheus struct {
 	api      promv1.API
 	url      string
@@ -49,7 +49,7 @@ type Prometheus struct {
 	replicas int
 }
 
-// NewPrometheus returns a reader. The series must be those of exactly the given number of executors.
+// NewPrometheus returns a reader. The series must belong to exactly the given number of executors.
 func NewPrometheus(o PrometheusOptions, replicas int) (*Prometheus, error) {
 	client, err := o.client()
 	if err != nil {
@@ -64,7 +64,7 @@ func (p *Prometheus) fail(format string, args ...any) error {
 
 // Read returns the counters that could be read, and an error that names those that could not. Both may be set.
 func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
-	// Ages first, so that the counts are not older. Both use the server's own time: its clock may differ.
+	// Read the ages first, so that the counts are at least as new. Both use the server's own time, since its clock may differ.
 	asked := time.Now()
 	ages, err := p.query(ctx, fmt.Sprintf("time() - timestamp(%s{%s})", percentSeries, p.match))
 	if err != nil {
@@ -101,8 +101,8 @@ func (p *Prometheus) Read(ctx context.Context) ([]Counters, error) {
 	return all, errors.Join(errs...)
 }
 
-// scrapedTwice returns an error if two replicas are one process: two jobs scrape it, or it has two names. Unless all
-// replicas export their ids, two that started at the same time are one.
+// scrapedTwice returns an error if two replicas are one process: two jobs scrape it, or it has two names. Unless all replicas
+// export their ids, two that started at the same time count as one process.
 func scrapedTwice(all []Counters) error {
 	var names, processes []string
 	known := !slices.ContainsFunc(all, func(c Counters) bool { return c.Instance == "" })
@@ -126,7 +126,7 @@ func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, erro
 		return nil, p.fail("%w", context.Cause(ctx))
 	case err != nil:
 		return nil, p.fail("%s", text.Clean(err.Error(), maxMessageShown))
-	case len(warnings) > 0: // part of the answer is missing
+	case len(warnings) > 0: // a part of the answer is missing
 		return nil, p.fail("%s", text.Clean(strings.Join(warnings, "; "), maxMessageShown))
 	}
 	vector, ok := value.(model.Vector)
@@ -138,7 +138,7 @@ func (p *Prometheus) query(ctx context.Context, expr string) (model.Vector, erro
 		case s == nil || s.Histogram != nil:
 			return nil, p.fail("the answer has an entry that is not a sample")
 		case time.Since(s.Timestamp.Time()).Abs() > MaxClockDifference:
-			return nil, p.fail("the answer is of %s, and the time here is %s", s.Timestamp.Time().UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
+			return nil, p.fail("the answer is from %s, but the time here is %s", s.Timestamp.Time().UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
 		}
 	}
 	return vector, nil
@@ -161,10 +161,10 @@ type bucket struct {
 	count uint64
 }
 
-// ownLabel is the label in which the series of one replica differ, by their name.
+// ownLabel maps the name of a series to the label that differs between the series of one replica.
 var ownLabel = map[model.LabelValue]model.LabelName{outcomesSeries: "outcome", latencySeries: model.BucketLabel, infoSeries: instanceLabel, sourcesSeries: "source"}
 
-// replicaOf returns the replica of a sample: all its labels but the name and the own label.
+// replicaOf returns the replica of a sample, identified by all its labels except the name and the own label.
 func replicaOf(all map[string]*replica, s *model.Sample, own model.LabelName) *replica {
 	labels := s.Metric.Clone()
 	delete(labels, model.MetricNameLabel)
@@ -185,16 +185,16 @@ func (r *replica) fail(format string, args ...any) {
 // setAge sets the age of the newest sample, in seconds.
 func (r *replica) setAge(seconds float64) {
 	if !(seconds >= 0 && seconds < float64(math.MaxInt32)) {
-		r.fail("its figures are %v s old", seconds)
+		r.fail("its samples are %v s old", seconds)
 		return
 	}
 	r.once(&r.age, "age", seconds)
 }
 
-// once sets a value that must not occur twice.
+// once sets a value that must occur only once.
 func (r *replica) once(at **float64, name string, v float64) {
 	if *at != nil {
-		r.fail("%s is there twice", name)
+		r.fail("%s occurs twice", name)
 	}
 	*at = &v
 }
@@ -210,19 +210,19 @@ func (r *replica) add(s *model.Sample) {
 		r.once(&r.requests, string(name), float64(r.count(v)))
 	case infoSeries:
 		if r.instance != "" {
-			r.fail("%s is there twice", name)
+			r.fail("%s occurs twice", name)
 		}
 		r.instance = text.Clean(string(s.Metric[instanceLabel]), maxMessageShown)
 	case outcomesSeries:
 		word := string(s.Metric["outcome"])
 		if _, twice := r.outcomes[word]; twice {
-			r.fail("%s{outcome=%q} is there twice", outcomesSeries, text.Clean(word, maxMessageShown))
+			r.fail("%s{outcome=%q} occurs twice", outcomesSeries, text.Clean(word, maxMessageShown))
 		}
 		r.outcomes[word] = r.count(v)
 	case sourcesSeries:
 		source := evidence.Source(s.Metric["source"])
 		if _, twice := r.sources[source]; twice || !source.Valid() {
-			r.fail("%s{source=%q} is there twice or not known", sourcesSeries, text.Clean(string(source), maxMessageShown))
+			r.fail("%s{source=%q} occurs twice or is unknown", sourcesSeries, text.Clean(string(source), maxMessageShown))
 			return
 		}
 		if r.sources == nil {
@@ -238,7 +238,7 @@ func (r *replica) add(s *model.Sample) {
 		}
 		r.buckets = append(r.buckets, bucket{edge, r.count(v)})
 	default:
-		r.fail("%q was not asked for", text.Clean(string(name), maxMessageShown))
+		r.fail("%q was not requested", text.Clean(string(name), maxMessageShown))
 	}
 }
 
@@ -265,11 +265,11 @@ func (r *replica) counters(name string, asked time.Time) (Counters, error) {
 	case !(*r.process > 0) || *r.process > float64(asked.Add(MaxClockDifference).Unix()):
 		return Counters{}, fmt.Errorf("%s is %v", processSeries, *r.process)
 	case r.age == nil:
-		return Counters{}, errors.New("the age of its figures is not known")
+		return Counters{}, errors.New("the age of its samples is unknown")
 	}
 	age := time.Duration(*r.age * float64(time.Second))
 	if age > maxSampleAge {
-		return Counters{}, fmt.Errorf("its figures are %s old: it is not scraped any more, or too seldom", age.Round(time.Second))
+		return Counters{}, fmt.Errorf("its samples are %s old: it is no longer scraped, or too rarely", age.Round(time.Second))
 	}
 	c := Counters{
 		Executor: name, Process: strings.TrimSpace(strconv.FormatFloat(*r.process, 'f', -1, 64) + " " + r.instance), Instance: r.instance,

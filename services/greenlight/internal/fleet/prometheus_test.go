@@ -32,10 +32,10 @@ type exposed struct {
 	buckets []float64
 	// age is how old the samples are.
 	age time.Duration
-	// instance is the executor's id, requests what it has accepted; empty and 0 are not exported.
+	// instance is the executor's id, requests the number of accepted requests. Empty and 0 are not exported.
 	instance string
 	requests float64
-	// gone are series that there are not.
+	// gone are the series that are missing.
 	gone []string
 }
 
@@ -78,7 +78,7 @@ func (x *exposed) each(add func(name, label, value string, v float64)) {
 	}
 }
 
-// ServeHTTP is the executor's /metrics.
+// ServeHTTP serves the executor's /metrics.
 func (x *exposed) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	x.each(func(name, label, value string, v float64) {
 		if label != "" {
@@ -102,7 +102,7 @@ type fakeSample struct {
 	Value  [2]any            `json:"value"`
 }
 
-// ServeHTTP answers the two queries of a look.
+// ServeHTTP answers the two queries of a read.
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ages := strings.HasPrefix(r.FormValue("query"), "time() - timestamp(")
 	result := []*fakeSample{}
@@ -174,11 +174,11 @@ func TestPrometheusCounters(t *testing.T) {
 		t.Errorf("edges %v, latencies %v", c.Latency.Edges, c.Latency.Counts)
 	}
 	if age := asked.Sub(c.Time); age > 7*time.Second || age < 6*time.Second {
-		t.Errorf("its figures are %v old, want 7 s", age)
+		t.Errorf("its samples are %v old, want 7 s", age)
 	}
 }
 
-// What Prometheus does not know is never taken for a figure; what it knows of others still is.
+// Missing or impossible data from Prometheus is never used as a figure. The data of other executors is still used.
 func TestPrometheusFaults(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -201,7 +201,7 @@ func TestPrometheusFaults(t *testing.T) {
 		"no last bucket":        {func(_ *fakeAPI, x *exposed) { x.gone = []string{latencySeries + "+Inf"} }, `no bucket le="+Inf"`, 1},
 		"buckets fall":          {func(_ *fakeAPI, x *exposed) { x.buckets = []float64{90, 99, 98, 100} }, "ml_shadow_latency_ms_bucket falls at 80 ms", 1},
 		"bucket of no edge":     {func(_ *fakeAPI, x *exposed) { x.edges[0] = "one" }, `the bucket "one"`, 1},
-		"not scraped":           {func(_ *fakeAPI, x *exposed) { x.age = 61 * time.Second }, "its figures are 1m1s old", 1},
+		"not scraped":           {func(_ *fakeAPI, x *exposed) { x.age = 61 * time.Second }, "its samples are 1m1s old", 1},
 		"part of an answer":     {func(f *fakeAPI, _ *exposed) { f.warning = "a store is away" }, "a store is away", 0},
 		"something else":        {func(f *fakeAPI, _ *exposed) { f.scalar = true }, "*model.Scalar instead of a vector", 0},
 		"percent above 100":     {func(_ *fakeAPI, x *exposed) { x.percent = 101 }, "ml_rollout_percent is 101", 1},
@@ -211,12 +211,12 @@ func TestPrometheusFaults(t *testing.T) {
 		"bucket twice":          {func(_ *fakeAPI, x *exposed) { x.edges[1] = "1.0" }, "has the bucket of 1 ms twice", 1},
 		"process NaN":           {func(_ *fakeAPI, x *exposed) { x.process = math.NaN() }, "process_start_time_seconds is NaN", 1},
 		"process tomorrow":      {func(_ *fakeAPI, x *exposed) { x.process = float64(time.Now().Unix()) + 86400 }, "process_start_time_seconds is", 1},
-		"age negative":          {func(_ *fakeAPI, x *exposed) { x.age = -time.Hour }, "its figures are -3600 s old", 1},
+		"age negative":          {func(_ *fakeAPI, x *exposed) { x.age = -time.Hour }, "its samples are -3600 s old", 1},
 		"age missing": {func(f *fakeAPI, _ *exposed) {
 			f.edit = onB(drop)
-		}, "the age of its figures is not known", 1},
-		"age NaN":      {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("NaN", true)) }, "its figures are NaN s old", 1},
-		"age infinite": {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("+Inf", true)) }, "its figures are +Inf s old", 1},
+		}, "the age of its samples is unknown", 1},
+		"age NaN":      {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("NaN", true)) }, "its samples are NaN s old", 1},
+		"age infinite": {func(f *fakeAPI, _ *exposed) { f.edit = onB(value("+Inf", true)) }, "its samples are +Inf s old", 1},
 		"series twice": {func(f *fakeAPI, _ *exposed) {
 			f.edit = onB(func(s *fakeSample, ages bool) []*fakeSample { return []*fakeSample{s, s} })
 		}, "twice", 1},
@@ -243,9 +243,9 @@ func TestPrometheusFaults(t *testing.T) {
 				}
 				return []*fakeSample{s}
 			})
-		}, `"up" was not asked for`, 1},
-		"samples of 1970":     {func(f *fakeAPI, _ *exposed) { f.edit = at(0) }, "the answer is of 1970", 0},
-		"samples of tomorrow": {func(f *fakeAPI, _ *exposed) { f.edit = at(time.Now().Unix() + 86400) }, "the answer is of", 0},
+		}, `"up" was not requested`, 1},
+		"samples of 1970":     {func(f *fakeAPI, _ *exposed) { f.edit = at(0) }, "the answer is from 1970", 0},
+		"samples of tomorrow": {func(f *fakeAPI, _ *exposed) { f.edit = at(time.Now().Unix() + 86400) }, "the answer is from", 0},
 		"null sample": {func(f *fakeAPI, _ *exposed) {
 			f.edit = func(*fakeSample, bool) []*fakeSample { return []*fakeSample{nil} }
 		}, "prometheus http", 0},
@@ -312,7 +312,8 @@ func at(seconds int64) func(*fakeSample, bool) []*fakeSample {
 	}
 }
 
-// Whatever a Prometheus, or what stands before it, answers: it is an error of that source, soon and within little memory.
+// Whatever a Prometheus server, or a proxy in front of it, answers, the result is an error of that source, quickly and with
+// little memory.
 func TestPrometheusOddAnswers(t *testing.T) {
 	t.Parallel()
 	const vector = `{"status":"success","data":{"resultType":"vector","result":[`
@@ -396,7 +397,7 @@ func TestPrometheusOddAnswers(t *testing.T) {
 	}
 }
 
-// A credential comes from a file or the URL, reaches Prometheus, and is written nowhere.
+// A credential comes from a file or the URL, reaches Prometheus, and is not written anywhere.
 func TestPrometheusCredentials(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -435,16 +436,16 @@ func TestPrometheusCredentials(t *testing.T) {
 		"empty file":         {url: server.URL, opts: PrometheusOptions{TokenFile: file("empty", "\n")}, refused: "the file is empty"},
 		"byte order mark":    {url: server.URL, opts: PrometheusOptions{TokenFile: file("bom", "\ufeffs3cret")}, refused: "printable ASCII"},
 		"two lines":          {url: server.URL, opts: PrometheusOptions{TokenFile: file("lines", "s3cret\nold")}, refused: "one line"},
-		"token with a blank": {url: server.URL, opts: PrometheusOptions{TokenFile: file("blank", "s3cret #old")}, refused: "no blanks"},
+		"token with a blank": {url: server.URL, opts: PrometheusOptions{TokenFile: file("blank", "s3cret #old")}, refused: "no spaces"},
 		"no colon":           {url: server.URL, opts: PrometheusOptions{BasicFile: file("colon", "s3cret")}, refused: "want user:password"},
 		"a folder":           {url: server.URL, opts: PrometheusOptions{TokenFile: dir}, refused: "not a regular file"},
 		"too large":          {url: server.URL, opts: PrometheusOptions{TokenFile: file("large", strings.Repeat("s3cret", 1000))}, refused: "too large"},
-		"in the clear":       {url: "http://prometheus.example:9090", opts: PrometheusOptions{TokenFile: file("clear", "s3cret")}, refused: "over https alone"},
-		"URL in the clear":   {url: "http://ops:s3cret@10.0.0.7:9090", refused: "over https alone"},
+		"in the clear":       {url: "http://prometheus.example:9090", opts: PrometheusOptions{TokenFile: file("clear", "s3cret")}, refused: "only over https"},
+		"URL in the clear":   {url: "http://ops:s3cret@10.0.0.7:9090", refused: "only over https"},
 		"no certificates":    {url: server.URL, opts: PrometheusOptions{CA: file("ca", "none")}, refused: "no certificate in it"},
 		"another CA":         {url: "https://" + host, opts: PrometheusOptions{BasicFile: file("basic3", "ops:s3cret")}, fault: "prometheus https://"},
 	} {
-		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) { // one after the other: they share what was seen
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) { // sequentially, because they share the variable seen
 			o := test.opts
 			o.Match = DefaultMatch
 			if err := o.SetURL(test.url); err != nil {
@@ -476,7 +477,7 @@ func TestPrometheusCredentials(t *testing.T) {
 	}
 }
 
-// Proxy variables of the environment send no query elsewhere.
+// Proxy variables in the environment do not redirect queries.
 func TestPrometheusIgnoresProxies(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
 	t.Cleanup(proxy.Close)
@@ -488,7 +489,7 @@ func TestPrometheusIgnoresProxies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := source.Read(t.Context()); err == nil {
-		t.Error("somebody answered")
+		t.Error("the query was answered")
 	}
 }
 
@@ -551,7 +552,7 @@ scrape_configs:
 	serverB.Close()
 	p.Await("miss the one that went away", func() bool {
 		all, err = source.Read(t.Context())
-		// Its series may end between the two questions of a look: then one of them is missed, which is an error as well.
+		// Its series may end between the two queries of a read. Then one of them is missing, which is also an error.
 		return err != nil && strings.Contains(err.Error(), "selects the series of 1 executors: want the 2 under control")
 	})
 	if len(all) != 1 {

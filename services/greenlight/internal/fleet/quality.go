@@ -11,8 +11,8 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for a plan that no executor takes,
-// or with a wrong digest.
+// PlanOf returns the plan of an answer; the zero Plan if it has none. It returns an error for an invalid plan or a wrong
+// digest.
 func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	if q != nil && q.GetDigest() == "" {
 		return outcome.Plan{}, errors.New("the quality plan has no digest")
@@ -20,28 +20,28 @@ func PlanOf(q *executorv1.QualityPlan) (outcome.Plan, error) {
 	return wire.PlanOf(q)
 }
 
-// Quality is what an executor knows about the quality of a model, for one baseline and plan.
+// Quality has an executor's records of the quality of a model, for one baseline and plan.
 type Quality struct {
-	// Executor is the id of its records.
+	// Executor is the executor's id in its records.
 	Executor        string
 	Model, Baseline string
 	// Plan is the zero Plan without one.
 	Plan   outcome.Plan
 	Labels outcome.LabelCounts
 	Lost   uint64
-	// Records are those of its closed blocks, in order.
+	// Records are the records of its closed blocks, in order.
 	Records []outcome.Record
 }
 
 const (
-	// maxRecords bounds the records of an executor: those of 90 days in blocks of 15 minutes, with room for others.
+	// maxRecords bounds the records of an executor: 90 days in blocks of 15 minutes, and some room.
 	maxRecords = 10_000
-	// qualityPage bounds the time of one call for records.
+	// qualityPage is the timeout of one call for records.
 	qualityPage = 10 * time.Second
 )
 
-// Quality asks for all records of a model, baseline and plan, given by their digests; if all are empty, for those of the
-// requests that come in now. The error is a [*CallError] or an [ErrContradicts].
+// Quality reads all records of a model, baseline and plan, given by their digests. If all are empty, it reads the records for
+// the current requests. The error is a [*CallError] or an [ErrContradicts].
 func (e Executor) Quality(ctx context.Context, model, baseline, plan string) (*Quality, error) {
 	q, err := e.qualityFrom(ctx, model, baseline, plan, nil)
 	if err != nil {
@@ -50,8 +50,8 @@ func (e Executor) Quality(ctx context.Context, model, baseline, plan string) (*Q
 	return q, nil
 }
 
-// qualityFrom is [Executor.Quality] for the records from a block on; nil is all. After a [*CallError] it also returns the
-// pages that were read.
+// qualityFrom is [Executor.Quality] for the records starting at a block; nil means all. With a [*CallError] it also returns
+// the pages that were read.
 func (e Executor) qualityFrom(ctx context.Context, model, baseline, plan string, from *int64) (*Quality, error) {
 	fail := func(err error) error { return contradiction("executor "+e.Addr+", GetQualityReport", err) }
 	req := &executorv1.GetQualityReportRequest{ModelDigest: model, BaselineDigest: baseline, PlanDigest: plan, FromBlock: from}
@@ -72,7 +72,7 @@ func (e Executor) qualityFrom(ctx context.Context, model, baseline, plan string,
 		if n := len(q.Records); n == 0 || r.GetNextBlock() <= q.Records[n-1].Block || n > maxRecords {
 			return nil, fail(fmt.Errorf("next_block is %d after %d records: want a later block, and at most %d records", r.GetNextBlock(), n, maxRecords))
 		}
-		// The rest of what the first page has chosen, even if a model or a plan changes meanwhile.
+		// Read the rest of the same records, even if the model or the plan changes meanwhile.
 		req.ModelDigest, req.BaselineDigest, req.PlanDigest = r.GetModelDigest(), r.GetBaselineDigest(), r.GetPlan().GetDigest()
 		next := r.GetNextBlock()
 		req.FromBlock = &next
@@ -87,7 +87,7 @@ func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
 	}
 	first := q.Executor == ""
 	if !first && (q.Executor != r.GetExecutorId() || q.Model != r.GetModelDigest() || q.Baseline != r.GetBaselineDigest() || q.Plan != plan) {
-		return errors.New("the pages are of different executors, models, baselines or plans")
+		return errors.New("the pages are for different executors, models, baselines or plans")
 	}
 	if r.GetExecutorId() == "" || len(r.GetExecutorId()) > maxShown {
 		return fmt.Errorf("executor_id is %s", shown(r.GetExecutorId()))
@@ -97,7 +97,7 @@ func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
 	for _, one := range r.GetRecords() {
 		record := wire.RecordOf(one)
 		if record.Executor != q.Executor || record.Model != q.Model || record.Baseline != q.Baseline {
-			return fmt.Errorf("the record of block %d is of another executor, model or baseline", record.Block)
+			return fmt.Errorf("the record of block %d is for another executor, model or baseline", record.Block)
 		}
 		if n := len(q.Records); n > 0 && record.Block <= q.Records[n-1].Block {
 			return fmt.Errorf("the record of block %d follows that of block %d", record.Block, q.Records[n-1].Block)
@@ -110,13 +110,13 @@ func (q *Quality) add(r *executorv1.GetQualityReportResponse) error {
 	return nil
 }
 
-// errTwins is the error of two answers with the id of one executor.
+// errTwins returns the error for two answers with the same executor id.
 func errTwins(who, id string) error {
-	return fmt.Errorf("%s have the id %s: they share a copy of a state folder, or are one executor at two addresses", who, id)
+	return fmt.Errorf("%s have the id %s: one has a copy of the other's state folder, or they are one executor at two addresses", who, id)
 }
 
-// JoinQuality adds up what all executors know, in the order of the executors. It returns an error if they are not of one
-// model, baseline and plan, or if two have the same id.
+// JoinQuality joins the records of all executors, in the order of the executors. It returns an error if they are not for the
+// same model, baseline and plan, or if two executors have the same id.
 func JoinQuality(all []*Quality) (*Quality, error) {
 	sum := &Quality{}
 	seen := map[string]bool{}
@@ -125,7 +125,7 @@ func JoinQuality(all []*Quality) (*Quality, error) {
 			sum.Model, sum.Baseline, sum.Plan = q.Model, q.Baseline, q.Plan
 		}
 		if q.Model != sum.Model || q.Baseline != sum.Baseline || q.Plan != sum.Plan {
-			return nil, fmt.Errorf("the executors are not of one model, baseline and plan: %.12s, %.12s, %.12s and %.12s, %.12s, %.12s",
+			return nil, fmt.Errorf("the executors do not have the same model, baseline and plan: %.12s, %.12s, %.12s and %.12s, %.12s, %.12s",
 				sum.Model, sum.Baseline, sum.Plan.Digest(), q.Model, q.Baseline, q.Plan.Digest())
 		}
 		if seen[q.Executor] {

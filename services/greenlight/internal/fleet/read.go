@@ -19,25 +19,26 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// ErrContradicts is an answer that contradicts itself or an earlier answer of the same process.
+// ErrContradicts means that an answer contradicts itself or an earlier answer of the same process.
 var ErrContradicts = errors.New("an answer contradicts itself")
 
-// contradiction returns an [ErrContradicts] of a service. The text of err must be one line: it goes into journals.
+// contradiction returns an [ErrContradicts] for a service. The text of err must be one line, because it is written to
+// journals.
 func contradiction(service string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrContradicts, service, err)
 }
 
-// CallError is a call to a service that failed.
+// CallError means that a call to a service failed.
 type CallError struct {
 	// Service is the kind and the address of the service.
 	Service string
 	Err     error
 }
 
-// maxMessageShown bounds the message of a failed call.
+// maxMessageShown bounds the message of a failed call, in bytes.
 const maxMessageShown = 300
 
-// Error is for people: the service, the code and the message.
+// Error returns the service, the code and the message, for people.
 func (e *CallError) Error() string {
 	s := status.Convert(e.Err)
 	return fmt.Sprintf("%s: %s: %s", e.Service, s.Code(), text.Clean(s.Message(), maxMessageShown))
@@ -46,7 +47,7 @@ func (e *CallError) Error() string {
 // Unwrap returns the error of the call.
 func (e *CallError) Unwrap() error { return e.Err }
 
-// valid returns an answer only if it has no error.
+// valid returns the answer only if there is no error.
 func valid[T any](answer *T, err error) (*T, error) {
 	if err != nil {
 		return nil, err
@@ -54,14 +55,15 @@ func valid[T any](answer *T, err error) (*T, error) {
 	return answer, nil
 }
 
-// Reporter is implemented by the ShadowServiceClient of an executor that sends its reports itself: the newest one is older than a
-// call for it.
+// Reporter is implemented by the ShadowServiceClient of an executor that pushes its reports. Such a report is older than the
+// call that reads it.
 type Reporter interface {
 	// Reported returns the newest report and when it was received.
 	Reported(ctx context.Context) (*executorv1.GetShadowReportResponse, time.Time, error)
 }
 
-// report is [Executor.Report], which also returns an answer that contradicts itself, and a time than which it is not older.
+// report is like [Executor.Report], but also returns an answer that contradicts itself. The answer is not older than the time
+// at.
 func (e Executor) report(ctx context.Context) (r *executorv1.GetShadowReportResponse, at time.Time, err error) {
 	if reporter, ok := e.Shadows.(Reporter); ok {
 		r, at, err = reporter.Reported(ctx)
@@ -78,13 +80,13 @@ func (e Executor) report(ctx context.Context) (r *executorv1.GetShadowReportResp
 	return r, at, nil
 }
 
-// Report asks for the shadow report. The error is a [*CallError] or an [ErrContradicts].
+// Report reads the shadow report. The error is a [*CallError] or an [ErrContradicts].
 func (e Executor) Report(ctx context.Context) (*executorv1.GetShadowReportResponse, error) {
 	r, _, err := e.report(ctx)
 	return valid(r, err)
 }
 
-// Counters asks for the counters. The error is that of [Executor.Report].
+// Counters reads the counters. The errors are those of [Executor.Report].
 func (e Executor) Counters(ctx context.Context) (Counters, error) {
 	r, at, err := e.report(ctx)
 	if err != nil {
@@ -93,10 +95,10 @@ func (e Executor) Counters(ctx context.Context) (Counters, error) {
 	return CountersOf(e.Addr, r, at), nil
 }
 
-// settleTime bounds [Executor.Settle], settlePoll is how often it asks.
+// settleTime bounds [Executor.Settle], settlePoll is the time between two of its reads.
 const settleTime, settlePoll = 10 * time.Second, 20 * time.Millisecond
 
-// Settle asks for the counters until no shadow is in flight. It returns an error after 10 s.
+// Settle reads the counters until no shadow is in flight. It returns an error after 10 s.
 func (e Executor) Settle(ctx context.Context) (Counters, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
@@ -115,8 +117,8 @@ func (e Executor) Settle(ctx context.Context) (Counters, error) {
 	}
 }
 
-// ReadCounters asks all executors at once. It returns the counters of those that answered, and the error of each in the
-// order of the executors. An executor whose process answers under another name too has an [ErrDuplicate].
+// ReadCounters reads the counters of all executors concurrently. It returns the counters of those that answered, and one error
+// per executor in their order. If one process answers under two names, the error is an [ErrDuplicate].
 func ReadCounters(ctx context.Context, executors []Executor) ([]Counters, []error) {
 	read, errs := Each(executors, func(e Executor) (Counters, error) { return e.Counters(ctx) })
 	var all []Counters
@@ -133,7 +135,7 @@ func ReadCounters(ctx context.Context, executors []Executor) ([]Counters, []erro
 	return all, errs
 }
 
-// rollout is [Executor.Rollout], which also returns an answer that contradicts itself.
+// rollout is like [Executor.Rollout], but also returns an answer that contradicts itself.
 func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
 	got, err := e.Rollouts.GetRollout(ctx, &executorv1.GetRolloutRequest{})
 	if err != nil {
@@ -149,7 +151,7 @@ func (e Executor) rollout(ctx context.Context) (*executorv1.GetRolloutResponse, 
 	return got, nil
 }
 
-// Rollout asks for the rollout in force. The error is a [*CallError] or an [ErrContradicts].
+// Rollout reads the rollout in force. The error is a [*CallError] or an [ErrContradicts].
 func (e Executor) Rollout(ctx context.Context) (*executorv1.GetRolloutResponse, error) {
 	return valid(e.rollout(ctx))
 }
@@ -178,12 +180,12 @@ func (e Executor) AbortRollout(ctx context.Context, reason string) error {
 	return nil
 }
 
-// ErrNotReadBack is a change that a service has confirmed, and whose result could not be read.
+// ErrNotReadBack means that a service has confirmed a change, but its result could not be read.
 var ErrNotReadBack = errors.New("not read back")
 
-// Stop is [Executor.AbortRollout], and returns the rollout that is in force then. It reads the rollout even after an error:
-// an abort that the executor could not write to its disk is in force. The rollout is nil if it could not be read; without
-// another error the error is then an [ErrNotReadBack].
+// Stop is [Executor.AbortRollout], and also returns the rollout that is then in force. It reads the rollout even after an
+// error, because an abort is in force even if the executor could not write it to disk. If the rollout could not be read it is
+// nil, and the error is an [ErrNotReadBack] unless there was another one.
 func (e Executor) Stop(ctx context.Context, reason string) (*executorv1.Rollout, error) {
 	aborted := e.AbortRollout(ctx, reason)
 	got, err := e.Rollout(ctx)
@@ -193,31 +195,31 @@ func (e Executor) Stop(ctx context.Context, reason string) (*executorv1.Rollout,
 	return got.GetRollout(), aborted
 }
 
-// ModelServerError is the error of an address of a model server in place of an ml-engine.
+// ModelServerError means that the address belongs to a model server instead of an ml-engine.
 type ModelServerError struct {
 	Addr string
-	// Server is the name and the version of the server.
+	// Server is the server's name and version.
 	Server string
 }
 
 // Error implements error.
 func (e *ModelServerError) Error() string {
-	return fmt.Sprintf("%s is no ml-engine but a model server of the Open Inference Protocol (%s): of a model there, %s", e.Addr, e.Server, oip.Unpromotable)
+	return fmt.Sprintf("%s is not an ml-engine but a model server for the Open Inference Protocol (%s): for its models, %s", e.Addr, e.Server, oip.Unpromotable)
 }
 
-// modelServer returns the error if a model server has refused the call; nil if it was another program.
+// modelServer returns the error if a model server refused the call; nil if another program did.
 func (e Engine) modelServer(ctx context.Context, err error) *ModelServerError {
 	if status.Code(err) != codes.Unimplemented || e.Inference == nil {
 		return nil
 	}
 	meta, err := e.Inference.ServerMetadata(ctx, &inference.ServerMetadataRequest{})
 	if err != nil {
-		return nil //nolint:nilerr // neither is a model server's metadata
+		return nil //nolint:nilerr // the metadata call failed too: not a model server
 	}
 	return &ModelServerError{e.Addr, text.Clean(strings.TrimSpace(meta.GetName()+" "+meta.GetVersion()), maxShown)}
 }
 
-// info is [Engine.Info], which also returns an answer that contradicts itself.
+// info is like [Engine.Info], but also returns an answer that contradicts itself.
 func (e Engine) info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
 	info, err := e.Scoring.GetModelInfo(ctx, &mlenginev1.GetModelInfoRequest{})
 	if err != nil {
@@ -232,12 +234,12 @@ func (e Engine) info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, err
 	return info, nil
 }
 
-// Info asks for the model that is served. The error is a [*CallError], a [*ModelServerError] or an [ErrContradicts].
+// Info reads the model that is served. The error is a [*CallError], a [*ModelServerError] or an [ErrContradicts].
 func (e Engine) Info(ctx context.Context) (*mlenginev1.GetModelInfoResponse, error) {
 	return valid(e.info(ctx))
 }
 
-// Model asks for the model that is served. The error is that of [Engine.Info].
+// Model reads the model that is served. The errors are those of [Engine.Info].
 func (e Engine) Model(ctx context.Context) (evidence.Model, error) {
 	info, err := e.Info(ctx)
 	return modelOf(info), err
@@ -247,8 +249,8 @@ func modelOf(info *mlenginev1.GetModelInfoResponse) evidence.Model {
 	return evidence.Model{Version: info.GetVersion(), Digest: info.GetDigest()}
 }
 
-// DriftCounts asks for the counts of the last hours by bin. The request may ask for more. The error is that of the call, or
-// of an answer that contradicts itself.
+// DriftCounts reads the counts of the last hours by bin. The request may ask for more. The call may fail, or the answer may
+// contradict itself.
 func (e Engine) DriftCounts(ctx context.Context, req *mlenginev1.GetDriftRequest, hours int) (*mlenginev1.GetDriftResponse, error) {
 	req.Window, req.Bins = durationpb.New(time.Duration(hours)*time.Hour), true
 	a, err := e.Drift.GetDrift(ctx, req)

@@ -15,7 +15,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// reports is an executor in memory.
+// reports is an in-memory executor.
 type reports struct {
 	executorv1.ShadowServiceClient
 	executorv1.RolloutServiceClient
@@ -58,7 +58,7 @@ func TestSettle(t *testing.T) {
 	})
 }
 
-// A snapshot has what contradicts itself among the raw answers only.
+// In a snapshot, answers that contradict themselves are only in Raw.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	x := &reports{change: func(_ int, r *executorv1.GetShadowReportResponse) { r.RequestsTotal++ }}

@@ -11,18 +11,18 @@ import (
 )
 
 // Records collects the records of executors for one model, baseline and plan. Records of closed blocks never change, so it
-// asks only for those that it does not have, and it keeps those of an executor that has restarted without its state.
+// reads only those that it does not have, and it keeps those of an executor that restarted without its state.
 type Records struct {
 	executors       func(context.Context) ([]Executor, error)
 	model, baseline string
 	plan            outcome.Plan
-	// last is the id that each executor gave last, by address.
+	// last is the id that each executor reported last, by address.
 	last map[string]string
-	// known are the records by the id of the executor, in the order of their blocks.
+	// known are the records by executor id, in the order of their blocks.
 	known map[string][]outcome.Record
 }
 
-// NewRecords returns a collector without records. The model and the baseline are given by their digests.
+// NewRecords returns a collector without records. model and baseline are digests.
 func NewRecords(executors func(context.Context) ([]Executor, error), model, baseline string, plan outcome.Plan) *Records {
 	return &Records{executors, model, baseline, plan, map[string]string{}, map[string][]outcome.Record{}}
 }
@@ -36,8 +36,8 @@ func (r *Records) All() []outcome.Record {
 	return all
 }
 
-// Read asks all executors for the records since the last call, and reports whether there are any. After an error the records
-// of the others, and the pages that were read, are known.
+// Read reads the records since the last call from all executors, and reports whether there are any. After an error, the
+// records of the other executors and the pages that were read are known.
 func (r *Records) Read(ctx context.Context) (more bool, err error) {
 	executors, err := r.executors(ctx)
 	if err != nil {
@@ -61,26 +61,26 @@ func (r *Records) Read(ctx context.Context) (more bool, err error) {
 	return more, errors.Join(errs...)
 }
 
-// read asks one executor for the records that follow those known.
+// read reads the records of one executor that are not yet known.
 func (r *Records) read(ctx context.Context, e Executor) (*Quality, error) {
 	id := r.last[e.Addr]
 	q, err := e.qualityFrom(ctx, r.model, r.baseline, r.plan.Digest(), r.next(id))
-	if q != nil && q.Executor != "" && q.Executor != id { // from another block than that of its own records
+	if q != nil && q.Executor != "" && q.Executor != id { // it was asked with the next block of another executor
 		q, err = e.qualityFrom(ctx, r.model, r.baseline, r.plan.Digest(), r.next(q.Executor))
 	}
 	if q == nil || len(q.Records) == 0 {
 		return q, err
 	}
 	if q.Model != r.model || q.Baseline != r.baseline || q.Plan != r.plan {
-		return nil, contradiction("executor "+e.Addr+", GetQualityReport", errors.New("the records are of another model, baseline or plan than asked for"))
+		return nil, contradiction("executor "+e.Addr+", GetQualityReport", errors.New("the records are not for the requested model, baseline and plan"))
 	}
 	if next := r.next(q.Executor); next != nil && q.Records[0].Block < *next {
-		return nil, contradiction("executor "+e.Addr+", GetQualityReport", fmt.Errorf("the record of block %d is before the first asked for", q.Records[0].Block))
+		return nil, contradiction("executor "+e.Addr+", GetQualityReport", fmt.Errorf("the record of block %d is before the first requested block", q.Records[0].Block))
 	}
 	return q, err
 }
 
-// next returns the first block that is not known of the executor with the id; nil if none is known.
+// next returns the first unknown block of the executor with the id; nil if none of its blocks is known.
 func (r *Records) next(id string) *int64 {
 	known := r.known[id]
 	if len(known) == 0 {

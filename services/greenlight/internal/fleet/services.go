@@ -1,4 +1,4 @@
-// Package fleet reaches running ml-engines and executors, validates what they answer, and reads their counters.
+// Package fleet reaches running ml-engines and executors, validates their answers, and reads their counters.
 package fleet
 
 import (
@@ -23,11 +23,11 @@ type Engine struct {
 	Scoring mlenginev1.ScoringServiceClient
 	Models  mlenginev1.ModelRegistryServiceClient
 	Drift   mlenginev1.DriftServiceClient
-	// Inference is the Open Inference Protocol, which tells a model server from other programs. It may be nil.
+	// Inference calls the Open Inference Protocol, to recognize a model server. It may be nil.
 	Inference inference.GRPCInferenceServiceClient
 }
 
-// NewEngine returns the ml-engine at the address, by a connection to it.
+// NewEngine returns the ml-engine at the address, with a connection to it.
 func NewEngine(addr string, conn grpc.ClientConnInterface) Engine {
 	return Engine{
 		addr, mlenginev1.NewScoringServiceClient(conn), mlenginev1.NewModelRegistryServiceClient(conn), mlenginev1.NewDriftServiceClient(conn),
@@ -44,7 +44,7 @@ type Executor struct {
 	Rollouts  executorv1.RolloutServiceClient
 }
 
-// NewExecutor returns the executor at the address, by a connection to it.
+// NewExecutor returns the executor at the address, with a connection to it.
 func NewExecutor(addr string, conn grpc.ClientConnInterface) Executor {
 	return Executor{
 		addr, executorv1.NewDecisionServiceClient(conn), executorv1.NewShadowServiceClient(conn), executorv1.NewRolloutServiceClient(conn),
@@ -55,7 +55,7 @@ func NewExecutor(addr string, conn grpc.ClientConnInterface) Executor {
 type Services struct {
 	Engines   []Engine
 	Executors []Executor
-	// Recorded, which may be nil, returns the executors whose records count: also those that were there before Executors.
+	// Recorded, which may be nil, returns the executors whose records count, including those that are gone.
 	Recorded func(context.Context) ([]Executor, error)
 
 	conns []*grpc.ClientConn
@@ -69,8 +69,8 @@ type Options struct {
 	Engines, Executors []string
 }
 
-// Dial connects in the background. A service that cannot be reached fails its calls. Dial returns an error if an address
-// is invalid, or is given twice: its counts would count twice.
+// Dial connects in the background. Calls to a service that cannot be reached fail. Dial returns an error if an address is
+// invalid, or is given twice, because that service would count twice.
 func Dial(o Options) (*Services, error) {
 	dial, err := o.Dialer()
 	if err != nil {
@@ -79,7 +79,7 @@ func Dial(o Options) (*Services, error) {
 	return Connect(dial, o.Engines, o.Executors)
 }
 
-// Connect is [Dial] with a dialer that was made before.
+// Connect is [Dial] with an existing dialer.
 func Connect(dial Dialer, engines, executors []string) (_ *Services, err error) {
 	if err := errors.Join(distinct("ml-engine", engines), distinct("executor", executors)); err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 )
 
-// rollouts keeps the tokens of the calls.
+// rollouts records the tokens of the calls.
 type rollouts struct {
 	executorv1.UnimplementedRolloutServiceServer
 
@@ -103,6 +103,6 @@ func TestPlain(t *testing.T) {
 	}
 	other := errors.New("no status")
 	if Plain(nil) != nil || !errors.Is(Plain(other), other) {
-		t.Error("what is no status is left alone")
+		t.Error("an error without a status must stay unchanged")
 	}
 }

@@ -9,15 +9,15 @@ import (
 	mlenginev1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/mlengine/v1"
 )
 
-// Snapshot is one reading of all services, in their order.
+// Snapshot is one reading of all services, in order.
 type Snapshot struct {
-	// Time is when they were asked, by this machine's clock.
+	// Time is when they were called, by this machine's clock.
 	Time      time.Time
 	Executors []ExecutorReading
 	Engines   []EngineReading
 }
 
-// ExecutorReading is what one executor answered. Every answer is nil or valid; its error is then nil.
+// ExecutorReading has the answers of one executor. Each answer is valid, or it is nil and its error is set.
 type ExecutorReading struct {
 	Addr       string
 	Report     *executorv1.GetShadowReportResponse
@@ -27,7 +27,7 @@ type ExecutorReading struct {
 	// Ahead is how far the executor's clock is ahead of this machine's; zero if the round trip explains the difference.
 	Ahead time.Duration
 
-	// Raw are the answers as they came. They may contradict themselves: show them, and judge nothing by them.
+	// Raw has the unvalidated answers. They may contradict themselves: show them, but do not judge by them.
 	Raw struct {
 		Report  *executorv1.GetShadowReportResponse
 		Rollout *executorv1.GetRolloutResponse
@@ -42,16 +42,16 @@ func (r *ExecutorReading) Err() error {
 	return r.ReportErr
 }
 
-// EngineReading is what one ml-engine answered. Info is nil if Err is not.
+// EngineReading has the answer of one ml-engine. Info is nil if Err is not.
 type EngineReading struct {
 	Addr string
 	Info *mlenginev1.GetModelInfoResponse
 	Err  error
-	// Raw is the answer as it came: see [ExecutorReading].
+	// Raw is the unvalidated answer: see [ExecutorReading].
 	Raw *mlenginev1.GetModelInfoResponse
 }
 
-// Snapshot asks all services at once, and waits until they answer or ctx ends.
+// Snapshot calls all services concurrently, and waits until they answer or ctx ends.
 func (s *Services) Snapshot(ctx context.Context) *Snapshot {
 	now := &Snapshot{Time: time.Now(), Executors: make([]ExecutorReading, len(s.Executors)), Engines: make([]EngineReading, len(s.Engines))}
 	var calls []func()
@@ -69,7 +69,7 @@ func (s *Services) Snapshot(ctx context.Context) *Snapshot {
 			}
 			took := time.Since(sent)
 			if _, ok := e.Shadows.(Reporter); ok {
-				took = 0 // it was sent when it was made
+				took = 0 // the executor sent it right after making it
 			}
 			if ahead := r.Report.GetReportTime().AsTime().Sub(sent.Add(took / 2)); ahead.Abs() > took/2 {
 				r.Ahead = ahead
@@ -89,7 +89,7 @@ func (s *Services) Snapshot(ctx context.Context) *Snapshot {
 	return now
 }
 
-// Models returns the models that the ml-engines serve, of those that answered.
+// Models returns the models that are served by the ml-engines that answered.
 func (s *Snapshot) Models() []evidence.Model {
 	var all []evidence.Model
 	for _, e := range s.Engines {

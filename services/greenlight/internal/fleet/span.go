@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Span is what executors have counted from a first to the newest reading of each. The zero value has no readings.
+// Span is what executors have counted between the first and the newest reading of each. The zero value has no readings.
 type Span struct {
 	first, last map[string]Counters
-	// before is what earlier processes of an executor have counted: see [Span.Join].
+	// before is what earlier processes of an executor counted: see [Span.Join].
 	before map[string]*Sum
 }
 
-// Begin takes the readings as the first.
+// Begin takes the readings as the first ones.
 func (s *Span) Begin(all []Counters) {
 	s.first, s.last, s.before = make(map[string]Counters), make(map[string]Counters), make(map[string]*Sum)
 	for _, c := range all {
@@ -22,18 +22,18 @@ func (s *Span) Begin(all []Counters) {
 }
 
 // Extend takes the readings as the newest, and returns a [*RestartError] if an executor restarted or has no first reading.
-// A reading that contradicts an earlier one is not taken, and is an [ErrContradicts].
+// It does not take a reading that contradicts an earlier one, and returns an [ErrContradicts].
 func (s *Span) Extend(all []Counters) error { return s.extend(all, false) }
 
-// Join is [Span.Extend] for executors that come and go. One without a first reading counts from this one. So does one that
-// has restarted, and what its former process has counted stays.
+// Join is [Span.Extend] for executors that come and go. An executor without a first reading, or that has restarted, counts
+// from this reading. The counts of its former process stay.
 func (s *Span) Join(all []Counters) error { return s.extend(all, true) }
 
 func (s *Span) extend(all []Counters, join bool) error {
 	var wrong []error
 	for _, c := range all {
 		before, known := s.last[c.Executor]
-		var err error = &RestartError{c.Executor, "it was not there at the first reading"}
+		var err error = &RestartError{c.Executor, "it was not present at the first reading"}
 		if known {
 			err = Continues(before, c)
 		}
@@ -67,7 +67,7 @@ func (s *Span) Rebase(all []Counters) {
 	}
 }
 
-// Leave ends what an executor counts: its next reading in [Span.Join] is a first one.
+// Leave stops counting an executor: its next reading in [Span.Join] is a first reading.
 func (s *Span) Leave(executor string) {
 	if _, ok := s.last[executor]; ok {
 		s.leave(executor)
@@ -76,17 +76,17 @@ func (s *Span) Leave(executor string) {
 	}
 }
 
-// leave keeps what the process of an executor has counted.
+// leave stores what the process of an executor has counted.
 func (s *Span) leave(executor string) {
 	if s.before[executor] == nil {
 		s.before[executor] = &Sum{}
 	}
-	// Rebase is for readings that continue each other: it never applies here.
+	// The two readings are always of one process, so the rule does not matter.
 	d, _ := Delta(s.first[executor], s.last[executor], Rebase)
 	s.before[executor].Add(executor, d)
 }
 
-// Absent returns an executor that has a first reading and none in all; empty if there is none.
+// Absent returns an executor that has a first reading but none in all; empty if there is none.
 func (s *Span) Absent(all []Counters) string {
 	for _, name := range slices.Sorted(maps.Keys(s.first)) {
 		if !slices.ContainsFunc(all, func(c Counters) bool { return c.Executor == name }) {
@@ -105,13 +105,13 @@ func (s *Span) Sum() Sum {
 	return sum
 }
 
-// Share is what one executor has counted.
+// Share has the counts of one executor.
 type Share struct {
 	Executor string
 	Counts
 }
 
-// Each returns the counts of every executor, by their names.
+// Each returns the counts of every executor, ordered by name.
 func (s *Span) Each() []Share {
 	names := make(map[string]bool, len(s.first))
 	for name := range s.first {
@@ -127,7 +127,7 @@ func (s *Span) Each() []Share {
 			sum.Add(name, before.Counts)
 		}
 		if first, ok := s.first[name]; ok {
-			// Rebase is for readings that continue each other: it never applies here.
+			// The two readings are always of one process, so the rule does not matter.
 			d, _ := Delta(first, s.last[name], Rebase)
 			sum.Add(name, d)
 		}

@@ -1,4 +1,4 @@
-// Package fleetcmd is the commands of greenlight fleet: flags, texts and exit codes. Package fleetgroup does the work.
+// Package fleetcmd has the commands of greenlight fleet: flags, texts and exit codes. Package fleetgroup does the work.
 package fleetcmd
 
 import (
@@ -26,22 +26,22 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/gatekeeper"
 )
 
-// readBack is how long the executors may take to report a stop.
+// readBack is how long executors may take to report a stop.
 const readBack = 10 * time.Second
 
 // Command returns the command with all its subcommands.
 func Command(c console.Console) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "fleet", Short: "See and stop a group of executors that report by NATS",
-		Long: `Fleet works on a group of executors that were started with --fleet and --fleet-group. They report to NATS servers, so nobody
-needs to reach them. Commands that take --executor also take --fleet and --fleet-group.
+		Use: "fleet", Short: "See and stop a group of executors that report over NATS",
+		Long: `Fleet works on a group of executors that were started with --fleet and --fleet-group. The executors report to NATS
+servers, so no command needs to connect to them. Commands that take --executor also take --fleet and --fleet-group.
 
-  greenlight fleet ls       who is there, and at what percentage
-  greenlight fleet watch    the same, until it is interrupted
+  greenlight fleet ls       which executors are present, and their percentages
+  greenlight fleet watch    the same, until interrupted
   greenlight fleet serve    the same as a web page
-  greenlight fleet abort    0 % on all executors now
+  greenlight fleet abort    set 0 % on all executors now
   greenlight fleet kill     the same, and no model decides until a person clears it
-  greenlight fleet reset    let one executor forget the records that it has seen
+  greenlight fleet reset    make one executor forget the highest record that it has seen
 
 Executors obey only messages that are signed with a key that they trust. The servers are not trusted.`,
 		Args: console.NoArgs,
@@ -77,9 +77,10 @@ func list(c console.Console) *cobra.Command {
 	var show func(*fleetgroup.Listing) error
 	cmd := &cobra.Command{
 		Use: "ls", Short: "List the executors of a group", Args: console.NoArgs,
-		Long: `Ls listens for a report of every executor, which takes 2.5 s, and shows a line for each: its id and host, the percentage of
+		Long: `Ls waits 2.5 s for a report from every executor, and shows a line for each: its id and host, the percentage of
 requests that get a shadow, the newest record that it has seen (revision and renewal), whether the operator has admitted it,
-the match rate of its rolling window, the age of its report, and its trouble. An executor is gone 15 s after its last report.
+the match rate of its rolling window, the age of its report, and its trouble, if any. An executor counts as gone 15 s after its
+last report.
 
 It exits 1 if no executor reports.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,8 +102,8 @@ func watch(c console.Console) *cobra.Command {
 	var f groupFlags
 	cmd := &cobra.Command{
 		Use: "watch", Short: "Follow the executors of a group", Args: console.NoArgs,
-		Long: `Watch shows the table of greenlight fleet ls on a terminal and draws it again every 2 s. In a pipe it prints a line for every
-executor that comes, goes or changes. It ends when it is interrupted.`,
+		Long: `On a terminal, watch shows the table of greenlight fleet ls and redraws it every 2 s. In a pipe it prints a line
+whenever an executor appears, changes or disappears. It ends when it is interrupted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.use(func(g *fleetgroup.Group) error {
 				if c.Screen == nil {
@@ -121,36 +122,38 @@ executor that comes, goes or changes. It ends when it is interrupted.`,
 	return cmd
 }
 
-// errNotStopped is the error of executors whose reports do not confirm a stop.
+// errNotStopped means that the reports of some executors do not confirm a stop.
 var errNotStopped = errors.New("not every executor has confirmed the stop: see above")
 
 func stop(c console.Console, name string, kind fleetv1.StopKind) *cobra.Command {
 	var f groupFlags
 	var reason string
-	short, long := "Set 0 % on every executor of a group now", `Abort sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
-reached. Then it waits for their reports. A canary of the group ends. An executor obeys only a later record.
+	short, long := "Set 0 % on every executor of a group now", `Abort sends a signed stop to all executors of the group, before
+it knows which are present, and stores it for executors that cannot be reached. Then it waits for their reports. A canary of
+the group ends. After the stop, executors obey only later records.
 
-It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was sent and could not be stored within 5 s: executors
-that start later do not see it then. Leases lapse in any case.`
+It exits 1 if an executor has not confirmed 0 % within 10 s, or if the stop was sent but could not be stored within 5 s:
+executors that start later will not see it. Leases lapse in any case.`
 	if kind == fleetv1.StopKind_STOP_KIND_KILL {
-		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group, before it knows which there are, and stores it for those that cannot be
-reached. Then it waits for their reports, which are of 0 %. No model decides until a person clears the kill with greenlight gate clear, which
-also removes the stored one. A later canary may give requests a shadow meanwhile.
+		short, long = "Kill the gates of all executors of a group now", `Kill sends a signed stop to all executors of the group,
+before it knows which are present, and stores it for executors that cannot be reached. Then it waits until they report 0 %. No
+model decides until a person clears the kill with greenlight gate clear, which also removes the stored kill. Meanwhile, a later
+canary may still shadow requests.
 
-It exits 1 if an executor has not confirmed the kill within 10 s, or if the stop was sent and could not be stored within 5 s:
-executors that start later do not see it then. Leases lapse in any case.`
+It exits 1 if an executor has not confirmed the kill within 10 s, or if the stop was sent but could not be stored within 5 s:
+executors that start later will not see it. Leases lapse in any case.`
 	}
 	cmd := &cobra.Command{
 		Use: name + " --reason TEXT", Short: short, Long: long, Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if strings.TrimSpace(reason) == "" {
-				return console.Usagef("give --reason: others must know what it was for")
+				return console.Usagef("--reason is required: others must know why")
 			}
 			return f.use(func(g *fleetgroup.Group) error { return stopGroup(cmd.Context(), c, g, kind, reason) })
 		},
 	}
 	f.declare(cmd.Flags(), c, true)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for people and the audit logs")
+	cmd.Flags().StringVar(&reason, "reason", "", "reason, for people and the audit logs")
 	return cmd
 }
 
@@ -172,7 +175,7 @@ func readStops(ctx context.Context, c console.Console, g *fleetgroup.Group, kind
 		failed = canaryview.Stops(c.Out, canary.Abort(ctx, g.Executors(), reason))
 	}
 	if failed != nil {
-		return console.WithHint(errNotStopped, "an executor that reports must have the public key of --fleet-key in its --fleet-trust; create the file gate.kill in its state folder, or send it SIGUSR1")
+		return console.WithHint(errNotStopped, "check that --fleet-trust of the executor has the public key of --fleet-key. To stop the executor on its host, create the file gate.kill in its state folder, or send it SIGUSR1")
 	}
 	return nil
 }
@@ -180,10 +183,10 @@ func readStops(ctx context.Context, c console.Console, g *fleetgroup.Group, kind
 func reset(c console.Console) *cobra.Command {
 	var f groupFlags
 	cmd := &cobra.Command{
-		Use: "reset EXECUTOR", Short: "Let an executor forget the highest record that it has seen", Args: oneExecutor,
-		Long: `Reset lets one executor of a group forget the highest revision that it has seen, and aborts. It is for an executor that refuses
-all records: because the clock of a controller was far ahead once, or because two have signed one revision. The executor must
-be at 0 %, and obeys no recorded reset.
+		Use: "reset EXECUTOR", Short: "Make an executor forget the highest record that it has seen", Args: oneExecutor,
+		Long: `Reset makes one executor of a group forget the highest revision and the aborts that it has seen. Use it for an
+executor that refuses all records, because the clock of a controller was once far ahead, or because two controllers signed the
+same revision. The executor must be at 0 %. A recorded and replayed reset is ignored.
 
 It exits 1 if the executor does not confirm it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -196,7 +199,7 @@ It exits 1 if the executor does not confirm it.`,
 				if err := g.Reset(ctx, args[0]); err != nil {
 					return err
 				}
-				c.Say("executor  %s has forgotten what it has seen, and is at 0 %%", args[0])
+				c.Say("executor  %s has forgotten what it had seen, and is at 0 %%", args[0])
 				return nil
 			})
 		},
@@ -205,7 +208,7 @@ It exits 1 if the executor does not confirm it.`,
 	return cmd
 }
 
-// oneExecutor refuses all but one argument.
+// oneExecutor requires exactly one argument.
 func oneExecutor(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return console.Usagef("%d arguments: name one executor", len(args))
@@ -218,15 +221,16 @@ func pages(c console.Console) *cobra.Command {
 	var addr, addresses string
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve a web page with the executors of a group", Args: console.NoArgs,
-		Long: `Serve shows the executors of a group on a web page: the sums, and a row for each executor. The page changes nothing and asks for
-no password, so it listens on this machine alone unless --http-addr says otherwise. It runs until SIGTERM or an interrupt.`,
+		Long: `Serve shows the executors of a group on a web page: the totals, and a row for each executor. The page changes nothing
+and needs no password. By default it listens only on this machine; --http-addr sets another address. It runs until SIGTERM or
+an interrupt.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.use(func(g *fleetgroup.Group) error { return servePage(cmd.Context(), c, g, addr, addresses) })
 		},
 	}
 	f.declare(cmd.Flags(), c, false)
 	cmd.Flags().StringVar(&addr, "http-addr", "127.0.0.1:4032", "HTTP address of the page")
-	cmd.Flags().StringVar(&addresses, "address-file", "", "file that gets the bound address, for programs that ask for port 0")
+	cmd.Flags().StringVar(&addresses, "address-file", "", "file to write the bound address to, for use with port 0")
 	return cmd
 }
 

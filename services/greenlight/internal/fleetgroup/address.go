@@ -11,21 +11,22 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Address is where a group is.
+// Address is the location of a group.
 type Address struct {
-	// URL has the servers of NATS, separated by commas: nats://host:4222 or tls://host:4222.
+	// URL lists the NATS servers, separated by commas: nats://host:4222 or tls://host:4222.
 	URL string `json:"url"`
 	// Group is the name of the group.
 	Group string `json:"group"`
-	// Creds is the file with the credentials, CA that with the certificates that are trusted; both may be empty.
+	// Creds is the file with the credentials, CA the file with the trusted CA certificates; both may be empty.
 	Creds string `json:"creds,omitempty"`
 	CA    string `json:"ca,omitempty"`
 }
 
-// Needed returns the least number of executors that is the part of those present, which is in (0,1]; at least one.
+// Needed returns the smallest number of executors that is at least the fraction part, in (0,1], of those present; at least
+// one.
 func Needed(part float64, present int) int { return max(1, int(math.Ceil(part*float64(present)-1e-9))) }
 
-// Use connects to the group, hands it to use, and disconnects. Without a key, use can only read.
+// Use connects to the group, calls use, and disconnects. Without a key, use can only read.
 func Use(a Address, access fleet.Access, use func(*Group) error) error {
 	logger := slog.New(slog.DiscardHandler)
 	if access.Logger != nil {
@@ -44,7 +45,7 @@ func Use(a Address, access fleet.Access, use func(*Group) error) error {
 	return use(g)
 }
 
-// warnings leaves out what is not a warning: that a connection was made is no news for a command.
+// warnings drops messages below a warning: a command need not log that it has connected.
 type warnings struct{ slog.Handler }
 
 // Enabled implements slog.Handler.
@@ -52,8 +53,8 @@ func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
 
-// UseServices is [Use] with the executors that are present and the ml-engines at the addresses, as services. The brake is sent
-// first.
+// UseServices is [Use] with the executors that are present and the ml-engines at the addresses, as services. It sends the
+// brake first.
 func UseServices(ctx context.Context, a Address, access fleet.Access, engines []string, brake Brake, use func(*fleet.Services, *Group) error) error {
 	return Use(a, access, func(g *Group) error {
 		return g.Brake(ctx, brake, func() error {

@@ -20,7 +20,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleetgroup/fleettest"
 )
 
-// On a real server: the executors are heard, obey the record, and are stopped by one message.
+// With a real server, the executors are heard, obey the record, and stop after one message.
 func TestUseServices(t *testing.T) {
 	t.Parallel()
 	nats := natstest.Start(t, 1)
@@ -78,7 +78,7 @@ func TestUseServices(t *testing.T) {
 	})
 }
 
-// A server that is away is named.
+// The error names a server that cannot be reached.
 func TestUseNobody(t *testing.T) {
 	t.Parallel()
 	at := fleetgroup.Address{URL: "nats://127.0.0.1:1", Group: "desk-a"}

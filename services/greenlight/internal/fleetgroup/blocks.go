@@ -20,26 +20,26 @@ import (
 )
 
 const (
-	// blocksAge is how old the blocks that were read may be: one closes every 15 minutes.
+	// blocksAge is how long blocks are reused after a read. A block closes every 15 minutes.
 	blocksAge = time.Minute
-	// maxBlocks bounds the blocks that are read: 90 days of 1,000 executors under one plan.
+	// maxBlocks bounds the blocks that are read: 90 days of 1,000 executors under one plan, and some room.
 	maxBlocks = 10_000_000
 	// maxDigest bounds a digest, in bytes.
 	maxDigest = 64
 )
 
-// blockKey names the records of an executor for one model, baseline and plan, by their digests.
+// blockKey identifies the records of an executor for one model, baseline and plan, by their digests.
 type blockKey struct{ executor, model, baseline, plan string }
 
 // blocks are the stored records of closed blocks. They are read at most once within [blocksAge].
 type blocks struct {
 	mu sync.Mutex
-	// reading is closed when the reading that runs has ended; nil if none does.
+	// reading is closed when the read in progress ends; nil if there is none.
 	reading chan struct{}
 	at      time.Time
 	err     error
 	all     map[blockKey]*blockSet
-	// left is how many messages were left out.
+	// left is the number of messages that were left out.
 	left int
 }
 
@@ -49,11 +49,11 @@ type blockSet struct {
 	labels  *executorv1.LabelCounts
 	lost    uint64
 	records map[int64]*executorv1.QualityRecord
-	// differs is set if two records of one block differ. Records of closed blocks never change.
+	// differs is set if two records of one block differ, although records of closed blocks never change.
 	differs bool
 }
 
-// load returns the stored blocks. The reading goes on when ctx ends: the next call has it.
+// load returns the stored blocks. If ctx ends, the read continues for the next call.
 func (g *Group) load(ctx context.Context) (map[blockKey]*blockSet, error) {
 	b := &g.blocks
 	b.mu.Lock()
@@ -75,7 +75,7 @@ func (g *Group) load(ctx context.Context) (map[blockKey]*blockSet, error) {
 	return b.all, b.err
 }
 
-// readTimeout bounds a reading of all blocks.
+// readTimeout bounds a read of all blocks.
 const readTimeout = 5 * time.Minute
 
 func (g *Group) readBlocks(ctx context.Context) {
@@ -84,7 +84,7 @@ func (g *Group) readBlocks(ctx context.Context) {
 	stop := context.AfterFunc(g.ctx, cancel)
 	defer stop()
 	all, n, left := map[blockKey]*blockSet{}, 0, 0
-	var first error // why the first was left out
+	var first error // why the first message was left out
 	err := g.Carrier.Blocks(ctx, func(raw []byte) {
 		q, err := g.page(raw)
 		if err == nil && n+len(q.GetRecords()) > maxBlocks {
@@ -115,7 +115,7 @@ func (g *Group) page(raw []byte) (*executorv1.GetQualityReportResponse, error) {
 	q := b.GetQuality()
 	switch {
 	case raw == nil || len(raw) > group.MaxBlocks:
-		return nil, fmt.Errorf("it is longer than %d bytes, or of another executor than that of its subject", group.MaxBlocks)
+		return nil, fmt.Errorf("it is longer than %d bytes, or its executor is not the one in its subject", group.MaxBlocks)
 	case err != nil:
 		return nil, fmt.Errorf("it cannot be read: %w", err)
 	case b.GetGroup() != g.Group():
@@ -176,7 +176,7 @@ func (g *Group) quality(ctx context.Context, id string, req *executorv1.GetQuali
 	return r, nil
 }
 
-// planOf completes the answer of an executor without records with the plan that others have under the digest.
+// planOf completes the answer for an executor without records: it adds the plan that others have under the digest.
 func (g *Group) planOf(all map[blockKey]*blockSet, key blockKey, r *executorv1.GetQualityReportResponse) error {
 	if key.plan == "" || r.GetPlan() != nil {
 		return nil
@@ -196,7 +196,7 @@ func (g *Group) planOf(all map[blockKey]*blockSet, key blockKey, r *executorv1.G
 	return status.Errorf(codes.NotFound, "nobody in the group knows the quality plan %.12s", key.plan)
 }
 
-// current returns the key of the requests that come in now: by the report of the executor or, if it is gone, by those of all
+// current returns the key of the current requests: from the report of the executor or, if it is gone, from the reports of all
 // others, which must agree.
 func (g *Group) current(id string) (blockKey, *executorv1.QualityPlan, error) {
 	now := time.Now()
@@ -213,7 +213,7 @@ func (g *Group) current(id string) (blockKey, *executorv1.QualityPlan, error) {
 	for _, m := range g.Members(now) {
 		k, p := of(m)
 		if key != (blockKey{}) && k != key {
-			return key, nil, status.Errorf(codes.FailedPrecondition, "executor %s is gone, and the others are not of one model, baseline and plan", id)
+			return key, nil, status.Errorf(codes.FailedPrecondition, "executor %s is gone, and the others do not have the same model, baseline and plan", id)
 		}
 		key, plan = k, p
 	}
@@ -223,8 +223,8 @@ func (g *Group) current(id string) (blockKey, *executorv1.QualityPlan, error) {
 	return key, plan, nil
 }
 
-// Recorders returns the executors that are present, and those that are gone and have stored blocks of what the present ones
-// do now: their records count too.
+// Recorders returns the executors that are present. It also returns those that are gone and have stored blocks for the current
+// model, baseline and plan, since their records count too.
 func (g *Group) Recorders(ctx context.Context) ([]fleet.Executor, error) {
 	all, err := g.load(ctx)
 	if err != nil {

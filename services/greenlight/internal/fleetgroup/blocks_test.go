@@ -44,7 +44,8 @@ func publish(t *testing.T, c group.Carrier, id string, plan outcome.Plan, record
 	}
 }
 
-// The stored records of all executors are judged, also of one that is gone, and are exactly those that were published.
+// The stored records of all executors are judged, including those of one that is gone, and are exactly the records that were
+// published.
 func TestQuality(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestQuality(t *testing.T) {
 			}
 			for i := range q.Records {
 				if !proto.Equal(wire.Record(&q.Records[i]), wire.Record(&want[e.Addr][i])) {
-					t.Errorf("executor %s, record %d is another one", e.Addr, i)
+					t.Errorf("executor %s: record %d differs", e.Addr, i)
 				}
 			}
 			every = append(every, want[e.Addr]...)
@@ -160,7 +161,7 @@ func TestBlocksLeftOut(t *testing.T) {
 	})
 }
 
-// Blocks that cannot be read are an error, and are read again.
+// If blocks cannot be read, that is an error, and they are read again later.
 func TestQualityUnread(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// client answers for one executor of the group: from its newest report, or with what to do instead.
+// client answers calls for one executor of the group from its newest report, or refuses them and says what to do instead.
 type client struct {
 	g  *Group
 	id string
@@ -33,7 +33,7 @@ func (c *client) member(ctx context.Context) (Member, error) {
 	m, ok := c.g.Member(c.id, time.Now())
 	switch {
 	case !ok:
-		return m, status.Errorf(codes.Unavailable, "it does not report any more: greenlight fleet ls shows who does")
+		return m, status.Errorf(codes.Unavailable, "it no longer reports: greenlight fleet ls shows the executors that do")
 	case m.Twins:
 		return m, status.Errorf(codes.FailedPrecondition, "%v", m.Err)
 	}
@@ -41,7 +41,7 @@ func (c *client) member(ctx context.Context) (Member, error) {
 }
 
 func refused(what, instead string) error {
-	return status.Errorf(codes.FailedPrecondition, "%s: the executor is reached by its group alone: %s", what, instead)
+	return status.Errorf(codes.FailedPrecondition, "%s: the executor can only be reached through its group: %s", what, instead)
 }
 
 // Reported implements [fleet.Reporter].
@@ -74,7 +74,7 @@ func (c *client) GetRollout(ctx context.Context, _ *executorv1.GetRolloutRequest
 
 // SetRollout implements RolloutServiceClient.
 func (*client) SetRollout(context.Context, *executorv1.SetRolloutRequest, ...grpc.CallOption) (*executorv1.SetRolloutResponse, error) {
-	return nil, refused("no rollout of a single executor can be set", "the record of the group sets that of all: greenlight canary start")
+	return nil, refused("the rollout of a single executor cannot be set", "greenlight canary start sets one rollout for the whole group")
 }
 
 // AbortRollout implements RolloutServiceClient. It stops the whole group once, and returns when this executor is at 0 %.
@@ -89,7 +89,7 @@ func (c *client) KillGate(ctx context.Context, req *executorv1.KillGateRequest, 
 	return &executorv1.KillGateResponse{Gate: m.Report.GetRollout().GetGate()}, err
 }
 
-// stopped stops the group, and waits until the executor reports that. The error is a gRPC status.
+// stopped stops the group, and waits until the executor reports the stop. The error is a gRPC status.
 func (c *client) stopped(ctx context.Context, kind fleetv1.StopKind, reason string) (Member, error) {
 	sent, err := c.g.stopOnce(ctx, kind, reason)
 	if err != nil {
@@ -114,13 +114,13 @@ func (c *client) ClearGateLatches(ctx context.Context, req *executorv1.ClearGate
 	return &executorv1.ClearGateLatchesResponse{Gate: now.GetGate(), InstanceId: now.GetInstanceId()}, err
 }
 
-// decisions refuses decisions: nobody decides by way of a group.
+// decisions refuses decisions, which are not made through a group.
 type decisions struct{ *client }
 
 var _ executorv1.DecisionServiceClient = decisions{}
 
 func (decisions) refused() error {
-	return refused("no request is decided by way of a group", "send it to the executor itself")
+	return refused("requests are not decided through a group", "send it to the executor itself")
 }
 
 // Predict implements DecisionServiceClient.

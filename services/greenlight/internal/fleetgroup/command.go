@@ -17,23 +17,23 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// command sends a command to an executor, again for every second report, until the executor reports that it has obeyed one of
-// them. Before that, done sees the newest report before the first command, and those that were received later. It may end the
-// command, since nothing is left to do, or with an error.
+// command sends a command to an executor, and again for every second report, until the executor reports that it has obeyed one
+// of them. It passes done the newest report before the first command, and every later report. done may end the command because
+// nothing is left to do, or with an error.
 func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, done func(m Member, sent bool) (bool, error)) (Member, error) {
 	if g.Signer == nil {
 		return Member{}, ErrNoKey
 	}
 	session := group.NewSession(g.Group(), Issuer(), g.Signer, time.Now())
 	var sent time.Time
-	var last *fleetv1.Report // that the newest command answers
+	var last *fleetv1.Report // the report that the newest command answers
 	nonces := map[string]bool{}
 	for {
 		news := g.News()
 		m, ok := g.Member(id, time.Now())
 		switch {
 		case !ok && time.Since(g.began) > listen:
-			return m, fmt.Errorf("executor %s does not report: greenlight fleet ls shows who does", id)
+			return m, fmt.Errorf("executor %s does not report: greenlight fleet ls shows the executors that do", id)
 		case !ok:
 		case m.Twins:
 			return m, m.Err
@@ -44,7 +44,7 @@ func (g *Group) command(ctx context.Context, id string, c *fleetv1.Admission, do
 			if is, err := done(m, !sent.IsZero()); is || err != nil {
 				return m, err
 			}
-			// The report after that one may have been made before the command came.
+			// The next report may have been made before the command arrived.
 			if last != nil && m.Report.GetInstanceId() == last.GetInstanceId() && m.Report.GetSequence() <= last.GetSequence()+1 {
 				break
 			}
@@ -80,8 +80,9 @@ func (g *Group) admit(ctx context.Context, id string, envelope []byte) error {
 	return g.Carrier.Admit(ctx, id, envelope)
 }
 
-// Reset makes an executor that is at 0 % forget the highest revision that it has seen, and aborts. It returns when the executor
-// has confirmed that. An abort after the first report that Reset has read ends it with an error: a later command would lift it.
+// Reset makes an executor that is at 0 % forget the highest revision and the aborts that it has seen. It returns when the
+// executor has confirmed the reset. If the executor is aborted after the first report that Reset has read, Reset ends with an
+// error, because a later command would lift that abort.
 func (g *Group) Reset(ctx context.Context, id string) error {
 	var first *executorv1.Rollout
 	_, err := g.command(ctx, id, &fleetv1.Admission{Reset_: true}, func(m Member, _ bool) (bool, error) {
@@ -107,7 +108,7 @@ func commanded(m Member, err error) (*executorv1.GetRolloutResponse, error) {
 	return m.Report.GetRollout(), nil
 }
 
-// alarm raises an alarm at the gate of the executor, if that is set for the model. The error is a gRPC status.
+// alarm raises an alarm at the gate of the executor, if the gate is set for the model. The error is a gRPC status.
 func (g *Group) alarm(ctx context.Context, id string, req *executorv1.RaiseGateAlarmRequest) (*executorv1.GetRolloutResponse, error) {
 	c := &fleetv1.Admission{Alarm: req.GetAlarm(), ModelDigest: req.GetModelDigest(), Reason: req.GetReason()}
 	return commanded(g.command(ctx, id, c, func(m Member, _ bool) (bool, error) {
@@ -118,8 +119,8 @@ func (g *Group) alarm(ctx context.Context, id string, req *executorv1.RaiseGateA
 	}))
 }
 
-// clear clears latches of the executor that were set last when the request says so, which it must. One that was set again since is
-// an error, also after the clear was obeyed: its sender has not seen it. The error is a gRPC status.
+// clear clears latches of the executor. The request must give the time when each was last set. If a latch was set again since,
+// that is an error even after the clear was obeyed, because the sender has not seen the new latch. The error is a gRPC status.
 func (g *Group) clear(ctx context.Context, id string, req *executorv1.ClearGateLatchesRequest) (*executorv1.GetRolloutResponse, error) {
 	seen := map[executorv1.GateLatch]time.Time{}
 	for i, t := range req.GetLastSetTimes() {
@@ -145,7 +146,7 @@ func (g *Group) clear(ctx context.Context, id string, req *executorv1.ClearGateL
 	m, err := g.command(ctx, id, c, func(m Member, sent bool) (bool, error) {
 		n, err := left(m, false)
 		if err == nil && !sent && n < len(req.GetLatches()) {
-			err = fmt.Errorf("executor %s has not all of the latches: nothing was cleared", id)
+			err = fmt.Errorf("executor %s does not have all of the latches: nothing was cleared", id)
 		}
 		return n == 0, err
 	})
@@ -155,7 +156,7 @@ func (g *Group) clear(ctx context.Context, id string, req *executorv1.ClearGateL
 	return commanded(m, err)
 }
 
-// StoredKill returns the kill that the group stores; nil without one. It kills every executor that joins.
+// StoredKill returns the kill that the group stores; nil without one. A stored kill applies to every executor that joins.
 func (g *Group) StoredKill(ctx context.Context) (*fleetv1.Stop, error) {
 	_, kill, err := g.storedKill(ctx)
 	return kill, err
@@ -173,12 +174,13 @@ func (g *Group) storedKill(ctx context.Context) ([]byte, *fleetv1.Stop, error) {
 	case i < 0:
 		return nil, nil, nil
 	case stops[i].foreign:
-		return nil, nil, fmt.Errorf("group %s stores a kill that another key than --fleet-key has signed: clear it with that key, or, if nobody has such a key, delete the key kill of the bucket", g.Group())
+		return nil, nil, fmt.Errorf("group %s stores a kill that was signed with another key than --fleet-key: clear it with that key or, if nobody has the key, delete the entry kill from the bucket", g.Group())
 	}
 	return stops[i].envelope, stops[i].Stop, nil
 }
 
-// DropKill removes the stored kill with the id, which no longer kills those that join. Another one stays, and is an error.
+// DropKill removes the stored kill with the id, so that it no longer applies to executors that join. Another kill stays and is
+// an error.
 func (g *Group) DropKill(ctx context.Context, id string) error {
 	envelope, kill, err := g.storedKill(ctx)
 	if err == nil && kill.GetId() == id {

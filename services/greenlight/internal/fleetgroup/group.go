@@ -1,6 +1,6 @@
-// Package fleetgroup is the operator's side of a group of executors that report by a server: who is present, clients that make
-// each of them a [fleet.Executor], and the rollout record with its renewals and admissions. Package group has what both sides
-// agree on.
+// Package fleetgroup is the operator's side of a group of executors that report through a server. It tracks which are present,
+// wraps each of them as a [fleet.Executor], and publishes the rollout record with its renewals and admissions. Package group
+// has what both sides share.
 package fleetgroup
 
 import (
@@ -22,27 +22,27 @@ import (
 const (
 	// callTimeout bounds one call to the carrier.
 	callTimeout = 2 * time.Second
-	// listen is how long it takes to hear all executors: a period, and what a busy machine needs.
+	// listen is how long it takes to hear all executors: one period, and some time for a busy machine.
 	listen = group.ReportPeriod + 500*time.Millisecond
-	// Slack is how much longer than calls it takes to hear all executors, and to hear them again after a change.
+	// Slack is how much longer than a call it takes to hear all executors, and to hear them again after a change.
 	Slack = 2*listen + 2*group.ReportPeriod
-	// retry is the time after which a subscription that has ended is made again.
+	// retry is the time before a subscription that has ended is renewed.
 	retry = time.Second
 )
 
-// Options are a group and how to reach it.
+// Options name a group and how to reach it.
 type Options struct {
 	// Group is its name.
 	Group string
 	// Signer signs records, admissions and stops. It may be nil for commands that only read.
 	Signer *dsse.Signer
-	// Carrier moves the messages.
+	// Carrier transports the messages.
 	Carrier group.Carrier
-	// Logger, which may be nil, gets warnings.
+	// Logger, which may be nil, receives warnings.
 	Logger *slog.Logger
 }
 
-// Group hears the executors of a group until it is closed.
+// Group receives the reports of a group's executors until it is closed.
 type Group struct {
 	Options
 	*Presence
@@ -51,20 +51,20 @@ type Group struct {
 	stops  stops
 	began  time.Time
 
-	ctx    context.Context //nolint:containedctx // it ends with Close
+	ctx    context.Context //nolint:containedctx // Close cancels it
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
 	mu sync.Mutex
 	// first is when the first report was received; zero before.
 	first time.Time
-	// deaf is why the reports cannot be heard now.
+	// deaf is why reports cannot be received now.
 	deaf error
-	// heard, which may be nil, gets the ids of executors that have just reported.
+	// heard, which may be nil, receives the ids of executors that have just reported.
 	heard chan<- string
 }
 
-// Open begins to hear the reports of a group. Close it after use.
+// Open starts to receive the reports of a group. Close the Group after use.
 func Open(o Options) (*Group, error) {
 	if err := group.CheckName(o.Group); err != nil {
 		return nil, fmt.Errorf("group: %w", err)
@@ -75,13 +75,13 @@ func Open(o Options) (*Group, error) {
 	return g, nil
 }
 
-// Close ends what the group does, and waits for it. It does not close the carrier.
+// Close stops the group's goroutines and waits for them. It does not close the carrier.
 func (g *Group) Close() {
 	g.cancel()
 	g.done.Wait()
 }
 
-// hear takes the reports, and subscribes again when the subscription ends.
+// hear receives the reports, and subscribes again if the subscription ends.
 func (g *Group) hear(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := g.Carrier.Reports(ctx, func(raw []byte) {
@@ -96,7 +96,7 @@ func (g *Group) hear(ctx context.Context) {
 	}
 }
 
-// tell passes the id of an executor that has just reported on. If nobody takes it, the next report comes soon.
+// tell passes on the id of an executor that has just reported. If nobody receives it, the next report comes soon.
 func (g *Group) tell(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -109,7 +109,7 @@ func (g *Group) tell(id string) {
 	}
 }
 
-// errNobody is the error of a group without executors.
+// errNobody means that a group has no executors.
 var errNobody = errors.New("no executor of the group has reported")
 
 // Listen waits until every executor that is present must have reported. It returns an error if none has.
@@ -125,7 +125,7 @@ func (g *Group) Listen(ctx context.Context) error {
 			}
 			return nil
 		}
-		left := time.Until(g.began.Add(2 * listen)) // the connection takes a part of it
+		left := time.Until(g.began.Add(2 * listen)) // connecting takes a part of it
 		switch {
 		case left > 0:
 		case deaf != nil:
@@ -148,7 +148,7 @@ func (g *Group) Listen(ctx context.Context) error {
 // Group returns the name of the group.
 func (g *Group) Group() string { return g.Options.Group }
 
-// Executors returns the executors that are present, by their ids.
+// Executors returns the executors that are present, ordered by id.
 func (g *Group) Executors() []fleet.Executor {
 	members := g.Members(time.Now())
 	all := make([]fleet.Executor, len(members))
@@ -163,7 +163,7 @@ func (g *Group) executor(id string) fleet.Executor {
 	return fleet.Executor{Addr: id, Decisions: decisions{c}, Shadows: c, Rollouts: c}
 }
 
-// Issuer returns who issues what this process signs, for people: user and host.
+// Issuer returns the issuer of what this process signs, for people: user and host.
 func Issuer() string {
 	name, host := "unknown", "unknown"
 	if u, err := user.Current(); err == nil {
@@ -175,8 +175,8 @@ func Issuer() string {
 	return name + "@" + host
 }
 
-// ErrNoKey is the error of what must be signed without a key.
-var ErrNoKey = errors.New("executors obey only what is signed: give --fleet-key, the private key whose public one they have in --fleet-trust")
+// ErrNoKey means that a message must be signed and there is no key.
+var ErrNoKey = errors.New("executors obey only signed messages: give --fleet-key, the private key that belongs to a public key in their --fleet-trust")
 
 // keys returns the keys of the records that this operator trusts.
 func (g *Group) keys() dsse.Keys {

@@ -99,8 +99,8 @@ func TestPresence(t *testing.T) {
 		executor string
 		instance string
 		sequence uint64
-		// requests is what the newest report says then, 0 for an executor that is gone. twins reports whether two processes have
-		// its id.
+		// requests is the number of requests in the newest report at that time; 0 for an executor that is gone. twins reports
+		// whether two processes have its id.
 		requests uint64
 		twins    bool
 	}
@@ -155,7 +155,7 @@ func TestPresenceRefuses(t *testing.T) {
 	p := NewPresence("desk-a")
 	p.Take([]byte("no report"), time.Now())
 	r := report("a", "p", 1)
-	r.Shadow.RequestsTotal = 7 // and one outcome
+	r.Shadow.RequestsTotal = 7 // but only one outcome
 	p.Take(raw(t, r), time.Now())
 	if m, ok := p.Member("a", time.Now()); !ok || !errors.Is(m.Err, fleet.ErrContradicts) || !strings.Contains(m.Trouble(), "7 requests, but 1 outcomes") {
 		t.Errorf("a contradiction: %v, %v", ok, m.Err)
@@ -168,7 +168,7 @@ func TestPresenceRefuses(t *testing.T) {
 	}
 }
 
-// A record is obeyed by all who report, also by those that come later and restart. It lapses when nobody renews it.
+// All executors that report obey a record, including those that join later or restart. It lapses if nobody renews it.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -228,7 +228,7 @@ func (c *admitCounter) Admit(ctx context.Context, executor string, envelope []by
 	return c.Carrier.Admit(ctx, executor, envelope)
 }
 
-// Only one of two controllers that begin at once gets the record.
+// Only one of two controllers that start at the same time gets the record.
 func TestPublishRace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestPublishRace(t *testing.T) {
 		if err := second.Change(t.Context(), observe(20, 30*time.Second), keep); !errors.As(err, &taken) || !strings.Contains(taken.Reason, "held by run-1") {
 			t.Errorf("the second: %v", err)
 		}
-		// The second admits nobody any more: an executor that it admits would leave the first.
+		// The second controller must not admit executors: they would leave the first.
 		for range 20 {
 			if err := first.Renew(t.Context()); err != nil {
 				t.Errorf("the first: %v", err)
@@ -270,7 +270,7 @@ func TestPublishRace(t *testing.T) {
 	})
 }
 
-// A record that another key has signed is watched like one of another controller.
+// A record that was signed with another key is watched like a record of another controller.
 func TestPublishForeign(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestPublishForeign(t *testing.T) {
 	})
 }
 
-// A call whose answer is lost does not cost the record.
+// A call whose answer is lost does not lose the record.
 func TestPublishLostAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -391,8 +391,8 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// A stop between Publish and the first record, or between two records, is not overridden, although the next record has a higher
-// revision. The controller may still publish 0 %.
+// A stop between Publish and the first record, or between two records, is not overridden even though the next record has a
+// higher revision. The controller may still publish 0 %.
 func TestStopBeforeChange(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
@@ -442,7 +442,7 @@ func TestStopBeforeChange(t *testing.T) {
 	}
 }
 
-// A stop that comes while a controller waits for the record of another one holds for it.
+// A stop that arrives while a controller waits for another controller's record also stops the waiting controller.
 func TestStopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fleetv1.StopKind{fleetv1.StopKind_STOP_KIND_ABORT, fleetv1.StopKind_STOP_KIND_KILL} {
@@ -477,7 +477,7 @@ func TestStopWhileWaiting(t *testing.T) {
 	}
 }
 
-// A kill that another key has signed is not taken for none. It does not keep a controller from publishing 0 %.
+// A kill that was signed with another key is not ignored. It does not prevent a controller from publishing 0 %.
 func TestKillOfAnotherKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -518,7 +518,7 @@ func TestKillOfAnotherKey(t *testing.T) {
 	})
 }
 
-// An earlier controller that ends late aborts its own records, and not the run that has taken over.
+// An earlier controller that ends late aborts its own records, but not the run that has taken over.
 func TestLateEndOfAnEarlierController(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -547,7 +547,7 @@ func TestLateEndOfAnEarlierController(t *testing.T) {
 		if err := second.Renew(t.Context()); err != nil {
 			t.Error(err)
 		}
-		// Nor does it replace the stop of a person.
+		// It does not replace a person's stop either.
 		if _, err := other.Stop(t.Context(), fleetv1.StopKind_STOP_KIND_ABORT, "enough"); err != nil {
 			t.Fatal(err)
 		}
@@ -560,7 +560,7 @@ func TestLateEndOfAnEarlierController(t *testing.T) {
 	})
 }
 
-// An executor that is cut off is not read back, and the error names it.
+// An executor that is cut off cannot be read back, and the error names it.
 func TestStopNotReadBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -582,7 +582,7 @@ func TestStopNotReadBack(t *testing.T) {
 	})
 }
 
-// stopCarrier fails to stop, some times.
+// stopCarrier is a carrier whose first stops fail.
 type stopCarrier struct {
 	*grouptest.Carrier
 
@@ -597,7 +597,7 @@ func (c *stopCarrier) Stop(ctx context.Context, kind fleetv1.StopKind, envelope 
 	return c.Carrier.Stop(ctx, kind, envelope)
 }
 
-// hungRecord is a carrier that does not answer which record it has, and notes when it sends stops.
+// hungRecord is a carrier that hangs when it is asked for the record, and records when it sends stops.
 type hungRecord struct {
 	*grouptest.Carrier
 
@@ -631,7 +631,7 @@ func TestStopIsSentAtOnce(t *testing.T) {
 	})
 }
 
-// A stop is also obeyed by executors with a record whose revision is far above that of this clock.
+// Executors also obey a stop if their record has a revision far above this clock.
 func TestStopOfAHighRevision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -660,7 +660,7 @@ func TestStopOfAHighRevision(t *testing.T) {
 	})
 }
 
-// A stop is tried again, and the operator reads what happened.
+// A stop is retried, and the operator is informed.
 func TestStopDelivery(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -671,7 +671,7 @@ func TestStopDelivery(t *testing.T) {
 	}{
 		"stored at the third try": {2, errors.New("no connection"), "stop      sent to group desk-a and stored", ""},
 		"not stored": {
-			1000, fmt.Errorf("%w: no leader", group.ErrNotStored), "stop      sent to group desk-a, not stored: executors that start later do not see it",
+			1000, fmt.Errorf("%w: no leader", group.ErrNotStored), "stop      sent to group desk-a, not stored: executors that start later will not see it",
 			"group desk-a: the stop is not stored: no leader",
 		},
 		"not sent": {1000, errors.New("no connection"), "", "the stop of group desk-a was not sent: no connection"},
@@ -696,7 +696,7 @@ func TestStopDelivery(t *testing.T) {
 				if took := time.Since(begun); took > stopTimeout {
 					t.Errorf("it took %v", took)
 				}
-				// The reading back of every executor does not stop again.
+				// Reading the executors back does not send another stop.
 				if at, err := g.stopOnce(t.Context(), b.Kind, ""); used && (err != nil || at.After(begun)) {
 					t.Errorf("another stop: at %v, %v", at.Sub(begun), err)
 				}
@@ -726,7 +726,7 @@ func TestReset(t *testing.T) {
 		if err := g.Reset(ctx, "a"); err == nil || !strings.Contains(err.Error(), "is at 50 %: end the rollout first") {
 			t.Errorf("above 0 %%: %v", err)
 		}
-		// The canary goes on after an abort that its executor alone has seen: its next renewal is there before the next report is.
+		// The canary continues after an abort that only its executor has seen: its next renewal arrives before the next report.
 		if err := g.StopNow(ctx, fleetv1.StopKind_STOP_KIND_ABORT, "nervous"); err != nil {
 			t.Error(err)
 		}
@@ -755,7 +755,7 @@ func TestReset(t *testing.T) {
 		end()
 		renewals.Wait()
 		time.Sleep(10 * time.Second)
-		d.net.Wipe() // or the executor sees the record again at once
+		d.net.Wipe() // otherwise the executor sees the record again immediately
 		time.Sleep(20 * time.Second)
 		if m, _ := g.Member("a", time.Now()); m.Report.GetRevision() == 0 {
 			t.Fatal("nothing was seen")
@@ -769,7 +769,7 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// An abort of the executor that comes while a reset waits is not lifted by the next command.
+// If the executor is aborted while a reset waits, the next command does not lift that abort.
 func TestResetMeetsAnAbort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -804,7 +804,7 @@ func TestResetMeetsAnAbort(t *testing.T) {
 	})
 }
 
-// The clients of the group answer from reports, and refuse what a single executor cannot do, with what to do.
+// The clients of the group answer from reports. They refuse what a single executor cannot do, and say what to do instead.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -832,7 +832,7 @@ func TestClients(t *testing.T) {
 		_, decide := e.Decisions.Decide(t.Context())
 		_, quotes := e.Decisions.ObserveQuotes(t.Context())
 		for i, err := range []error{set, watch, predict, both, decide, quotes} {
-			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the executor is reached by its group alone: ") {
+			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the executor can only be reached through its group: ") {
 				t.Errorf("call %d: %v", i, err)
 			}
 		}
@@ -844,7 +844,7 @@ func TestClients(t *testing.T) {
 	})
 }
 
-// Alarms and clears reach an executor although most messages are lost, and return once a report shows them.
+// Alarms and clears reach an executor even if most messages are lost, and return once a report shows them.
 func TestGateCommands(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -890,8 +890,8 @@ func TestGateCommands(t *testing.T) {
 	})
 }
 
-// A kill stays that its sender has not seen who clears an earlier one: whether it is obeyed before the clear or after it, and
-// although the command is sent again after later reports.
+// Clearing a kill does not clear a later kill that the sender has not seen, whether the executor obeys the later kill before
+// or after the clear, and even though the command is repeated after later reports.
 func TestClearLeavesALaterKill(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -952,7 +952,7 @@ func TestClearLeavesALaterKill(t *testing.T) {
 	}
 }
 
-// The listing, its table and its page show what the reports say. Texts of executors are only text.
+// The listing, its table and its page show what the reports say. Texts from executors appear as plain text.
 func TestListing(t *testing.T) {
 	t.Parallel()
 	g := &Group{Options: Options{Group: "desk-a"}, Presence: NewPresence("desk-a")}
@@ -971,7 +971,7 @@ func TestListing(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(out.String(), "\n")
-	if len(lines) != 5 || strings.Contains(out.String(), "\x1b") || !strings.HasPrefix(lines[0], "group desk-a: 2 executors, 1 of them above 0 %, 1 with a trouble; 12 requests") ||
+	if len(lines) != 5 || strings.Contains(out.String(), "\x1b") || !strings.HasPrefix(lines[0], "group desk-a: 2 executors, 1 of them above 0 %, 1 with trouble; 12 requests") ||
 		!strings.Contains(lines[2], "25 %") || !strings.Contains(lines[2], "12.3") || !strings.Contains(lines[2], "2.0 s") || lines[3] != "and 1 more" {
 		t.Errorf("got\n%s", out.String())
 	}
@@ -987,7 +987,7 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// Lines has a line for every executor that comes, changes or goes, and none for the others.
+// Lines writes a line when an executor appears, changes or disappears, and no line otherwise.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

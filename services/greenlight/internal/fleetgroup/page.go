@@ -22,7 +22,7 @@ var (
 // maxRows bounds the rows of the page.
 const maxRows = 1000
 
-// ServeHTTP serves the page of the group: the sums, and a row for each executor. It changes nothing.
+// ServeHTTP serves the page of the group: the totals, and a row for each executor. It changes nothing.
 func (g *Group) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
 	l := g.Listing(now)
@@ -31,10 +31,10 @@ func (g *Group) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		Style                template.CSS
 		Rows                 []Row
 		More                 int
-	}{g.Group(), l.Summary(), now.UTC().Format(time.RFC3339), template.CSS(style), l.Executors[:min(maxRows, len(l.Executors))], max(0, len(l.Executors)-maxRows)} //nolint:gosec // it is embedded
+	}{g.Group(), l.Summary(), now.UTC().Format(time.RFC3339), template.CSS(style), l.Executors[:min(maxRows, len(l.Executors))], max(0, len(l.Executors)-maxRows)} //nolint:gosec // the style is embedded, not input
 	var out bytes.Buffer
 	if err := page.Execute(&out, view); err != nil {
-		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
 		return
 	}
 	serve.SecureHeaders(w.Header(), "style-src '"+serve.SourceHash(style)+"'")

@@ -20,26 +20,27 @@ import (
 const (
 	// maxMembers bounds the executors of a group.
 	maxMembers = 10_000
-	// maxFormer bounds the former processes of an executor that are remembered: their old reports are ignored.
+	// maxFormer bounds how many former processes of an executor are remembered, to ignore their old reports.
 	maxFormer = 8
-	// maxName and maxHost bound texts of a report, in bytes.
+	// maxName and maxHost bound texts in a report, in bytes.
 	maxName = 128
 	maxHost = 253
 )
 
-// Member is an executor of the group, as its newest report shows it.
+// Member is an executor of the group, as described by its newest report.
 type Member struct {
 	// ID is its executor id.
 	ID string
-	// Report is the newest one. It must not be changed. At is when it was received.
+	// Report is the newest report, which must not be changed. At is when it was received.
 	Report *fleetv1.Report
 	At     time.Time
-	// Err is why nothing may be judged by the report: it contradicts itself, or two processes have the id, which is Twins.
+	// Err is why the report must not be used for a judgment: it contradicts itself, or two processes have the id. Twins reports
+	// the latter.
 	Err   error
 	Twins bool
 }
 
-// Trouble is why the executor does not do what the record says; empty if it does.
+// Trouble is why the executor does not follow the record; empty if it does.
 func (m *Member) Trouble() string {
 	if m.Err != nil {
 		return text.Clean(m.Err.Error(), maxTrouble)
@@ -47,18 +48,18 @@ func (m *Member) Trouble() string {
 	return text.Clean(m.Report.GetTrouble(), maxTrouble)
 }
 
-// maxTrouble bounds a trouble that is shown, in bytes.
+// maxTrouble bounds the trouble that is shown, in bytes.
 const maxTrouble = 400
 
-// Presence is which executors of a group report. It is safe for concurrent use.
+// Presence tracks which executors of a group report. It is safe for concurrent use.
 type Presence struct {
 	group string
 
 	mu      sync.Mutex
 	members map[string]*member
-	// news is closed when a report was taken.
+	// news is closed when a report is taken.
 	news chan struct{}
-	// refused counts messages that are no report of the group.
+	// refused counts messages that are not reports of the group.
 	refused uint64
 }
 
@@ -66,11 +67,11 @@ type Presence struct {
 type member struct {
 	Member
 
-	// invalid is what is wrong with the newest report.
+	// invalid is the error in the newest report.
 	invalid error
-	// former are the last numbers of former processes by their instance ids, in the order in which they were replaced.
+	// former has the last sequence numbers of former processes and their instance ids, in the order in which they were replaced.
 	former []process
-	// twin is when a former process has reported last, and which it is.
+	// twin is when a former process last reported, and twinName is which one.
 	twin     time.Time
 	twinName string
 }
@@ -85,7 +86,7 @@ func NewPresence(group string) *Presence {
 	return &Presence{group: group, members: map[string]*member{}, news: make(chan struct{})}
 }
 
-// Take takes a report that was received now, and returns the id of its executor; empty if it is not news.
+// Take takes a report that was received now, and returns the id of its executor; empty if the report is not new.
 func (p *Presence) Take(raw []byte, now time.Time) string {
 	r, err := p.parse(raw)
 	if err != nil {
@@ -161,12 +162,12 @@ func (m *member) next(r *fleetv1.Report, now time.Time) bool {
 	return true
 }
 
-// forget removes the executors that have not reported for [group.Presence].
+// forget removes the executors that have not reported for longer than [group.Presence].
 func (p *Presence) forget(now time.Time) {
 	maps.DeleteFunc(p.members, func(_ string, m *member) bool { return now.Sub(m.At) > group.Presence })
 }
 
-// Members returns the executors that are present now, by their ids.
+// Members returns the executors that are present now, ordered by id.
 func (p *Presence) Members(now time.Time) []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -190,24 +191,24 @@ func (p *Presence) Member(id string, now time.Time) (Member, bool) {
 	return m.seen(now), true
 }
 
-// seen returns the executor with what is wrong with it now.
+// seen returns the executor with its current error.
 func (m *member) seen(now time.Time) Member {
 	s := m.Member
 	s.Err = m.invalid
 	if !m.twin.IsZero() && now.Sub(m.twin) <= group.Presence {
-		s.Twins, s.Err = true, fmt.Errorf("processes %s and %s have one executor id: they share a copy of a state folder", m.Report.GetInstanceId(), m.twinName)
+		s.Twins, s.Err = true, fmt.Errorf("processes %s and %s have the same executor id: one has a copy of the other's state folder", m.Report.GetInstanceId(), m.twinName)
 	}
 	return s
 }
 
-// News returns a channel that is closed when the next report was taken.
+// News returns a channel that is closed when the next report is taken.
 func (p *Presence) News() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.news
 }
 
-// Refused returns how many messages were no report of the group, or were of more executors than a group may have.
+// Refused returns how many messages were not reports of the group, or came from more executors than a group may have.
 func (p *Presence) Refused() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,26 +15,28 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// TakenError is a group whose record somebody else holds, has replaced or has stopped.
+// TakenError means that somebody else holds, has replaced or has stopped the record of a group.
 type TakenError struct {
 	Group, Reason string
-	// Successor reports whether it has a record of this operator's key now, which executors obey.
+	// Successor reports whether the group now has another record, signed with this operator's key, that executors obey.
 	Successor bool
 }
 
 // Error implements error.
 func (e *TakenError) Error() string { return fmt.Sprintf("group %s: %s", e.Group, e.Reason) }
 
-// Publisher is the one controller of a group: it issues the record, renews it, and admits the executors that report. Only the
-// admissions have their own goroutine. An admission renews nothing: if the caller hangs, the lease of every executor ends.
+// Publisher is the only controller of a group: it issues the record, renews it, and admits the executors that report. Only the
+// admissions run in their own goroutine. Since an admission renews nothing, the lease of every executor ends if the caller
+// hangs.
 type Publisher struct {
 	g *Group
-	// version is that of the stored record, and known its revision: what somebody else stores since is above it.
+	// version is the version of the stored record, and known is its revision. Anything that somebody else stores later has a
+	// higher revision.
 	version, known uint64
-	// above is what new revisions are above.
+	// above is the revision that new revisions must exceed.
 	above uint64
-	// before is the revision of the record that was stored when this process became the controller, and old are the ids of the
-	// stops that were stored when it began to wait for that.
+	// before is the revision of the record that was stored when this process became the controller. old has the ids of the stops
+	// that were stored when it began to wait for that.
 	before uint64
 	old    map[string]bool
 
@@ -45,26 +47,26 @@ type Publisher struct {
 	done   sync.WaitGroup
 }
 
-// Claim is what a controller is.
+// Claim describes a controller that wants to publish.
 type Claim struct {
-	// Holder is the id of its run, which may take over from a controller of the same run at once.
+	// Holder is the id of its run. A controller of the same run may take over immediately.
 	Holder string
 	// Above is the highest revision that the run has issued.
 	Above uint64
-	// Lease is how long a record that cannot be verified is watched.
+	// Lease is how long to watch a record that cannot be verified.
 	Lease time.Duration
-	// Waiting, which may be nil, gets what is waited for.
+	// Waiting, which may be nil, is called with a description of what Publish waits for.
 	Waiting func(string)
 }
 
-// Publish makes this process the controller of the group. If another one holds the record, it watches whether that is still
-// renewed: then the error is a [*TakenError] that names it. Otherwise it returns when the lease must have ended. Nothing is
-// published yet.
+// Publish makes this process the controller of the group. If another controller holds the record, Publish watches whether the
+// record is still renewed. If it is, the error is a [*TakenError] that names the holder; otherwise Publish returns once the
+// lease must have ended. It publishes nothing yet.
 func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	if g.Signer == nil {
 		return nil, ErrNoKey
 	}
-	stops, err := g.storedStops(ctx) // one that comes while it waits is for this process
+	stops, err := g.storedStops(ctx) // a stop that arrives while it waits is for this process
 	if err != nil {
 		return nil, fmt.Errorf("group %s: its stops cannot be read: %w", g.Group(), err)
 	}
@@ -86,7 +88,7 @@ func (g *Group) Publish(ctx context.Context, c Claim) (*Publisher, error) {
 	defer g.mu.Unlock()
 	if g.heard != nil {
 		cancel()
-		return nil, errors.New("this process is the controller of the group already")
+		return nil, errors.New("this process is already the controller of the group")
 	}
 	g.heard = heard
 	p.done.Go(func() { p.admissions(admit, heard) })
@@ -128,24 +130,25 @@ func (g *Group) free(ctx context.Context, c Claim) (version, revision uint64, er
 	}
 }
 
-// heldBy describes who holds a record; nil is one that this operator's key has not signed.
+// heldBy describes who holds a record; nil is a record that this operator's key has not signed.
 func heldBy(r *fleetv1.Record) string {
 	if r == nil {
-		return "held by a record that another key has signed"
+		return "held by a record that was signed with another key"
 	}
 	clean := func(s string) string { return text.Clean(s, maxName) }
 	return fmt.Sprintf("held by %s (%s) at %g %%, %s, revision %d: %q", clean(r.GetHolder()), clean(r.GetIssuer()), r.GetPercent(), fleet.Mode(r.GetMode()),
 		r.GetRevision(), text.Clean(r.GetReason(), maxReason))
 }
 
-// stored returns the record of the store.
+// stored returns the record in the store.
 func (g *Group) stored(ctx context.Context) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return g.Carrier.Record(ctx)
 }
 
-// record returns the record of the store; nil without one. It returns an error if this operator's key has not signed it.
+// record returns the record in the store; nil without one. It returns an error unless the record was signed with this
+// operator's key.
 func (g *Group) record(ctx context.Context) (*fleetv1.Record, error) {
 	envelope, _, err := g.stored(ctx)
 	if err != nil || len(envelope) == 0 {
@@ -154,8 +157,8 @@ func (g *Group) record(ctx context.Context) (*fleetv1.Record, error) {
 	return group.OpenRecord(g.keys(), envelope, g.Group())
 }
 
-// storedStop is a stop of the store. A foreign one is a kill that another key has signed: executors that trust that key obey it,
-// and nothing but its kind and its id is believed.
+// storedStop is a stop in the store. A foreign stop is a kill that was signed with another key: executors that trust that key
+// obey it, but only its kind and its id are used here.
 type storedStop struct {
 	*fleetv1.Stop
 
@@ -163,7 +166,8 @@ type storedStop struct {
 	foreign  bool
 }
 
-// storedStops returns the stops of the store, without the aborts of other keys. With an error it returns those that can be read.
+// storedStops returns the stops in the store, except aborts signed with other keys. With an error it returns those that can be
+// read.
 func (g *Group) storedStops(ctx context.Context) ([]storedStop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -190,9 +194,9 @@ func (p *Publisher) Last() *fleetv1.Record {
 	return p.session.Last()
 }
 
-// stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller, whatever the
-// revision of that stop: it was sent while this process changed the record. An abort of records from before is not meant: it is
-// how an earlier controller ends. Another error is that of the call.
+// stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller. The revision of
+// the stop does not matter, because the stop may have been sent while this process changed the record. An abort of earlier
+// records does not count: that is how an earlier controller ends. Any other error is the error of the call.
 func (p *Publisher) stopped(ctx context.Context) error {
 	stops, err := p.g.storedStops(ctx)
 	for _, s := range stops {
@@ -204,9 +208,9 @@ func (p *Publisher) stopped(ctx context.Context) error {
 	return err
 }
 
-// Change publishes a record with the terms. keep gets its revision before it is published. The error is a [*TakenError], also
-// after a stop that somebody has sent, unless the terms let no executor do anything; or it is that of a call, which may have
-// succeeded nevertheless: repeat it with [Publisher.Renew] if there is a new record, otherwise with Change.
+// Change publishes a record with the terms. It calls keep with the revision before it publishes. The error is a [*TakenError],
+// also after somebody has sent a stop, unless the terms let no executor do anything. Otherwise it is the error of a call,
+// which may have succeeded nevertheless: repeat it with [Publisher.Renew] if there is a new record, and with Change if not.
 func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func(revision uint64)) error {
 	if !group.Idle(terms) {
 		if err := p.stopped(ctx); err != nil {
@@ -223,7 +227,7 @@ func (p *Publisher) Change(ctx context.Context, terms *fleetv1.Record, keep func
 	return p.put(ctx, envelope)
 }
 
-// Renew publishes the newest record again, with the next renewal. The error is that of [Publisher.Change].
+// Renew publishes the newest record again, with the next renewal number. The errors are those of [Publisher.Change].
 func (p *Publisher) Renew(ctx context.Context) error {
 	if err := p.Stopped(ctx); err != nil {
 		return err
@@ -233,13 +237,13 @@ func (p *Publisher) Renew(ctx context.Context) error {
 
 // Stopped returns a [*TakenError] if somebody has stopped the group since this process became its controller.
 func (p *Publisher) Stopped(ctx context.Context) error {
-	if taken := (*TakenError)(nil); errors.As(p.stopped(ctx), &taken) { // a stop that cannot be read ends no lease
+	if taken := (*TakenError)(nil); errors.As(p.stopped(ctx), &taken) { // failing to read the stops must not end the leases
 		return taken
 	}
 	return nil
 }
 
-// Repeat is [Publisher.Renew], also after a stop.
+// Repeat is like [Publisher.Renew], but also works after a stop.
 func (p *Publisher) Repeat(ctx context.Context) error {
 	p.mu.Lock()
 	_, envelope, err := p.session.Renew(time.Now())
@@ -250,8 +254,8 @@ func (p *Publisher) Repeat(ctx context.Context) error {
 	return p.put(ctx, envelope)
 }
 
-// put replaces the record, unless somebody else has: then it also ends the admissions, which would take executors away from the
-// other controller.
+// put replaces the record unless somebody else has replaced it. In that case it also ends the admissions, which would take
+// executors away from the other controller.
 func (p *Publisher) put(ctx context.Context, envelope []byte) error {
 	err := p.replace(ctx, envelope)
 	if taken := (*TakenError)(nil); errors.As(err, &taken) {
@@ -270,14 +274,15 @@ func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	if unread != nil {
 		return err
 	}
-	if bytes.Equal(stored, envelope) { // it succeeded although its answer was lost
+	if bytes.Equal(stored, envelope) { // the call succeeded, but its answer was lost
 		p.wrote(version)
 		return nil
 	}
 	if version == p.version {
 		return err
 	}
-	// An earlier call of this session succeeded late, or the store has lost records and shows older ones, which hold nothing.
+	// An earlier call of this session succeeded late, or the store lost records and shows older ones, which are no longer in
+	// force.
 	if len(stored) > 0 {
 		r, err := group.OpenRecord(p.g.keys(), stored, p.g.Group())
 		if err != nil || r.GetSession() != p.session.ID() && r.GetRevision() > p.known {
@@ -294,15 +299,15 @@ func (p *Publisher) replace(ctx context.Context, envelope []byte) error {
 	return err
 }
 
-// wrote notes that the newest record is stored.
+// wrote records that the newest record is stored.
 func (p *Publisher) wrote(version uint64) {
 	p.version, p.known = version, p.Last().GetRevision()
 }
 
-// admitPause is the least time between two admissions of one executor.
+// admitPause is the minimum time between two admissions of one executor.
 const admitPause = time.Second
 
-// admissions admits executors as they report.
+// admissions admits executors when they report.
 func (p *Publisher) admissions(ctx context.Context, heard <-chan string) {
 	last := map[string]time.Time{}
 	for {
@@ -323,12 +328,12 @@ func (p *Publisher) admissions(ctx context.Context, heard <-chan string) {
 				clear(last)
 			}
 			last[id] = now
-			_ = p.g.admit(ctx, id, envelope) // the next report asks again
+			_ = p.g.admit(ctx, id, envelope) // the next report triggers another try
 		}
 	}
 }
 
-// admission returns an admission of the process of the report; nil if it needs none.
+// admission returns an admission for the process of the report; nil if it does not need one.
 func (p *Publisher) admission(r *fleetv1.Report, now time.Time) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -342,7 +347,7 @@ func (p *Publisher) admission(r *fleetv1.Report, now time.Time) []byte {
 	return envelope
 }
 
-// Close ends the admissions. The record lapses unless it says 0 %. A nil Publisher has nothing to end.
+// Close ends the admissions. The record lapses unless it is at 0 %. A nil Publisher does nothing.
 func (p *Publisher) Close() {
 	if p == nil {
 		return

@@ -13,14 +13,14 @@ import (
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 )
 
-// Release is how a controller ends its records.
+// Release has the options of [Publisher.Release].
 type Release struct {
-	// Holder and Reason are those of the record that says 0 %.
+	// Holder and Reason are for the record that sets 0 %.
 	Holder, Reason string
-	// Timeout bounds every call. Until is when the last lease must have lapsed.
+	// Timeout bounds each call. Until is when the last lease must have lapsed.
 	Timeout time.Duration
 	Until   time.Time
-	// Keep, which may be nil, gets the revision of that record before it is published.
+	// Keep, which may be nil, is called with the revision of that record before it is published.
 	Keep func(revision uint64)
 }
 
@@ -31,11 +31,11 @@ const (
 	retryRelease = 100 * time.Millisecond
 )
 
-// Release publishes 0 %, and waits until every executor that is present reports that it obeys this session no longer. If 0 % cannot be
-// published, or is not reported soon, it also stops the records of the session, unless another controller has replaced them: executors
-// then report that they were aborted, as after an emergency. It tries until the last lease must have lapsed and all have reported
-// once more. It returns the ids of those that have not confirmed it, and why 0 % could not be published: with a [*TakenError] the
-// record of somebody else is left alone.
+// Release publishes 0 %, and waits until every executor that is present reports that it no longer obeys this session. If 0 %
+// cannot be published, or is not reported within [StopAfter], it also stops the records of the session, unless another
+// controller has replaced them: executors then report an abort, as after an emergency. It retries until the last lease must
+// have lapsed and all executors have reported once more. It returns the ids of the executors that have not confirmed 0 %, and
+// why 0 % could not be published. A [*TakenError] means that it did not touch somebody else's record.
 func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, err error) {
 	last := p.Last()
 	if last == nil {
@@ -58,7 +58,7 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 		if !done {
 			err = call(func(ctx context.Context) error { return p.off(ctx, last.GetRevision(), r) })
 			done = err == nil || errors.As(err, &taken)
-			stopped = stopped || taken != nil && taken.Successor // executors leave this session for that record
+			stopped = stopped || taken != nil && taken.Successor // executors leave this session and obey that record
 		}
 		if !stopped && (err != nil || time.Since(start) > StopAfter) {
 			stopped = call(func(ctx context.Context) error { return p.g.StopUpTo(ctx, last.GetRevision(), r.Reason) }) == nil
@@ -78,7 +78,7 @@ func (p *Publisher) Release(ctx context.Context, r Release) (missing []string, e
 
 // off publishes 0 % after the record with the revision, or publishes it again.
 func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
-	if last := p.Last(); last.GetRevision() != revision { // an earlier call has failed, and may succeed late
+	if last := p.Last(); last.GetRevision() != revision { // an earlier call failed and may still succeed
 		return p.Repeat(ctx)
 	}
 	if r.Keep == nil {
@@ -92,8 +92,8 @@ func (p *Publisher) off(ctx context.Context, revision uint64, r Release) error {
 // endTimeout bounds [Group.End]: it makes up to four calls.
 const endTimeout = 5 * callTimeout
 
-// End makes the record of the group say 0 %, also if somebody else holds it. Send a stop before: the holder renews it no longer then. It does
-// not end with ctx, which perhaps ends while executors are read back.
+// End sets 0 % in the record of the group, even if somebody else holds the record. Send a stop first, so that the holder no
+// longer renews it. End continues after ctx ends, which may happen while executors are read back.
 func (g *Group) End(ctx context.Context, why string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()

@@ -11,18 +11,18 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 )
 
-// Listing is a group at one time: a row for each executor that is present, and their sums.
+// Listing is a group at one time: a row for each executor that is present, and the totals.
 type Listing struct {
 	Group     string `json:"group"`
 	Executors []Row  `json:"executors"`
-	// Sampled is how many of them shadow requests, Troubled how many have a trouble.
+	// Sampled is the number of executors that shadow requests, Troubled the number with trouble.
 	Sampled  int `json:"sampled"`
 	Troubled int `json:"troubled"`
-	// Requests are those since the start of each, Comparisons and Matches those of their rolling windows.
+	// Requests counts the requests since the start of each executor, Comparisons and Matches those in the rolling windows.
 	Requests    uint64 `json:"requests"`
 	Comparisons uint64 `json:"comparisons"`
 	Matches     uint64 `json:"matches"`
-	// Refused is how many messages were no report of the group.
+	// Refused is the number of messages that were not reports of the group.
 	Refused uint64 `json:"refused"`
 }
 
@@ -32,18 +32,18 @@ type Row struct {
 	Host     string  `json:"host"`
 	Percent  float64 `json:"percent"`
 	Mode     string  `json:"mode"`
-	// Revision and Renewal are those of the newest record that it has seen; 0 before the first.
+	// Revision and Renewal identify the newest record that the executor has seen; 0 before the first.
 	Revision uint64 `json:"revision"`
 	Renewal  uint64 `json:"renewal"`
 	// Admitted reports whether a session of the operator has admitted it.
 	Admitted bool `json:"admitted"`
-	// MatchRate is that of Comparisons, in the rolling window; nil without any.
+	// MatchRate is the match rate of Comparisons, in the rolling window; nil without comparisons.
 	MatchRate   *float64 `json:"match_rate"`
 	Comparisons uint64   `json:"comparisons"`
 	Requests    uint64   `json:"requests"`
 	// AgeMS is how old the report is, in milliseconds.
 	AgeMS int64 `json:"age_ms"`
-	// Trouble is why it is at 0 %, refuses records, or cannot be judged; empty without any.
+	// Trouble is why the executor is at 0 %, refuses records, or cannot be judged; empty if there is none.
 	Trouble string `json:"trouble"`
 }
 
@@ -111,14 +111,14 @@ func rate(v *float64) string {
 	return fmt.Sprintf("%.2f %%", 100**v)
 }
 
-// Summary returns the sums in a line.
+// Summary returns the totals in one line.
 func (l *Listing) Summary() string {
 	var all *float64
 	if l.Comparisons > 0 {
 		v := float64(l.Matches) / float64(l.Comparisons)
 		all = &v
 	}
-	line := fmt.Sprintf("group %s: %s, %d of them above 0 %%, %d with a trouble; %s; match rate %s of %s in the window", l.Group,
+	line := fmt.Sprintf("group %s: %s, %d of them above 0 %%, %d with trouble; %s; match rate %s of %s in the window", l.Group,
 		text.Count(len(l.Executors), "executor"), l.Sampled, l.Troubled, text.Count(l.Requests, "request"), rate(all), text.Count(l.Comparisons, "comparison"))
 	if l.Refused > 0 {
 		line += fmt.Sprintf("; %s refused", text.Count(l.Refused, "message"))
@@ -126,7 +126,7 @@ func (l *Listing) Summary() string {
 	return line
 }
 
-// Table writes the sums, and at most the given number of rows; 0 is all.
+// Table writes the totals and at most the given number of rows; 0 is all.
 func (l *Listing) Table(w io.Writer, most int) error {
 	if _, err := fmt.Fprintln(w, l.Summary()); err != nil {
 		return err

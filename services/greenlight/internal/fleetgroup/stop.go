@@ -15,15 +15,15 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// maxReason bounds a reason that is sent, in bytes.
+// maxReason bounds a reason in a message, in bytes.
 const maxReason = 400
 
 func shorten(s string) string { return text.Cut(s, maxReason) }
 
 const (
-	// stopTimeout bounds how long a stop is sent again until it is stored.
+	// stopTimeout bounds how long a stop is retried until it is stored.
 	stopTimeout = 5 * time.Second
-	// stopPause is the time between two tries.
+	// stopPause is the time between two attempts.
 	stopPause = 200 * time.Millisecond
 )
 
@@ -33,18 +33,18 @@ type stops struct {
 	sent map[fleetv1.StopKind]sent
 }
 
-// sent is a stop that was sent: when, and why it is not stored; nil if it is.
+// sent is a stop that was sent: when, and why it is not stored; nil if it is stored.
 type sent struct {
 	at       time.Time
 	unstored error
 }
 
-// Stop stops all executors of the group now, and returns when it was sent. It does not wait for them. The error is a
-// [group.ErrNotStored] if it was sent and is not stored.
+// Stop stops all executors of the group now, and returns when the stop was sent. It does not wait for the executors. If the
+// stop was sent but not stored, the error is a [group.ErrNotStored].
 func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
-	// Revisions are at least the time in milliseconds: this one is above all that were issued, also if the store has lost them, unless
-	// a clock is wrong. Only then the record counts, and reading it may take a while.
+	// Revisions are at least the time in milliseconds, so this one exceeds all earlier ones, even if the store has lost them,
+	// unless a clock is wrong. The stored record matters only in that case, and reading it may take a while.
 	now := time.Now()
 	revision := uint64(max(1, now.UnixMilli()))
 	err := g.stop(ctx, kind, revision, reason)
@@ -57,7 +57,7 @@ func (g *Group) Stop(ctx context.Context, kind fleetv1.StopKind, reason string) 
 	return now, err
 }
 
-// StopUpTo stops the records up to the revision, of this operator, and no later ones.
+// StopUpTo stops this operator's records up to the revision, and no later ones.
 func (g *Group) StopUpTo(ctx context.Context, revision uint64, reason string) error {
 	return g.stop(ctx, fleetv1.StopKind_STOP_KIND_ABORT, revision, reason)
 }
@@ -81,7 +81,7 @@ func (g *Group) stop(ctx context.Context, kind fleetv1.StopKind, revision uint64
 		switch {
 		case err == nil:
 			return nil
-		case traffic.Pause(ctx, stopPause): // executors obey it once
+		case traffic.Pause(ctx, stopPause): // executors obey a stop only once, so it can be sent again
 		case unstored != nil:
 			return fmt.Errorf("group %s: %w", g.Group(), unstored)
 		default:
@@ -96,7 +96,7 @@ func (g *Group) stopTry(ctx context.Context, kind fleetv1.StopKind, envelope []b
 	return g.Carrier.Stop(ctx, kind, envelope)
 }
 
-// stopOnce is [Group.Stop], once for each kind. It is no error if the stop is not stored.
+// stopOnce is [Group.Stop], but sends each kind only once. It is not an error if the stop is not stored.
 func (g *Group) stopOnce(ctx context.Context, kind fleetv1.StopKind, reason string) (time.Time, error) {
 	g.stops.mu.Lock()
 	defer g.stops.mu.Unlock()
@@ -114,7 +114,8 @@ func (g *Group) stopOnce(ctx context.Context, kind fleetv1.StopKind, reason stri
 	return at, nil
 }
 
-// StopNow is [Group.Stop] for a command that then reads every executor back: the calls of [Group.Executors] do not stop again.
+// StopNow is [Group.Stop] for a command that reads every executor back afterwards: calls to the executors of [Group.Executors]
+// then do not send another stop.
 func (g *Group) StopNow(ctx context.Context, kind fleetv1.StopKind, reason string) error {
 	if _, err := g.stopOnce(ctx, kind, reason); err != nil {
 		return err
@@ -128,11 +129,12 @@ func (g *Group) StopNow(ctx context.Context, kind fleetv1.StopKind, reason strin
 type Brake struct {
 	Kind   fleetv1.StopKind
 	Reason string
-	// Say, which may be nil, gets what happened.
+	// Say, which may be nil, is called with what happened.
 	Say func(format string, args ...any)
 }
 
-// Brake is [Group.StopNow] for a brake. use reads the executors back, also if the stop is not stored, which is then an error.
+// Brake is [Group.StopNow] for a brake. It calls use to read the executors back even if the stop is not stored, which is then
+// an error.
 func (g *Group) Brake(ctx context.Context, b Brake, use func() error) error {
 	if b.Kind == fleetv1.StopKind_STOP_KIND_UNSPECIFIED {
 		return use()
@@ -144,14 +146,14 @@ func (g *Group) Brake(ctx context.Context, b Brake, use func() error) error {
 	switch {
 	case b.Say == nil:
 	case err != nil:
-		b.Say("stop      sent to group %s, not stored: executors that start later do not see it", g.Group())
+		b.Say("stop      sent to group %s, not stored: executors that start later will not see it", g.Group())
 	default:
 		b.Say("stop      sent to group %s and stored", g.Group())
 	}
 	return errors.Join(use(), err)
 }
 
-// stopRead waits for a report of the executor, received since then, that confirms the stop.
+// stopRead waits for a report of the executor, received after since, that confirms the stop.
 func (g *Group) stopRead(ctx context.Context, id string, kind fleetv1.StopKind, since time.Time) (Member, error) {
 	for {
 		news := g.News()
@@ -179,7 +181,7 @@ func stopped(r *fleetv1.Report, kind fleetv1.StopKind) bool {
 	return AtZero(r) && (killed || kind != fleetv1.StopKind_STOP_KIND_KILL)
 }
 
-// AtZero reports whether an executor gets no shadow and lets no model decide, by its report.
+// AtZero reports whether an executor, according to its report, shadows no requests and lets no model decide.
 func AtZero(r *fleetv1.Report) bool {
 	rollout := r.GetRollout().GetRollout()
 	return rollout != nil && rollout.GetPercent() == 0 && rollout.GetMode() != executorv1.RolloutMode_ROLLOUT_MODE_GATED && r.GetShadow().GetSamplePercent() == 0

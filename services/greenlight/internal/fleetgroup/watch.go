@@ -11,8 +11,8 @@ import (
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
 )
 
-// Screen draws a table of the group on a terminal until ctx ends, once in [group.ReportPeriod]. height returns the lines of
-// the terminal.
+// Screen draws a table of the group on a terminal once per [group.ReportPeriod] until ctx ends. height returns the height of
+// the terminal in lines.
 func (g *Group) Screen(ctx context.Context, out io.Writer, height func() int) error {
 	for {
 		var frame bytes.Buffer
@@ -29,7 +29,7 @@ func (g *Group) Screen(ctx context.Context, out io.Writer, height func() int) er
 	}
 }
 
-// Lines writes a line for every executor that comes, goes or changes, until ctx ends.
+// Lines writes a line whenever an executor appears, changes or disappears, until ctx ends.
 func (g *Group) Lines(ctx context.Context, out io.Writer) error {
 	before := map[string]string{}
 	for {
@@ -59,14 +59,14 @@ func (g *Group) Lines(ctx context.Context, out io.Writer) error {
 			}
 		}
 		news := g.News()
-		timer := time.NewTimer(time.Second) // for those that go
+		timer := time.NewTimer(time.Second) // to notice executors that are gone
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-news:
 			timer.Stop()
-			if !traffic.Pause(ctx, 100*time.Millisecond) { // not for each of 5,000 reports a second
+			if !traffic.Pause(ctx, 100*time.Millisecond) { // limits the rate: there may be 5,000 reports a second
 				return nil
 			}
 		case <-timer.C:

@@ -186,7 +186,7 @@ func TestStatus(t *testing.T) {
 	}
 	for _, want := range []string{
 		"a:1       open       5 %      GATED", "b:2       latched    0 %      OBSERVE_ONLY", "c:3       ?", "connection refused",
-		"d:4       restarted  0 %      OFF", "d:4: it has restarted, and is at 0 % until gate-x renews its lease: \"why\"\n",
+		"d:4       restarted  0 %      OFF", "d:4: it has restarted and is at 0 % until gate-x renews its lease: \"why\"\n",
 		"e:5       lapsed     0 %      OFF", "e:5: its rollout was set to 0 %, OFF, by executor, at ", `UTC: "the lease of gate-x lapsed"` + "\n",
 		"f:6       demoted    0 %      OBSERVE_ONLY", "f:6: its rollout was set to 50 %, OBSERVE_ONLY, by token:ops, at ",
 		"latch     b:2: budget_spent, set by executor at 20", ": 101 of 100\n", "held by gate-x, at ",

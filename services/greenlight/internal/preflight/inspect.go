@@ -198,7 +198,7 @@ func (in *Inspection) duplicate() error {
 		err = in.PSIErr
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", ErrTwice, err)
+		return fmt.Errorf("%w: %w", ErrTwice, err)
 	}
 	return nil
 }

@@ -100,8 +100,11 @@ func readOffline(folder string) (Offline, error) {
 			evidence.Header
 			Result gate.Verdict `json:"result"`
 		}
-		if err := json.Unmarshal(raw, &file); err != nil || file.Model == nil {
-			return o, fmt.Errorf("%w: %s cannot be read, or is of no model (%v)", ErrNoEvidence, path, err)
+		if err := json.Unmarshal(raw, &file); err != nil {
+			return o, fmt.Errorf("%w: %s cannot be read: %w", ErrNoEvidence, path, err)
+		}
+		if file.Model == nil {
+			return o, fmt.Errorf("%w: %s names no model", ErrNoEvidence, path)
 		}
 		o.Inputs = append(o.Inputs, evidence.Input{Path: filepath.ToSlash(path), SHA256: evidence.Sum(raw)})
 		if o.Model != (evidence.Model{}) && o.Model != *file.Model {

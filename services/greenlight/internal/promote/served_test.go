@@ -119,7 +119,7 @@ func TestServed(t *testing.T) {
 		"engine says nothing":       {engines: []*engine{{}}, blocker: EngineServes, verdict: gate.Error, reason: "model_version is empty"},
 		"report contradicts itself": {executors: []*executor{{digest: "999"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "shadow_digest is"},
 		"shadows a model server":    {executors: []*executor{{digest: unpinned}}, blocker: ExecutorAsks, verdict: gate.Fail, reason: "executor executor was answered by v of a model server: its identity is only what a model server says, so it can be compared and judged, and neither promoted nor gated"},
-		"engine is a model server":  {engines: []*engine{{err: noEngine, server: modelServer{}}}, blocker: EngineServes, verdict: gate.Fail, reason: "engine is no ml-engine but a model server of the Open Inference Protocol (triton 2.46.0)"},
+		"engine is a model server":  {engines: []*engine{{err: noEngine, server: modelServer{}}}, blocker: EngineServes, verdict: gate.Fail, reason: "engine is not an ml-engine but a model server for the Open Inference Protocol (triton 2.46.0)"},
 		"engine is another program": {engines: []*engine{{err: noEngine}}, blocker: EngineServes, verdict: gate.Error, reason: "Unimplemented"},
 		"one executor twice":        {executors: []*executor{{digest: ours, process: "p"}, {digest: ours, process: "p"}}, blocker: ExecutorAsks, verdict: gate.Error, reason: `are one process ("p")`},
 		"another tolerance":         {executors: []*executor{{digest: ours, tolerance: 0.1}}, blocker: ExecutorAsks, verdict: gate.Error, reason: "start it with --match-tolerance 0.05"},

@@ -34,7 +34,7 @@ func Hint(err error) string {
 	case errors.Is(err, ErrTaken), errors.Is(err, model.ErrExists):
 		return "leave --version out for the next free one"
 	case errors.Is(err, train.ErrTooFewDays):
-		return "widen --window: 8 days are the least that can be trained and tested on"
+		return "widen --window: 9 days are the fewest that can be trained and tested on"
 	}
 	return ""
 }

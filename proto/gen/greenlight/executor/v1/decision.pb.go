@@ -28,14 +28,14 @@ const (
 // FeatureVector is a market state as an array of numbers, in the order of a named schema.
 type FeatureVector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1": a built-in one, one of
-	// --schema, or that of a model that ml-engine has served since executor started. Required.
+	// Name of the feature schema that gives values their meaning and order, for example "v1.8.1": a built-in schema, one given
+	// with --schema, or that of a model that ml-engine has served since executor started. Required.
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// One finite number per feature of the schema, in its order and units. "bias" is always 1.
 	Values []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
-	// Hash of the schema, as greenlight schema check prints it: 64 lower-case hexadecimal digits. A vector whose schema has
-	// another hash here is refused (SCHEMA_UNKNOWN). Required for a schema that executor knows only from ml-engine, so that a
-	// wrong ml-engine cannot change a decision.
+	// Hash of the schema, as greenlight schema check prints it: 64 lower-case hexadecimal digits. A vector is refused
+	// (SCHEMA_UNKNOWN) if executor knows the schema with another hash. Required for a schema that executor knows only from
+	// ml-engine, so that a wrong ml-engine cannot change a decision.
 	SchemaHash    string `protobuf:"bytes,3,opt,name=schema_hash,json=schemaHash,proto3" json:"schema_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -92,11 +92,11 @@ func (x *FeatureVector) GetSchemaHash() string {
 	return ""
 }
 
-// PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set. A quote may come
-// with features that executor does not compute from quotes.
+// PredictRequest is one market state to decide on. Exactly one of features, vector and quote must be set, except that a quote
+// may come with features that executor does not compute from quotes.
 //
-// If the baseline is the caller's own score, baseline_score is required, and the state needs only what the model under trial
-// takes.
+// If the baseline is the caller's own score, baseline_score is required, and the state needs only the features of the model
+// under trial.
 type PredictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Caller's id, echoed in the response. Sampling is a function of it, so every replica makes the same choice for an id.
@@ -104,28 +104,28 @@ type PredictRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. A time out of that range
-	// is ignored and counted. It changes no decision of the baseline. Behind a gate the model does not decide if it is more than
-	// 2 minutes old, or out of that range; without it, the age of the state is not checked. It is not used with a quote, whose
-	// features have their own minute.
+	// Instant that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute ahead of executor's
+	// clock (--max-quote-ahead). The feature log, the drift window and the labels of live quality use it. A time out of that range
+	// is ignored and counted. No decision of the baseline depends on it. Behind a gate the model does not decide if it is more
+	// than 2 minutes old, or out of that range; without it, the age of the state is not checked. It is not used with a quote,
+	// whose features have their own minute.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name: at least the inputs of the baseline. A shadow also needs the inputs of the model under trial.
-	// Each is a finite number in its unit. "bias" may be omitted; it is 1. A name that no schema here has is refused, unless
-	// ml-engine has not been reached since the start. With a quote, only features that executor does not compute.
+	// Each is a finite number in its unit. "bias" may be omitted; it is 1. A name is refused if it is in no schema that executor
+	// knows, unless ml-engine has not been reached since the start. With a quote, only features that executor does not compute.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as an array of numbers, for programs.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
 	// The state as the latest quote of the symbol, for callers that compute no features. The quote is observed as in
-	// ObserveQuotes, and the decision uses the features at the end of the symbol's last complete minute. A quote of a later
-	// minute completes a minute. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is ignored,
-	// and the decision is still made; a bad price or time is QUOTE_INVALID. If the features are more than 10 minutes older
-	// than the minute of the quote, the decision is NOT_READY.
+	// ObserveQuotes, and the decision uses the features at the end of the symbol's last complete minute. A minute is complete
+	// once a quote of a later minute arrives. A quote that is crossed, out of order, a duplicate, a jump or ahead of the clock is
+	// ignored, and the decision is still made; a bad price or time is QUOTE_INVALID. If the features are more than 10 minutes
+	// older than the minute of the quote, the call fails with NOT_READY.
 	Quote *Quote `protobuf:"bytes,6,opt,name=quote,proto3" json:"quote,omitempty"`
 	// Source of the request. The answer does not depend on it. executor counts and logs it, so that a replay is never reported
 	// as live.
 	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
-	// The caller's own score, in [0,1]: the decision, which is answered bit for bit. Required if executor was started with
+	// The caller's own score, in [0,1]: the decision, which executor returns bit for bit. Required if executor was started with
 	// --baseline caller=<name>@<version> (else BASELINE_SCORE_MISSING), and refused if it was not (BASELINE_SCORE_UNEXPECTED).
 	// NaN or a number outside [0,1] is BASELINE_SCORE_INVALID.
 	BaselineScore *float64 `protobuf:"fixed64,8,opt,name=baseline_score,json=baselineScore,proto3,oneof" json:"baseline_score,omitempty"`
@@ -224,13 +224,13 @@ type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id, or a generated one.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The baseline's probability in [0,1] that a tradeable move begins within 15 minutes, or the model's if it decided behind the
-	// gate. This is the decision.
+	// The decision: the baseline's score, or the model's if it decided behind the gate. A probability in [0,1] of the event that
+	// the scorer predicts, by default a tradeable move within 15 minutes.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
-	// Version of the scorer whose score it is: of the baseline, for example "heuristic-v1", or "<name>@<version>" if it is the
+	// Version of the scorer of this score: of the baseline, for example "heuristic-v1", or "<name>@<version>" if it is the
 	// caller's own score; of the model if it decided.
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// SHA-256 of the scorer's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
+	// SHA-256 of the scorer's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, SHA-256 of
 	// the text "caller=<name>@<version>".
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// Whether the request was sampled for a shadow, however that shadow ends.
@@ -334,8 +334,8 @@ type DecideRequest struct {
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// The market state, with the caller's own score if that is the baseline. Required.
 	Request *PredictRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
-	// W3C trace context of the message, as the traceparent header of a call, for example
-	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. The message begins a trace if it is absent,
+	// W3C trace context of the message, in the form of a traceparent header, for example
+	// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01". At most 128 bytes. The message begins a new trace if it is absent,
 	// longer or invalid. It is ignored unless executor has --otlp-endpoint. The decision does not depend on it.
 	Traceparent   string `protobuf:"bytes,4,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -488,7 +488,7 @@ type DecideResponse_Response struct {
 }
 
 type DecideResponse_Error struct {
-	// Why there is none. It concerns this message alone.
+	// Why there is no decision. It affects this message alone.
 	Error *DecideError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
 }
 
@@ -496,14 +496,14 @@ func (*DecideResponse_Response) isDecideResponse_Result() {}
 
 func (*DecideResponse_Error) isDecideResponse_Result() {}
 
-// DecideError is the failure of one message: what a call of Predict with the same request would have failed with.
+// DecideError is the failure of one message: the error that a call of Predict with the same request would have.
 type DecideError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gRPC status code, for example 3 for INVALID_ARGUMENT.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// Constant reason, as in the ErrorInfo of a failed call. Empty if the code has none.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The error for people.
+	// Error message, for people.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// Metadata, as in the ErrorInfo of a failed call: the names of the invalid features.
 	Metadata      map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -576,10 +576,7 @@ type PredictWithShadowRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; may be empty unless quote is set.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of executor's clock (--max-quote-ahead). The feature log and the drift window use it. It does not change the
-	// decision: a time out of that range is ignored and counted. It is not used with a quote, whose features have their own
-	// minute.
+	// Instant that the state describes; see PredictRequest.event_time. The decision does not depend on it.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// The state by feature name; see PredictRequest.features.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
@@ -681,7 +678,7 @@ func (x *PredictWithShadowRequest) GetBaselineScore() float64 {
 	return 0
 }
 
-// PredictWithShadowResponse is the baseline's answer and the outcome of the shadow.
+// PredictWithShadowResponse has the baseline's answer and the outcome of the shadow.
 type PredictWithShadowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id, or a generated one.
@@ -700,7 +697,7 @@ type PredictWithShadowResponse struct {
 	ShadowError string `protobuf:"bytes,7,opt,name=shadow_error,json=shadowError,proto3" json:"shadow_error,omitempty"`
 	// End of the minute that the features describe, UTC. Set only if executor computed them from quotes.
 	FeatureTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=feature_time,json=featureTime,proto3" json:"feature_time,omitempty"`
-	// The baseline decided, since this call compares. Set only while a gate is set.
+	// Who decided: always the baseline, since this call compares. Set only while a gate is set.
 	Gate          *GateDecision `protobuf:"bytes,9,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -802,12 +799,12 @@ func (x *PredictWithShadowResponse) GetGate() *GateDecision {
 // Score is the answer of one scorer.
 type Score struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Probability in [0,1] that a tradeable move begins within 15 minutes.
+	// Probability in [0,1] of the event that the scorer predicts, by default a tradeable move within 15 minutes.
 	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
 	// Version of the scorer.
 	ModelVersion string `protobuf:"bytes,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
-	// SHA-256 of the scorer's artifact, 64 lower-case hexadecimal digits. See PredictResponse.model_digest for a baseline that
-	// has none.
+	// SHA-256 of the scorer's artifact, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, see
+	// PredictResponse.model_digest.
 	ModelDigest   string `protobuf:"bytes,3,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -33,7 +33,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // DecisionService answers with the baseline score. Only while a gate is set (see RolloutService) may Predict and Decide answer
-// with the score of the model instead: GateDecision then says who decided. These calls wait for the model, at most for the
+// with the score of the model instead: GateDecision then names who decided. These calls wait for the model, at most for the
 // wait budget of the gate.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
@@ -46,25 +46,24 @@ const (
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
 //	                     streams, are open
-//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: the quote is of a new symbol, and there are --max-symbols already
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
 // A failure of the model under trial never fails these calls. If the caller's own score is the baseline (executor was started
-// with --baseline caller=<name>@<version>), neither does the market state: it is then the input of the model under trial
-// alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
+// with --baseline caller=<name>@<version>), an invalid market state does not fail them either, since only the model under trial
+// uses it. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceClient interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for it.
+	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for the model.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
-	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
-	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
-	// reply, never an error of the call.
+	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms, and at
+	// most until 5 ms before the caller's deadline. A failed shadow is an outcome in the response, never an error of the call.
 	PredictWithShadow(ctx context.Context, in *PredictWithShadowRequest, opts ...grpc.CallOption) (*PredictWithShadowResponse, error)
-	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
-	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error as its answer and does not end the stream. Bytes that are no
-	// message, or more than 64 KiB, end it.
+	// Decide is Predict for programs that decide often: many decisions over one stream, each at a fraction of the cost of a call.
+	// Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the messages. An
+	// invalid request gets an error as its answer and does not end the stream. Bytes that are not a valid message, or a message
+	// over 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
 	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
@@ -73,7 +72,7 @@ type DecisionServiceClient interface {
 	Decide(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DecideRequest, DecideResponse], error)
 	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
 	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
-	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
+	// its side, the response has the counts of accepted and ignored quotes. If the stream fails, the quotes before it are kept.
 	ObserveQuotes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ObserveQuotesRequest, ObserveQuotesResponse], error)
 }
 
@@ -136,7 +135,7 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 // for forward compatibility.
 //
 // DecisionService answers with the baseline score. Only while a gate is set (see RolloutService) may Predict and Decide answer
-// with the score of the model instead: GateDecision then says who decided. These calls wait for the model, at most for the
+// with the score of the model instead: GateDecision then names who decided. These calls wait for the model, at most for the
 // wait budget of the gate.
 //
 // Failures are gRPC status codes with one google.rpc.ErrorInfo (domain "executor.greenlight"). Its reason is constant, and
@@ -149,25 +148,24 @@ type DecisionService_ObserveQuotesClient = grpc.ClientStreamingClient[ObserveQuo
 //	                     what is missing
 //	RESOURCE_EXHAUSTED   (no reason) the message is larger than 64 KiB, compressed or not; or 512 calls, or 256
 //	                     streams, are open
-//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: a quote of a new symbol over the limit of symbols
+//	RESOURCE_EXHAUSTED   TOO_MANY_SYMBOLS: the quote is of a new symbol, and there are --max-symbols already
 //	DEADLINE_EXCEEDED    EXPIRED: the deadline of a message of Decide had passed before executor began it
 //	UNAVAILABLE          STOPPING: executor is stopping and ends the stream
 //
 // A failure of the model under trial never fails these calls. If the caller's own score is the baseline (executor was started
-// with --baseline caller=<name>@<version>), neither does the market state: it is then the input of the model under trial
-// alone. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
+// with --baseline caller=<name>@<version>), an invalid market state does not fail them either, since only the model under trial
+// uses it. If it is missing, invalid or not ready, the answer is the caller's score and the outcome of the shadow is REJECTED.
 type DecisionServiceServer interface {
 	// Predict returns the baseline score at once. If the request is sampled, its shadow runs detached, after the answer.
-	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for it.
+	// Use this call where microseconds matter. Behind a gate, a request that the model may decide waits for the model.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
-	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms,
-	// and at most what is left of the caller's deadline minus 5 ms for the reply. A failed shadow is an outcome in the
-	// reply, never an error of the call.
+	// PredictWithShadow returns the baseline score and, if the request is sampled, waits for the shadow: at most 60 ms, and at
+	// most until 5 ms before the caller's deadline. A failed shadow is an outcome in the response, never an error of the call.
 	PredictWithShadow(context.Context, *PredictWithShadowRequest) (*PredictWithShadowResponse, error)
-	// Decide is Predict for programs that decide often: many decisions over one stream, at a fraction of the price of a call
-	// each. Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the
-	// messages. A message that cannot be answered gets an error as its answer and does not end the stream. Bytes that are no
-	// message, or more than 64 KiB, end it.
+	// Decide is Predict for programs that decide often: many decisions over one stream, each at a fraction of the cost of a call.
+	// Every message gets exactly one answer, which repeats its sequence. Answers may come in another order than the messages. An
+	// invalid request gets an error as its answer and does not end the stream. Bytes that are not a valid message, or a message
+	// over 64 KiB, end it.
 	//
 	// executor reads a message only when it can begin it, so a caller that sends more than executor can do is slowed down by
 	// flow control. Keep at most 64 messages of a stream unanswered. When the caller closes its side, executor answers what it
@@ -176,7 +174,7 @@ type DecisionServiceServer interface {
 	Decide(grpc.BidiStreamingServer[DecideRequest, DecideResponse]) error
 	// ObserveQuotes receives quotes, from which executor computes the features of each symbol. A decision can then have a
 	// quote as its input. Every symbol needs quotes of at least 720 minutes and one complete UTC day. When the caller closes
-	// the stream, the response has the counts of accepted and ignored quotes. Quotes before a failure are kept.
+	// its side, the response has the counts of accepted and ignored quotes. If the stream fails, the quotes before it are kept.
 	ObserveQuotes(grpc.ClientStreamingServer[ObserveQuotesRequest, ObserveQuotesResponse]) error
 	mustEmbedUnimplementedDecisionServiceServer()
 }

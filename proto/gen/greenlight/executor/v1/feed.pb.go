@@ -76,7 +76,7 @@ func (x *ResetSymbolRequest) GetReason() string {
 	return ""
 }
 
-// ResetSymbolResponse is the answer once the symbol is reset.
+// ResetSymbolResponse confirms the reset.
 type ResetSymbolResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -35,9 +35,9 @@ const (
 //	INVALID_ARGUMENT  SYMBOL_MISSING, FIELD_TOO_LONG
 //	NOT_FOUND         SYMBOL_UNKNOWN: executor has no features of the symbol
 type FeedServiceClient interface {
-	// ResetSymbol drops the features of a symbol, for a feed that cannot recover by itself: two quotes with a wrong time have
-	// agreed, or wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY
-	// until there are 720 minutes and one complete UTC day.
+	// ResetSymbol drops the features of a symbol whose feed cannot recover by itself: two quotes have agreed on a wrong time, or
+	// wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY until there
+	// are 720 minutes and one complete UTC day.
 	ResetSymbol(ctx context.Context, in *ResetSymbolRequest, opts ...grpc.CallOption) (*ResetSymbolResponse, error)
 }
 
@@ -72,9 +72,9 @@ func (c *feedServiceClient) ResetSymbol(ctx context.Context, in *ResetSymbolRequ
 //	INVALID_ARGUMENT  SYMBOL_MISSING, FIELD_TOO_LONG
 //	NOT_FOUND         SYMBOL_UNKNOWN: executor has no features of the symbol
 type FeedServiceServer interface {
-	// ResetSymbol drops the features of a symbol, for a feed that cannot recover by itself: two quotes with a wrong time have
-	// agreed, or wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY
-	// until there are 720 minutes and one complete UTC day.
+	// ResetSymbol drops the features of a symbol whose feed cannot recover by itself: two quotes have agreed on a wrong time, or
+	// wrong prices were accepted. The symbol starts empty with its next quote. Decisions on its quotes are NOT_READY until there
+	// are 720 minutes and one complete UTC day.
 	ResetSymbol(context.Context, *ResetSymbolRequest) (*ResetSymbolResponse, error)
 	mustEmbedUnimplementedFeedServiceServer()
 }

@@ -89,19 +89,19 @@ const (
 	FallbackReason_FALLBACK_REASON_LEASE_LAPSED FallbackReason = 2
 	// The gate was killed. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_KILLED FallbackReason = 3
-	// greenlight agent found the model's quality to be worse. In force until a person clears it.
+	// greenlight agent found that the model has become worse. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_QUALITY_ALARM FallbackReason = 4
 	// greenlight agent found that the inputs have drifted. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_DRIFT_ALARM FallbackReason = 5
 	// The model has changed as many decisions of the last hour as it may. In force until a person clears it.
 	FallbackReason_FALLBACK_REASON_BUDGET_SPENT FallbackReason = 6
-	// The request is not of the share or of the symbols that the model decides, or it is a PredictWithShadow.
+	// The request is outside the percentage or the symbols that the model decides, or it is a PredictWithShadow.
 	FallbackReason_FALLBACK_REASON_NOT_SELECTED FallbackReason = 7
-	// ml-engine has another model than the one that the gate was started for.
+	// ml-engine serves another model than the one for which the gate was started.
 	FallbackReason_FALLBACK_REASON_MODEL_CHANGED FallbackReason = 8
 	// The features are more than two minutes old.
 	FallbackReason_FALLBACK_REASON_FEATURES_STALE FallbackReason = 9
-	// A feature is outside the 0.05 to 99.95 % range of the model's training data.
+	// A feature is outside the range of the model's training data, from the 0.05 to the 99.95 % quantile.
 	FallbackReason_FALLBACK_REASON_OUT_OF_DOMAIN FallbackReason = 10
 	// The circuit breaker was open.
 	FallbackReason_FALLBACK_REASON_BREAKER_OPEN FallbackReason = 11
@@ -117,7 +117,7 @@ const (
 	FallbackReason_FALLBACK_REASON_INTERNAL FallbackReason = 16
 	// The caller canceled, or executor stopped.
 	FallbackReason_FALLBACK_REASON_CANCELED FallbackReason = 17
-	// The model's score is no number in [0,1], or outside the range of the gate.
+	// The model's score is not a number in [0,1], or is outside the range of the gate.
 	FallbackReason_FALLBACK_REASON_INVALID_SCORE FallbackReason = 18
 	// The model's score is further from the baseline than the disagreement cap.
 	FallbackReason_FALLBACK_REASON_DISAGREEMENT FallbackReason = 19
@@ -198,7 +198,7 @@ func (FallbackReason) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_gate_proto_rawDescGZIP(), []int{1}
 }
 
-// GateLatch is what has switched a gate off until a person clears it. The set is closed.
+// GateLatch is a reason that keeps a gate shut until a person clears it. The set is closed.
 type GateLatch int32
 
 const (
@@ -206,7 +206,7 @@ const (
 	GateLatch_GATE_LATCH_UNSPECIFIED GateLatch = 0
 	// A kill: KillGate, the file gate.kill in the state folder, or SIGUSR1.
 	GateLatch_GATE_LATCH_KILLED GateLatch = 1
-	// The model's quality is worse.
+	// The model has become worse.
 	GateLatch_GATE_LATCH_QUALITY_ALARM GateLatch = 2
 	// The inputs have drifted.
 	GateLatch_GATE_LATCH_DRIFT_ALARM GateLatch = 3
@@ -259,7 +259,7 @@ func (GateLatch) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_gate_proto_rawDescGZIP(), []int{2}
 }
 
-// Gate is what a model may decide, and within which bounds. The disagreement cap is that of the rollout's quality plan.
+// Gate is what a model may decide, and within which bounds. The disagreement cap is in the rollout's quality plan.
 type Gate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the model that may decide, 64 lower-case hexadecimal digits. Required.
@@ -270,12 +270,12 @@ type Gate struct {
 	Symbols []string `protobuf:"bytes,3,rep,name=symbols,proto3" json:"symbols,omitempty"`
 	// The model may decide every symbol, and requests without one.
 	AllSymbols bool `protobuf:"varint,4,opt,name=all_symbols,json=allSymbols,proto3" json:"all_symbols,omitempty"`
-	// The lowest and the highest score that may decide, in [0,1]. Absent: 0 and 1.
+	// The lowest score that may decide, in [0,1]. Absent: 0.
 	MinScore *float64 `protobuf:"fixed64,5,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
-	// See min_score.
+	// The highest score that may decide, in [0,1]. Absent: 1.
 	MaxScore *float64 `protobuf:"fixed64,6,opt,name=max_score,json=maxScore,proto3,oneof" json:"max_score,omitempty"`
-	// How long a request waits for the model, and at most until the caller's deadline less 5 ms: more than 0, at most the shadow
-	// timeout. Absent: 5 ms.
+	// How long a request waits for the model: more than 0, at most the shadow timeout. It never waits longer than until 5 ms before
+	// the caller's deadline. Absent: 5 ms.
 	WaitBudget *durationpb.Duration `protobuf:"bytes,7,opt,name=wait_budget,json=waitBudget,proto3" json:"wait_budget,omitempty"`
 	// Percentage of all requests of a rolling hour that the model may change by more than 0.05, (0,100]. Before the hour has
 	// 1,000 requests, it may change 100 of them. Absent: 10.
@@ -370,9 +370,9 @@ func (x *Gate) GetMaxChangedPercent() float64 {
 	return 0
 }
 
-// GateDecision names who made a decision. It is set only while a gate is set, which it is from a SetRollout with mode GATED
-// until the next SetRollout of another mode or AbortRollout: also after a lapse, and after a latch has demoted the gate, until
-// all latches are cleared.
+// GateDecision names who made a decision. It is set only while a gate is set: from a SetRollout with mode GATED until a SetRollout
+// with another mode or an AbortRollout. A gate stays set after its lease has lapsed, and after a latch has demoted it, until all
+// latches are cleared.
 type GateDecision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whose score the answer is.
@@ -470,17 +470,17 @@ type GateStatus struct {
 	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
 	// Whether the model may decide now.
 	Open bool `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
-	// What keeps the gate shut until a person clears it, in the order of GateLatch.
+	// The latches that keep the gate shut until a person clears them, in the order of GateLatch.
 	Latches []*GateLatchState `protobuf:"bytes,3,rep,name=latches,proto3" json:"latches,omitempty"`
-	// Requests of the last hour, and those of them that the model has changed by more than 0.05.
+	// Requests of the last hour, >= 0.
 	HourRequests uint64 `protobuf:"varint,4,opt,name=hour_requests,json=hourRequests,proto3" json:"hour_requests,omitempty"`
-	// See hour_requests.
+	// Requests of the last hour whose decision the model has changed by more than 0.05, >= 0.
 	HourChanged uint64 `protobuf:"varint,5,opt,name=hour_changed,json=hourChanged,proto3" json:"hour_changed,omitempty"`
-	// How many of them the model may change in all.
+	// Largest hour_changed that is allowed now, >= 0.
 	HourChangedLimit uint64 `protobuf:"varint,6,opt,name=hour_changed_limit,json=hourChangedLimit,proto3" json:"hour_changed_limit,omitempty"`
 	// Decisions of this process by decider and reason, in the order of FallbackReason. They add up to its requests.
 	Decisions []*GateDecisionCount `protobuf:"bytes,7,rep,name=decisions,proto3" json:"decisions,omitempty"`
-	// SHA-256 of the model that ml-engine has, which alone can be gated. Empty until ml-engine was reached.
+	// SHA-256 of the model that ml-engine serves, the only one that can be gated. Empty until ml-engine was reached.
 	ModelDigest   string `protobuf:"bytes,8,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -583,7 +583,7 @@ type GateLatchState struct {
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it was set, UTC.
 	SetTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
-	// When it was set last, UTC, if it was set again since: who, why and when first stay.
+	// When it was last set, UTC. Present only if it was set again; set_by, reason and set_time are those of the first time.
 	LastSetTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_set_time,json=lastSetTime,proto3" json:"last_set_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -721,7 +721,7 @@ func (x *GateDecisionCount) GetCount() uint64 {
 // KillGateRequest switches the gate off.
 type KillGateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
+	// Reason, for people and the audit log. It is cut after 512 bytes.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -826,7 +826,7 @@ type RaiseGateAlarmRequest struct {
 	Alarm GateLatch `protobuf:"varint,1,opt,name=alarm,proto3,enum=greenlight.executor.v1.GateLatch" json:"alarm,omitempty"`
 	// SHA-256 of the model that the alarm is about. If the gate was started for another model, nothing is changed.
 	ModelDigest string `protobuf:"bytes,2,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
+	// Reason, for people and the audit log. It is cut after 512 bytes.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -945,7 +945,7 @@ type ClearGateLatchesRequest struct {
 	Latches []GateLatch `protobuf:"varint,1,rep,packed,name=latches,proto3,enum=greenlight.executor.v1.GateLatch" json:"latches,omitempty"`
 	// Reason, for people and the audit log: what was found and done. Required; at most 512 bytes.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// If given, one for each latch: when it was set last, as the caller has seen it. If one was set again since, nothing is cleared.
+	// If given, one for each latch: when it was last set, as the caller has seen it. If one was set again since, nothing is cleared.
 	LastSetTimes  []*timestamppb.Timestamp `protobuf:"bytes,3,rep,name=last_set_times,json=lastSetTimes,proto3" json:"last_set_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1002,7 +1002,7 @@ func (x *ClearGateLatchesRequest) GetLastSetTimes() []*timestamppb.Timestamp {
 	return nil
 }
 
-// ClearGateLatchesResponse is the state after that.
+// ClearGateLatchesResponse is the state after the clearing.
 type ClearGateLatchesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The gate.

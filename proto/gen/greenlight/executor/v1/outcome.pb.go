@@ -42,13 +42,13 @@ const (
 	ShadowOutcome_SHADOW_OUTCOME_UNAVAILABLE ShadowOutcome = 6
 	// ml-engine answered with a score that is NaN, infinite or outside [0,1], or with the wrong number of scores.
 	ShadowOutcome_SHADOW_OUTCOME_INVALID_SCORE ShadowOutcome = 7
-	// The state lacks what the model under trial needs, or ml-engine called it invalid: a schema error, not an outage.
+	// The state lacks features that the model under trial needs, or ml-engine refused it as invalid: a schema error, not an outage.
 	ShadowOutcome_SHADOW_OUTCOME_REJECTED ShadowOutcome = 8
 	// ml-engine failed in any other way.
 	ShadowOutcome_SHADOW_OUTCOME_INTERNAL ShadowOutcome = 9
 	// The caller canceled, or executor stopped, before the shadow was answered.
 	ShadowOutcome_SHADOW_OUTCOME_CANCELED ShadowOutcome = 10
-	// The request was not in the sample; no shadow was wanted.
+	// The request was not in the sample; no shadow was requested.
 	ShadowOutcome_SHADOW_OUTCOME_NOT_SAMPLED ShadowOutcome = 11
 )
 

@@ -90,7 +90,7 @@ const (
 	QualityVerdict_QUALITY_VERDICT_BETTER QualityVerdict = 3
 	// The model is not worse by more than the margin.
 	QualityVerdict_QUALITY_VERDICT_PASS QualityVerdict = 4
-	// There is too little to say.
+	// There are too few data for another verdict.
 	QualityVerdict_QUALITY_VERDICT_INCONCLUSIVE QualityVerdict = 5
 )
 
@@ -141,10 +141,10 @@ func (QualityVerdict) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_quality_proto_rawDescGZIP(), []int{1}
 }
 
-// ReportOutcomesRequest is a part of the outcomes.
+// ReportOutcomesRequest is a batch of outcomes.
 type ReportOutcomesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Outcomes, in any order. At most 64 KiB a message; 200 outcomes fit whatever their ids.
+	// Outcomes, in any order. At most 64 KiB per message; 200 outcomes always fit.
 	Outcomes      []*ReportedOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -192,7 +192,7 @@ type ReportedOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id, 1 to 256 bytes.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// 1 if the event that the model predicts has happened, 0 if it has not. Any other value, or none, is invalid.
+	// 1 if the event that the model predicts has happened within the horizon, otherwise 0. Any other value, or none, is invalid.
 	Outcome *uint32 `protobuf:"varint,2,opt,name=outcome,proto3,oneof" json:"outcome,omitempty"`
 	// When the outcome became known, UTC: not before the time of the request, and not more than --max-quote-ahead in the
 	// future. An outcome that becomes known more than 15 min after the horizon of the plan is late.
@@ -252,18 +252,18 @@ func (x *ReportedOutcome) GetKnownTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// ReportOutcomesResponse counts the outcomes of the call by what they did. Their sum is the number of outcomes.
+// ReportOutcomesResponse counts the outcomes of the call by how they were treated. The counts add up to the number of outcomes.
 type ReportOutcomesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// They are the label of their request, >= 0.
+	// The outcome is now the label of its request, >= 0.
 	Accepted uint64 `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
-	// Executor does not know the request, or does not keep it: normal in a fleet, and with labels from quotes. >= 0.
+	// Executor does not know the request, or did not keep it, >= 0. Normal with several executors, and with labels from quotes.
 	Unknown uint64 `protobuf:"varint,2,opt,name=unknown,proto3" json:"unknown,omitempty"`
-	// They were known already, >= 0.
+	// The same outcome was reported before, >= 0.
 	Repeated uint64 `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
-	// They became known too late, >= 0.
+	// The outcome became known too late, >= 0.
 	Late uint64 `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"`
-	// They differ from the outcome that is known, or were known before the time of their request, >= 0.
+	// The outcome differs from an earlier one of its request, or became known before the time of its request, >= 0.
 	Contradicting uint64 `protobuf:"varint,5,opt,name=contradicting,proto3" json:"contradicting,omitempty"`
 	// The id, the outcome or the time is missing or out of range, >= 0.
 	Invalid       uint64 `protobuf:"varint,6,opt,name=invalid,proto3" json:"invalid,omitempty"`
@@ -343,17 +343,17 @@ func (x *ReportOutcomesResponse) GetInvalid() uint64 {
 	return 0
 }
 
-// QualityPlan fixes what a verdict on the quality of the model is about, before the run. Another plan begins another verdict.
+// QualityPlan fixes the terms of the verdict on live quality before the run. A change of the plan begins a new verdict.
 type QualityPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// SHA-256 of the other fields, 64 lower-case hexadecimal digits. SetRollout computes it; if it is given, it must be right.
+	// SHA-256 of the other fields, 64 lower-case hexadecimal digits. SetRollout computes it; if it is given, it must be correct.
 	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	// A score that is farther from the baseline does not decide, in (0,1].
+	// Largest distance from the baseline at which a score of the model counts, in (0,1]. Beyond it the baseline's score counts.
 	DisagreementCap float64 `protobuf:"fixed64,2,opt,name=disagreement_cap,json=disagreementCap,proto3" json:"disagreement_cap,omitempty"`
-	// By how much the Brier loss of the model may be higher for it to be not worse: more than 0, less than
+	// How much higher than the baseline's the Brier loss of the model may be without counting as worse: more than 0, less than
 	// disagreement_cap (2 - disagreement_cap).
 	Margin float64 `protobuf:"fixed64,3,opt,name=margin,proto3" json:"margin,omitempty"`
-	// Probability of a wrong claim on one side, in (0,1).
+	// Probability of a wrong verdict, on each side, in (0,1).
 	Alpha float64 `protobuf:"fixed64,4,opt,name=alpha,proto3" json:"alpha,omitempty"`
 	// Where the labels come from.
 	LabelSource LabelSource `protobuf:"varint,5,opt,name=label_source,json=labelSource,proto3,enum=greenlight.executor.v1.LabelSource" json:"label_source,omitempty"`
@@ -438,16 +438,15 @@ func (x *QualityPlan) GetHorizon() *durationpb.Duration {
 // GetQualityReportRequest selects records of closed blocks.
 type GetQualityReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Digests of the model, the baseline and the plan. If all are empty, those of the requests that come in now. An empty plan
-	// is none.
+	// Digest of the model. If all three digests are empty, executor uses the model, baseline and plan of the current requests.
 	ModelDigest string `protobuf:"bytes,1,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	// See model_digest.
+	// Digest of the baseline; see model_digest.
 	BaselineDigest string `protobuf:"bytes,2,opt,name=baseline_digest,json=baselineDigest,proto3" json:"baseline_digest,omitempty"`
-	// See model_digest.
+	// Digest of the plan; see model_digest. If only this one is empty, the records without a plan.
 	PlanDigest string `protobuf:"bytes,3,opt,name=plan_digest,json=planDigest,proto3" json:"plan_digest,omitempty"`
-	// First block of the records. If absent, all that are kept: those that closed in the last 90 days.
+	// First block to return. If absent, all that are kept: those that closed in the last 90 days.
 	FromBlock *int64 `protobuf:"varint,4,opt,name=from_block,json=fromBlock,proto3,oneof" json:"from_block,omitempty"`
-	// Most records in the answer, at most 250. 0 means 250.
+	// Largest number of records in the response, at most 250. 0 means 250.
 	MaxRecords    uint32 `protobuf:"varint,5,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -521,26 +520,26 @@ func (x *GetQualityReportRequest) GetMaxRecords() uint32 {
 // GetQualityReportResponse is what executor knows about the quality of the model.
 type GetQualityReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of the executor's records. With --state-dir it outlives restarts.
+	// Id of the executor, in its records. With --state-dir it stays the same across restarts.
 	ExecutorId string `protobuf:"bytes,1,opt,name=executor_id,json=executorId,proto3" json:"executor_id,omitempty"`
 	// Random id of this process.
 	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// Digest of the model of the records, which the request or executor has chosen. Empty if no model has answered yet.
+	// Digest of the model of the records, as requested or as chosen by executor. Empty if no model has answered yet.
 	ModelDigest string `protobuf:"bytes,3,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// Digest of the baseline of the records.
 	BaselineDigest string `protobuf:"bytes,4,opt,name=baseline_digest,json=baselineDigest,proto3" json:"baseline_digest,omitempty"`
 	// Plan of the records. Absent without one.
 	Plan *QualityPlan `protobuf:"bytes,5,opt,name=plan,proto3" json:"plan,omitempty"`
-	// Sampled requests for this model, baseline and plan by label: those of all records, and of the open blocks.
+	// Sampled requests for this model, baseline and plan by label, in all records and in the open blocks.
 	Labels *LabelCounts `protobuf:"bytes,6,opt,name=labels,proto3" json:"labels,omitempty"`
-	// Sampled requests that a kill lost, and so are in no count of labels, >= 0.
+	// Sampled requests that were lost when executor was killed, >= 0. They are not in labels.
 	Lost uint64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	// Records in the order of their blocks.
 	Records []*QualityRecord `protobuf:"bytes,8,rep,name=records,proto3" json:"records,omitempty"`
-	// First block that did not fit: repeat the call from it. Absent if nothing is left.
+	// First block that did not fit: repeat the call with it as from_block. Absent if nothing is left.
 	NextBlock *int64 `protobuf:"varint,9,opt,name=next_block,json=nextBlock,proto3,oneof" json:"next_block,omitempty"`
-	// The verdict on the records of this executor alone. Absent without a plan, and with --judge-quality=false, which a fleet
-	// sets: there the records of all executors are judged together.
+	// The verdict on the records of this executor alone. Absent without a plan, and with --judge-quality=false, which is for
+	// several executors, whose records are judged together.
 	Judgment      *QualityJudgment `protobuf:"bytes,10,opt,name=judgment,proto3" json:"judgment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -646,22 +645,22 @@ func (x *GetQualityReportResponse) GetJudgment() *QualityJudgment {
 	return nil
 }
 
-// LabelCounts counts sampled requests by their label. Each counts once.
+// LabelCounts counts sampled requests by the state of their label. Each request counts once.
 type LabelCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The label is known, >= 0.
 	Matured uint64 `protobuf:"varint,1,opt,name=matured,proto3" json:"matured,omitempty"`
 	// The horizon is not over yet, >= 0. A closed block has none.
 	Pending uint64 `protobuf:"varint,2,opt,name=pending,proto3" json:"pending,omitempty"`
-	// The data of the horizon have a hole, or the symbol has no quotes, >= 0.
+	// The data of the horizon have a gap, or the symbol has no quotes, >= 0.
 	NoLabel uint64 `protobuf:"varint,3,opt,name=no_label,json=noLabel,proto3" json:"no_label,omitempty"`
-	// The request has no usable time, >= 0: it has none, or one more than 2 min from its arrival or after the symbol's quotes.
+	// The request has no usable time, >= 0: none, or one more than 2 min from its arrival or later than the symbol's quotes.
 	NotReady uint64 `protobuf:"varint,4,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
 	// The label became known too late, or the score came after it, >= 0.
 	Expired uint64 `protobuf:"varint,5,opt,name=expired,proto3" json:"expired,omitempty"`
-	// The id is repeated, >= 0. The first request counts.
+	// The id was used before, >= 0. Only the first request counts.
 	Duplicate uint64 `protobuf:"varint,6,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	// Above the rate of requests that are kept for reported labels, >= 0. This loses no coverage.
+	// Not kept, because there are more requests than are kept for reported labels, >= 0. This does not reduce the coverage.
 	NotKept       uint64 `protobuf:"varint,7,opt,name=not_kept,json=notKept,proto3" json:"not_kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -746,13 +745,13 @@ func (x *LabelCounts) GetNotKept() uint64 {
 	return 0
 }
 
-// FallbackCounts counts rows by why the baseline's score stands in for the model's. Except for none and disagreement, the
-// names are those of ShadowOutcome.
+// FallbackCounts counts rows by the reason for which the baseline's score replaces the model's. Except for none and
+// disagreement, the names are those of ShadowOutcome.
 type FallbackCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The model's score counts, >= 0.
 	None uint64 `protobuf:"varint,1,opt,name=none,proto3" json:"none,omitempty"`
-	// The model's score is farther from the baseline than the cap, >= 0.
+	// The model's score is further from the baseline than the cap, >= 0.
 	Disagreement uint64 `protobuf:"varint,2,opt,name=disagreement,proto3" json:"disagreement,omitempty"`
 	// See ShadowOutcome, >= 0.
 	Deadline uint64 `protobuf:"varint,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
@@ -875,8 +874,9 @@ func (x *FallbackCounts) GetCanceled() uint64 {
 }
 
 // QualityRecord sums the rows of a closed block of one executor. The key is executor_id, block, model_digest,
-// baseline_digest and plan_digest. Records of several executors are added up. d is the Brier loss of the baseline less that
-// of the score that decides under the plan.
+// baseline_digest and plan_digest. Records of several executors can be added up. A row is a sampled request whose time is in the
+// block. d is the Brier loss of the baseline minus that of the policy score: the model's score if it counts under the plan,
+// otherwise the baseline's.
 type QualityRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the executor.
@@ -893,11 +893,11 @@ type QualityRecord struct {
 	RolloutRevision uint64 `protobuf:"varint,6,opt,name=rollout_revision,json=rolloutRevision,proto3" json:"rollout_revision,omitempty"`
 	// Sampled requests by label.
 	Labels *LabelCounts `protobuf:"bytes,7,opt,name=labels,proto3" json:"labels,omitempty"`
-	// Sampled requests that a kill lost, >= 0.
+	// Sampled requests that were lost when executor was killed, >= 0.
 	Lost uint64 `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
-	// Requests in all records of this executor, model, baseline and plan up to this one, >= 0. It shows missing records.
+	// Requests in all records of this executor, model, baseline and plan up to this one, >= 0. It reveals missing records.
 	RequestsThrough uint64 `protobuf:"varint,9,opt,name=requests_through,json=requestsThrough,proto3" json:"requests_through,omitempty"`
-	// Sampled rows whose time is in the block, >= 0.
+	// Number of rows, >= 0.
 	Rows uint64 `protobuf:"varint,10,opt,name=rows,proto3" json:"rows,omitempty"`
 	// Those rows by fallback.
 	Fallbacks *FallbackCounts `protobuf:"bytes,11,opt,name=fallbacks,proto3" json:"fallbacks,omitempty"`
@@ -911,11 +911,11 @@ type QualityRecord struct {
 	SumBaselineLoss int64 `protobuf:"zigzag64,15,opt,name=sum_baseline_loss,json=sumBaselineLoss,proto3" json:"sum_baseline_loss,omitempty"`
 	// Sum of the baseline's scores, in units of 2^-36.
 	SumBaselineScore int64 `protobuf:"zigzag64,16,opt,name=sum_baseline_score,json=sumBaselineScore,proto3" json:"sum_baseline_score,omitempty"`
-	// Sum of the scores that decide under the plan, in units of 2^-36.
+	// Sum of the policy scores, in units of 2^-36.
 	SumPolicyScore int64 `protobuf:"zigzag64,17,opt,name=sum_policy_score,json=sumPolicyScore,proto3" json:"sum_policy_score,omitempty"`
 	// The baseline's scores of the matured rows.
 	BaselineScores *ScoreCounts `protobuf:"bytes,18,opt,name=baseline_scores,json=baselineScores,proto3" json:"baseline_scores,omitempty"`
-	// The scores that decide under the plan.
+	// The policy scores of the matured rows.
 	PolicyScores  *ScoreCounts `protobuf:"bytes,19,opt,name=policy_scores,json=policyScores,proto3" json:"policy_scores,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1213,13 +1213,12 @@ func (x *ScoreCounts) GetPositives() []uint64 {
 	return nil
 }
 
-// QualityJudgment is a verdict with what it is based on. Bounds are in units of the Brier loss; positive means that the model
-// is better.
+// QualityJudgment is a verdict and its basis. Bounds are in units of the Brier loss; positive means that the model is better.
 type QualityJudgment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The verdict.
 	Verdict QualityVerdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=greenlight.executor.v1.QualityVerdict" json:"verdict,omitempty"`
-	// Why it is not another one, for people.
+	// Reasons for the verdict, for people.
 	Reasons []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// Lower bound of the mean difference, in [-1,1].
 	Lower float64 `protobuf:"fixed64,3,opt,name=lower,proto3" json:"lower,omitempty"`
@@ -1233,9 +1232,9 @@ type QualityJudgment struct {
 	CountedBlocks uint64 `protobuf:"varint,7,opt,name=counted_blocks,json=countedBlocks,proto3" json:"counted_blocks,omitempty"`
 	// Matured rows / rows whose label is due, in [0,1]. Absent if none is due.
 	Coverage *float64 `protobuf:"fixed64,8,opt,name=coverage,proto3,oneof" json:"coverage,omitempty"`
-	// Days that a PASS still needs at the difference so far, >= 0. Absent if it never passes so.
+	// Days until a PASS at the difference so far, >= 0. Absent if there would never be one.
 	DaysNeeded *float64 `protobuf:"fixed64,9,opt,name=days_needed,json=daysNeeded,proto3,oneof" json:"days_needed,omitempty"`
-	// Days that two equal scorers need for a PASS from the start, > 0.
+	// Days that two equal scorers need for a PASS, from the start, > 0.
 	LeastDays     float64 `protobuf:"fixed64,10,opt,name=least_days,json=leastDays,proto3" json:"least_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -26,14 +26,14 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OutcomeService takes what really happened after the decisions, for a plan with reported labels.
+// OutcomeService receives what really happened after the decisions, for a quality plan with reported labels.
 //
 // It is a control service: callers need the operator role, as for RolloutService. Every call is written to the audit log.
 type OutcomeServiceClient interface {
-	// ReportOutcomes takes outcomes until the caller closes its side, and then answers what they did. Nothing in an outcome
-	// fails the stream. Report every outcome to every executor: each knows only the requests that it has answered.
+	// ReportOutcomes receives outcomes until the caller closes its side, and then returns how they were treated. An invalid
+	// outcome does not fail the stream. Report every outcome to every executor: each knows only the requests that it has answered.
 	//
-	// UNAVAILABLE, reason STOPPING: executor is stopping; outcomes that it has read count.
+	// UNAVAILABLE, reason STOPPING: executor is stopping; it has counted the outcomes that it has read.
 	ReportOutcomes(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ReportOutcomesRequest, ReportOutcomesResponse], error)
 }
 
@@ -62,14 +62,14 @@ type OutcomeService_ReportOutcomesClient = grpc.ClientStreamingClient[ReportOutc
 // All implementations must embed UnimplementedOutcomeServiceServer
 // for forward compatibility.
 //
-// OutcomeService takes what really happened after the decisions, for a plan with reported labels.
+// OutcomeService receives what really happened after the decisions, for a quality plan with reported labels.
 //
 // It is a control service: callers need the operator role, as for RolloutService. Every call is written to the audit log.
 type OutcomeServiceServer interface {
-	// ReportOutcomes takes outcomes until the caller closes its side, and then answers what they did. Nothing in an outcome
-	// fails the stream. Report every outcome to every executor: each knows only the requests that it has answered.
+	// ReportOutcomes receives outcomes until the caller closes its side, and then returns how they were treated. An invalid
+	// outcome does not fail the stream. Report every outcome to every executor: each knows only the requests that it has answered.
 	//
-	// UNAVAILABLE, reason STOPPING: executor is stopping; outcomes that it has read count.
+	// UNAVAILABLE, reason STOPPING: executor is stopping; it has counted the outcomes that it has read.
 	ReportOutcomes(grpc.ClientStreamingServer[ReportOutcomesRequest, ReportOutcomesResponse]) error
 	mustEmbedUnimplementedOutcomeServiceServer()
 }

@@ -22,15 +22,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// QuoteNote is how a quote was judged. The set is closed. An ignored quote changes no feature.
+// QuoteNote is whether a quote was accepted, and if not, why. The set is closed. An ignored quote changes no feature.
 type QuoteNote int32
 
 const (
 	// Never sent.
 	QuoteNote_QUOTE_NOTE_UNSPECIFIED QuoteNote = 0
-	// It is part of its minute.
+	// It counts in its minute.
 	QuoteNote_QUOTE_NOTE_ACCEPTED QuoteNote = 1
-	// It is part of its minute although its bid is above its ask, because of --keep-crossed.
+	// It counts in its minute although its bid is above its ask, because of --keep-crossed.
 	QuoteNote_QUOTE_NOTE_CROSSED_KEPT QuoteNote = 2
 	// It repeats the last one of its symbol.
 	QuoteNote_QUOTE_NOTE_DUPLICATE QuoteNote = 3
@@ -40,12 +40,12 @@ const (
 	QuoteNote_QUOTE_NOTE_CROSSED QuoteNote = 5
 	// Bid or ask is missing, negative, not finite or outside 1e-12 to 1e12.
 	QuoteNote_QUOTE_NOTE_BAD_PRICE QuoteNote = 6
-	// Its time is missing, not a time, before 1973 or after 2199.
+	// Its time is missing, invalid, before 1973 or after 2199.
 	QuoteNote_QUOTE_NOTE_BAD_TIME QuoteNote = 7
 	// It is more than an hour later than the last one of its symbol, or more than an hour earlier than one that is waiting. It
 	// waits: if the next quote follows it within an hour, both are accepted.
 	QuoteNote_QUOTE_NOTE_JUMP QuoteNote = 8
-	// It is of a new symbol over the limit of --max-symbols.
+	// It is of a new symbol, and there are --max-symbols already.
 	QuoteNote_QUOTE_NOTE_TOO_MANY_SYMBOLS QuoteNote = 9
 	// Its time is more than --max-quote-ahead ahead of executor's clock: the clock of the feed or of executor is wrong.
 	QuoteNote_QUOTE_NOTE_AHEAD QuoteNote = 10
@@ -108,7 +108,7 @@ func (QuoteNote) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_quote_proto_rawDescGZIP(), []int{0}
 }
 
-// Quote is the top of the book of one instrument, which the enclosing message names.
+// Quote is the best bid and ask of one instrument, which the enclosing message names.
 type Quote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Time of the quote by the market's clock, UTC, from 1973 to 2199, and at most --max-quote-ahead (a minute) ahead of

@@ -80,7 +80,7 @@ func (RolloutMode) EnumDescriptor() ([]byte, []int) {
 	return file_greenlight_executor_v1_rollout_proto_rawDescGZIP(), []int{0}
 }
 
-// RolloutErrorReason is the closed set of reasons of a refused call.
+// RolloutErrorReason is the closed set of reasons for which a call is refused.
 type RolloutErrorReason int32
 
 const (
@@ -90,7 +90,7 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_PERCENT_INVALID RolloutErrorReason = 1
 	// mode is not set, or not known.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_MODE_INVALID RolloutErrorReason = 2
-	// lease is negative, or shorter than 1 s or longer than 1 h.
+	// lease is shorter than 1 s or longer than 1 h.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_LEASE_INVALID RolloutErrorReason = 3
 	// Only one of holder and lease is set, or holder or reason is too long.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_FIELD_INVALID RolloutErrorReason = 4
@@ -109,11 +109,11 @@ const (
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_ALLOWED RolloutErrorReason = 10
 	// A latch is set: a person must clear it first.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_LATCHED RolloutErrorReason = 11
-	// ml-engine has another model than the gate, or the model's reference profile lacks the 0.05 and 99.95 % quantiles.
+	// ml-engine serves another model than that of the gate, or the model's reference profile lacks the 0.05 and 99.95 % quantiles.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_MODEL RolloutErrorReason = 12
 	// The latch is not set, or no gate is set for the model.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_GATE_NOT_SET RolloutErrorReason = 13
-	// The record of the group that executor was started with decides: change the record.
+	// executor was started with --fleet and follows the record of its group: change the record.
 	RolloutErrorReason_ROLLOUT_ERROR_REASON_FLEET RolloutErrorReason = 14
 )
 
@@ -185,15 +185,15 @@ func (RolloutErrorReason) EnumDescriptor() ([]byte, []int) {
 // Rollout is the percentage of requests that get a shadow, who set it, and for how long.
 type Rollout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Percentage of the requests that get a shadow, [0,100]; with mode GATED, those that the model may decide. 0 once the lease has lapsed, and after a restart under a lease
-	// until the holder renews it.
+	// Percentage of the requests that get a shadow, [0,100]; with mode GATED, of those that the model may decide. 0 once the lease
+	// has lapsed, and after a restart under a lease until the holder renews it.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// Use of shadows. OFF if percent is 0 for one of those reasons.
+	// Use of shadows. OFF if percent is 0 for one of these reasons.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
 	// Increases with every change, from 1 to 2^53, and with a lapse. A renewal that changes nothing else keeps it, and so does a
 	// restart.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Whose lease it is, for example the id of a canary run. Empty without a lease.
+	// Holder of the lease, for example the id of a canary run. Empty without a lease.
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
 	// When the lease lapses, UTC. Absent without a lease.
 	LeaseExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=lease_expire_time,json=leaseExpireTime,proto3" json:"lease_expire_time,omitempty"`
@@ -210,8 +210,7 @@ type Rollout struct {
 	// True after a restart of executor under a lease: percent is 0 until the holder repeats its call, which it can do until
 	// lease_expire_time.
 	AwaitingRenewal bool `protobuf:"varint,10,opt,name=awaiting_renewal,json=awaitingRenewal,proto3" json:"awaiting_renewal,omitempty"`
-	// What the verdict on the quality of the model is about, with its digest. Absent without one. An abort and a lapse keep it,
-	// so that the last labels still count.
+	// The quality plan, with its digest. Absent without one. An abort and a lapse keep it, so that the last labels still count.
 	Plan *QualityPlan `protobuf:"bytes,11,opt,name=plan,proto3" json:"plan,omitempty"`
 	// What the model may decide. Absent unless a gate is set. A lapse and a demotion keep it.
 	Gate          *Gate `protobuf:"bytes,12,opt,name=gate,proto3" json:"gate,omitempty"`
@@ -437,21 +436,20 @@ func (x *GetRolloutResponse) GetGate() *GateStatus {
 // SetRolloutRequest changes or renews the rollout.
 type SetRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Percentage of the requests that get a shadow, [0,100]. 0 with mode OFF. With mode GATED: of those that the model may decide.
+	// Percentage of the requests that get a shadow, [0,100]; with mode GATED, of those that the model may decide. 0 with mode OFF.
 	Percent float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
 	// OFF, OBSERVE_ONLY or GATED.
 	Mode RolloutMode `protobuf:"varint,2,opt,name=mode,proto3,enum=greenlight.executor.v1.RolloutMode" json:"mode,omitempty"`
 	// How long it stays in force unless it is renewed, 1 s to 1 h. Absent: permanently.
 	Lease *durationpb.Duration `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Who holds the lease, for example the id of a canary run. Required with lease; at most 128 bytes.
+	// Holder of the lease, for example the id of a canary run. Required with lease; at most 128 bytes.
 	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Reason, for people and the audit log. At most 512 bytes.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The revision that the caller expects. If another one is in force, nothing is changed. 0 is any.
+	// The revision that the caller expects. If another one is in force, nothing is changed. 0: any revision.
 	ExpectedRevision uint64 `protobuf:"varint,6,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
-	// What the verdict on the quality of the model is about. Absent: sampled requests are counted and not judged. A renewal
-	// repeats it. Another plan is a change, and the verdict begins again. Required with mode GATED: its disagreement cap is that
-	// of the gate.
+	// The quality plan. Absent: sampled requests are counted and not judged. A renewal repeats it. A change of the plan begins a new
+	// verdict. Required with mode GATED, whose disagreement cap it has.
 	Plan *QualityPlan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
 	// What the model may decide. Required with mode GATED, which also needs a lease; refused with other modes.
 	Gate          *Gate `protobuf:"bytes,8,opt,name=gate,proto3" json:"gate,omitempty"`
@@ -603,7 +601,7 @@ func (x *SetRolloutResponse) GetInstanceId() string {
 // AbortRolloutRequest stops all shadows.
 type AbortRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reason, for people and the audit log. A longer one than 512 bytes is cut.
+	// Reason, for people and the audit log. It is cut after 512 bytes.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -34,8 +34,9 @@ const (
 // RolloutService sets the percentage of requests that get a shadow, and whether the model may decide. Executor's decision is
 // always the baseline's, unless executor was started with --allow-gated and the mode is GATED.
 //
-// It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
-// --insecure-control. Every call is written to the audit log.
+// It is a control service: callers need the operator role (a client certificate with a name in --control-san, or a bearer token
+// of --control-token-file), unless executor listens on loopback or a Unix socket with --insecure-control. Every call is written
+// to the audit log.
 //
 // Failures carry one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is a [RolloutErrorReason] without
 // its prefix.
@@ -43,16 +44,16 @@ type RolloutServiceClient interface {
 	// GetRollout returns the rollout that is in force.
 	GetRollout(ctx context.Context, in *GetRolloutRequest, opts ...grpc.CallOption) (*GetRolloutResponse, error)
 	// SetRollout sets percentage and mode, permanently or as long as a lease is renewed. When it returns, the rollout is in
-	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
+	// force for the next request, and on disk if executor has a state folder. To renew a lease, repeat the same call.
 	//
 	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
-	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
+	// FAILED_PRECONDITION: another holder's lease has not lapsed, or executor follows the record of a group.
 	SetRollout(ctx context.Context, in *SetRolloutRequest, opts ...grpc.CallOption) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
 	// only a record of a run that begins afterwards.
 	AbortRollout(ctx context.Context, in *AbortRolloutRequest, opts ...grpc.CallOption) (*AbortRolloutResponse, error)
-	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
-	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
+	// KillGate lets no model decide from the next request on, and across restarts, until a person clears the kill. A gate that is
+	// set becomes OBSERVE_ONLY. The kill is in force even if it cannot be written to disk.
 	KillGate(ctx context.Context, in *KillGateRequest, opts ...grpc.CallOption) (*KillGateResponse, error)
 	// RaiseGateAlarm demotes the gate to OBSERVE_ONLY until a person clears the alarm. greenlight agent calls it.
 	//
@@ -139,8 +140,9 @@ func (c *rolloutServiceClient) ClearGateLatches(ctx context.Context, in *ClearGa
 // RolloutService sets the percentage of requests that get a shadow, and whether the model may decide. Executor's decision is
 // always the baseline's, unless executor was started with --allow-gated and the mode is GATED.
 //
-// It is a control service: callers need the operator role (a bearer token), unless executor listens on loopback with
-// --insecure-control. Every call is written to the audit log.
+// It is a control service: callers need the operator role (a client certificate with a name in --control-san, or a bearer token
+// of --control-token-file), unless executor listens on loopback or a Unix socket with --insecure-control. Every call is written
+// to the audit log.
 //
 // Failures carry one google.rpc.ErrorInfo (domain "executor.greenlight") whose reason is a [RolloutErrorReason] without
 // its prefix.
@@ -148,16 +150,16 @@ type RolloutServiceServer interface {
 	// GetRollout returns the rollout that is in force.
 	GetRollout(context.Context, *GetRolloutRequest) (*GetRolloutResponse, error)
 	// SetRollout sets percentage and mode, permanently or as long as a lease is renewed. When it returns, the rollout is in
-	// force for the next request, and on disk if executor has a state folder. A renewal repeats the same call.
+	// force for the next request, and on disk if executor has a state folder. To renew a lease, repeat the same call.
 	//
 	// INVALID_ARGUMENT: a field is out of range. ABORTED: the rollout has changed since expected_revision.
-	// FAILED_PRECONDITION: another holder's lease has not lapsed, or the record of the executor's group decides.
+	// FAILED_PRECONDITION: another holder's lease has not lapsed, or executor follows the record of a group.
 	SetRollout(context.Context, *SetRolloutRequest) (*SetRolloutResponse, error)
 	// AbortRollout sets 0 % at once and ends any lease: the holder's next renewal is refused. An executor of a group then obeys
 	// only a record of a run that begins afterwards.
 	AbortRollout(context.Context, *AbortRolloutRequest) (*AbortRolloutResponse, error)
-	// KillGate lets no model decide from the next request on, and across restarts, until a person clears it. A gate that is set
-	// becomes OBSERVE_ONLY. The kill is in force even if it cannot be written.
+	// KillGate lets no model decide from the next request on, and across restarts, until a person clears the kill. A gate that is
+	// set becomes OBSERVE_ONLY. The kill is in force even if it cannot be written to disk.
 	KillGate(context.Context, *KillGateRequest) (*KillGateResponse, error)
 	// RaiseGateAlarm demotes the gate to OBSERVE_ONLY until a person clears the alarm. greenlight agent calls it.
 	//

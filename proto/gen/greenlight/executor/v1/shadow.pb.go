@@ -85,8 +85,8 @@ type WatchComparisonsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Outcomes to send. If empty, all outcomes but NOT_SAMPLED.
 	Outcomes []ShadowOutcome `protobuf:"varint,1,rep,packed,name=outcomes,proto3,enum=greenlight.executor.v1.ShadowOutcome" json:"outcomes,omitempty"`
-	// Percentage of the selected comparisons to send, (0,100]. It is a function of the request's id, so that two executors and
-	// two calls choose alike. 0 means 100.
+	// Percentage of the selected comparisons to send, [0,100]; 0 means 100. The choice is a function of the request's id, so that
+	// all executors and calls choose the same ids.
 	SamplePercent float64 `protobuf:"fixed64,2,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
 	// Instrument to send, for example "BTC-PERP". At most 64 bytes. If empty, all.
 	Symbol string `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
@@ -154,7 +154,7 @@ func (x *WatchComparisonsRequest) GetIncludeFeatures() bool {
 	return false
 }
 
-// WatchComparisonsResponse is the end of one shadow.
+// WatchComparisonsResponse is the result of one shadow.
 type WatchComparisonsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id.
@@ -173,7 +173,7 @@ type WatchComparisonsResponse struct {
 	Delta *float64 `protobuf:"fixed64,7,opt,name=delta,proto3,oneof" json:"delta,omitempty"`
 	// Time from the arrival of the request to the end of its shadow, in milliseconds, >= 0.
 	LatencyMs float64 `protobuf:"fixed64,8,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
-	// Name of the feature schema of the row that was sent to the model. Empty if none was sent.
+	// Name of the feature schema of the row that was sent to the model. Empty if no row was sent.
 	Schema string `protobuf:"bytes,9,opt,name=schema,proto3" json:"schema,omitempty"`
 	// Version of the model that answered. Empty if none did.
 	ModelVersion string `protobuf:"bytes,10,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
@@ -183,7 +183,7 @@ type WatchComparisonsResponse struct {
 	Source Source `protobuf:"varint,12,opt,name=source,proto3,enum=greenlight.executor.v1.Source" json:"source,omitempty"`
 	// Selected comparisons that this call has lost since it began because the caller read too slowly, >= 0.
 	DroppedTotal uint64 `protobuf:"varint,13,opt,name=dropped_total,json=droppedTotal,proto3" json:"dropped_total,omitempty"`
-	// The row that was sent to the model. Set only if it was asked for.
+	// The row that was sent to the model. Set only with include_features.
 	Features      *FeatureVector `protobuf:"bytes,14,opt,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -357,7 +357,7 @@ func (*GetShadowReportRequest) Descriptor() ([]byte, []int) {
 // GetShadowReportResponse is the quality of the shadow.
 type GetShadowReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When executor started, UTC. Counts begin here; a later start_time than before means that they were reset.
+	// When executor started, UTC. Counts begin here.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the report was made, UTC.
 	ReportTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
@@ -375,29 +375,29 @@ type GetShadowReportResponse struct {
 	SamplePercent float64 `protobuf:"fixed64,8,opt,name=sample_percent,json=samplePercent,proto3" json:"sample_percent,omitempty"`
 	// Version of the baseline; "<name>@<version>" if it is the caller's own score.
 	BaselineVersion string `protobuf:"bytes,9,opt,name=baseline_version,json=baselineVersion,proto3" json:"baseline_version,omitempty"`
-	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, that of
-	// the text "caller=<name>@<version>".
+	// SHA-256 of the baseline's parameters, 64 lower-case hexadecimal digits. If the baseline is the caller's own score, SHA-256
+	// of the text "caller=<name>@<version>".
 	BaselineDigest string `protobuf:"bytes,10,opt,name=baseline_digest,json=baselineDigest,proto3" json:"baseline_digest,omitempty"`
 	// Version of the model that answered last. Empty until one did.
 	ShadowVersion string `protobuf:"bytes,11,opt,name=shadow_version,json=shadowVersion,proto3" json:"shadow_version,omitempty"`
 	// SHA-256 of that model's artifact, 64 lower-case hexadecimal digits. Empty until one answered.
 	ShadowDigest string `protobuf:"bytes,12,opt,name=shadow_digest,json=shadowDigest,proto3" json:"shadow_digest,omitempty"`
-	// Random id of this process. A different id means that executor has restarted and all counts were reset.
+	// Random id of this process. A different id than before means that executor has restarted and all counts were reset.
 	InstanceId string `protobuf:"bytes,13,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// Time from arrival to the end of every shadow that was tried (compared or failed) since start, as a histogram: two
-	// reports of one instance can be subtracted.
+	// Time from arrival to the end of every shadow that was attempted (compared or failed) since start, in milliseconds, as a
+	// histogram. Two reports of one instance can be subtracted.
 	LatencyMsTotal *Histogram `protobuf:"bytes,14,opt,name=latency_ms_total,json=latencyMsTotal,proto3" json:"latency_ms_total,omitempty"`
 	// Baseline answers since start, >= 0: accepted requests, whatever the outcome of their shadow.
 	BaselineTotal uint64 `protobuf:"varint,15,opt,name=baseline_total,json=baselineTotal,proto3" json:"baseline_total,omitempty"`
 	// Requests accepted since start by source: live, replay and simulated are each listed once, including zeros. Their sum is
 	// requests_total.
 	SourcesTotal []*SourceCount `protobuf:"bytes,16,rep,name=sources_total,json=sourcesTotal,proto3" json:"sources_total,omitempty"`
-	// The other models that get the sampled requests, in their order. At most 8. The fields above are of the model under trial
-	// alone.
+	// The other models that get the sampled requests, in their order. At most 8. The other fields of the report concern the model
+	// under trial alone.
 	Challengers []*Challenger `protobuf:"bytes,17,rep,name=challengers,proto3" json:"challengers,omitempty"`
-	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of executors up to version 1.9, which use 0.05.
+	// Largest |shadow - baseline| that counts as a match, in (0,1). 0 in reports of older executors, which use 0.05.
 	MatchTolerance float64 `protobuf:"fixed64,18,opt,name=match_tolerance,json=matchTolerance,proto3" json:"match_tolerance,omitempty"`
-	// Score at and above which a score stands for a decision to act, in (0,1). 0 without --decision-threshold.
+	// Score at and above which the caller acts, in (0,1). 0 without --decision-threshold.
 	DecisionThreshold float64 `protobuf:"fixed64,19,opt,name=decision_threshold,json=decisionThreshold,proto3" json:"decision_threshold,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -694,13 +694,13 @@ func (x *Challenger) GetNoiseFloor() *NoiseFloor {
 	return nil
 }
 
-// NoiseFloor compares, in the rolling window, the scores of this challenger with those of the model under trial: of the same
-// requests, and only if both scores come from a model with the same digest. The difference of a deterministic model is 0.
+// NoiseFloor compares, in the rolling window, the scores of this challenger with those of the model under trial for the same
+// requests, if both scores come from a model with the same digest. A deterministic model has a difference of 0.
 type NoiseFloor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Pairs of scores, >= 0. The n of mismatch_rate.
 	Comparisons uint64 `protobuf:"varint,1,opt,name=comparisons,proto3" json:"comparisons,omitempty"`
-	// Pairs that are further apart than a match, >= 0.
+	// Pairs that differ by more than the match tolerance, >= 0.
 	Mismatches uint64 `protobuf:"varint,2,opt,name=mismatches,proto3" json:"mismatches,omitempty"`
 	// Mismatches / comparisons, in [0,1]. Absent without comparisons.
 	MismatchRate *float64 `protobuf:"fixed64,3,opt,name=mismatch_rate,json=mismatchRate,proto3,oneof" json:"mismatch_rate,omitempty"`
@@ -967,7 +967,7 @@ type ShadowWindow struct {
 	MatchRateLow *float64 `protobuf:"fixed64,5,opt,name=match_rate_low,json=matchRateLow,proto3,oneof" json:"match_rate_low,omitempty"`
 	// Upper end of the 95 % Wilson interval of match_rate, in [0,1]. Absent with it.
 	MatchRateHigh *float64 `protobuf:"fixed64,6,opt,name=match_rate_high,json=matchRateHigh,proto3,oneof" json:"match_rate_high,omitempty"`
-	// Comparisons / sampled shadows, in [0,1]: the part of the sample behind match_rate. Absent without shadows.
+	// Comparisons / sampled shadows, in [0,1]: the part of the sample that match_rate covers. Absent without shadows.
 	Coverage *float64 `protobuf:"fixed64,7,opt,name=coverage,proto3,oneof" json:"coverage,omitempty"`
 	// Match rate if every shadow without a comparison were a mismatch, in [0,1]: match / all. Absent without shadows.
 	MatchRateWorst *float64 `protobuf:"fixed64,8,opt,name=match_rate_worst,json=matchRateWorst,proto3,oneof" json:"match_rate_worst,omitempty"`
@@ -1116,8 +1116,8 @@ func (x *ShadowWindow) GetDecisions() *DecisionAgreement {
 	return nil
 }
 
-// DecisionAgreement counts comparisons by the side of the decision threshold on which the two scores lie. A score at the
-// threshold lies above.
+// DecisionAgreement counts comparisons by the sides of the decision threshold on which the two scores lie. A score equal to the
+// threshold counts as above.
 type DecisionAgreement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Both scores are above, >= 0.
@@ -1128,9 +1128,9 @@ type DecisionAgreement struct {
 	ShadowAbove uint64 `protobuf:"varint,3,opt,name=shadow_above,json=shadowAbove,proto3" json:"shadow_above,omitempty"`
 	// Both are below, >= 0.
 	BothBelow uint64 `protobuf:"varint,4,opt,name=both_below,json=bothBelow,proto3" json:"both_below,omitempty"`
-	// Comparisons whose scores lie on one side / comparisons, in [0,1]. Absent without comparisons.
+	// Comparisons whose scores lie on the same side / comparisons, in [0,1]. Absent without comparisons.
 	Agreement *float64 `protobuf:"fixed64,5,opt,name=agreement,proto3,oneof" json:"agreement,omitempty"`
-	// Cohen's kappa, in [-1,1]: agreement beyond that of two scorers with the same shares that decide by chance. 1 is full
+	// Cohen's kappa, in [-1,1]: agreement beyond that of two scorers that decide by chance, as often as these do. 1 is full
 	// agreement, 0 is chance. Absent if it is undefined: no comparisons, or all scores of both on one side.
 	Kappa         *float64 `protobuf:"fixed64,6,opt,name=kappa,proto3,oneof" json:"kappa,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1296,7 +1296,7 @@ type BreakerStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its state now.
 	State BreakerState `protobuf:"varint,1,opt,name=state,proto3,enum=greenlight.executor.v1.BreakerState" json:"state,omitempty"`
-	// Whether there are too few requests in its window to judge by rate.
+	// Whether there are too few predictions in its window to judge the error rate.
 	Blind bool `protobuf:"varint,2,opt,name=blind,proto3" json:"blind,omitempty"`
 	// Successful predictions in its window, >= 0.
 	Successes uint64 `protobuf:"varint,3,opt,name=successes,proto3" json:"successes,omitempty"`
@@ -1404,7 +1404,7 @@ type BreakerTrip struct {
 	Failures uint64 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
 	// Failed predictions in a row when it opened, > 0.
 	ConsecutiveFailures uint64 `protobuf:"varint,5,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
-	// How often a probe has failed and it opened again since, >= 0.
+	// How often it has opened again since then because a probe failed, >= 0.
 	Reopened      uint64 `protobuf:"varint,6,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -45,9 +45,9 @@ type ShadowServiceClient interface {
 	GetShadowReport(ctx context.Context, in *GetShadowReportRequest, opts ...grpc.CallOption) (*GetShadowReportResponse, error)
 	// GetQualityReport returns the records of closed blocks for one model, baseline and plan, and the counts of labels now.
 	GetQualityReport(ctx context.Context, in *GetQualityReportRequest, opts ...grpc.CallOption) (*GetQualityReportResponse, error)
-	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
-	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
-	// the response come at once: requests that end later are selected.
+	// WatchComparisons streams the results of single shadows as they end, until the caller cancels or executor stops. A caller
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. executor sends the
+	// response headers at once; the stream covers shadows that end after that.
 	WatchComparisons(ctx context.Context, in *WatchComparisonsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchComparisonsResponse], error)
 }
 
@@ -119,9 +119,9 @@ type ShadowServiceServer interface {
 	GetShadowReport(context.Context, *GetShadowReportRequest) (*GetShadowReportResponse, error)
 	// GetQualityReport returns the records of closed blocks for one model, baseline and plan, and the counts of labels now.
 	GetQualityReport(context.Context, *GetQualityReportRequest) (*GetQualityReportResponse, error)
-	// WatchComparisons streams the ends of single shadows as they happen, until the caller cancels or executor stops. A caller
-	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. The headers of
-	// the response come at once: requests that end later are selected.
+	// WatchComparisons streams the results of single shadows as they end, until the caller cancels or executor stops. A caller
+	// that reads too slowly loses comparisons, which are counted; it never slows down a decision or a shadow. executor sends the
+	// response headers at once; the stream covers shadows that end after that.
 	WatchComparisons(*WatchComparisonsRequest, grpc.ServerStreamingServer[WatchComparisonsResponse]) error
 	mustEmbedUnimplementedShadowServiceServer()
 }

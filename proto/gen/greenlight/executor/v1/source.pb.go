@@ -26,7 +26,7 @@ const (
 type Source int32
 
 const (
-	// Counts as live: a trader need not set it.
+	// Counts as live, so a trader need not set it.
 	Source_SOURCE_UNSPECIFIED Source = 0
 	// A decision that a trading platform asks for now.
 	Source_SOURCE_LIVE Source = 1

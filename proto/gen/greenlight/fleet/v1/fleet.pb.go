@@ -85,10 +85,10 @@ func (StopKind) EnumDescriptor() ([]byte, []int) {
 // "application/vnd.greenlight.fleet.record+proto".
 //
 // An executor obeys a record whose signature it trusts, whose (revision, renewal) is above the highest that it has seen, and
-// whose session has admitted it. All records of a revision differ in renewal, uptime and time alone.
+// whose session has admitted it. Records of one revision differ only in renewal, uptime and time.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The group. An executor obeys the records of its group alone.
+	// The group. An executor obeys only records of its own group.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Increases with every change, from 1 to 2^53.
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -100,13 +100,13 @@ type Record struct {
 	Percent float64 `protobuf:"fixed64,5,opt,name=percent,proto3" json:"percent,omitempty"`
 	// How long the record is in force after it was issued, 1 s to 1 h.
 	Lease *durationpb.Duration `protobuf:"bytes,6,opt,name=lease,proto3" json:"lease,omitempty"`
-	// What the verdict on the quality of the model is about. Absent without one.
+	// The quality plan. Absent without one.
 	Plan *v1.QualityPlan `protobuf:"bytes,7,opt,name=plan,proto3" json:"plan,omitempty"`
-	// What the model may decide: its digest and the symbols. Required with mode GATED, absent otherwise.
+	// What the model may decide. Required with mode GATED, absent otherwise.
 	Gate *v1.Gate `protobuf:"bytes,8,opt,name=gate,proto3" json:"gate,omitempty"`
 	// SHA-256 of the model under trial, 64 lower-case hexadecimal digits; for people.
 	ModelDigest string `protobuf:"bytes,9,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	// Who holds the rollout, for example the id of a canary run. At most 128 bytes.
+	// Holder of the rollout, for example the id of a canary run. At most 128 bytes.
 	Holder string `protobuf:"bytes,10,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Reason, for people. At most 512 bytes.
 	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -260,11 +260,11 @@ func (x *Record) GetUptime() *durationpb.Duration {
 // Admission lets one process of an executor obey the records of a session. Payload type
 // "application/vnd.greenlight.fleet.admission+proto".
 //
-// It answers the nonce of a report: it was signed after that report was made. So it tells the executor how old the session's
-// records are at most, and recorded messages revive no executor.
+// It contains the nonce of a report, so it was signed after that report was made. From it the executor computes the greatest
+// possible age of the session's records. A recorded admission cannot be replayed.
 //
-// With a reset, a clear or an alarm, of which it has at most one, it is a command for that process. A command admits nobody, and
-// one command is obeyed for a nonce.
+// With a reset, a clear or an alarm, of which it has at most one, it is a command for that process. A command admits no process,
+// and an executor obeys one command per nonce.
 type Admission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group.
@@ -275,13 +275,13 @@ type Admission struct {
 	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// The nonce of one of its last reports.
 	Nonce string `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	// The session whose records it may obey.
+	// The session whose records the process may obey.
 	Session string `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
 	// How long the session had run when this was signed.
 	Uptime *durationpb.Duration `protobuf:"bytes,6,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	// The newest revision at that time. Older ones are not admitted.
 	Revision uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
-	// The executor forgets the highest revision that it has seen, and aborts, and is not admitted. Refused unless it is at 0 %.
+	// The executor forgets the highest revision that it has seen, and aborts; it is not admitted. Refused unless it is at 0 %.
 	Reset_ bool `protobuf:"varint,8,opt,name=reset,proto3" json:"reset,omitempty"`
 	// The latches of the gate to clear, each once. Needs a reason and last_set_times.
 	Clear []v1.GateLatch `protobuf:"varint,9,rep,packed,name=clear,proto3,enum=greenlight.executor.v1.GateLatch" json:"clear,omitempty"`
@@ -293,7 +293,7 @@ type Admission struct {
 	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Who sent the command, for people. At most 128 bytes.
 	Issuer string `protobuf:"bytes,13,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// When each latch of clear was set last, as the sender has seen it. If one was set again since, nothing is cleared.
+	// When each latch of clear was last set, as the sender has seen it. If one was set again since, nothing is cleared.
 	LastSetTimes  []*timestamppb.Timestamp `protobuf:"bytes,14,rep,name=last_set_times,json=lastSetTimes,proto3" json:"last_set_times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -427,8 +427,8 @@ func (x *Admission) GetLastSetTimes() []*timestamppb.Timestamp {
 	return nil
 }
 
-// Stop stops all executors of a group. Payload type "application/vnd.greenlight.fleet.stop+proto". It needs no admission. A kill
-// counts once, whatever its revision.
+// Stop brings all executors of a group to 0 %. Payload type "application/vnd.greenlight.fleet.stop+proto". It needs no admission. An
+// executor obeys a kill once, whatever its revision.
 type Stop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group.
@@ -443,7 +443,7 @@ type Stop struct {
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Who sent it, for people. At most 128 bytes.
 	Issuer string `protobuf:"bytes,6,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// When, by the sender's clock, UTC. For people.
+	// When it was sent, by the sender's clock, UTC. For people.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -528,8 +528,8 @@ func (x *Stop) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// Report is the state of one executor. Executors publish one every 2 s; it is also their presence. It is not signed, and is
-// trusted as far as the credentials of the executor for the server are.
+// Report is the state of one executor. Executors publish one every 2 s, which also shows that they are present. It is not signed:
+// anyone with the executor's credentials for the server can send it.
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group.
@@ -540,15 +540,15 @@ type Report struct {
 	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// Number of the report within the process, from 1.
 	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Random, and made for this report. An admission answers it.
+	// Random number, created for this report. An admission contains it.
 	Nonce string `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// Host name, for people. At most 253 bytes.
 	Host string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
-	// The record that it obeys or has obeyed last: the highest that it has seen. 0 before the first.
+	// Revision of the record that it obeys or has obeyed last: the highest that it has seen. 0 before the first.
 	Revision uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
-	// See revision.
+	// Renewal of that record. 0 before the first.
 	Renewal uint64 `protobuf:"varint,8,opt,name=renewal,proto3" json:"renewal,omitempty"`
-	// The session that has admitted this process. Empty without one, and if the process asks for another admission.
+	// The session that has admitted this process. Empty without one, and if the process needs another admission.
 	Session string `protobuf:"bytes,9,opt,name=session,proto3" json:"session,omitempty"`
 	// Why it is at 0 %, or refuses records or a command. Empty if it obeys the record.
 	Trouble string `protobuf:"bytes,10,opt,name=trouble,proto3" json:"trouble,omitempty"`
@@ -556,7 +556,7 @@ type Report struct {
 	Shadow *v1.GetShadowReportResponse `protobuf:"bytes,11,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// Rollout and gate, as RolloutService has them.
 	Rollout *v1.GetRolloutResponse `protobuf:"bytes,12,opt,name=rollout,proto3" json:"rollout,omitempty"`
-	// The nonce that the last command answers which this process has obeyed. Empty before the first.
+	// The nonce in the last command that this process has obeyed. Empty before the first.
 	CommandNonce  string `protobuf:"bytes,13,opt,name=command_nonce,json=commandNonce,proto3" json:"command_nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -688,7 +688,7 @@ type Blocks struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	// The page.
+	// The records.
 	Quality       *v1.GetQualityReportResponse `protobuf:"bytes,2,opt,name=quality,proto3" json:"quality,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -178,7 +178,7 @@ type GetDriftResponse struct {
 	ReferenceRows uint64 `protobuf:"varint,8,opt,name=reference_rows,json=referenceRows,proto3" json:"reference_rows,omitempty"`
 	// UTC days of the reference, > 0.
 	ReferenceDays uint32 `protobuf:"varint,9,opt,name=reference_days,json=referenceDays,proto3" json:"reference_days,omitempty"`
-	// The mean over the features of the model's schema. Absent without rows.
+	// The mean index of the features of the model's schema. Absent without rows.
 	Overall *DriftReading `protobuf:"bytes,10,opt,name=overall,proto3" json:"overall,omitempty"`
 	// One entry per feature of the reference: the schema's features without bias, the score, the raw inputs.
 	Features []*FeatureDrift `protobuf:"bytes,11,rep,name=features,proto3" json:"features,omitempty"`
@@ -188,11 +188,11 @@ type GetDriftResponse struct {
 	History []*DriftPoint `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
 	// The least live source of the rows in the window; SOURCE_LIVE for a window without rows.
 	Source Source `protobuf:"varint,14,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
-	// Random id of this process. Two answers with the same id are of one process, whose counts must be added only once. At most
-	// 80 bytes; empty from an older ml-engine.
+	// Random id of this process. Two responses with the same id come from one process, whose counts must be added only once. At
+	// most 80 bytes; empty from an older ml-engine.
 	InstanceId string `protobuf:"bytes,15,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// The mean over the features of the model's schema, weighted by feature. Absent without rows, and if the weights are not
-	// known. No gate uses it.
+	// The mean index of the features of the model's schema, weighted by FeatureDrift.weight. Absent without rows, and if the
+	// weights are not known. No gate uses it.
 	OverallWeighted *DriftReading `protobuf:"bytes,16,opt,name=overall_weighted,json=overallWeighted,proto3" json:"overall_weighted,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -465,9 +465,9 @@ type FeatureDrift struct {
 	Feature string `protobuf:"bytes,1,opt,name=feature,proto3" json:"feature,omitempty"`
 	// Its role: "feature" of the model's schema, the model's "score", or a raw "input" that is only watched.
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
-	// Rows behind the index, >= 0. Raw inputs are counted only if a caller sent them.
+	// Rows in the index, >= 0. Raw inputs are counted only if a caller sent them.
 	Rows uint64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
-	// Equivalent number of independent rows, given how the feature's days differ, >= 0. 0 if not known.
+	// Equivalent number of independent rows, given how much the feature differs from day to day, >= 0. 0 if not known.
 	EffectiveRows float64 `protobuf:"fixed64,4,opt,name=effective_rows,json=effectiveRows,proto3" json:"effective_rows,omitempty"`
 	// The index. Absent without rows.
 	Reading *DriftReading `protobuf:"bytes,5,opt,name=reading,proto3" json:"reading,omitempty"`
@@ -656,7 +656,7 @@ type DriftPoint struct {
 	WindowEndTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=window_end_time,json=windowEndTime,proto3" json:"window_end_time,omitempty"`
 	// States in it, > 0.
 	Rows uint64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
-	// The mean over the features of the model's schema, >= 0.
+	// The mean index of the features of the model's schema, >= 0.
 	Overall float64 `protobuf:"fixed64,3,opt,name=overall,proto3" json:"overall,omitempty"`
 	// The index of each feature, in the order of GetDriftResponse.features; NaN without rows.
 	Features      []float64 `protobuf:"fixed64,4,rep,packed,name=features,proto3" json:"features,omitempty"`

@@ -28,11 +28,11 @@ const (
 //
 // DriftService compares the market states that ml-engine scores with the training data of the active model.
 //
-// It counts every scored state, by hour, in the bins of the model's frozen reference, and so can answer for any window of up
-// to 28 days. The counts survive a restart. Every model has separate counts.
+// It counts every scored state, by hour, in the bins of the model's fixed reference, so it can answer for any window of up to 28
+// days. With --state-dir the counts survive a restart. Every model has separate counts.
 type DriftServiceClient interface {
-	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index that would be
-	// expected without any drift, and the counts behind it.
+	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index to expect without drift,
+	// and the counts from which it was computed.
 	//
 	// FAILED_PRECONDITION: the active model has no reference profile. INVALID_ARGUMENT: a window that is not whole hours
 	// from 1 to 672.
@@ -63,11 +63,11 @@ func (c *driftServiceClient) GetDrift(ctx context.Context, in *GetDriftRequest, 
 //
 // DriftService compares the market states that ml-engine scores with the training data of the active model.
 //
-// It counts every scored state, by hour, in the bins of the model's frozen reference, and so can answer for any window of up
-// to 28 days. The counts survive a restart. Every model has separate counts.
+// It counts every scored state, by hour, in the bins of the model's fixed reference, so it can answer for any window of up to 28
+// days. With --state-dir the counts survive a restart. Every model has separate counts.
 type DriftServiceServer interface {
-	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index that would be
-	// expected without any drift, and the counts behind it.
+	// GetDrift returns the population stability index (PSI) of every feature over a window, with the index to expect without drift,
+	// and the counts from which it was computed.
 	//
 	// FAILED_PRECONDITION: the active model has no reference profile. INVALID_ARGUMENT: a window that is not whole hours
 	// from 1 to 672.

@@ -134,7 +134,7 @@ type RegisteredModel struct {
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Name of the feature schema that it needs.
 	Schema string `protobuf:"bytes,4,opt,name=schema,proto3" json:"schema,omitempty"`
-	// Error of reading the manifest. Empty if it is readable.
+	// Error when reading the manifest. Empty if it is readable.
 	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,7 +292,7 @@ type ActivateModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "name/version", or a version that only one name has. Required.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// The digest that the model must have, or its first 12 digits or more. Empty: any.
+	// The digest that the model must have, or at least its first 12 digits. Empty: any digest.
 	Digest        string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -349,7 +349,7 @@ type ActivateModelResponse struct {
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
 	// The previous model.
 	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
-	// Reason that a restart of ml-engine may serve another model: it has no state folder, or cannot write to it. Empty if the
+	// Why ml-engine may serve another model after a restart: it has no state folder, or cannot write to it. Empty if the
 	// swap survives a restart.
 	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -451,7 +451,7 @@ type RollbackModelResponse struct {
 	Active *ActiveModel `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`
 	// The previous model.
 	Previous *ActiveModel `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
-	// Reason that a restart of ml-engine may serve another model: it has no state folder, or cannot write to it. Empty if the
+	// Why ml-engine may serve another model after a restart: it has no state folder, or cannot write to it. Empty if the
 	// swap survives a restart.
 	Warning       string `protobuf:"bytes,3,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -29,7 +29,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // ModelRegistryService lists the models and swaps the active one. It is a control service: callers need the operator role (a
-// bearer token), unless the server listens on loopback with --insecure-control.
+// client certificate with a name in --control-san, or a bearer token of --control-token-file), unless ml-engine listens on loopback
+// or a Unix socket with --insecure-control.
 //
 // A swap is atomic: every request is scored by exactly one model, and no request fails because of a swap.
 type ModelRegistryServiceClient interface {
@@ -40,8 +41,8 @@ type ModelRegistryServiceClient interface {
 	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or does not have the expected digest. The
 	// active model stays in both cases.
 	ActivateModel(ctx context.Context, in *ActivateModelRequest, opts ...grpc.CallOption) (*ActivateModelResponse, error)
-	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so nothing has
-	// to be loaded; with a state folder it is loaded at the start. A second rollback undoes the first.
+	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so the swap loads
+	// nothing; after a restart it is loaded from the state folder, if there is one. A second rollback undoes the first.
 	//
 	// FAILED_PRECONDITION: there is no previous model.
 	RollbackModel(ctx context.Context, in *RollbackModelRequest, opts ...grpc.CallOption) (*RollbackModelResponse, error)
@@ -90,7 +91,8 @@ func (c *modelRegistryServiceClient) RollbackModel(ctx context.Context, in *Roll
 // for forward compatibility.
 //
 // ModelRegistryService lists the models and swaps the active one. It is a control service: callers need the operator role (a
-// bearer token), unless the server listens on loopback with --insecure-control.
+// client certificate with a name in --control-san, or a bearer token of --control-token-file), unless ml-engine listens on loopback
+// or a Unix socket with --insecure-control.
 //
 // A swap is atomic: every request is scored by exactly one model, and no request fails because of a swap.
 type ModelRegistryServiceServer interface {
@@ -101,8 +103,8 @@ type ModelRegistryServiceServer interface {
 	// NOT_FOUND: no such model. FAILED_PRECONDITION: the model does not verify, or does not have the expected digest. The
 	// active model stays in both cases.
 	ActivateModel(context.Context, *ActivateModelRequest) (*ActivateModelResponse, error)
-	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so nothing has
-	// to be loaded; with a state folder it is loaded at the start. A second rollback undoes the first.
+	// RollbackModel swaps back to the model that was active before the last swap. That model is kept in memory, so the swap loads
+	// nothing; after a restart it is loaded from the state folder, if there is one. A second rollback undoes the first.
 	//
 	// FAILED_PRECONDITION: there is no previous model.
 	RollbackModel(context.Context, *RollbackModelRequest) (*RollbackModelResponse, error)

@@ -38,7 +38,7 @@ const (
 	ErrorReason_ERROR_REASON_INPUT_AMBIGUOUS ErrorReason = 2
 	// The schema is not known, or not the one that the active model needs.
 	ErrorReason_ERROR_REASON_SCHEMA_MISMATCH ErrorReason = 3
-	// The number of values is not that of the schema (or, in a batch, not a multiple of it).
+	// The number of values is not the number of features of the schema (or, in a batch, not a multiple of it).
 	ErrorReason_ERROR_REASON_VECTOR_LENGTH ErrorReason = 4
 	// One or more features of the schema are absent.
 	ErrorReason_ERROR_REASON_FEATURE_MISSING ErrorReason = 5
@@ -185,17 +185,17 @@ type PredictRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Instrument, for example "BTC-PERP". At most 64 bytes; informational, the score does not depend on it.
 	Symbol string `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// Instant of the decision that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute
-	// ahead of the server's clock (--max-event-ahead). The score does not depend on it. A server that counts drift by event
-	// time uses its hour, and ignores a time out of that range.
+	// Instant that the state describes (the end of a minute), UTC, from 1973 to 2199 and at most a minute ahead of ml-engine's
+	// clock (--max-event-ahead). The score does not depend on it. With --drift-clock event, drift is counted in its hour; a time out
+	// of that range is ignored.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
-	// The state by feature name, for people: every feature of the active model's schema and no other, each a finite
+	// The state by feature name, for people: all features of the active model's schema and no others, each a finite
 	// number in the schema's unit. "bias" may be omitted; it is 1.
 	Features map[string]float64 `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// The state as an array of numbers, for programs.
 	Vector *FeatureVector `protobuf:"bytes,5,opt,name=vector,proto3" json:"vector,omitempty"`
-	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14") that are not scored but watched for drift. Names that are not in
-	// the model's reference are ignored. At most 16.
+	// Raw inputs by name ("mid", "spread_bp", "vol1m", "rsi14"), which are not scored; only their drift is measured. Names that are
+	// not in the model's reference are ignored. At most 16.
 	Watched map[string]float64 `protobuf:"bytes,6,rep,name=watched,proto3" json:"watched,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// Source of the state. The score does not depend on it; drift reports the least live source of its window.
 	Source        Source `protobuf:"varint,7,opt,name=source,proto3,enum=greenlight.mlengine.v1.Source" json:"source,omitempty"`
@@ -287,8 +287,8 @@ type PredictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Probability in [0,1] that a tradeable move begins: that the range of mid over the next 15 minutes, in basis
-	// points, exceeds the model's threshold (see the model's manifest).
+	// Probability in [0,1] of the event that the model predicts (GetModelInfoResponse.label), by default that the range of mid over
+	// the next 15 minutes exceeds the model's threshold.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
 	// Version of the model that scored, for example "v1.8.1-rc1".
 	ModelVersion string `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
@@ -363,22 +363,21 @@ type BatchPredictRequest struct {
 	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
 	// Row-major values: row i is values[i*k .. (i+1)*k) for a schema of k features. 1 to 10,000 rows.
 	Values []float64 `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
-	// Names of the raw inputs in watched_values, for example "mid". They are not scored but watched for drift. Names that are
+	// Names of the raw inputs in watched_values, for example "mid". They are not scored; only their drift is measured. Names that are
 	// not in the model's reference are ignored. At most 16; may be empty.
 	Watched []string `protobuf:"bytes,3,rep,name=watched,proto3" json:"watched,omitempty"`
 	// Row-major raw inputs, one per name of watched and row; NaN if a row has none.
 	WatchedValues []float64 `protobuf:"fixed64,4,rep,packed,name=watched_values,json=watchedValues,proto3" json:"watched_values,omitempty"`
-	// Instants of the decisions that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 if not known. May
-	// be empty. The scores do not depend on it. A server that counts drift by event time uses the hours, as for
-	// PredictRequest.event_time.
+	// Instants that the rows describe, in milliseconds since 1970-01-01 UTC, one per row, 0 if not known. May be empty. The scores do
+	// not depend on them; see PredictRequest.event_time.
 	EventTimesMs []int64 `protobuf:"varint,5,rep,packed,name=event_times_ms,json=eventTimesMs,proto3" json:"event_times_ms,omitempty"`
 	// Sources of the rows, one per row. If empty, all are live.
 	Sources []Source `protobuf:"varint,6,rep,packed,name=sources,proto3,enum=greenlight.mlengine.v1.Source" json:"sources,omitempty"`
 	// Caller's number of the message in a stream, repeated in its answer. BatchPredict ignores it.
 	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// W3C trace context of the message in a stream, as the traceparent header of a call. At most 128 bytes. A longer or invalid
-	// one begins a trace; every one is ignored unless ml-engine has --otlp-endpoint. Absent: the message is not traced. The scores
-	// do not depend on it, and BatchPredict ignores it.
+	// W3C trace context of the message in a stream, in the form of a traceparent header. At most 128 bytes. With a longer or invalid
+	// one the message begins a new trace; without one it is not traced. It is ignored unless ml-engine has --otlp-endpoint. The
+	// scores do not depend on it, and BatchPredict ignores it.
 	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -484,7 +483,8 @@ type BatchPredictResponse struct {
 	ModelDigest string `protobuf:"bytes,4,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
 	// The sequence of the message that is answered. 0 in the answer to BatchPredict.
 	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Why a message of StreamPredict was refused. If it is set, no other field but sequence is. BatchPredict fails instead.
+	// Why a message of StreamPredict was refused. If it is set, sequence is the only other field that is set. BatchPredict fails
+	// instead.
 	Error         *BatchError `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -562,14 +562,14 @@ func (x *BatchPredictResponse) GetError() *BatchError {
 	return nil
 }
 
-// BatchError is the failure of one message of StreamPredict: what BatchPredict would have failed with.
+// BatchError is the failure of one message of StreamPredict: the error that BatchPredict would have.
 type BatchError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// gRPC status code, for example 3 for INVALID_ARGUMENT.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// Reason, as in the ErrorInfo of a failed call. Unspecified if the code has none.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=greenlight.mlengine.v1.ErrorReason" json:"reason,omitempty"`
-	// The error for people.
+	// Error message, for people.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -631,7 +631,7 @@ type RowError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Zero-based index of the row.
 	Row uint32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
-	// Reason of the refusal.
+	// Why the row was refused.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=greenlight.mlengine.v1.ErrorReason" json:"reason,omitempty"`
 	// The same for people, with the name of the feature.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
@@ -750,9 +750,9 @@ type GetModelInfoResponse struct {
 	TrainEndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=train_end_time,json=trainEndTime,proto3" json:"train_end_time,omitempty"`
 	// When this process loaded the model, UTC.
 	LoadTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=load_time,json=loadTime,proto3" json:"load_time,omitempty"`
-	// Area under the ROC curve in [0,1], pooled over the out-of-time folds of the training data.
+	// Area under the ROC curve, in [0,1], pooled over the out-of-time folds of the training data.
 	Auc float64 `protobuf:"fixed64,11,opt,name=auc,proto3" json:"auc,omitempty"`
-	// Precision among the 20 % of rows with the highest scores, in [0,1], over the same rows.
+	// Precision of the 20 % of these rows with the highest scores, in [0,1].
 	PrecisionAt_20 float64 `protobuf:"fixed64,12,opt,name=precision_at_20,json=precisionAt20,proto3" json:"precision_at_20,omitempty"`
 	// Meaning of a score, in one sentence; empty if unknown.
 	ScoreMeaning string `protobuf:"bytes,13,opt,name=score_meaning,json=scoreMeaning,proto3" json:"score_meaning,omitempty"`
@@ -894,7 +894,7 @@ func (x *GetModelInfoResponse) GetLabel() *Label {
 type Label struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is predicted. "range": that the range of mid over the horizon, in basis points, exceeds
-	// threshold * sigma_ref * sqrt(horizon in minutes). "table": what a column of the training data says. Empty if unknown.
+	// threshold * sigma_ref * sqrt(horizon in minutes). "table": the value of a column of the training data. Empty if unknown.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// How far ahead the label looks, more than 0; absent if unknown.
 	Horizon *durationpb.Duration `protobuf:"bytes,2,opt,name=horizon,proto3" json:"horizon,omitempty"`
@@ -973,15 +973,15 @@ type FeatureInfo struct {
 	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
 	// What the feature is, in one sentence; may be empty.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// The lowest and the highest possible value, in the feature's unit. Both are set, or neither: then every finite number is
-	// possible. A value outside is scored, and counted as out of domain in the drift.
+	// The lowest possible value, in the feature's unit. Absent, with domain_high, if every finite number is possible. A value
+	// outside the domain is scored, and counted in the bin "out_of_domain" of the drift.
 	DomainLow *float64 `protobuf:"fixed64,4,opt,name=domain_low,json=domainLow,proto3,oneof" json:"domain_low,omitempty"`
-	// See domain_low.
+	// The highest possible value, in the feature's unit; see domain_low.
 	DomainHigh *float64 `protobuf:"fixed64,5,opt,name=domain_high,json=domainHigh,proto3,oneof" json:"domain_high,omitempty"`
-	// The 0.05 and the 99.95 % quantile of the feature in the model's training data, in the feature's unit. Both are set, or
-	// neither: then the model's reference profile does not have them, and the model cannot decide behind a gate.
+	// The 0.05 % quantile of the feature in the model's training data, in the feature's unit. Absent, with profile_high, if the
+	// model's reference profile does not have the two; the model then cannot decide behind a gate.
 	ProfileLow *float64 `protobuf:"fixed64,6,opt,name=profile_low,json=profileLow,proto3,oneof" json:"profile_low,omitempty"`
-	// See profile_low.
+	// The 99.95 % quantile; see profile_low.
 	ProfileHigh   *float64 `protobuf:"fixed64,7,opt,name=profile_high,json=profileHigh,proto3,oneof" json:"profile_high,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -48,7 +48,7 @@ type ScoringServiceClient interface {
 	BatchPredict(ctx context.Context, in *BatchPredictRequest, opts ...grpc.CallOption) (*BatchPredictResponse, error)
 	// StreamPredict is BatchPredict over one stream. Every message gets exactly one answer, in order, which repeats its
 	// sequence. A message that BatchPredict would refuse gets an error as its answer and does not end the stream. Messages have no
-	// deadline: the caller drops answers that it no longer wants. When the caller closes its side, or ml-engine stops, ml-engine
+	// deadline: the caller drops answers that are too late for it. When the caller closes its side, or ml-engine stops, ml-engine
 	// answers what it has read and ends the stream.
 	StreamPredict(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[BatchPredictRequest, BatchPredictResponse], error)
 	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.
@@ -126,7 +126,7 @@ type ScoringServiceServer interface {
 	BatchPredict(context.Context, *BatchPredictRequest) (*BatchPredictResponse, error)
 	// StreamPredict is BatchPredict over one stream. Every message gets exactly one answer, in order, which repeats its
 	// sequence. A message that BatchPredict would refuse gets an error as its answer and does not end the stream. Messages have no
-	// deadline: the caller drops answers that it no longer wants. When the caller closes its side, or ml-engine stops, ml-engine
+	// deadline: the caller drops answers that are too late for it. When the caller closes its side, or ml-engine stops, ml-engine
 	// answers what it has read and ends the stream.
 	StreamPredict(grpc.BidiStreamingServer[BatchPredictRequest, BatchPredictResponse]) error
 	// GetModelInfo describes the active model: its inputs, its identity and its evaluation.

@@ -50,7 +50,7 @@ type Counter struct {
 	percent float64
 	until   time.Time
 	latches []*executorv1.GateLatchState
-	// Gate is the one that is set; nil without one. Fails, which may be nil, is the error of every command.
+	// Gate is the gate that is set; nil without one. Fails, which may be nil, is the error that every command returns.
 	Gate  *executorv1.Gate
 	Fails error
 }
@@ -62,7 +62,7 @@ func (e *Counter) Change(do func()) {
 	do()
 }
 
-// latch sets a latch, perhaps again.
+// latch sets a latch, or sets it again.
 func (e *Counter) latch(l executorv1.GateLatch, by, reason string) {
 	e.latches = slices.Clone(e.latches)
 	for i, set := range e.latches {
@@ -120,7 +120,7 @@ func (e *Counter) Kill(by, _, reason string) error {
 	return nil
 }
 
-// Percent is what is in force now.
+// Percent returns the percentage in force.
 func (e *Counter) Percent() float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()

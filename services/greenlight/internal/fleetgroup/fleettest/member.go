@@ -1,4 +1,4 @@
-// Package fleettest has executors of a group in memory, for tests of the operator's side.
+// Package fleettest has in-memory executors of a group, for tests of the operator's side.
 package fleettest
 
 import (
@@ -24,7 +24,8 @@ type Member struct {
 	dir string
 }
 
-// Start runs one process of the executor until the function that it returns is called. What it has seen outlives it.
+// Start runs one process of the executor until the function that it returns is called. What the executor has seen outlives the
+// process.
 func (m *Member) Start(t testing.TB) (stop func()) {
 	t.Helper()
 	if m.dir == "" {
@@ -45,7 +46,7 @@ func (m *Member) Start(t testing.TB) (stop func()) {
 	}
 }
 
-// NoBlocks is the part of a [member.Executor] without closed blocks, and without a gate.
+// NoBlocks implements the part of [member.Executor] for closed blocks and gates, for an executor that has neither.
 type NoBlocks struct{}
 
 // Command implements [member.Executor].

@@ -14,7 +14,7 @@ import (
 func TestReference(t *testing.T) {
 	var page strings.Builder
 	page.WriteString("# Flags of greenlight-lab\n\nGenerated from the help of the program by `make reference`. A flag can also be set as an environment variable, for example\n" +
-		"`GREENLIGHT_LAB_BIN`; one on the command line wins.\n")
+		"`GREENLIGHT_LAB_BIN`; the command line takes precedence.\n")
 	commands := 0
 	var visit func(words ...string)
 	visit = func(words ...string) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/table"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/lab/internal/bench"
 )
 
@@ -126,7 +127,7 @@ func (o *Overload) notes() []string {
 	}
 	where := "Load, ml-engine and executor share all CPUs"
 	if o.ServerCPUs > 0 {
-		where = fmt.Sprintf("The executor has %d CPUs to itself; the load and ml-engine share the other %d", o.ServerCPUs, o.LoadCPUs)
+		where = fmt.Sprintf("The executor has %s to itself; the load and ml-engine share %s", text.Count(o.ServerCPUs, "CPU"), text.Count(o.LoadCPUs, "CPU"))
 	}
 	notes := []string{
 		fmt.Sprintf("Overload: goodput is the decisions answered correctly within %d ms, in an open loop over %d connections, each with calls or with one stream. %s. Saturation is the largest goodput of a growing load. Over a stream the client keeps at most %d decisions unanswered, sends the newest first, and does not send what is older than %d ms.",

@@ -94,7 +94,7 @@ func TestTables(t *testing.T) {
 		"NOT flat", "calls, 5.0x saturation: goodput is 80 % of its peak", "overload, calls: over within 1.5 s",
 		"streams, 5.0x saturation: goodput is 75 % of its peak", "streams: saturation 400 a second",
 		"reads no answer: 1 decisions lost", "greenlight-lab faults --quick", "commit abc", "calls, 2.0x saturation: the load made only 1.5x",
-		"calls, 120/s: decisions were refused before shadows", "Inconclusive: calls, 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPUs to itself",
+		"calls, 120/s: decisions were refused before shadows", "Inconclusive: calls, 3.0x saturation: goodput is 50 % of its peak, but the executor had 0.50 CPUs and 1.00 at its peak", "resident 99.0, 106.0; heap in use 50.0, 51.0", "1 CPU to itself",
 	} {
 		if !strings.Contains(text.String(), want) || !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in\n%s\n%s", want, text.String(), page.String())
