@@ -155,7 +155,7 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.
 	defer func() { err = errors.Join(err, closeLog()) }()
 	log, err := quality.OpenLog(opened, f.data.Symbol)
 	if err != nil {
-		return nil, header, console.WithHint(err, "--symbol chooses an instrument")
+		return nil, header, err
 	}
 	a, err := model.OpenRegistry(f.models).ByDigest(log.Model)
 	if err != nil {
