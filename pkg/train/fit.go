@@ -76,7 +76,10 @@ func Fit(names []string, x []float64, y []bool, o FitOptions) (*model.Logistic, 
 	m := &model.Logistic{Features: append([]string(nil), names...), Weight: make([]float64, k), Clip: o.Clip}
 	m.Mean, m.SD = standard(x, k)
 	active := varying(x, k)
-	for j := range k {
+	for j, name := range names {
+		if math.IsInf(m.SD[j], 0) || math.IsNaN(m.SD[j]) {
+			return nil, fmt.Errorf("%s has values too large for a standard deviation: correct or leave out rows with absolute values above 1e150", name)
+		}
 		if !active[j] {
 			m.SD[j] = 1
 		}

@@ -243,6 +243,8 @@ func TestFitErrors(t *testing.T) {
 		{"one class", names, x, make([]bool, len(y)), train.DefaultFitOptions(), eval.ErrOneClass, "0 positive"},
 		{"NaN", names, with(7, math.NaN()), y, train.DefaultFitOptions(), nil, "row 3: x1 is NaN"},
 		{"infinite", names, with(6, math.Inf(1)), y, train.DefaultFitOptions(), nil, "row 3: x0 is +Inf"},
+		{"overflows the variance", names, with(6, 1e300), y, train.DefaultFitOptions(), nil, "x0 has values too large"},
+		{"largest number", names, with(7, math.MaxFloat64), y, train.DefaultFitOptions(), nil, "x1 has values too large"},
 		{"too few rows", names, x[:6], y[:3], train.DefaultFitOptions(), train.ErrTooFewRows, "3 rows"},
 		{"no rows", names, nil, nil, train.DefaultFitOptions(), train.ErrTooFewRows, "0 rows"},
 		{"no inputs", nil, nil, y, train.DefaultFitOptions(), nil, "no inputs"},

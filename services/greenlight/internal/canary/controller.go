@@ -10,6 +10,7 @@ import (
 	"github.com/greenlight-ml/greenlight/pkg/gate"
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/fleet"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/quality"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -213,12 +214,7 @@ func (c *Controller) emit(e Event) {
 // stopRequested is why a run is interrupted.
 const stopRequested = "the controller was asked to stop"
 
-// maxReason bounds a reason that is sent to an executor, in bytes, without its mark.
+// maxReason bounds a reason that is sent to an executor, in bytes.
 const maxReason = 400
 
-func shorten(s string) string {
-	if len(s) <= maxReason {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxReason], "") + "..."
-}
+func shorten(s string) string { return text.Cut(s, maxReason) }

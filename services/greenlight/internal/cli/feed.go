@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/flags"
@@ -30,8 +32,11 @@ accepted. /readyz of an executor names the symbols whose quotes are refused.
 
 Until there are 720 minutes of quotes and one whole UTC day, decisions that need the symbol's quotes are refused as NOT_READY.`,
 		func(ctx context.Context) error {
-			if symbol == "" {
+			switch {
+			case symbol == "":
 				return console.Usagef("--symbol is required")
+			case !utf8.ValidString(symbol):
+				return console.Usagef("--symbol %q: want UTF-8", symbol)
 			}
 			if err := access.Open(); err != nil {
 				return err
@@ -60,6 +65,6 @@ func resetSymbol(ctx context.Context, connect fleet.Dialer, addr, symbol, reason
 	}
 	ctx, cancel := context.WithTimeout(ctx, feedTimeout)
 	defer cancel()
-	_, err = executorv1.NewFeedServiceClient(conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: symbol, Reason: reason})
+	_, err = executorv1.NewFeedServiceClient(conn).ResetSymbol(ctx, &executorv1.ResetSymbolRequest{Symbol: symbol, Reason: text.Printable(reason)})
 	return errors.Join(err, conn.Close())
 }

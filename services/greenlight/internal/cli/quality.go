@@ -124,7 +124,7 @@ func (f *qualityFlags) live(cmd *cobra.Command, c console.Console) error {
 	}
 	if l.Judgment == nil {
 		c.Say("no verdict: the rollout has no quality plan. Set one before the days to judge: greenlight rollout set --quality-cap D --quality-margin M")
-		return nil
+		return errors.Join(f.show(l.Report), console.ErrGate)
 	}
 	return f.keep(c, l.Report, header)
 }
@@ -155,7 +155,7 @@ func (f *qualityFlags) judge(cmd *cobra.Command, c console.Console) (r *quality.
 	defer func() { err = errors.Join(err, closeLog()) }()
 	log, err := quality.OpenLog(opened, f.data.Symbol)
 	if err != nil {
-		return nil, header, console.WithHint(err, "--symbol chooses an instrument")
+		return nil, header, err
 	}
 	a, err := model.OpenRegistry(f.models).ByDigest(log.Model)
 	if err != nil {
@@ -192,7 +192,7 @@ func (f *qualityFlags) keep(c console.Console, r *quality.Report, header evidenc
 	c.Say("\nevidence  %s/%s (%s)", f.evidence, written, header.Source)
 	if r.Judgment == nil {
 		c.Say("no verdict: there is no offline evaluation against the log's baseline, and a plan chosen after the scores proves nothing.\nGive --quality-cap and --quality-margin from earlier days.")
-		return nil
+		return console.ErrGate
 	}
 	return gated(true, r.Judgment.Verdict.Gate())
 }

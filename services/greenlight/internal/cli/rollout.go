@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/greenlight-ml/greenlight/pkg/outcome"
 	"github.com/greenlight-ml/greenlight/pkg/shadow/wire"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/canaryview"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -71,7 +73,7 @@ no plan, and no verdict on quality. Set refuses to change the rollout of a canar
 
 If an executor does not answer or refuses, it names the executor and exits 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: reason, ExpectedRevision: revision}
+			req := &executorv1.SetRolloutRequest{Percent: percent, Holder: holder, Reason: text.Printable(reason), ExpectedRevision: revision}
 			switch {
 			case e.Fleet.Given():
 				return console.Usagef("the rollout of a single executor of a group cannot be set: greenlight canary start publishes one record for all, and greenlight fleet abort ends it")
@@ -79,6 +81,8 @@ If an executor does not answer or refuses, it names the executor and exits 1.`,
 				return console.Usagef("give --percent, 0 to 100")
 			case !(percent >= 0 && percent <= 100):
 				return console.Usagef("--percent %v: want 0 to 100", percent)
+			case !utf8.ValidString(holder):
+				return console.Usagef("--holder %q: want UTF-8", holder)
 			case revision > maxRevision:
 				return console.Usagef("--if-revision %d: want at most %d", revision, uint64(maxRevision))
 			case cmd.Flags().Changed("lease") != (holder != ""):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -37,6 +38,9 @@ certificate (--control-token-file, --tls-cert), and the executor writes the call
 		func(ctx context.Context) error {
 			if group.Given() {
 				return console.Usagef("the executors of a group do not publish single comparisons: name one executor with --executor")
+			}
+			if !utf8.ValidString(req.GetSymbol()) {
+				return console.Usagef("--symbol %q: want UTF-8", req.GetSymbol())
 			}
 			for _, name := range outcomes {
 				o, ok := shadowview.Outcome(name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/console"
@@ -51,6 +52,9 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary start --resume --phases 5", "--phases is for --dry-run"},
 		{"canary start --dry-run --tls-ca x", "--tls-ca is not for --dry-run"},
 		{"canary start --confirm x --run y", "--run is for --resume"},
+		{"feed reset --symbol i\xfe", `--symbol "i\xfe": want UTF-8`},
+		{"shadow watch --symbol i\xfe", `--symbol "i\xfe": want UTF-8`},
+		{"rollout set --percent 1 --holder i\xfe --lease 2s", `--holder "i\xfe": want UTF-8`},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(c.line)...)
 		if code != console.ExitUsage || stdout != "" || !strings.Contains(stderr, c.want) || !strings.Contains(stderr, " --help lists its flags") {
@@ -117,4 +121,30 @@ func TestEveryCommand(t *testing.T) {
 		}
 	}
 	walk()
+}
+
+// full is a full disk.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// A command whose results are lost does not say that all is well.
+func TestLostResults(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"--help", "completion bash", "evidence verify --help", "simulate --days 1 --out " + t.TempDir(), "model list --models " + t.TempDir(), "model list --output json --models " + t.TempDir()} {
+		var errs bytes.Buffer
+		if code := Main(t.Context(), strings.Fields(line), nil, strings.NewReader(""), full{}, &errs); code != console.ExitFailure || !strings.Contains(errs.String(), "no space left") {
+			t.Errorf("greenlight %s: exit %d, stderr %q", line, code, errs.String())
+		}
+	}
+}
+
+// Help and completions are text, and --output json does not hide them.
+func TestHelpIsText(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"help status", "status --help", "completion bash"} {
+		if code, stdout, _ := run(t, strings.Fields(line+" --output json")...); code != console.ExitOK || !strings.Contains(stdout, "greenlight") {
+			t.Errorf("greenlight %s --output json: exit %d, stdout %q", line, code, stdout)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -154,7 +155,8 @@ func (c Console) Verdict(card gate.Scorecard) error {
 // Run runs the command line of the program that newRoot returns, and returns the exit code. environ may set flags that are not
 // on the command line: see [EnvironmentName].
 func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	out := &output{format: outputText, text: text.NewWriter(stdout), stdout: stdout}
+	checked := &checkedWriter{to: stdout}
+	out := &output{format: outputText, text: text.NewWriter(checked), stdout: checked}
 	c := Console{In: stdin, Out: out, Err: text.NewWriter(stderr), Screen: terminal(stdout), Seal: &evidence.Seal{}, bars: terminal(stderr), output: out}
 	root := newRoot(c)
 	declareSeal(root.PersistentFlags(), c.Seal)
@@ -170,12 +172,38 @@ func Run(ctx context.Context, newRoot func(Console) *cobra.Command, args, enviro
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = telemetry.BuildOf().String()
 	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
-	root.SetOut(c.Out)
+	root.SetOut(out.text) // help and completions, which are no JSON, whatever --output says
 	root.SetErr(c.Err)
 	strict(root)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if lost := checked.Err(); lost != nil && (err == nil || errors.Is(err, ErrGate)) {
+		err = fmt.Errorf("the results are incomplete: %w", lost)
+	}
 	return exitCode(ctx, cmd, err, c.Err)
+}
+
+// checkedWriter keeps the first error of a writer, since not every print is checked. It is safe for concurrent use if to is.
+type checkedWriter struct {
+	to  io.Writer
+	err atomic.Pointer[error]
+}
+
+// Write implements io.Writer.
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if err != nil {
+		w.err.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// Err returns the first error of a write.
+func (w *checkedWriter) Err() error {
+	if err := w.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // declareSeal declares the flags that protect evidence.

@@ -171,12 +171,10 @@ func (e Executor) SetRollout(ctx context.Context, req *executorv1.SetRolloutRequ
 // maxReason bounds a reason that is sent to an executor, in bytes.
 const maxReason = 512
 
-// AbortRollout sets 0 %, regardless of leases. A reason that is too long for an executor is cut. The error is a [*CallError].
+// AbortRollout sets 0 %, regardless of leases. No reason keeps it from being sent: one that is too long is cut, and bytes that
+// are not UTF-8 are replaced. The error is a [*CallError].
 func (e Executor) AbortRollout(ctx context.Context, reason string) error {
-	if len(reason) > maxReason {
-		reason = strings.ToValidUTF8(reason[:maxReason], "") // cut between characters
-	}
-	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: reason}); err != nil {
+	if _, err := e.Rollouts.AbortRollout(ctx, &executorv1.AbortRolloutRequest{Reason: text.Cut(reason, maxReason)}); err != nil {
 		return &CallError{"executor " + e.Addr, err}
 	}
 	return nil

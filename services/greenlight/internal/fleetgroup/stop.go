@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/greenlight-ml/greenlight/pkg/group"
+	"github.com/greenlight-ml/greenlight/pkg/text"
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
 	fleetv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/fleet/v1"
 	"github.com/greenlight-ml/greenlight/services/greenlight/internal/traffic"
@@ -18,12 +18,7 @@ import (
 // maxReason bounds a reason in a message, in bytes.
 const maxReason = 400
 
-func shorten(s string) string {
-	if len(s) > maxReason {
-		s = strings.ToValidUTF8(s[:maxReason], "")
-	}
-	return s
-}
+func shorten(s string) string { return text.Cut(s, maxReason) }
 
 const (
 	// stopTimeout bounds how long a stop is retried until it is stored.

@@ -129,7 +129,7 @@ func ParseLatch(name string) (executorv1.GateLatch, error) {
 // NewClearing reads the latches of all executors. Each named latch must be set on at least one of them. Without names it takes
 // all. A kill may also be stored by the group, which may be nil.
 func NewClearing(ctx context.Context, executors []fleet.Executor, g *fleetgroup.Group, latches []string, reason string) (*Clearing, error) {
-	c := &Clearing{Latches: latches, Reason: reason}
+	c := &Clearing{Latches: latches, Reason: clean(reason)}
 	if g != nil && slices.Contains(latches, killed) {
 		kill, err := g.StoredKill(ctx)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -81,6 +82,9 @@ func TestKillAndClear(t *testing.T) {
 				t.Fatal(err)
 			}
 			return c
+		}
+		if c := clearing("i\xfe" + strings.Repeat("x", 600)); !utf8.ValidString(c.Reason) || len(c.Reason) > 512 {
+			t.Errorf("a reason that executors refuse, after the phrase is used: %q", c.Reason)
 		}
 		c := clearing("fixed")
 		ticket, err := w.state.AskClear(c, time.Hour)

@@ -210,6 +210,7 @@ func oneLine(err error) string { return fleet.OneLine(fleet.Plain(err)) }
 // and sets shadows to observe percent, or leaves them at 0 %. An executor with a latch has demoted itself, and stays at its
 // observe percent. plan is the plan of the live quality; it may be nil.
 func off(ctx context.Context, e fleet.Executor, observe float64, plan *executorv1.QualityPlan, reason string) error {
+	reason = clean(reason)
 	got, err := e.Rollout(ctx)
 	if err != nil {
 		return err

@@ -65,9 +65,9 @@ func OpenLog(of featurelog.Log, symbol string) (*Log, error) {
 	case len(symbols) == 0:
 		return nil, fmt.Errorf("%s has no rows", of)
 	case symbol == "" && len(symbols) > 1:
-		return nil, fmt.Errorf("%s has rows of %s: choose one", of, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+		return nil, fmt.Errorf("%s has rows of %s: choose one with --symbol", of, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
 	case symbol != "" && symbols[symbol] == 0:
-		return nil, fmt.Errorf("%s has no symbol %q: it has %s", of, symbol, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
+		return nil, fmt.Errorf("%s has no symbol %q: it has %s; choose one with --symbol", of, symbol, strings.Join(slices.Sorted(maps.Keys(symbols)), ", "))
 	case len(models) == 0:
 		return nil, fmt.Errorf("%s has no row with a model's score", of)
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	executorv1 "github.com/greenlight-ml/greenlight/proto/gen/greenlight/executor/v1"
@@ -102,6 +103,9 @@ func (e *executor) AbortRollout(ctx context.Context, req *executorv1.AbortRollou
 	if e.hangs {
 		<-ctx.Done()
 		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if _, err := proto.Marshal(req); err != nil { // as gRPC
+		return nil, status.Error(codes.Internal, err.Error())
 	}
 	e.reason = req.GetReason()
 	if !e.deaf {
@@ -246,6 +250,15 @@ func TestExecutors(t *testing.T) {
 				t.Errorf("a reason of %d bytes: %q", n, test.executor.reason)
 			}
 		})
+	}
+}
+
+// A terminal in ISO 8859-9 sends "işlem" as bytes that are not UTF-8, which gRPC does not send.
+func TestReasonOfAnotherEncoding(t *testing.T) {
+	t.Parallel()
+	e := &executor{percent: 100}
+	if r := Run(t.Context(), pairOf(nil, []*executor{e}), "i\xfelem durdu"); !r.Executors[0].Done || e.percent != 0 || e.reason != "i\uFFFDlem durdu" {
+		t.Errorf("%+v, %g %%, reason %q", r.Executors[0], e.percent, e.reason)
 	}
 }
 
