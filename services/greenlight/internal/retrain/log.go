@@ -141,7 +141,7 @@ func (r *logReader) refuse() error {
 	case r.log.Rows == 0:
 		return &RefusalError{[]string{"the log has no rows"}, "give the folder that the executor logs to"}
 	case r.symbol == "" && len(names) > 1:
-		return &RefusalError{[]string{"the log has several symbols: " + strings.Join(names, ", ")}, "--symbol names one of them"}
+		return &RefusalError{[]string{fmt.Sprintf("the log has several symbols: %q", names)}, "--symbol names one of them"}
 	case len(r.minutes) == 0:
 		return &RefusalError{
 			[]string{fmt.Sprintf("no row of the log has a mid and a spread_bp (schemas %s): the label needs the price, to see how far it moves",

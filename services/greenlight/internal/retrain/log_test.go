@@ -167,7 +167,7 @@ func TestFromLogRefuses(t *testing.T) {
 	}{
 		{"empty", nil, "", "not a feature log, or it is empty"},
 		{"no price", []featurelog.Row{row("A", "v1.8.1")}, "", "no row of the log has a mid and a spread_bp (schemas v1.8.1)"},
-		{"several symbols", []featurelog.Row{row("B", "v1.8"), row("A", "v1.8")}, "", "several symbols: A, B"},
+		{"several symbols", []featurelog.Row{row("B", "v1.8"), row("A", "v1.8")}, "", `several symbols: ["A" "B"]`},
 		{"another symbol", []featurelog.Row{row("A", "v1.8")}, "C", `no symbol "C": it has A`},
 	} {
 		_, _, err := FromLog(featurelog.Log{Dir: write(t, tt.rows...)}, tt.symbol, 28)
