@@ -42,20 +42,16 @@ func (q *logQueue) write(h slog.Handler) {
 	defer close(q.ended)
 	ctx := context.Background()
 	for {
+		if len(q.lines) == 0 { // those that were dropped came after all that waited
+			if n := q.dropped.Swap(0); n > 0 {
+				r := slog.NewRecord(time.Now(), slog.LevelError, "log lines were lost: the writer was stuck", 0)
+				r.AddAttrs(slog.Uint64("lines", n))
+				_ = h.Handle(ctx, r)
+			}
+		}
 		select {
 		case l := <-q.lines:
 			_ = l.handler.Handle(ctx, l.record) // an error cannot be reported anywhere
-			continue
-		default:
-		}
-		if n := q.dropped.Swap(0); n > 0 {
-			r := slog.NewRecord(time.Now(), slog.LevelError, "log lines were lost: the writer was stuck", 0)
-			r.AddAttrs(slog.Uint64("lines", n))
-			_ = h.Handle(ctx, r)
-		}
-		select {
-		case l := <-q.lines:
-			_ = l.handler.Handle(ctx, l.record)
 		case <-q.end:
 			if len(q.lines) == 0 {
 				return

@@ -108,8 +108,8 @@ func (h *Member) readStored(ctx context.Context, within time.Duration) {
 	}
 }
 
-// miss counts a new record that a poll has found, whether or not it is refused, and ends a watch that has stalled: commands
-// come by the watch alone.
+// miss counts a new record that a poll has found, even if it is refused, and ends a watch that has stalled: only the watch
+// delivers commands.
 func (h *Member) miss() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -172,7 +172,7 @@ func (h *Member) Killed() {
 	}
 }
 
-// take takes a message of the carrier, and reports whether it is not the last one again.
+// take handles a message of the carrier. It reports whether the message is new, rather than one that was just handled.
 func (h *Member) take(k group.Kind, data []byte) bool {
 	var err error
 	var stopped, killed *fleetv1.Stop

@@ -251,7 +251,7 @@ func TestPushInterrupted(t *testing.T) {
 	})
 }
 
-// An object with other content is reported and not replaced, whether its size or only its content differs, whoever wrote it.
+// An object with different content is reported and not replaced, even if its size is the same.
 // It does not stop the others.
 func TestPushOfDifferentContent(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{

@@ -88,7 +88,7 @@ func (StopKind) EnumDescriptor() ([]byte, []int) {
 // whose session has admitted it. Records of one revision differ only in renewal, uptime and time.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The group. An executor obeys only records of its own group.
+	// The group. An executor obeys only the records of its group.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Increases with every change, from 1 to 2^53.
 	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
