@@ -42,7 +42,7 @@ func (q *logQueue) write(h slog.Handler) {
 	defer close(q.ended)
 	ctx := context.Background()
 	for {
-		if len(q.lines) == 0 { // those that were dropped came after all that waited
+		if len(q.lines) == 0 {
 			if n := q.dropped.Swap(0); n > 0 {
 				r := slog.NewRecord(time.Now(), slog.LevelError, "log lines were lost: the writer was stuck", 0)
 				r.AddAttrs(slog.Uint64("lines", n))
